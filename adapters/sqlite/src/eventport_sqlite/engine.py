@@ -1,0 +1,182 @@
+"""What happens in a connection's own thread: plain `sqlite3`, a whole batch or page at a time."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from eventport.adapter import (
+    AllPage,
+    Commit,
+    Committed,
+    Conflict,
+    Outcome,
+    StreamPage,
+    Written,
+    decode_event,
+    plan,
+)
+from eventport.codec import utc_from_microseconds
+from eventport.events import RecordedEvent
+
+
+PAGE_BYTES: Final = 4 * 1024 * 1024
+"""A page ends when its data is of about this size, so that large events do not fill the memory."""
+
+SCAN: Final = 100_000
+"""How many positions a filtered page looks at, so that other readers are not held up."""
+
+_HEAD: Final = "SELECT max(version) FROM eventport_events WHERE stream = ?"
+_LAST: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'eventport_events'"
+_STORED: Final = """
+    SELECT id, position, recorded_at FROM eventport_events
+    WHERE stream = ? AND version BETWEEN ? AND ? ORDER BY version
+"""
+_INSERT: Final = """
+    INSERT INTO eventport_events (stream, version, type, data, metadata, id, recorded_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+_COLUMNS: Final = "stream, version, position, type, data, metadata, id, recorded_at"
+_READ: Final = f"""
+    SELECT {_COLUMNS} FROM eventport_events
+    WHERE stream = ? AND version BETWEEN ? AND ? ORDER BY version %s LIMIT ?
+"""  # noqa: S608  # no value goes into the text
+_READ_FORWARDS: Final = _READ % "ASC"
+_READ_BACKWARDS: Final = _READ % "DESC"
+
+
+def write_batch(db: sqlite3.Connection, commits: Sequence[Commit]) -> list[Outcome]:
+    """Write a batch in one transaction, which only this process's writer can be in."""
+    # IMMEDIATE: a transaction that begins by reading cannot wait for the write lock later.
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        last = db.execute(_LAST).fetchone()
+        position = last[0] if last else 0
+        now = time.time_ns() // 1_000
+        outcomes: list[Outcome] = []
+        for commit in commits:
+            outcome = _write(db, commit, position, now)
+            if isinstance(outcome, Committed) and not outcome.deduplicated:
+                position = outcome.writes[-1].positions[-1]
+            outcomes.append(outcome)
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+    return outcomes
+
+
+def read_stream(
+    db: sqlite3.Connection,
+    stream: str,
+    first: int,
+    last: int,
+    max_count: int | None,
+    *,
+    backwards: bool,
+) -> StreamPage:
+    """Read a page of a stream."""
+    # The head is read first and bounds the events, so both are of one moment.
+    head = _head(db, stream)
+    last = min(last, head)
+    if max_count == 0 or first > last:
+        return StreamPage([], head)
+    limit = -1 if max_count is None else max_count
+    sql = _READ_BACKWARDS if backwards else _READ_FORWARDS
+    events, _ = _take_page(db.execute(sql, (stream, first, last, limit)))
+    return StreamPage(events, head)
+
+
+def read_all(
+    db: sqlite3.Connection,
+    after: int,
+    max_count: int,
+    types: frozenset[str] | None,
+    prefix: str | None,
+) -> AllPage:
+    """Read a page of all streams. There is one writer, so positions are in commit order."""
+    row = db.execute(_LAST).fetchone()
+    head = row[0] if row else 0
+    if after >= head:
+        return AllPage([], after, head)
+    until = head
+    where, values = "", list[Any]()
+    if types is not None:
+        where += " AND type IN (SELECT value FROM json_each(?))"
+        values.append(json.dumps(sorted(types)))
+    if prefix is not None:
+        where += " AND substr(stream, 1, length(?)) = ?"
+        values += (prefix, prefix)
+    if where:
+        until = min(head, after + SCAN)
+    sql = (
+        f"SELECT {_COLUMNS} FROM eventport_events "  # noqa: S608  # no value goes into the text
+        f"WHERE position > ? AND position <= ?{where} ORDER BY position LIMIT ?"
+    )
+    events, cut = _take_page(db.execute(sql, (after, until, *values, max_count)))
+    if events and (cut or len(events) == max_count):
+        until = events[-1].position
+    return AllPage(events, until, head)
+
+
+def _write(db: sqlite3.Connection, commit: Commit, position: int, now: int) -> Outcome:
+    def head(stream: str) -> int:
+        return _head(db, stream)
+
+    def stored(stream: str, first: int, last: int) -> list[tuple[UUID, int, datetime]]:
+        rows = db.execute(_STORED, (stream, first, last))
+        return [(UUID(bytes=id_), place, utc_from_microseconds(at)) for id_, place, at in rows]
+
+    planned = plan(commit, head, stored)
+    if isinstance(planned, Committed | Conflict):
+        return planned
+    written: list[Written] = []
+    for write, first in zip(commit.writes, planned, strict=True):
+        stream = write.stream
+        db.executemany(
+            _INSERT,
+            [
+                (stream, version, event.type, event.data, event.metadata, event.id.bytes, now)
+                for version, event in enumerate(write.events, first)
+            ],
+        )
+        count = len(write.events)
+        positions = range(position + 1, position + count + 1)
+        written.append(Written(first + count - 1, positions, first == 1))
+        position += count
+    return Committed(written, utc_from_microseconds(now))
+
+
+def _head(db: sqlite3.Connection, stream: str) -> int:
+    head: int | None = db.execute(_HEAD, (stream,)).fetchone()[0]
+    return head or 0
+
+
+def _take_page(rows: Iterable[tuple[Any, ...]]) -> tuple[list[RecordedEvent], bool]:
+    """Decode rows until they are enough, and tell whether that was before their end."""
+    events: list[RecordedEvent] = []
+    size = 0
+    for stream, version, position, type_, data, metadata, id_, recorded_at in rows:
+        events.append(
+            decode_event(
+                stream,
+                version,
+                position,
+                type_,
+                data,
+                metadata,
+                UUID(bytes=id_),
+                utc_from_microseconds(recorded_at),
+            )
+        )
+        size += len(data) + len(metadata)
+        if size > PAGE_BYTES:
+            return events, True
+    return events, False

@@ -1,0 +1,83 @@
+"""The tables, and how a database is recognised, created, or left alone."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from typing import Final
+
+from eventport.errors import IncompatibleStoreError
+
+
+SCHEMA_VERSION: Final = 1
+"""The version of the tables that this package reads and writes."""
+
+# AUTOINCREMENT, because a position must never be used again, even if the last event is deleted.
+# `data` holds JSON as TEXT and bytes as BLOB, so that the column itself keeps them apart.
+_CREATE: Final = (
+    "CREATE TABLE eventport_schema (version INTEGER NOT NULL) STRICT",
+    """
+    CREATE TABLE eventport_events (
+        position    INTEGER PRIMARY KEY AUTOINCREMENT,
+        stream      TEXT    NOT NULL,
+        version     INTEGER NOT NULL,
+        type        TEXT    NOT NULL,
+        data        ANY     NOT NULL,
+        metadata    TEXT    NOT NULL,
+        id          BLOB    NOT NULL,
+        recorded_at INTEGER NOT NULL, -- microseconds since 1970, UTC
+        UNIQUE (stream, version)
+    ) STRICT
+    """,
+)
+
+
+def prepare(db: sqlite3.Connection, name: str) -> None:
+    """Make sure that a database holds our tables, in our version.
+
+    Args:
+        db: A connection in autocommit mode, on which nothing has been changed yet.
+        name: How to call the database in an error.
+
+    Raises:
+        IncompatibleStoreError: the database is of a newer version, or belongs to something else.
+    """
+    if not _is_ours(db, name):
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            # Another process may have been faster.
+            if not _is_ours(db, name):
+                for statement in _CREATE:
+                    db.execute(statement)
+                db.execute("INSERT INTO eventport_schema VALUES (?)", (SCHEMA_VERSION,))
+            db.execute("COMMIT")
+        finally:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+
+
+def _is_ours(db: sqlite3.Connection, name: str) -> bool:
+    """Tell our tables (True) from an empty database (False); refuse everything else."""
+    try:
+        tables = {row[0] for row in db.execute("SELECT name FROM sqlite_schema")}
+    except sqlite3.DatabaseError as exc:
+        if exc.sqlite_errorcode != sqlite3.SQLITE_NOTADB:
+            raise
+        message = f"{name} is not an SQLite database; it was not touched: name another file"
+        raise IncompatibleStoreError(message) from exc
+    if not tables:
+        return False
+    if "eventport_schema" not in tables:
+        message = (
+            f"{name} is a database of something else (it holds {', '.join(sorted(tables)[:3])}); "
+            "it was not touched: name another file"
+        )
+        raise IncompatibleStoreError(message)
+    version = db.execute("SELECT max(version) FROM eventport_schema").fetchone()[0]
+    if version != SCHEMA_VERSION:
+        message = (
+            f"{name} has schema version {version}; this eventport-sqlite knows {SCHEMA_VERSION}: "
+            "install the eventport-sqlite that wrote it, or a newer one"
+        )
+        raise IncompatibleStoreError(message)
+    return True

@@ -1,0 +1,125 @@
+"""The store in SQLite: one connection that writes, one that reads."""
+
+from __future__ import annotations
+
+import os
+
+from collections.abc import Sequence
+from typing import ClassVar, Self
+
+from eventport.adapter import AllPage, BaseEventStore, Commit, Outcome, StreamPage
+from eventport.configuration import unknown_option
+from eventport.errors import ConfigurationError
+from eventport.protocols import Capability
+from eventport.shielding import run_shielded
+
+from eventport_sqlite import engine
+from eventport_sqlite.connection import MEMORY, Connection, Synchronous, open_connection
+
+
+class SQLiteEventStore(BaseEventStore):
+    """An event store in one SQLite file, or in memory. It runs under asyncio.
+
+    Several stores, in one process or in many, can work on one file. Make one with `open` or,
+    from a URL, with `connect`.
+    """
+
+    limitations: ClassVar[dict[Capability, str]] = {
+        Capability.PUSH: "SQLite has no notifications; subscriptions look again and again",
+        Capability.SHARED: "a database in memory belongs to one store; name a file",
+        Capability.DURABLE: "a database in memory ends with its store; name a file",
+    }
+
+    def __init__(self, path: str, writer: Connection, reader: Connection) -> None:
+        super().__init__()
+        self.capabilities = frozenset({Capability.SESSIONS, Capability.GLOBAL_ORDER})
+        if path != MEMORY:
+            self.capabilities |= {Capability.SHARED, Capability.DURABLE}
+        self._path = path
+        self._writer = writer
+        self._reader = reader
+
+    @classmethod
+    async def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        synchronous: Synchronous = "full",
+        busy_timeout: float = 30.0,
+    ) -> Self:
+        """Open a database file, and create it if there is none.
+
+        Args:
+            path: The file, or ``:memory:``.
+            synchronous: ``full`` keeps every acknowledged append, even if the power fails;
+                ``normal`` may lose the last ones then, but not if only the process dies.
+            busy_timeout: How many seconds a commit waits for those of other processes.
+
+        Raises:
+            ConfigurationError: the file cannot be opened for writing.
+            IncompatibleStoreError: it is not an event store, or one of a newer version; it was
+                not touched.
+        """
+        return await run_shielded(cls._open, os.fspath(path), synchronous, busy_timeout)
+
+    @classmethod
+    async def connect(
+        cls, url: str, *, synchronous: Synchronous = "full", busy_timeout: float = 30.0
+    ) -> Self:
+        """Open the store that a URL names.
+
+        ``sqlite:///relative.db``, ``sqlite:////absolute.db``, and ``sqlite://`` for one in memory.
+        """
+        rest = url.partition("://")[2]
+        name, _, query = rest.partition("?")
+        if query:
+            option = query.partition("=")[0]
+            raise unknown_option("sqlite", option, ("busy_timeout", "synchronous"))
+        if name and not name.startswith("/"):
+            message = f"{url} names a host; a file is written sqlite:///{name}"
+            raise ConfigurationError(message)
+        return await cls.open(
+            name[1:] or MEMORY, synchronous=synchronous, busy_timeout=busy_timeout
+        )
+
+    @classmethod
+    async def _open(cls, path: str, synchronous: Synchronous, busy_timeout: float) -> Self:
+        writer = await open_connection(path, synchronous, busy_timeout)
+        if path == MEMORY:
+            return cls(path, writer, writer)
+        try:
+            reader = await open_connection(path, synchronous, busy_timeout)
+        except BaseException:
+            await writer.close()
+            raise
+        return cls(path, writer, reader)
+
+    def __repr__(self) -> str:
+        """Show the file."""
+        return f"<SQLiteEventStore: {self._path}>"
+
+    async def _commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
+        return await self._writer.run(engine.write_batch, commits)
+
+    async def _read_stream(
+        self, stream: str, first: int, last: int, max_count: int | None, *, backwards: bool
+    ) -> StreamPage:
+        return await self._reader.run(
+            engine.read_stream, stream, first, last, max_count, backwards=backwards
+        )
+
+    async def _read_all(
+        self,
+        after: int,
+        max_count: int,
+        types: frozenset[str] | None,
+        prefix: str | None,
+    ) -> AllPage:
+        return await self._reader.run(engine.read_all, after, max_count, types, prefix)
+
+    async def _close(self) -> None:
+        try:
+            if self._reader is not self._writer:
+                await self._reader.close()
+        finally:
+            await self._writer.close()

@@ -1,0 +1,1 @@
+"""The suite that proves an eventport adapter right, clause by clause."""

@@ -1,0 +1,61 @@
+"""One typed protocol for event stores, whichever database keeps the events."""
+
+from __future__ import annotations
+
+from eventport.configuration import connect
+from eventport.errors import (
+    ConcurrencyError,
+    ConfigurationError,
+    CorruptEventError,
+    EventportError,
+    IncompatibleStoreError,
+    InvalidArgumentError,
+    InvalidArgumentTypeError,
+    InvalidEventError,
+    InvalidEventTypeError,
+    InvalidStreamNameError,
+    NotSupportedError,
+    PayloadTooLargeError,
+    StoreClosedError,
+    StoreUnavailableError,
+)
+from eventport.events import NewEvent, RecordedEvent
+from eventport.expectations import ANY, NO_STREAM, STREAM_EXISTS, Expectation
+from eventport.protocols import Capability, EventStore, Session, Streams, Subscription
+from eventport.results import AggregateResult, AllResult, AppendResult, ReadResult
+from eventport.session import run_in_session
+
+
+__all__ = [
+    "ANY",
+    "NO_STREAM",
+    "STREAM_EXISTS",
+    "AggregateResult",
+    "AllResult",
+    "AppendResult",
+    "Capability",
+    "ConcurrencyError",
+    "ConfigurationError",
+    "CorruptEventError",
+    "EventStore",
+    "EventportError",
+    "Expectation",
+    "IncompatibleStoreError",
+    "InvalidArgumentError",
+    "InvalidArgumentTypeError",
+    "InvalidEventError",
+    "InvalidEventTypeError",
+    "InvalidStreamNameError",
+    "NewEvent",
+    "NotSupportedError",
+    "PayloadTooLargeError",
+    "ReadResult",
+    "RecordedEvent",
+    "Session",
+    "StoreClosedError",
+    "StoreUnavailableError",
+    "Streams",
+    "Subscription",
+    "connect",
+    "run_in_session",
+]

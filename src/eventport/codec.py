@@ -1,0 +1,186 @@
+"""Events to what stores hold, and back; what cannot come out equal is refused here."""
+
+from __future__ import annotations
+
+import marshal
+import math
+import re
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, cast
+from uuid import UUID
+
+import msgspec
+
+from eventport.commits import EncodedEvent
+from eventport.errors import CorruptEventError, InvalidArgumentTypeError, InvalidEventError
+from eventport.events import NewEvent, RecordedEvent
+from eventport.validation import check_event_type
+
+
+MAX_DEPTH: Final = 64
+"""How deep lists and objects may be nested; MongoDB holds 100 levels, and we add a few of ours."""
+
+_INT64: Final = range(-(2**63), 2**63)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+_encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder().decode
+# Integers beyond int64 have at least 19 digits, so other data needs no walk in Python.
+_maybe_large: Final = re.compile(rb"[1-9]\d{18}").search
+
+
+def encode_events(events: object) -> tuple[EncodedEvent, ...]:
+    """Check and encode the events of one append; an iterator is consumed once.
+
+    Raises:
+        InvalidArgumentTypeError: `events` is not an iterable of events.
+        InvalidEventError: an event cannot be stored so that it comes out equal.
+    """
+    if isinstance(events, NewEvent | str | bytes | Mapping) or not isinstance(events, Iterable):
+        message = f"events must be a sequence of NewEvent, such as [event], not {_show(events)}"
+        raise InvalidArgumentTypeError(message)
+    encoded = tuple([_encode_event(event) for event in cast("Iterable[object]", events)])
+    if len(encoded) > 1 and len({event.id.int for event in encoded}) < len(encoded):
+        twice, _ = Counter(event.id for event in encoded).most_common(1)[0]
+        message = f"two events of one append have the id {twice}: give each event its own"
+        raise InvalidEventError(message)
+    return encoded
+
+
+def decode_event(
+    stream: str,
+    version: int,
+    position: int,
+    type_: str,
+    data: str | bytes,
+    metadata: str,
+    id_: UUID,
+    recorded_at: datetime,
+) -> RecordedEvent:
+    """Build a recorded event from what a store holds, as `EncodedEvent` describes it."""
+    try:
+        return RecordedEvent(
+            stream,
+            version,
+            position,
+            type_,
+            data if type(data) is bytes else _decode(data),
+            {} if metadata == "{}" else _decode(metadata),
+            id_,
+            recorded_at,
+        )
+    except msgspec.DecodeError as exc:
+        message = f"event {version} of stream {stream!r} does not hold JSON: {exc}"
+        raise CorruptEventError(message) from exc
+
+
+def utc_from_microseconds(microseconds: int) -> datetime:
+    """Turn microseconds since 1970 into an aware time, exactly."""
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+def utc_to_microseconds(time: datetime) -> int:
+    """Turn an aware time into microseconds since 1970, exactly."""
+    return (time - _EPOCH) // timedelta(microseconds=1)
+
+
+def _encode_event(event: object) -> EncodedEvent:
+    if not isinstance(event, NewEvent):
+        message = f"an event must be a NewEvent, not {_show(event)}"
+        raise InvalidEventError(message)
+    type_ = check_event_type(event.type)
+    if type(event.id) is not UUID:
+        message = f"event {type_!r}: id must be a uuid.UUID, not {_show(event.id)}"
+        raise InvalidEventError(message)
+    data, metadata = event.data, event.metadata
+    if type(metadata) is not dict:
+        message = f"event {type_!r}: metadata must be a dict, not {_show(metadata)}"
+        raise InvalidEventError(message)
+    try:
+        return EncodedEvent(
+            type_,
+            data if type(data) is bytes else _encode_json(data, "data"),
+            _encode_json(metadata, "metadata") if metadata else "{}",
+            event.id,
+        )
+    except InvalidEventError as exc:
+        message = f"event {type_!r} ({event.id}): {exc}"
+        raise InvalidEventError(message) from exc
+
+
+def _encode_json(value: Any, name: str) -> str:
+    """Encode a value that JSON holds without any loss; refuse all others.
+
+    msgspec turns tuples, sets, times, NaN, integer keys and more into something else in silence.
+    Comparing the decoded copy finds those in C. What is left are instances of subclasses, such
+    as an ``OrderedDict`` or an ``IntEnum``'s member, which compare equal to their plain copies:
+    marshal refuses all that is not exactly of a built-in type, also in C.
+    """
+    try:
+        raw = _encode(value)
+        faithful = _decode(raw) == value
+        marshal.dumps(value, 2)
+    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as exc:
+        raise InvalidEventError(_diagnose(value, name) or str(exc)) from exc
+    if (
+        not faithful
+        or _maybe_large(raw)
+        or b"\\u0000" in raw
+        or raw.count(b"[") + raw.count(b"{") > MAX_DEPTH
+    ) and (problem := _diagnose(value, name)):
+        raise InvalidEventError(problem)
+    return raw.decode()
+
+
+def _diagnose(value: Any, name: str) -> str | None:
+    """Name the first part of a value that cannot be stored, and the remedy."""
+    return next(_problems(value, name, 1), None)
+
+
+def _problems(value: Any, path: str, depth: int) -> Iterator[str]:  # noqa: C901, PLR0912
+    kind = type(value)
+    if kind is dict or kind is list:
+        if depth > MAX_DEPTH:
+            yield f"{path[:60]}… is nested deeper than {MAX_DEPTH} levels: flatten it"
+            return
+        pairs = cast("dict[Any, Any]", value).items() if kind is dict else enumerate(value)
+        for key, item in pairs:
+            if kind is dict:
+                if type(key) is not str:
+                    yield f"{path} has the key {_show(key)}: keys must be str"
+                    continue
+                if "\0" in key:
+                    yield f"{path} has the key {key!r}: keys cannot hold U+0000 on every backend"
+                elif (text := _surrogate(key)) is not None:
+                    yield f"{path} has the key {text}, which holds a lone surrogate"
+            yield from _problems(item, f"{path}[{key!r}]", depth + 1)
+    elif kind is int:
+        if value not in _INT64:
+            yield f"{path} is {value}, beyond int64: store it as text"
+    elif kind is float:
+        if not math.isfinite(value):
+            yield f"{path} is {value!r}, which JSON cannot hold: store None or text"
+    elif kind is str:
+        if (text := _surrogate(value)) is not None:
+            yield f"{path} is {text}, which holds a lone surrogate: it is not Unicode text"
+    elif kind is not bool and value is not None:
+        yield (
+            f"{path} is {_show(value)}, which is not a JSON value and would not come out as it "
+            "went in: convert it to None, bool, int, float, str, list or dict"
+            + (", or store bytes as the whole of data" if isinstance(value, bytes) else "")
+        )
+
+
+def _surrogate(text: str) -> str | None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return ascii(text[:60])
+    return None
+
+
+def _show(value: object) -> str:
+    return f"{ascii(value)[:60]} ({type(value).__name__})"

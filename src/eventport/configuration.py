@@ -1,0 +1,247 @@
+"""From a URL, or a name in a file, to an open store."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import os
+import re
+import tomllib
+
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
+from contextlib import asynccontextmanager
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, Final, TypeAlias, cast
+from urllib.parse import parse_qsl, quote, urlencode
+
+import msgspec
+
+from eventport.adapter import AfterCommitHook, BaseEventStore
+from eventport.errors import ConfigurationError, NotSupportedError
+from eventport.protocols import EventStore
+
+
+ENTRY_POINT_GROUP: Final = "eventport.adapters"
+"""Adapters register here: the name is a URL scheme, the object is an `Opener`."""
+
+Opener: TypeAlias = Callable[..., Coroutine[Any, Any, EventStore]]
+"""Opens a store: called with a URL and with options, which are its keyword-only parameters.
+
+Options from a URL or a file are converted to the parameters' annotated types.
+"""
+
+_KNOWN_SCHEMES: Final = {
+    "memory": "memory",
+    "sqlite": "sqlite",
+    "postgres": "postgres",
+    "postgresql": "postgres",
+    "mongodb": "mongodb",
+    "mongodb+srv": "mongodb",
+    "esdb": "eventstoredb",
+    "esdb+discover": "eventstoredb",
+    "kurrentdb": "eventstoredb",
+    "kdb": "eventstoredb",
+}
+_VARIABLE: Final = re.compile(r"\$\{(\w+)\}")
+_URL: Final = re.compile(r"(?P<scheme>[^:/?#]+)://(?P<rest>.*)", re.DOTALL)
+_PASSWORD: Final = re.compile(r"(?s)(?P<user>://[^:/@]*):.*@")
+_USERINFO: Final = re.compile(r"(?s)(?P<before>[^:/?#]+://)(?P<userinfo>[^/?#]*)(?P<after>@.*)")
+_SECRET: Final = re.compile(r"(?i)((?:password|passwd|secret|token|key)[^=&]*=)[^&]*")
+
+
+@asynccontextmanager
+async def connect(
+    target: str | None = None,
+    /,
+    *,
+    config: str | os.PathLike[str] | None = None,
+    after_commit: Iterable[AfterCommitHook] = (),
+    **options: Any,
+) -> AsyncGenerator[EventStore, None]:
+    """Open a store, and close it when the block ends.
+
+    Args:
+        target: A URL such as ``sqlite:///orders.db``, or the name of a store in the configuration
+            file. None stands for the URL in ``EVENTPORT_URL``, or else for the store named
+            ``default``. ``${NAME}`` in a URL is replaced by that environment variable.
+        config: The file to look names up in. By default ``eventport.toml`` in the current
+            directory, or else the table ``[tool.eventport]`` of ``pyproject.toml`` there.
+        after_commit: Hooks to register with the store; see `BaseEventStore.after_commit`.
+        options: Options of the adapter; they override those of the URL and of the file.
+
+    Raises:
+        ConfigurationError: what is written there does not lead to a store; the message names the
+            value and the remedy, and never holds a password.
+    """
+    url, stored = _resolve(target, config)
+    scheme, opener = _find_opener(url)
+    accepted = _accepted_options(opener)
+    url, asked = _split_query(url, accepted)
+    merged = {**asked, **stored, **options}
+    converted = {name: _convert(scheme, name, value, accepted) for name, value in merged.items()}
+    async with await opener(url, **converted) as store:
+        for hook in after_commit:
+            if not isinstance(store, BaseEventStore):
+                message = f"{type(store).__name__} has no after-commit hooks"
+                raise NotSupportedError(message)
+            store.after_commit(hook)
+        yield store
+
+
+def redact(url: str) -> str:
+    """Return a URL without the secrets in it, to be shown."""
+    return _SECRET.sub(r"\1***", _PASSWORD.sub(r"\g<user>:***@", url))
+
+
+def unknown_option(scheme: str, name: str, accepted: Iterable[str]) -> ConfigurationError:
+    """Make the error for an option that an adapter does not have, with the closest that it has."""
+    accepted = sorted(accepted)
+    return ConfigurationError(
+        f"{scheme} stores have no option {name!r}{_closest(name, accepted)}; "
+        f"they have: {', '.join(accepted) or 'none'}"
+    )
+
+
+def _resolve(
+    target: str | None, config: str | os.PathLike[str] | None
+) -> tuple[str, dict[str, Any]]:
+    """Find the URL that is meant, and the options that go with it."""
+    if target is None:
+        target = os.environ.get("EVENTPORT_URL") if config is None else None
+        if not target:
+            return _look_up("default", config)
+    if not isinstance(cast("object", target), str):
+        message = f"a store is named by a URL or by a name in eventport.toml, not by {target!r}"
+        raise ConfigurationError(message)
+    if "://" in target:
+        return _expand(target), {}
+    return _look_up(target, config)
+
+
+def _look_up(name: str, config: str | os.PathLike[str] | None) -> tuple[str, dict[str, Any]]:
+    path, tables = _read_stores(config)
+    if path is None:
+        message = (
+            f"no store named {name!r}: there is neither eventport.toml nor a pyproject.toml with "
+            f"[tool.eventport] in {Path.cwd()}; write the former, or connect to a URL such as "
+            "sqlite:///orders.db"
+        )
+        raise ConfigurationError(message)
+    if name not in tables:
+        message = (
+            f"no store named {name!r} in {path}{_closest(name, tables)}; "
+            f"it has: {', '.join(sorted(tables)) or 'none'}"
+        )
+        raise ConfigurationError(message)
+    table = tables[name]
+    url = table.get("url") if isinstance(table, Mapping) else None
+    if not isinstance(url, str) or "://" not in url:
+        message = f'{path}: [stores.{name}] needs a url, such as url = "sqlite:///orders.db"'
+        raise ConfigurationError(message)
+    return _expand(url), {key: value for key, value in table.items() if key != "url"}
+
+
+def _read_stores(
+    config: str | os.PathLike[str] | None,
+) -> tuple[Path | None, Mapping[str, Any]]:
+    """Read the tables of stores from the file that has them."""
+    if config is not None:
+        candidates = [Path(config)]
+        if not candidates[0].is_file():
+            message = f"there is no configuration file {candidates[0]}"
+            raise ConfigurationError(message)
+    else:
+        candidates = [
+            path for path in map(Path, ("eventport.toml", "pyproject.toml")) if path.is_file()
+        ]
+    for path in candidates:
+        try:
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as exc:
+            message = f"{path} cannot be read: {exc}"
+            raise ConfigurationError(message) from exc
+        if path.name == "pyproject.toml":
+            content = content.get("tool", {}).get("eventport")
+            if content is None:
+                continue
+        stores = content.get("stores", {})
+        if not isinstance(stores, Mapping):
+            message = f"{path}: stores must be tables such as [stores.orders]"
+            raise ConfigurationError(message)
+        return path, cast("Mapping[str, Any]", stores)
+    return None, {}
+
+
+def _expand(url: str) -> str:
+    """Replace ``${NAME}``; user and password are quoted, so that they may hold any character."""
+
+    def value(match: re.Match[str]) -> str:
+        found = os.environ.get(match[1])
+        if found is None:
+            message = f"the environment variable {match[1]} is not set; {redact(url)} needs it"
+            raise ConfigurationError(message)
+        return found
+
+    if match := _USERINFO.fullmatch(url):
+        userinfo = _VARIABLE.sub(lambda found: quote(value(found), safe=""), match["userinfo"])
+        url = f"{match['before']}{userinfo}{match['after']}"
+    return _VARIABLE.sub(value, url)
+
+
+def _find_opener(url: str) -> tuple[str, Opener]:
+    match = _URL.fullmatch(url)
+    scheme = match["scheme"].lower() if match else ""
+    installed = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
+    if scheme in installed:
+        return scheme, _load(installed[scheme])
+    if scheme in _KNOWN_SCHEMES:
+        help_ = f"python -m pip install 'eventport[{_KNOWN_SCHEMES[scheme]}]'"
+    else:
+        help_ = f"no adapter of eventport has that scheme{_closest(scheme, _KNOWN_SCHEMES)}"
+    message = (
+        f"nothing is installed for {scheme}:// "
+        f"(installed: {', '.join(sorted(installed)) or 'none'}); {help_}"
+    )
+    raise ConfigurationError(message)
+
+
+def _load(entry: EntryPoint) -> Opener:
+    try:
+        return cast("Opener", entry.load())
+    except ImportError as exc:
+        message = f"the adapter for {entry.name}:// ({entry.value}) cannot be imported: {exc}"
+        raise ConfigurationError(message) from exc
+
+
+def _accepted_options(opener: Opener) -> dict[str, Any]:
+    """Return the options of an adapter and their types: its keyword-only parameters."""
+    parameters = inspect.signature(opener, eval_str=True).parameters.values()
+    return {p.name: p.annotation for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def _split_query(url: str, accepted: Iterable[str]) -> tuple[str, dict[str, str]]:
+    """Take the adapter's options out of a URL; what is left is the driver's business."""
+    base, _, query = url.partition("?")
+    pairs = parse_qsl(query, keep_blank_values=True)
+    ours = {name: value for name, value in pairs if name in accepted}
+    if not ours:
+        return url, {}
+    rest = [(name, value) for name, value in pairs if name not in accepted]
+    return base + ("?" + urlencode(rest) if rest else ""), ours
+
+
+def _convert(scheme: str, name: str, value: Any, accepted: Mapping[str, Any]) -> Any:
+    if name not in accepted:
+        raise unknown_option(scheme, name, accepted)
+    try:
+        return msgspec.convert(value, accepted[name], strict=False)
+    except msgspec.ValidationError as exc:
+        shown = redact(f"{name}={value!r}")
+        message = f"{scheme} option {shown}: {exc}"
+        raise ConfigurationError(message) from exc
+
+
+def _closest(name: str, candidates: Iterable[str]) -> str:
+    found = difflib.get_close_matches(name, list(candidates), 1)
+    return f"; did you mean {found[0]!r}?" if found else ""

@@ -1,0 +1,87 @@
+"""Every error that eventport raises; what a driver raises is chained below one of these."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from eventport.expectations import Expectation
+
+
+class EventportError(Exception):
+    """The base of all errors of this toolkit."""
+
+
+class ConcurrencyError(EventportError):
+    """An expectation about a stream's version did not hold; nothing was written or returned.
+
+    Read the stream again, decide again, and append with the new version.
+    """
+
+    def __init__(self, stream: str, expected: Expectation, actual: int) -> None:
+        super().__init__(stream, expected, actual)
+        self.stream = stream
+        """The stream whose version was not the expected one."""
+        self.expected = expected
+        """What the caller expected: a version, or one of the named expectations."""
+        self.actual = actual
+        """The version that the stream really had; 0 if it did not exist."""
+
+    def __str__(self) -> str:
+        actual = f"is at version {self.actual}" if self.actual else "does not exist"
+        return f"stream {self.stream!r}: expected {self.expected!r}, but it {actual}"
+
+
+class InvalidArgumentError(EventportError, ValueError):
+    """An argument has a value that no store accepts; the message names it and the remedy."""
+
+
+class InvalidArgumentTypeError(InvalidArgumentError, TypeError):
+    """An argument has the wrong type."""
+
+
+class InvalidStreamNameError(InvalidArgumentError):
+    """A name breaks the rules: non-empty text, at most 500 UTF-8 bytes, no control characters.
+
+    A stream's name must not start with ``$`` either, which is reserved for the toolkit.
+    """
+
+
+class InvalidEventError(InvalidArgumentError):
+    """An event cannot be stored so that it comes out equal; nothing of its append was written."""
+
+
+class InvalidEventTypeError(InvalidEventError, InvalidStreamNameError):
+    """The type name of an event breaks the rules for names."""
+
+
+class PayloadTooLargeError(EventportError):
+    """The backend refuses an append of this size; nothing of it was written."""
+
+
+class CorruptEventError(EventportError):
+    """A stored event cannot be decoded: something other than eventport has written it."""
+
+
+class NotSupportedError(EventportError):
+    """This backend cannot do what was asked; nothing was written. The message says why."""
+
+
+class StoreClosedError(EventportError):
+    """The store has been closed, or the session has ended."""
+
+
+class StoreUnavailableError(EventportError):
+    """The backend cannot be reached, or the outcome of a commit could not be learned in time."""
+
+
+class IncompatibleStoreError(EventportError):
+    """What was found at the given place is not a store that this version can work on.
+
+    It was made by a newer version, or belongs to another program; it was not touched.
+    """
+
+
+class ConfigurationError(EventportError, ValueError):
+    """A store cannot be opened from what its URL, its options or a file say."""

@@ -1,0 +1,50 @@
+"""Events: new ones as callers make them, recorded ones as stores return them."""
+
+from __future__ import annotations
+
+from datetime import datetime  # msgspec resolves field types at run time
+from typing import Any
+from uuid import UUID, uuid4
+
+from msgspec import Struct, field
+
+
+class NewEvent(Struct, frozen=True):
+    """An event to be appended.
+
+    It is checked and copied by the append, so that changing `data` afterwards changes nothing
+    that is stored.
+    """
+
+    type: str
+    """What happened, such as ``"OrderPlaced"``: up to 500 UTF-8 bytes, no control characters."""
+    data: Any
+    """Bytes, or JSON: ``None``, bool, int64, finite float, str, list, dict with str keys."""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """A JSON object about the event; it cannot override anything that the store records."""
+    id: UUID = field(default_factory=uuid4)
+    """The event's identity. An append that is retried with the same ids is not written twice."""
+
+
+class RecordedEvent(Struct, frozen=True):
+    """An event as it stands in the store. Each read makes a fresh copy."""
+
+    stream: str
+    """The stream that the event belongs to."""
+    version: int
+    """Its place in its stream, from 1 without gaps."""
+    position: int
+    """Its place in the order of the whole store: positive, increasing, with gaps.
+
+    0 for an event that is read back inside the session that has not committed it yet.
+    """
+    type: str
+    """What happened."""
+    data: Any
+    """The JSON value or the bytes that were appended."""
+    metadata: dict[str, Any]
+    """The JSON object that was appended with it."""
+    id: UUID
+    """The event's identity."""
+    recorded_at: datetime
+    """When the store recorded it: aware, UTC, in microseconds."""

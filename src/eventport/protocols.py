@@ -1,0 +1,233 @@
+"""The port: what a program may ask of an event store, whichever database keeps its events."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable
+from contextlib import AbstractAsyncContextManager
+from enum import Enum
+from types import TracebackType
+from typing import Protocol, Self, TypeVar
+
+from anyio import Event
+
+from eventport.events import NewEvent, RecordedEvent
+from eventport.expectations import ANY, Expectation
+from eventport.results import AggregateResult, AllResult, AppendResult, ReadResult
+
+
+S = TypeVar("S")
+
+
+class Capability(Enum):
+    """What not every backend can do; everything else, all of them can."""
+
+    SESSIONS = "sessions"
+    """One session can write several streams in one atomic commit."""
+    GLOBAL_ORDER = "global_order"
+    """`read_all`, `iterate_all` and `subscribe` work."""
+    PUSH = "push"
+    """A subscription is woken by commits of other processes, not only by looking again."""
+    SHARED = "shared"
+    """Several stores, in several processes, can work on the same events."""
+    DURABLE = "durable"
+    """Events outlive the process that appended them."""
+
+
+class Streams(Protocol):
+    """What a store and a session have in common; code typed against it runs in both."""
+
+    async def read(
+        self,
+        stream: str,
+        *,
+        from_version: int = 1,
+        to_version: int | None = None,
+        max_count: int | None = None,
+        backwards: bool = False,
+        expected: Expectation = ANY,
+    ) -> ReadResult:
+        """Read events of one stream.
+
+        Args:
+            stream: The stream's name; a stream that does not exist reads as empty.
+            from_version: The lowest version wanted, inclusive, in both directions.
+            to_version: The highest version wanted, inclusive; None for the head.
+            max_count: The most events wanted; 0 gives none, but still the head.
+            backwards: Newest first. It turns the order and does not change the range.
+            expected: What the stream's head must meet.
+
+        Raises:
+            ConcurrencyError: `expected` does not hold.
+        """
+        ...
+
+    def iterate(
+        self,
+        stream: str,
+        *,
+        from_version: int = 1,
+        to_version: int | None = None,
+        backwards: bool = False,
+    ) -> AsyncGenerator[RecordedEvent, None]:
+        """Go through events of one stream with bounded memory.
+
+        It ends at the head that it saw first, and holds no connection while the caller works.
+        """
+        ...
+
+    async def append(
+        self, stream: str, events: Iterable[NewEvent], *, expected: Expectation = ANY
+    ) -> AppendResult:
+        """Append events to a stream, all or nothing, if `expected` holds.
+
+        The check and the write are one atomic step. An append that expects an exact version (or
+        no stream) and finds exactly its own events there succeeds with the original result, so
+        it can be retried after a lost answer. No events: only the expectation is checked.
+
+        Raises:
+            ConcurrencyError: `expected` does not hold; nothing was written.
+            InvalidEventError: an event cannot be stored unharmed; nothing was written.
+            PayloadTooLargeError: the backend refuses the size; nothing was written.
+            StoreUnavailableError: the outcome could not be learned; retry with the same events.
+        """
+        ...
+
+    async def aggregate(
+        self,
+        stream: str,
+        evolve: Callable[[S, RecordedEvent], S],
+        initial: S,
+        *,
+        to_version: int | None = None,
+        expected: Expectation = ANY,
+    ) -> AggregateResult[S]:
+        """Fold a stream into a state, with bounded memory.
+
+        Args:
+            stream: The stream's name.
+            evolve: Gives the state after an event, from the state before it.
+            initial: The state before the first event.
+            to_version: Fold no further than this version.
+            expected: What the stream's head must meet.
+
+        Raises:
+            ConcurrencyError: `expected` does not hold; nothing was folded.
+        """
+        ...
+
+
+class Session(Streams, Protocol):
+    """A unit of work: appends are kept until the block ends and are then committed together.
+
+    Reads see the session's own appends. Nobody else sees anything before the commit.
+    """
+
+    @property
+    def position(self) -> int | None:
+        """The global position of the last event committed; None until the commit."""
+        ...
+
+
+class Subscription(Protocol):
+    """All matching events: those there already, then each new one. It never ends by itself."""
+
+    @property
+    def position(self) -> int:
+        """Where to resume: every matching event up to here has been handed out."""
+        ...
+
+    @property
+    def caught_up(self) -> Event:
+        """Set at the moment when every event there was has been handed out and worked off."""
+        ...
+
+    def __aiter__(self) -> Self:
+        """Return the subscription itself."""
+        ...
+
+    async def __anext__(self) -> RecordedEvent:
+        """Wait for the next event."""
+        ...
+
+
+class EventStore(Streams, Protocol):
+    """A store of events. It is an async context manager that closes itself."""
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What this backend can do beyond what all of them can."""
+        ...
+
+    def session(self) -> AbstractAsyncContextManager[Session]:
+        """Open a unit of work over many streams, committed when the block ends.
+
+        An exception in the block commits nothing. A stream that the session appends to is pinned
+        at the version that the session saw first.
+
+        Raises:
+            ConcurrencyError: at the end of the block, if a pinned stream has moved; nothing was
+                written.
+            NotSupportedError: at the append to a second stream, on a backend without
+                `Capability.SESSIONS`.
+        """
+        ...
+
+    async def read_all(
+        self,
+        *,
+        after: int = 0,
+        max_count: int = 1000,
+        types: Collection[str] | None = None,
+        prefix: str | None = None,
+    ) -> AllResult:
+        """Read events of all streams in the order of their commits.
+
+        Once a position has been seen, no event at or below it ever appears later.
+
+        Args:
+            after: The position to start behind; 0 for the beginning.
+            max_count: The most events wanted.
+            types: Only events of these types.
+            prefix: Only events of streams whose name starts with this.
+        """
+        ...
+
+    def iterate_all(
+        self,
+        *,
+        after: int = 0,
+        types: Collection[str] | None = None,
+        prefix: str | None = None,
+    ) -> AsyncGenerator[RecordedEvent, None]:
+        """Go through all streams with bounded memory; it ends at the head seen at the start."""
+        ...
+
+    def subscribe(
+        self,
+        *,
+        after: int = 0,
+        types: Collection[str] | None = None,
+        prefix: str | None = None,
+    ) -> AbstractAsyncContextManager[Subscription]:
+        """Follow the store: first what is there after a position, then what comes, without end.
+
+        It survives a lost connection and misses and repeats nothing.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """End what is pending and close; every later call raises `StoreClosedError`."""
+        ...
+
+    async def __aenter__(self) -> Self:
+        """Return the store itself."""
+        ...
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the store."""
+        ...

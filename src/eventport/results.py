@@ -1,0 +1,59 @@
+"""What reads, appends and folds return."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+from msgspec import Struct
+
+from eventport.events import RecordedEvent  # msgspec resolves field types at run time
+
+
+S = TypeVar("S")
+
+
+class ReadResult(Struct, frozen=True):
+    """Events of one stream, and where the stream stands."""
+
+    events: list[RecordedEvent]
+    """The events in the range asked for, in the order asked for."""
+    version: int
+    """The stream's head, whatever the range; 0 if the stream does not exist."""
+
+    @property
+    def exists(self) -> bool:
+        """Whether the stream has any event."""
+        return self.version > 0
+
+
+class AppendResult(Struct, frozen=True):
+    """What an append did."""
+
+    version: int
+    """The stream's version after the append."""
+    position: int | None
+    """The global position of its last event; None if nothing was written, or not yet."""
+    created: bool
+    """Whether this append brought the stream into being."""
+    deduplicated: bool
+    """Whether these very events were there already, so that nothing was written again."""
+
+
+class AggregateResult(Struct, Generic[S], frozen=True):
+    """A state folded from a stream."""
+
+    state: S
+    """The state after the last event folded."""
+    version: int
+    """The version that was folded to: the head, or `to_version` if that is lower."""
+    exists: bool
+    """Whether the stream has any event, be it beyond `to_version`."""
+
+
+class AllResult(Struct, frozen=True):
+    """Events of the whole store, in global order."""
+
+    events: list[RecordedEvent]
+    """The events found, at most as many as asked for."""
+    position: int
+    """Where to resume: pass it as `after`. It advances even if the filter matched nothing."""

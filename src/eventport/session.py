@@ -1,0 +1,176 @@
+"""The unit of work: it buffers appends, shows them to its own reads, and commits once."""
+
+from __future__ import annotations
+
+import random
+
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypeVar
+
+from anyio import sleep
+
+from eventport.codec import decode_event, encode_events
+from eventport.commits import Commit, EncodedEvent, StreamPage, StreamWrite
+from eventport.errors import ConcurrencyError, StoreClosedError
+from eventport.events import NewEvent, RecordedEvent
+from eventport.expectations import ANY, Expectation, exact_version, holds
+from eventport.protocols import Capability
+from eventport.results import AppendResult
+from eventport.streams import StreamReader
+from eventport.validation import check_expectation, check_int, check_stream
+
+
+if TYPE_CHECKING:
+    from eventport.adapter import BaseEventStore
+    from eventport.protocols import EventStore, Session
+
+
+T = TypeVar("T")
+
+
+class UnitOfWork(StreamReader):
+    """A `Session` over `BaseEventStore`.
+
+    It holds no transaction and no lock while the caller works. Instead it pins each stream at
+    the version at which it first saw it, reads it at that version from then on, and lets the one
+    commit at the end expect that version.
+    """
+
+    def __init__(self, store: BaseEventStore) -> None:
+        self._store = store
+        self._pins: dict[str, int] = {}
+        self._own: dict[str, list[tuple[EncodedEvent, datetime]]] = {}
+        self._writes: list[StreamWrite] = []
+        self._ended = False
+        self._position: int | None = None
+
+    @property
+    def position(self) -> int | None:
+        """See `Session.position`."""
+        return self._position
+
+    async def append(
+        self, stream: str, events: Iterable[NewEvent], *, expected: Expectation = ANY
+    ) -> AppendResult:
+        """Keep events for the commit.
+
+        Returns:
+            The version that the stream will have; its position is not known yet.
+
+        Raises:
+            ConcurrencyError: `expected` does not hold for the stream as this session sees it.
+            NotSupportedError: this would be the second stream, and the backend cannot do that.
+        """
+        stream = check_stream(stream)
+        expected = check_expectation(expected)
+        encoded = encode_events(events)
+        head = (await self._read_stream(stream, 1, 1, 0, backwards=False)).version
+        if not holds(expected, head):
+            if earlier := await self._earlier_try(stream, expected, encoded):
+                return earlier
+            raise ConcurrencyError(stream, expected, head)
+        if not encoded:
+            return AppendResult(head, None, created=False, deduplicated=False)
+        if self._own and stream not in self._own:
+            self._store.require_capability(Capability.SESSIONS)
+        now = datetime.now(UTC)
+        self._own.setdefault(stream, []).extend((event, now) for event in encoded)
+        self._writes.append(StreamWrite(stream, head, encoded))
+        return AppendResult(head + len(encoded), None, created=head == 0, deduplicated=False)
+
+    async def commit(self) -> None:
+        """Write all that was appended in one atomic commit, and end the session."""
+        self.end()
+        if self._writes:
+            committed = await self._store.submit(Commit(self._writes))
+            self._position = committed.writes[-1].positions[-1]
+
+    def end(self) -> None:
+        """Let nothing more be done with this session."""
+        self._ended = True
+
+    async def _read_stream(
+        self, stream: str, first: int, last: int, max_count: int | None, *, backwards: bool
+    ) -> StreamPage:
+        if self._ended:
+            message = "this session has ended: its block was left"
+            raise StoreClosedError(message)
+        pin = self._pins.get(stream)
+        if pin is None:
+            page = await self._store.read_page(stream, first, last, max_count, backwards=backwards)
+            # Two tasks of one session may both have come here: the first one's view stands.
+            pin = self._pins.setdefault(stream, page.version)
+            if pin == page.version and stream not in self._own:
+                return page
+        own = self._own_events(stream, pin, first, last)
+        if backwards:
+            own = own[::-1][:max_count]
+            if own and (len(own) == max_count or first > pin):
+                return StreamPage(own, pin + len(self._own[stream]))
+        head = pin + len(self._own.get(stream, ()))
+        left = None if max_count is None else max_count - (len(own) if backwards else 0)
+        events: list[RecordedEvent] = []
+        if first <= (limit := min(last, pin)) and left != 0:
+            page = await self._store.read_page(stream, first, limit, left, backwards=backwards)
+            events = list(page.events)
+            if not backwards and events and events[-1].version < limit:
+                return StreamPage(events, head)  # there is more below the session's own events
+        return StreamPage(own + events if backwards else (events + own)[:max_count], head)
+
+    def _own_events(self, stream: str, pin: int, first: int, last: int) -> list[RecordedEvent]:
+        """Decode this session's own events in a range of versions, oldest first."""
+        start = max(first, pin + 1)
+        chosen = self._own.get(stream, [])[start - pin - 1 : max(last - pin, 0)]
+        return [
+            decode_event(stream, version, 0, event.type, event.data, event.metadata, event.id, time)
+            for version, (event, time) in enumerate(chosen, start)
+        ]
+
+    async def _earlier_try(
+        self, stream: str, expected: Expectation, events: tuple[EncodedEvent, ...]
+    ) -> AppendResult | None:
+        """Find that exactly these events are in the stream already, at these versions."""
+        before = exact_version(expected)
+        if before is None or not events:
+            return None
+        last = before + len(events)
+        found = await self.read(stream, from_version=before + 1, to_version=last)
+        if [event.id for event in found.events] != [event.id for event in events]:
+            return None
+        position = found.events[-1].position or None
+        return AppendResult(last, position, created=before == 0, deduplicated=True)
+
+
+async def run_in_session(
+    store: EventStore, function: Callable[[Session], Awaitable[T]], *, attempts: int = 5
+) -> T:
+    """Run a function in a session and commit; on a conflict run it again in a new session.
+
+    The function must be free of other effects than those on the session, since it may run
+    several times. Between two attempts there is a short random pause, so that rivals get apart.
+
+    Args:
+        store: Any event store.
+        function: What to do; it gets the session.
+        attempts: How often to try at the most.
+
+    Returns:
+        What the function returned in the attempt that was committed.
+
+    Raises:
+        ConcurrencyError: the last attempt had a conflict, too; nothing was written.
+    """
+    attempts = check_int("attempts", attempts, least=1)
+    attempt = 1
+    while True:
+        try:
+            async with store.session() as session:
+                result = await function(session)
+        except ConcurrencyError:
+            if attempt == attempts:
+                raise
+        else:
+            return result
+        await sleep(random.uniform(0, 0.005 * 2**attempt))  # noqa: S311  # no secret depends on it
+        attempt += 1

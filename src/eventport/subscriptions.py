@@ -1,0 +1,100 @@
+"""Following the store: catch up, then live, with the same query, so that there is no seam."""
+
+from __future__ import annotations
+
+import logging
+
+from collections import deque
+from typing import TYPE_CHECKING, Final, Self
+
+from anyio import Event, sleep
+
+from eventport.errors import StoreUnavailableError
+
+
+if TYPE_CHECKING:
+    from eventport.adapter import BaseEventStore
+    from eventport.events import RecordedEvent
+
+
+_log: Final = logging.getLogger("eventport")
+
+PAGE_SIZE: Final = 500
+"""How many events a subscription holds at the most: it fetches more when these are consumed."""
+
+MAX_RETRY_DELAY: Final = 5.0
+"""The longest pause, in seconds, between two attempts to reach a store that is gone."""
+
+
+class PollingSubscription:
+    """A `Subscription` that pulls pages, and sleeps when there is nothing new until it is woken.
+
+    A wake-up only ends the sleep; what there is to hand out is always found by reading. So a
+    lost, late or repeated wake-up costs time at the most.
+    """
+
+    def __init__(
+        self,
+        store: BaseEventStore,
+        after: int,
+        types: frozenset[str] | None,
+        prefix: str | None,
+    ) -> None:
+        self._store = store
+        self._types = types
+        self._prefix = prefix
+        self._page: deque[RecordedEvent] = deque()
+        self._position = after
+        self._scanned = after
+        self._caught_up = Event()
+        self._left = False
+
+    @property
+    def position(self) -> int:
+        """See `Subscription.position`."""
+        return self._position
+
+    @property
+    def caught_up(self) -> Event:
+        """See `Subscription.caught_up`."""
+        return self._caught_up
+
+    def leave(self) -> None:
+        """Let the iteration end."""
+        self._left = True
+        self._store.wake()
+
+    def __aiter__(self) -> Self:
+        """Return the subscription itself."""
+        return self
+
+    async def __anext__(self) -> RecordedEvent:
+        """Wait for the next event; cancelling this wait loses nothing."""
+        failures = 0
+        idle = self._store.poll_interval
+        while not self._page:
+            if self._left:
+                raise StopAsyncIteration
+            self._position = self._scanned
+            seen = self._store.signal.count
+            try:
+                page = await self._store.read_all_page(
+                    self._scanned, PAGE_SIZE, self._types, self._prefix
+                )
+            except StoreUnavailableError as exc:
+                failures += 1
+                delay = min(0.05 * 2**failures, MAX_RETRY_DELAY)
+                _log.warning("subscription: %s; next attempt in %.1f s", exc, delay)
+                await sleep(delay)
+                continue
+            failures = 0
+            self._page.extend(page.events)
+            self._scanned = page.position
+            if not self._page and page.position >= page.head:
+                self._caught_up.set()
+                await self._store.signal.wait(seen, idle)
+                # While nothing happens, look ever more seldom.
+                idle = idle and min(idle * 2, self._store.max_poll_interval)
+        event = self._page.popleft()
+        self._position = event.position
+        return event

@@ -1,0 +1,127 @@
+"""The rules for arguments that are the same on every backend."""
+
+from __future__ import annotations
+
+import re
+
+from collections.abc import Collection
+from typing import Final, Literal, TypeAlias, cast, get_args
+
+from eventport.errors import (
+    InvalidArgumentError,
+    InvalidArgumentTypeError,
+    InvalidEventTypeError,
+    InvalidStreamNameError,
+)
+from eventport.expectations import Expectation
+
+
+MAX_NAME_BYTES: Final = 500
+"""The length of the longest stream or type name, in UTF-8."""
+
+MAX_INT: Final = 2**63 - 1
+"""The largest version, position or count that can be asked for."""
+
+NamedExpectation: TypeAlias = Literal["any", "no_stream", "stream_exists"]
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_EXPECTATIONS: Final = get_args(NamedExpectation)
+
+
+def check_stream(name: object) -> str:
+    """Return a stream's name, or raise `InvalidStreamNameError`."""
+    if type(name) is str and _is_plain(name):
+        return name
+    text = _check_name(name, "stream name", InvalidStreamNameError)
+    if text.startswith("$"):
+        message = f"stream name {text!r} starts with '$', which is reserved for eventport itself"
+        raise InvalidStreamNameError(message)
+    return text
+
+
+def check_event_type(name: object) -> str:
+    """Return an event's type name, or raise `InvalidEventTypeError`."""
+    if type(name) is str and _is_plain(name):
+        return name
+    return _check_name(name, "event type", InvalidEventTypeError)
+
+
+def check_prefix(prefix: object) -> str | None:
+    """Return the prefix that selects streams by name; None and "" select all."""
+    if prefix is None or prefix == "":
+        return None
+    return _check_name(prefix, "prefix", InvalidStreamNameError)
+
+
+def check_types(types: object) -> frozenset[str] | None:
+    """Return the type names that select events; None selects all."""
+    if types is None:
+        return None
+    if isinstance(types, str) or not isinstance(types, Collection):
+        message = f"types must be a collection of type names, not {types!r}"
+        raise InvalidArgumentTypeError(message)
+    if not types:
+        message = "types is empty and would match no event: pass None for events of all types"
+        raise InvalidArgumentError(message)
+    return frozenset(check_event_type(name) for name in cast("Collection[object]", types))
+
+
+def check_expectation(expected: object) -> Expectation:
+    """Return an expectation, or raise `InvalidArgumentError`."""
+    if isinstance(expected, str):
+        if expected in _EXPECTATIONS:
+            return cast("NamedExpectation", expected)
+    elif isinstance(expected, int) and not isinstance(expected, bool):
+        if 0 <= expected <= MAX_INT:
+            return int(expected)
+    else:
+        message = f"expected must be a version or one of {_EXPECTATIONS}, not {expected!r}"
+        raise InvalidArgumentTypeError(message)
+    message = f"expected must be a version from 0 or one of {_EXPECTATIONS}, not {expected!r}"
+    raise InvalidArgumentError(message)
+
+
+def check_int(name: str, value: object, *, least: int = 0) -> int:
+    """Return a version, position or count, or raise `InvalidArgumentError`."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        message = f"{name} must be an integer, not {value!r}"
+        raise InvalidArgumentTypeError(message)
+    if not least <= value <= MAX_INT:
+        message = f"{name} must be from {least} to {MAX_INT}, not {value}"
+        raise InvalidArgumentError(message)
+    return int(value)
+
+
+def check_optional_int(name: str, value: object) -> int | None:
+    """Return None, or a checked bound or count."""
+    return None if value is None else check_int(name, value)
+
+
+def _is_plain(name: str) -> bool:
+    # Nearly every name is short printable ASCII; the full rules cost ten times as much.
+    return (
+        0 < len(name) <= MAX_NAME_BYTES and name.isascii() and name.isprintable() and name[0] != "$"
+    )
+
+
+def _check_name(name: object, what: str, error: type[InvalidStreamNameError]) -> str:
+    if not isinstance(name, str):
+        message = f"{what} must be text, not {name!r}"
+        raise error(message)
+    # A str subclass, such as a StrEnum's member, becomes the plain text that is stored.
+    text = str.__str__(name)
+    if not text:
+        message = f"{what} is empty"
+        raise error(message)
+    if match := _CONTROL.search(text):
+        message = f"{what} {text!r} contains the control character {match[0]!r}: remove it"
+        raise error(message)
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as exc:
+        message = f"{what} {text!r} contains a lone surrogate, which is not Unicode text"
+        raise error(message) from exc
+    if size > MAX_NAME_BYTES:
+        message = f"{what} {text[:40]!r}… has {size} UTF-8 bytes; the most is {MAX_NAME_BYTES}"
+        raise error(message)
+    return text
