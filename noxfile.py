@@ -1,0 +1,98 @@
+"""Everything that proves eventport right; `nox` without arguments runs what has to be green."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+
+import nox
+
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.download_python = "never"
+nox.options.error_on_external_run = True
+nox.options.error_on_missing_interpreters = True
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "typing", "tests", "conformance", "build", "demo"]
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+BACKENDS = ("memory", "sqlite")
+THIS_PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
+
+
+def is_installed(version: str) -> bool:
+    """Tell whether a Python really runs: a shim of a version manager alone is none."""
+    path = shutil.which(f"python{version}")
+    if version == THIS_PYTHON or path is None:
+        return path is not None
+    code = "import sys; print('%d.%d' % sys.version_info[:2])"
+    found = subprocess.run([path, "-c", code], capture_output=True, text=True, check=False)
+    return found.stdout.strip() == version
+
+
+SUPPORTED = nox.project.python_versions(PROJECT)
+OTHER_PYTHONS = [v for v in SUPPORTED if v != THIS_PYTHON and is_installed(v)]
+
+
+def install(session: nox.Session, *groups: str, backends: tuple[str, ...] = BACKENDS) -> None:
+    """Install the workspace as it lies here, and groups of tools."""
+    packages = [".[cli]", "conformance", *(f"adapters/{name}" for name in backends)]
+    editable = [argument for package in packages for argument in ("-e", package)]
+    session.install(*editable, *nox.project.dependency_groups(PROJECT, *groups))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and layout."""
+    session.install(*nox.project.dependency_groups(PROJECT, "lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """Check types twice: what users run may be either checker."""
+    install(session, "typing", "tests")
+    session.run("mypy")
+    session.run("pyright")
+
+
+@nox.session(python=[None, *OTHER_PYTHONS])
+def tests(session: nox.Session) -> None:
+    """Run the tests of the core and of the adapters, on each Python that is installed."""
+    missing = [v for v in SUPPORTED if v not in (THIS_PYTHON, *OTHER_PYTHONS)]
+    session.log(f"tested Pythons: {THIS_PYTHON} {' '.join(OTHER_PYTHONS)}")
+    session.log(f"not installed here, so not tested: {' '.join(missing) or 'none'}")
+    install(session, "tests")
+    session.run("pytest", *(session.posargs or ["tests", "adapters", "--ignore=tests/packaging"]))
+
+
+@nox.session
+@nox.parametrize("backend", BACKENDS)
+def conformance(session: nox.Session, backend: str) -> None:
+    """Run the conformance suite on one backend."""
+    install(session, "tests", backends=(backend,))
+    session.run("pytest", f"adapters/{backend}/tests/test_conformance.py", *session.posargs)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build all distributions and use each from a clean environment."""
+    session.install("uv", *nox.project.dependency_groups(PROJECT, "tests"))
+    session.run("pytest", "tests/packaging", *session.posargs)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Show the main job: an order-processing program, on SQLite."""
+    install(session, backends=("sqlite",))
+    session.run("python", "examples/orders/main.py")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure against bare drivers, in the same run; takes some minutes."""
+    install(session)
+    session.run("python", "benchmarks/run.py", *session.posargs)

@@ -1,0 +1,162 @@
+"""What is built can be installed alone, brings nothing it does not need, and works."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+
+ROOT: Final = Path(__file__).parents[2]
+CORE: Final = {"anyio", "eventport", "idna", "msgspec"}
+# What each distribution may bring into an empty environment, itself included.
+BRINGS: Final = {
+    "eventport": CORE,
+    "eventport-memory": CORE | {"eventport-memory"},
+    "eventport-sqlite": CORE | {"eventport-sqlite", "aiosqlite"},
+    "eventport-conformance": None,  # pytest's and Hypothesis's dependencies are theirs to choose
+}
+# anyio needs it below Python 3.13.
+MAYBE: Final = {"typing-extensions"}
+
+
+def pyprojects() -> list[Path]:
+    places = ("pyproject.toml", "conformance/pyproject.toml", "adapters/*/pyproject.toml")
+    return [path for place in places for path in ROOT.glob(place)]
+
+
+def uv(*args: str | Path) -> str:
+    command = [sys.executable, "-m", "uv", "--quiet", *map(str, args)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build everything, each wheel from its sdist."""
+    folder = tmp_path_factory.mktemp("dist")
+    uv("build", "--all-packages", "--out-dir", folder)
+    return folder
+
+
+def wheel(dist: Path, name: str) -> Path:
+    (found,) = dist.glob(f"{name.replace('-', '_')}-*.whl")
+    return found
+
+
+def environment(folder: Path, *requirements: str | Path) -> Path:
+    """Make an environment with these wheels and what they need, and return its Python."""
+    uv("venv", "--python", sys.executable, folder)
+    python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    uv("pip", "install", "--python", python, *requirements)
+    return python
+
+
+def run(python: Path, *args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(python), *args], check=False, capture_output=True, text=True, cwd=cwd
+    )
+
+
+def test_all_distributions_have_one_version() -> None:
+    projects = [tomllib.loads(path.read_text())["project"] for path in pyprojects()]
+    assert {project["name"] for project in projects} == set(BRINGS)
+    (version,) = {project["version"] for project in projects}
+    groups = [
+        group
+        for project in projects
+        for group in (project["dependencies"], *project.get("optional-dependencies", {}).values())
+    ]
+    pins = [pin for group in groups for pin in group if pin.startswith("eventport")]
+    assert pins
+    assert all(pin.endswith(f"=={version}") for pin in pins)
+
+
+@pytest.mark.parametrize("name", BRINGS)
+def test_wheel_holds_one_typed_package(dist: Path, name: str) -> None:
+    package = name.replace("-", "_")
+    with zipfile.ZipFile(wheel(dist, name)) as archive:
+        names = archive.namelist()
+    assert f"{package}/py.typed" in names
+    assert {Path(path).parts[0].split("-")[0] for path in names} == {package}
+    assert any(path.endswith("/METADATA") for path in names)
+
+
+def test_root_sdist_does_not_swallow_the_adapters(dist: Path) -> None:
+    (sdist,) = dist.glob("eventport-[0-9]*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = [Path(path).parts[1] for path in archive.getnames() if len(Path(path).parts) > 1]
+    assert not {"adapters", "conformance", "benchmarks"} & set(names)
+    assert {"src", "pyproject.toml", "README.md", "LICENSE"} <= set(names)
+
+
+@pytest.fixture(scope="module", params=BRINGS)
+def installed(
+    request: pytest.FixtureRequest, dist: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, Path]]:
+    """Install one distribution, and the core, into an empty environment."""
+    name: str = request.param
+    folder = tmp_path_factory.mktemp(name) / "env"
+    yield name, environment(folder, *{wheel(dist, "eventport"), wheel(dist, name)})
+    shutil.rmtree(folder)
+
+
+def test_distribution_works_alone(installed: tuple[str, Path], tmp_path: Path) -> None:
+    name, python = installed
+    done = run(python, "-W", "error", "-c", f"import {name.replace('-', '_')}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    brought = {line.split("==")[0] for line in uv("pip", "freeze", "--python", python).splitlines()}
+    brought = {line.split(" @")[0] for line in brought}
+    assert name in brought
+    if (expected := BRINGS[name]) is not None:
+        assert brought - MAYBE == expected
+    else:
+        assert not brought & {"aiosqlite", "asyncpg", "pymongo", "motor"}
+
+
+USE = """
+import asyncio, sys
+from eventport import NewEvent, connect
+
+async def main():
+    async with connect(sys.argv[1]) as store:
+        await store.append("order-1", [NewEvent("Placed", {"total": 1.5})])
+        print((await store.read("order-1")).events[0].data)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "url"), [("memory", "memory://"), ("sqlite", "sqlite:///orders.db")]
+)
+def test_adapter_is_found_by_its_scheme(dist: Path, tmp_path: Path, name: str, url: str) -> None:
+    wheels = wheel(dist, "eventport"), wheel(dist, f"eventport-{name}")
+    python = environment(tmp_path / "env", *wheels)
+    done = run(python, "-W", "error", "-c", USE, url, cwd=tmp_path)
+    assert done.stdout == "{'total': 1.5}\n", done.stderr
+
+
+def test_missing_adapter_is_named_with_the_command_that_helps(dist: Path, tmp_path: Path) -> None:
+    python = environment(tmp_path / "env", wheel(dist, "eventport"))
+    done = run(python, "-c", USE, "sqlite:///orders.db", cwd=tmp_path)
+    assert done.returncode != 0
+    assert "python -m pip install 'eventport[sqlite]'" in done.stderr
+
+
+def test_command_line_without_its_extra_says_what_to_install(dist: Path, tmp_path: Path) -> None:
+    python = environment(tmp_path / "env", wheel(dist, "eventport"))
+    done = run(python.with_name("eventport"), "--help", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "pip install 'eventport[cli]'" in done.stderr
+    assert "Traceback" not in done.stderr
