@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Final, TypeAlias, cast
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import quote, unquote_plus
 
 import msgspec
 
@@ -44,10 +44,11 @@ _KNOWN_SCHEMES: Final = {
     "kdb": "eventstoredb",
 }
 _VARIABLE: Final = re.compile(r"\$\{(\w+)\}")
-_URL: Final = re.compile(r"(?P<scheme>[^:/?#]+)://(?P<rest>.*)", re.DOTALL)
-_PASSWORD: Final = re.compile(r"(?s)(?P<user>://[^:/@]*):.*@")
+_URL: Final = re.compile(r"[^:/?#]+://.*", re.DOTALL)
 _USERINFO: Final = re.compile(r"(?s)(?P<before>[^:/?#]+://)(?P<userinfo>[^/?#]*)(?P<after>@.*)")
-_SECRET: Final = re.compile(r"(?i)((?:password|passwd|secret|token|key)[^=&]*=)[^&]*")
+# What hides too much is better than what hides too little: up to the last @, whatever is between.
+_PASSWORD: Final = re.compile(r"(?s)^(?P<user>(?:[^:/?#@]+://)?[^:]*):.*@")
+_SECRET: Final = re.compile(r"(?is)((?:pass|pwd|secret|token|key|credential)[^=&]*=)[^&]*")
 
 
 @asynccontextmanager
@@ -63,7 +64,7 @@ async def connect(
 
     Args:
         target: A URL such as ``sqlite:///orders.db``, or the name of a store in the configuration
-            file. None stands for the URL in ``EVENTPORT_URL``, or else for the store named
+            file. None stands for what ``EVENTPORT_URL`` holds, or else for the store named
             ``default``. ``${NAME}`` in a URL is replaced by that environment variable.
         config: The file to look names up in. By default ``eventport.toml`` in the current
             directory, or else the table ``[tool.eventport]`` of ``pyproject.toml`` there.
@@ -76,7 +77,7 @@ async def connect(
     """
     url, stored = _resolve(target, config)
     scheme, opener = _find_opener(url)
-    accepted = _accepted_options(opener)
+    accepted = _accepted_options(scheme, opener)
     url, asked = _split_query(url, accepted)
     merged = {**asked, **stored, **options}
     converted = {name: _convert(scheme, name, value, accepted) for name, value in merged.items()}
@@ -112,9 +113,11 @@ def _resolve(
         if not target:
             return _look_up("default", config)
     if not isinstance(cast("object", target), str):
-        message = f"a store is named by a URL or by a name in eventport.toml, not by {target!r}"
+        # Its value is not shown: it might be some object that knows a password.
+        kind = type(target).__name__
+        message = f"a store is given as a URL or as a name in eventport.toml, both str, not {kind}"
         raise ConfigurationError(message)
-    if "://" in target:
+    if "://" in target or _VARIABLE.match(target):
         return _expand(target), {}
     return _look_up(target, config)
 
@@ -123,20 +126,20 @@ def _look_up(name: str, config: str | os.PathLike[str] | None) -> tuple[str, dic
     path, tables = _read_stores(config)
     if path is None:
         message = (
-            f"no store named {name!r}: there is neither eventport.toml nor a pyproject.toml with "
-            f"[tool.eventport] in {Path.cwd()}; write the former, or connect to a URL such as "
-            "sqlite:///orders.db"
+            f"no store named {redact(name)!r}: there is neither eventport.toml nor a "
+            f"pyproject.toml with [tool.eventport] in {Path.cwd()}; write the former, or name a "
+            "URL such as sqlite:///orders.db, in the call or in EVENTPORT_URL"
         )
         raise ConfigurationError(message)
     if name not in tables:
         message = (
-            f"no store named {name!r} in {path}{_closest(name, tables)}; "
+            f"no store named {redact(name)!r} in {path}{_closest(name, tables)}; "
             f"it has: {', '.join(sorted(tables)) or 'none'}"
         )
         raise ConfigurationError(message)
     table = tables[name]
     url = table.get("url") if isinstance(table, Mapping) else None
-    if not isinstance(url, str) or "://" not in url:
+    if not isinstance(url, str):
         message = f'{path}: [stores.{name}] needs a url, such as url = "sqlite:///orders.db"'
         raise ConfigurationError(message)
     return _expand(url), {key: value for key, value in table.items() if key != "url"}
@@ -162,19 +165,29 @@ def _read_stores(
             message = f"{path} cannot be read: {exc}"
             raise ConfigurationError(message) from exc
         if path.name == "pyproject.toml":
-            content = content.get("tool", {}).get("eventport")
-            if content is None:
+            tool = _table(path, content, "tool")
+            if config is None and "eventport" not in tool:
                 continue
-        stores = content.get("stores", {})
-        if not isinstance(stores, Mapping):
-            message = f"{path}: stores must be tables such as [stores.orders]"
-            raise ConfigurationError(message)
-        return path, cast("Mapping[str, Any]", stores)
+            content = _table(path, tool, "eventport")
+        return path, _table(path, content, "stores")
     return None, {}
 
 
+def _table(path: Path, parent: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Take a table out of what a file holds; one that is not there counts as empty."""
+    found = parent.get(key, {})
+    if not isinstance(found, dict):
+        message = f"{path}: {key} must be a table, such as [stores.orders] is one"
+        raise ConfigurationError(message)
+    return cast("dict[str, Any]", found)
+
+
 def _expand(url: str) -> str:
-    """Replace ``${NAME}``; user and password are quoted, so that they may hold any character."""
+    """Replace ``${NAME}``.
+
+    In user, password and query values are quoted, so that they may hold any character; elsewhere
+    they are taken as they are, so that they may be a path, a host with a port, or a whole URL.
+    """
 
     def value(match: re.Match[str]) -> str:
         found = os.environ.get(match[1])
@@ -183,25 +196,32 @@ def _expand(url: str) -> str:
             raise ConfigurationError(message)
         return found
 
+    def quoted(match: re.Match[str]) -> str:
+        return quote(value(match), safe="")
+
+    before, after = "", url
     if match := _USERINFO.fullmatch(url):
-        userinfo = _VARIABLE.sub(lambda found: quote(value(found), safe=""), match["userinfo"])
-        url = f"{match['before']}{userinfo}{match['after']}"
-    return _VARIABLE.sub(value, url)
+        before = match["before"] + _VARIABLE.sub(quoted, match["userinfo"])
+        after = match["after"]
+    base, mark, query = after.partition("?")
+    expanded = before + _VARIABLE.sub(value, base) + mark + _VARIABLE.sub(quoted, query)
+    if not _URL.fullmatch(expanded):
+        message = f"{redact(url)!r} is not a URL, such as sqlite:///orders.db"
+        raise ConfigurationError(message)
+    return expanded
 
 
 def _find_opener(url: str) -> tuple[str, Opener]:
-    match = _URL.fullmatch(url)
-    scheme = match["scheme"].lower() if match else ""
+    scheme = url.partition("://")[0].lower()
     installed = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
     if scheme in installed:
         return scheme, _load(installed[scheme])
+    remedy = _closest(scheme, {*installed, *_KNOWN_SCHEMES})
     if scheme in _KNOWN_SCHEMES:
-        help_ = f"python -m pip install 'eventport[{_KNOWN_SCHEMES[scheme]}]'"
-    else:
-        help_ = f"no adapter of eventport has that scheme{_closest(scheme, _KNOWN_SCHEMES)}"
+        remedy = f"; python -m pip install 'eventport[{_KNOWN_SCHEMES[scheme]}]'"
     message = (
         f"nothing is installed for {scheme}:// "
-        f"(installed: {', '.join(sorted(installed)) or 'none'}); {help_}"
+        f"(installed: {', '.join(sorted(installed)) or 'none'}){remedy}"
     )
     raise ConfigurationError(message)
 
@@ -209,26 +229,38 @@ def _find_opener(url: str) -> tuple[str, Opener]:
 def _load(entry: EntryPoint) -> Opener:
     try:
         return cast("Opener", entry.load())
-    except ImportError as exc:
+    except Exception as exc:  # importing runs code of others, which may raise anything
         message = f"the adapter for {entry.name}:// ({entry.value}) cannot be imported: {exc}"
         raise ConfigurationError(message) from exc
 
 
-def _accepted_options(opener: Opener) -> dict[str, Any]:
+def _accepted_options(scheme: str, opener: Opener) -> dict[str, Any]:
     """Return the options of an adapter and their types: its keyword-only parameters."""
-    parameters = inspect.signature(opener, eval_str=True).parameters.values()
-    return {p.name: p.annotation for p in parameters if p.kind is p.KEYWORD_ONLY}
+    try:
+        parameters = inspect.signature(opener, eval_str=True).parameters.values()
+    except NameError as exc:
+        message = f"the adapter for {scheme}:// has an annotation that means nothing: {exc}"
+        raise ConfigurationError(message) from exc
+    return {
+        p.name: Any if p.annotation is p.empty else p.annotation
+        for p in parameters
+        if p.kind is p.KEYWORD_ONLY
+    }
 
 
 def _split_query(url: str, accepted: Iterable[str]) -> tuple[str, dict[str, str]]:
     """Take the adapter's options out of a URL; what is left is the driver's business."""
     base, _, query = url.partition("?")
-    pairs = parse_qsl(query, keep_blank_values=True)
-    ours = {name: value for name, value in pairs if name in accepted}
-    if not ours:
-        return url, {}
-    rest = [(name, value) for name, value in pairs if name not in accepted]
-    return base + ("?" + urlencode(rest) if rest else ""), ours
+    ours: dict[str, str] = {}
+    rest: list[str] = []
+    for part in query.split("&"):
+        name, _, value = part.partition("=")
+        if (name := unquote_plus(name)) in accepted:
+            ours[name] = unquote_plus(value)
+        else:
+            rest.append(part)  # as it was written: each driver has its own idea of quoting
+    left = "&".join(rest)
+    return f"{base}?{left}" if left else base, ours
 
 
 def _convert(scheme: str, name: str, value: Any, accepted: Mapping[str, Any]) -> Any:
