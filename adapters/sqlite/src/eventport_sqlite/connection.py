@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import sqlite3
 import time
 
@@ -15,11 +17,12 @@ import aiosqlite
 from eventport.errors import (
     ConfigurationError,
     EventportError,
+    IncompatibleStoreError,
     PayloadTooLargeError,
     StoreUnavailableError,
 )
 
-from eventport_sqlite.schema import prepare
+from eventport_sqlite.schema import prepare, refuse_foreign
 
 
 P = ParamSpec("P")
@@ -37,6 +40,29 @@ _OLDEST: Final = (3, 37, 0)  # STRICT tables
 class Connection(aiosqlite.Connection):
     """A connection that runs whole functions in its thread: one hop, however many statements."""
 
+    def __init__(self, connector: Callable[[], sqlite3.Connection]) -> None:
+        super().__init__(connector, iter_chunk_size=64)
+        # A program that ends without closing its store must not hang at its end. What this
+        # thread leaves undone then, SQLite rolls back.
+        self._thread.daemon = True
+        self._stopped: asyncio.Future[Any] | None = None
+
+    async def connect(self) -> None:
+        """Start the thread and connect; if that fails, the thread has ended when it returns."""
+        with translated():
+            try:
+                await self
+            except BaseException:
+                # aiosqlite tells its thread to stop, but does not wait for it to do so.
+                if self._stopped is not None:
+                    await self._stopped
+                raise
+
+    def stop(self) -> asyncio.Future[Any] | None:
+        """Tell the thread to stop, and return what to wait for until it has."""
+        self._stopped = super().stop()
+        return self._stopped
+
     async def run(
         self,
         function: Callable[Concatenate[sqlite3.Connection, P], T],
@@ -47,6 +73,8 @@ class Connection(aiosqlite.Connection):
 
         A caller who is cancelled stops waiting, but the function runs to its end.
         """
+        # aiosqlite's public methods run one statement each. Several in one hop, which is what
+        # makes a transaction both fast and impossible to tear, need the method below them.
         with translated():
             result: T = await self._execute(function, self._conn, *args, **kwargs)  # type: ignore[no-untyped-call]
         return result
@@ -62,9 +90,8 @@ async def open_connection(path: str, synchronous: Synchronous, busy_timeout: flo
         message = f"SQLite {sqlite3.sqlite_version} is too old: 3.37 or newer is needed"
         raise ConfigurationError(message)
     _check_path(path)
-    connection = Connection(connector, iter_chunk_size=64)
-    with translated():
-        await connection
+    connection = Connection(connector)
+    await connection.connect()
     return connection
 
 
@@ -80,14 +107,24 @@ def translated() -> Generator[None]:
 
 
 def _translate(exc: sqlite3.Error) -> EventportError:
-    code = getattr(exc, "sqlite_errorcode", None)
-    if code == sqlite3.SQLITE_TOOBIG or isinstance(exc, sqlite3.DataError):
+    code = _primary_code(exc)
+    if code == sqlite3.SQLITE_TOOBIG:
         return PayloadTooLargeError(f"SQLite refuses an event of this size: {exc}")
-    if code is not None and code & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         return StoreUnavailableError(
             f"another connection held the write lock for longer than busy_timeout: {exc}"
         )
+    if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}:
+        return IncompatibleStoreError(
+            f"the database is damaged, or its tables are not those of eventport: {exc}"
+        )
     return StoreUnavailableError(f"SQLite: {exc}")
+
+
+def _primary_code(exc: BaseException) -> int | None:
+    """Return SQLite's result code without the details in its upper bits."""
+    code: int | None = getattr(exc, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
 
 
 def _check_path(path: str) -> None:
@@ -95,34 +132,45 @@ def _check_path(path: str) -> None:
     if path == MEMORY:
         return
     file = Path(path)
-    if "\0" in path:
-        message = f"{path!r} cannot be the name of a file"
-    elif file.is_dir():
-        message = f"{path} is a directory: name a file in it"
-    elif not file.absolute().parent.is_dir():
-        message = f"the directory of {path} does not exist: create {file.absolute().parent}"
-    # The mode is asked for the sake of root, who may write to anything.
-    elif file.exists() and not file.stat().st_mode & 0o222:
-        message = f"{path} is read-only: an event store needs to write to it"
-    else:
-        return
+    try:
+        if "\0" in path or not os.fsencode(path):
+            message = f"{path!r} cannot be the name of a file"
+        elif file.is_dir():
+            message = f"{path} is a directory: name a file in it"
+        elif not file.absolute().parent.is_dir():
+            message = f"the directory of {path} does not exist: create {file.absolute().parent}"
+        elif not file.exists():
+            return
+        elif not file.is_file():
+            message = f"{path} is not a regular file: name one"
+        # The mode is asked for the sake of root, who may write to anything.
+        elif not file.stat().st_mode & 0o222:
+            message = f"{path} is read-only: an event store needs to write to it"
+        else:
+            return
+    except (OSError, UnicodeEncodeError) as exc:
+        message = f"{path!r} cannot be opened: {exc}"
+        raise ConfigurationError(message) from exc
     raise ConfigurationError(message)
 
 
 def _open(path: str, synchronous: Synchronous, busy_timeout: float) -> sqlite3.Connection:
     db: sqlite3.Connection | None = None
     try:
+        if path != MEMORY:
+            refuse_foreign(path)
         db = sqlite3.connect(path, timeout=busy_timeout, isolation_level=None)
         prepare(db, path)
         if path != MEMORY:
             _use_wal(db, path, busy_timeout)
         db.execute(f"PRAGMA synchronous = {synchronous}")
-        db.execute("PRAGMA foreign_keys = ON")
+        if synchronous == "full":
+            # Only macOS, whose plain sync does not reach the disk, knows the difference.
+            db.execute("PRAGMA fullfsync = ON")
     except BaseException as exc:
         if db is not None:
             db.close()
-        code: Any = getattr(exc, "sqlite_errorcode", None)
-        if code is not None and code & 0xFF in {
+        if _primary_code(exc) in {
             sqlite3.SQLITE_CANTOPEN,
             sqlite3.SQLITE_READONLY,
             sqlite3.SQLITE_PERM,
@@ -139,9 +187,9 @@ def _use_wal(db: sqlite3.Connection, path: str, busy_timeout: float) -> None:
     while True:
         try:
             mode: str = db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-        except sqlite3.OperationalError:
+        except sqlite3.OperationalError as exc:
             # The switch needs the file for itself, and does not wait for it as commits do.
-            if time.monotonic() > deadline:
+            if _primary_code(exc) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
         else:

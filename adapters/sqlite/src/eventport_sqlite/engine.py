@@ -6,7 +6,8 @@ import json
 import sqlite3
 import time
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import closing
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -23,11 +24,16 @@ from eventport.adapter import (
     plan,
 )
 from eventport.codec import utc_from_microseconds
+from eventport.errors import CorruptEventError
 from eventport.events import RecordedEvent
+from eventport.expectations import ANY, exact_version
 
 
 PAGE_BYTES: Final = 4 * 1024 * 1024
-"""A page ends when its data is of about this size, so that large events do not fill the memory."""
+"""A page ends at about this size, so that it neither fills the memory nor holds up other reads."""
+
+_EVENT_BYTES: Final = 512
+"""About what an event takes in memory, beside its data."""
 
 SCAN: Final = 100_000
 """How many positions a filtered page looks at, so that other readers are not held up."""
@@ -38,9 +44,18 @@ _STORED: Final = """
     SELECT id, position, recorded_at FROM eventport_events
     WHERE stream = ? AND version BETWEEN ? AND ? ORDER BY version
 """
-_INSERT: Final = """
+# A whole append of one event in one statement: most appends are that, and come alone.
+_APPEND: Final = """
     INSERT INTO eventport_events (stream, version, type, data, metadata, id, recorded_at)
-    VALUES (?, ?, ?, ?, ?, ?, ?)
+    SELECT ?1, head + 1, ?3, ?4, ?5, ?6, ?7
+    FROM (SELECT ifnull(max(version), 0) AS head FROM eventport_events WHERE stream = ?1)
+    WHERE head = ifnull(?2, head)
+    RETURNING version, position
+"""
+_INSERT: Final = """
+    INSERT INTO eventport_events
+        (position, stream, version, type, data, metadata, id, recorded_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 _COLUMNS: Final = "stream, version, position, type, data, metadata, id, recorded_at"
 _READ: Final = f"""
@@ -71,6 +86,22 @@ def write_batch(db: sqlite3.Connection, commits: Sequence[Commit]) -> list[Outco
             db.execute("ROLLBACK")
         raise
     return outcomes
+
+
+def write_one(db: sqlite3.Connection, commit: Commit) -> Outcome:
+    """Write a commit that came alone."""
+    (write, *others) = commit.writes
+    expected = exact_version(write.expected)
+    if not others and len(write.events) == 1 and (expected is not None or write.expected == ANY):
+        event = write.events[0]
+        now = time.time_ns() // 1_000
+        values = (event.type, event.data, event.metadata, event.id.bytes, now)
+        rows = db.execute(_APPEND, (write.stream, expected, *values)).fetchall()
+        if rows:
+            ((version, position),) = rows
+            written = Written(version, (position,), version == 1)
+            return Committed((written,), utc_from_microseconds(now))
+    return write_batch(db, (commit,))[0]
 
 
 def read_stream(
@@ -139,16 +170,15 @@ def _write(db: sqlite3.Connection, commit: Commit, position: int, now: int) -> O
         return planned
     written: list[Written] = []
     for write, first in zip(commit.writes, planned, strict=True):
-        stream = write.stream
+        stream, count = write.stream, len(write.events)
+        positions = range(position + 1, position + count + 1)
         db.executemany(
             _INSERT,
             [
-                (stream, version, event.type, event.data, event.metadata, event.id.bytes, now)
-                for version, event in enumerate(write.events, first)
+                (place, stream, first + i, e.type, e.data, e.metadata, e.id.bytes, now)
+                for i, (place, e) in enumerate(zip(positions, write.events, strict=True))
             ],
         )
-        count = len(write.events)
-        positions = range(position + 1, position + count + 1)
         written.append(Written(first + count - 1, positions, first == 1))
         position += count
     return Committed(written, utc_from_microseconds(now))
@@ -159,24 +189,33 @@ def _head(db: sqlite3.Connection, stream: str) -> int:
     return head or 0
 
 
-def _take_page(rows: Iterable[tuple[Any, ...]]) -> tuple[list[RecordedEvent], bool]:
+def _take_page(cursor: sqlite3.Cursor) -> tuple[list[RecordedEvent], bool]:
     """Decode rows until they are enough, and tell whether that was before their end."""
     events: list[RecordedEvent] = []
     size = 0
-    for stream, version, position, type_, data, metadata, id_, recorded_at in rows:
-        events.append(
-            decode_event(
-                stream,
-                version,
-                position,
-                type_,
-                data,
-                metadata,
-                UUID(bytes=id_),
-                utc_from_microseconds(recorded_at),
-            )
-        )
-        size += len(data) + len(metadata)
-        if size > PAGE_BYTES:
-            return events, True
+    # An open cursor is an open read transaction, which would keep the log from being reset.
+    with closing(cursor) as rows:
+        for row in rows:
+            events.append(_decode(*row))
+            size += len(row[4]) + len(row[5]) + _EVENT_BYTES
+            if size > PAGE_BYTES:
+                return events, True
     return events, False
+
+
+def _decode(
+    stream: str,
+    version: int,
+    position: int,
+    type_: str,
+    data: str | bytes,
+    metadata: str,
+    id_: bytes,
+    recorded_at: int,
+) -> RecordedEvent:
+    try:
+        uuid, time_ = UUID(bytes=id_), utc_from_microseconds(recorded_at)
+        return decode_event(stream, version, position, type_, data, metadata, uuid, time_)
+    except (TypeError, ValueError, OverflowError) as exc:
+        message = f"the event at position {position} was not written by eventport: {exc}"
+        raise CorruptEventError(message) from exc

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 
+from contextlib import closing
+from pathlib import Path
 from typing import Final
 
 from eventport.errors import IncompatibleStoreError
@@ -30,6 +32,26 @@ _CREATE: Final = (
     ) STRICT
     """,
 )
+
+
+def refuse_foreign(path: str) -> None:
+    """Refuse a file that is not ours, before it is opened in a way that could change it.
+
+    To open a database in earnest is to replay the log or journal that a crash may have left
+    beside it. This looks at the file alone, as it is, without a lock and without a trace.
+
+    Raises:
+        IncompatibleStoreError: the file is of a newer version, or belongs to something else.
+    """
+    file = Path(path).absolute()
+    if not file.exists():
+        return
+    try:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro&immutable=1", uri=True)) as db:
+            _is_ours(db, path)
+    except sqlite3.Error:
+        # Somebody is writing to it at this moment: `prepare` waits for them and tells.
+        return
 
 
 def prepare(db: sqlite3.Connection, name: str) -> None:

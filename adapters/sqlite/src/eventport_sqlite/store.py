@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 
 from collections.abc import Sequence
-from typing import ClassVar, Self
+from typing import ClassVar, Final, Self, get_args
 
 from eventport.adapter import AllPage, BaseEventStore, Commit, Outcome, StreamPage
 from eventport.configuration import unknown_option
-from eventport.errors import ConfigurationError
+from eventport.errors import ConfigurationError, InvalidArgumentTypeError, NotSupportedError
 from eventport.protocols import Capability
 from eventport.shielding import run_shielded
 
 from eventport_sqlite import engine
-from eventport_sqlite.connection import MEMORY, Connection, Synchronous, open_connection
+from eventport_sqlite.connection import (
+    MEMORY,
+    Connection,
+    Synchronous,
+    open_connection,
+    translated,
+)
+
+
+_MAX_TIMEOUT: Final = 86_400.0
+"""SQLite counts milliseconds in 32 bits."""
 
 
 class SQLiteEventStore(BaseEventStore):
@@ -56,11 +67,27 @@ class SQLiteEventStore(BaseEventStore):
             busy_timeout: How many seconds a commit waits for those of other processes.
 
         Raises:
-            ConfigurationError: the file cannot be opened for writing.
+            ConfigurationError: the file cannot be opened for writing, or an option is wrong.
             IncompatibleStoreError: it is not an event store, or one of a newer version; it was
                 not touched.
+            NotSupportedError: this is not asyncio.
         """
-        return await run_shielded(cls._open, os.fspath(path), synchronous, busy_timeout)
+        name = _check_path(path)
+        _check_options(synchronous, busy_timeout)
+        _check_loop()
+        opened: list[Self] = []
+
+        async def open_() -> None:
+            opened.append(await cls._open(name, synchronous, busy_timeout))
+
+        try:
+            await run_shielded(open_)
+        except BaseException:
+            # The caller was cancelled meanwhile and cannot take what has been opened.
+            for store in opened:
+                await store.aclose()
+            raise
+        return opened[0]
 
     @classmethod
     async def connect(
@@ -69,6 +96,7 @@ class SQLiteEventStore(BaseEventStore):
         """Open the store that a URL names.
 
         ``sqlite:///relative.db``, ``sqlite:////absolute.db``, and ``sqlite://`` for one in memory.
+        Options are arguments here; `eventport.connect` takes them out of a URL.
         """
         rest = url.partition("://")[2]
         name, _, query = rest.partition("?")
@@ -99,6 +127,8 @@ class SQLiteEventStore(BaseEventStore):
         return f"<SQLiteEventStore: {self._path}>"
 
     async def _commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
+        if len(commits) == 1:
+            return [await self._writer.run(engine.write_one, commits[0])]
         return await self._writer.run(engine.write_batch, commits)
 
     async def _read_stream(
@@ -118,8 +148,33 @@ class SQLiteEventStore(BaseEventStore):
         return await self._reader.run(engine.read_all, after, max_count, types, prefix)
 
     async def _close(self) -> None:
-        try:
-            if self._reader is not self._writer:
-                await self._reader.close()
-        finally:
-            await self._writer.close()
+        with translated():
+            try:
+                if self._reader is not self._writer:
+                    await self._reader.close()
+            finally:
+                await self._writer.close()
+
+
+def _check_path(path: object) -> str:
+    if isinstance(path, str | os.PathLike):
+        return os.fsdecode(path)
+    message = f"path must be text or a path, not {path!r}"
+    raise InvalidArgumentTypeError(message)
+
+
+def _check_options(synchronous: object, busy_timeout: object) -> None:
+    if synchronous not in get_args(Synchronous):
+        message = f"synchronous must be one of {get_args(Synchronous)}, not {synchronous!r}"
+        raise ConfigurationError(message)
+    if not isinstance(busy_timeout, int | float) or not 0 <= busy_timeout <= _MAX_TIMEOUT:
+        message = f"busy_timeout must be from 0 to {_MAX_TIMEOUT:.0f} s, not {busy_timeout!r}"
+        raise ConfigurationError(message)
+
+
+def _check_loop() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError as exc:
+        message = "SQLite stores run under asyncio only, because aiosqlite does"
+        raise NotSupportedError(message) from exc
