@@ -6,11 +6,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, cast
 
-from anyio import Event
+from anyio import Event, get_cancelled_exc_class
 
 from eventport.commits import Commit, Outcome
 from eventport.errors import StoreUnavailableError
-from eventport.shielding import run_shielded
+from eventport.shielding import start_task, wait_out
 
 
 MAX_BATCH_EVENTS: Final = 1_000
@@ -23,11 +23,10 @@ MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
 class GroupCommit:
     """Turns commits that arrive at the same time into batches, each with its own outcome.
 
-    There is no timer, so a lone commit waits for nothing, and no background task: the caller
-    who finds nobody at work leads a batch, the others wait. When its batch is done the leader
-    makes the first of those who came meanwhile the next leader, and returns. The idea is that
-    of the write-ahead log's group commit in databases (DeWitt et al., 1984, "Implementation
-    techniques for main memory database systems"), done by the client.
+    There is no timer, so a lone commit waits for nothing. A task of its own writes batch after
+    batch while there are any, and ends with the last; no cancelled caller can tear a batch in
+    two. The idea is that of the write-ahead log's group commit in databases (DeWitt et al.,
+    1984, "Implementation techniques for main memory database systems"), done by the client.
 
     Args:
         commit: Writes a batch. It returns an outcome for each commit, in order; if it raises,
@@ -37,61 +36,55 @@ class GroupCommit:
     def __init__(self, commit: Callable[[Sequence[Commit]], Awaitable[Sequence[Outcome]]]) -> None:
         self._commit = commit
         self._queue: deque[_Request] = deque()
-        self._leading = False
+        self._worker: object = None
         self._idle: Event | None = None
 
     async def submit(self, commit: Commit) -> Outcome:
         """Commit together with others, and return this commit's own outcome.
 
-        A caller who is cancelled while waiting for its turn leaves nothing behind. A leader who
-        is cancelled brings its batch to an end first, because others depend on it.
+        A caller who is cancelled before its commit is on the wire leaves nothing behind. Later it
+        waits for the end of the batch before the cancellation goes on, so that nothing is written
+        any more once this has returned or raised.
         """
         request = _Request(commit)
         self._queue.append(request)
-        if self._leading:
-            try:
-                await request.turn.wait()
-            except BaseException:  # cancelled, or thrown away by a loop that closes
-                self._leave(request)
-                raise
-            if request.ended:
-                return request.result()
-        self._leading = True
-        await run_shielded(self._lead)
+        if self._worker is None:
+            self._worker = start_task(self._work)
+        try:
+            await request.ended.wait()
+        except get_cancelled_exc_class():
+            if request in self._queue:
+                self._queue.remove(request)
+            else:
+                await wait_out(request.ended)
+            raise
         return request.result()
 
     async def drain(self) -> None:
         """Wait until nothing is pending."""
-        while self._leading:
+        while self._worker is not None:
             if self._idle is None:
                 self._idle = Event()
             await self._idle.wait()
 
-    async def _lead(self) -> None:
-        """Commit one batch, whose first request is the leader's own."""
-        batch = self._take()
+    async def _work(self) -> None:
         try:
-            await self._run(batch)
+            while self._queue:
+                batch = self._take()
+                try:
+                    await self._run(batch)
+                finally:
+                    for request in batch:
+                        request.end()
         finally:
-            for request in batch:
-                request.end()
-            self._hand_over()
-
-    def _leave(self, request: _Request) -> None:
-        """Take a cancelled caller out of the queue; if it had been made leader, pass that on."""
-        if request in self._queue:
-            self._queue.remove(request)
-            if request.turn.is_set():
-                self._hand_over()
-
-    def _hand_over(self) -> None:
-        if self._queue:
-            self._queue[0].turn.set()
-            return
-        self._leading = False
-        if self._idle is not None:
-            self._idle.set()
-            self._idle = None
+            # Nothing is awaited since the queue was seen empty, so no request can be missed. It
+            # is not empty only if the event loop is being closed under our feet.
+            self._worker = None
+            if self._idle is not None:
+                self._idle.set()
+                self._idle = None
+            while self._queue:
+                self._queue.popleft().end()
 
     def _take(self) -> list[_Request]:
         batch = [self._queue.popleft()]
@@ -126,12 +119,11 @@ class GroupCommit:
 class _Request:
     """One caller's commit on its way through a batch."""
 
-    __slots__ = ("commit", "error", "events", "outcome", "size", "turn")
+    __slots__ = ("commit", "ended", "error", "events", "outcome", "size")
 
     def __init__(self, commit: Commit) -> None:
         self.commit = commit
-        self.turn = Event()
-        """Set when the caller has something to do: to take its result, or to lead."""
+        self.ended = Event()
         self.outcome: Outcome | None = None
         self.error: Exception | None = None
         self.events = sum(len(write.events) for write in commit.writes)
@@ -141,16 +133,12 @@ class _Request:
             for event in write.events
         )
 
-    @property
-    def ended(self) -> bool:
-        return self.outcome is not None or self.error is not None
-
     def end(self) -> None:
         """Give the caller its result; there is none only if the event loop cut the batch off."""
-        if not self.ended:
+        if self.outcome is None and self.error is None:
             message = "the commit was interrupted, so it is not known whether it took place"
             self.error = StoreUnavailableError(message)
-        self.turn.set()
+        self.ended.set()
 
     def result(self) -> Outcome:
         if self.outcome is None:

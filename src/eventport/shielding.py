@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from collections.abc import Awaitable, Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
 
-from anyio import CancelScope
+from anyio import CancelScope, Event, get_cancelled_exc_class
 
 
 P = ParamSpec("P")
@@ -18,36 +18,55 @@ async def run_shielded(function: Callable[P, Awaitable[T]], *args: P.args, **kwa
     """Run to the end, whatever happens to the caller; only then let its cancellation go on.
 
     A shielded anyio scope keeps off other scopes, but not asyncio's own ``Task.cancel()``, which
-    ``asyncio.timeout`` and ``asyncio.TaskGroup`` use. So under asyncio the work gets a task of
-    its own, which nobody else can cancel, and a cancellation of the caller is kept back.
+    ``asyncio.timeout`` and ``asyncio.TaskGroup`` use. So the work gets a task of its own.
     """
+    ended = Event()
+    results: list[T] = []
+    errors: list[BaseException] = []
 
-    async def work() -> T:
-        return await function(*args, **kwargs)
-
-    with CancelScope(shield=True):
-        return await (_in_own_task(work) if _runs_on_asyncio() else work())
-    raise AssertionError  # a scope that nobody cancels lets everything through
-
-
-def _runs_on_asyncio() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False  # trio, which knows no cancellation but that of scopes
-    return True
-
-
-async def _in_own_task(work: Callable[[], Awaitable[T]]) -> T:
-    task = asyncio.ensure_future(work())
-    cancellation: asyncio.CancelledError | None = None
-    while not task.done():
+    async def work() -> None:
         try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError as exc:
-            cancellation = exc
-    if cancellation is None:
-        return task.result()
-    if not task.cancelled():
-        task.exception()  # it counts as seen: the cancellation is what the caller gets
-    raise cancellation
+            results.append(await function(*args, **kwargs))
+        except BaseException as exc:  # noqa: BLE001  # it is handed to the caller
+            errors.append(exc)
+        finally:
+            ended.set()
+
+    task = start_task(work)
+    await wait_out(ended)
+    del task  # an event loop itself keeps only weak references to its tasks
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+async def wait_out(event: Event) -> None:
+    """Wait for an event that is bound to come; a cancellation goes on only after it."""
+    try:
+        await event.wait()
+    except get_cancelled_exc_class():
+        with CancelScope(shield=True):
+            while not event.is_set():
+                try:
+                    await event.wait()
+                except asyncio.CancelledError:
+                    continue  # asyncio's own kind of cancellation, once more
+        raise
+
+
+def start_task(work: Callable[[], Coroutine[Any, Any, None]]) -> object:
+    """Run something in a task of its own, which the caller's cancellation does not reach.
+
+    Args:
+        work: What to run. It must not raise.
+
+    Returns:
+        What the caller must keep a reference to until the work is done.
+    """
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        import trio  # noqa: PLC0415  # it is the event loop that we run on, so it is there
+
+        return trio.lowlevel.spawn_system_task(work)
+    return loop.create_task(work())

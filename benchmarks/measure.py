@@ -1,0 +1,54 @@
+"""Measuring contestants against each other: interleaved rounds, medians, ratios."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+
+from collections.abc import Awaitable, Callable, Mapping
+from time import perf_counter
+from typing import NamedTuple, TypeAlias
+
+
+Contestant: TypeAlias = Callable[[int], Awaitable[int]]
+"""Does the work of one round, whose number it is given, and returns how many things it did."""
+
+
+class Figure(NamedTuple):
+    """One line of the report."""
+
+    what: str
+    ours: float
+    """Things per second, the median of the rounds."""
+    floor: float | None
+    """The same of the bare driver, in the same run; None if there is nothing to compare with."""
+    goal: float
+    """What the ratio of the two, or else our own figure, should reach."""
+
+    @property
+    def value(self) -> float:
+        """The figure that has a goal."""
+        return self.ours if self.floor is None else self.ours / self.floor
+
+    def __str__(self) -> str:
+        floor = "" if self.floor is None else f"{self.floor:>12,.0f}/s"
+        value = f"{self.value:,.0f}/s" if self.floor is None else f"{self.value:.2f} x"
+        met = "yes" if self.value >= self.goal else "NO"
+        return f"{self.what:<58}{self.ours:>12,.0f}/s{floor:>14}{value:>14}{self.goal:>10,g}  {met}"
+
+
+HEADER = f"{'what':<58}{'eventport':>14}{'floor':>14}{'figure':>14}{'goal':>10}  met"
+
+
+async def rates(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, float]:
+    """Let contestants take turns, and return the median of each one's things per second."""
+    seen: dict[str, list[float]] = {name: [] for name in contestants}
+    for number in range(rounds):
+        # Turns change, so that nobody always runs right after the same other.
+        order = list(contestants.items())
+        for name, contestant in order if number % 2 else order[::-1]:
+            gc.collect()
+            start = perf_counter()
+            count = await contestant(number)
+            seen[name].append(count / (perf_counter() - start))
+    return {name: statistics.median(values) for name, values in seen.items()}

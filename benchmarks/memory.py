@@ -1,0 +1,57 @@
+"""Memory: there is no driver below, so the figures stand for themselves."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+from measure import Figure, rates
+
+from eventport import NewEvent
+
+from eventport_memory import MemoryEventStore
+
+
+DATA: Final = {"order": "o-1", "sku": "abc", "quantity": 2, "price": 12.5}
+
+
+async def figures(_: Path) -> AsyncIterator[Figure]:
+    """Measure all that has a goal in memory."""
+    for size in (1, 10):
+        yield await append(size)
+    yield await growth()
+
+
+async def append(size: int) -> Figure:
+    """Append events, so many at a time; making them counts, too."""
+    store, appends = MemoryEventStore(), 20_000 // size
+
+    async def ours(number: int) -> int:
+        for index in range(appends):
+            events = [NewEvent("ItemAdded", DATA) for _ in range(size)]
+            await store.append(f"order-{number}-{index}", events)
+        return appends * size
+
+    seen = await rates({"ours": ours}, rounds=9)
+    return Figure(f"memory, one task, append {size}, events", seen["ours"], None, 200_000)
+
+
+async def growth() -> Figure:
+    """Append to a store of a million events, against one of a thousand."""
+    stores = {"large": MemoryEventStore(), "small": MemoryEventStore()}
+    for name, streams in (("large", 10_000), ("small", 10)):
+        for index in range(streams):
+            events = [NewEvent("ItemAdded", DATA) for _ in range(100)]
+            await stores[name].append(f"filled-{index}", events)
+
+    async def to(name: str, number: int) -> int:
+        for index in range(5_000):
+            await stores[name].append(f"order-{number}-{index}", [NewEvent("ItemAdded", DATA)])
+        return 5_000
+
+    seen = await rates(
+        {"large": lambda number: to("large", number), "small": lambda number: to("small", number)},
+        rounds=9,
+    )
+    return Figure("memory, append at 1,000,000 events / at 1,000", *seen.values(), goal=0.8)

@@ -1,0 +1,32 @@
+"""Measure the figures that eventport promises; name subjects to measure only those."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import sys
+import tempfile
+
+from pathlib import Path
+
+import memory
+import sqlite
+
+from measure import HEADER
+
+
+SUBJECTS = {"memory": memory.figures, "sqlite": sqlite.figures}
+
+
+async def main(names: list[str]) -> None:
+    """Measure subjects and print a line for each figure, as it comes."""
+    print(f"Python {platform.python_version()}, {platform.system()} {platform.machine()}")
+    print(HEADER)
+    for name in names or SUBJECTS:
+        with tempfile.TemporaryDirectory() as folder:
+            async for figure in SUBJECTS[name](Path(folder)):
+                print(figure, flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1:]))
