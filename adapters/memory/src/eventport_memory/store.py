@@ -22,6 +22,7 @@ from eventport.adapter import (
     decode_event,
     plan,
 )
+from eventport.configuration import redact
 from eventport.errors import ConfigurationError
 from eventport.events import RecordedEvent
 from eventport.protocols import Capability
@@ -82,7 +83,7 @@ class MemoryEventStore(BaseEventStore):
     async def connect(cls, url: str = "memory://") -> Self:
         """Open a new, empty store; ``memory://`` is all that its URL can say."""
         if url.rstrip("/") != "memory:":
-            message = f"memory stores have no name and no options: write memory://, not {url!r}"
+            message = f"memory stores have no name and no options: write memory://, not {redact(url)!r}"
             raise ConfigurationError(message)
         return cls()
 
