@@ -83,7 +83,7 @@ class MemoryEventStore(BaseEventStore):
     async def connect(cls, url: str = "memory://") -> Self:
         """Open a new, empty store; ``memory://`` is all that its URL can say."""
         if url.rstrip("/") != "memory:":
-            message = f"memory stores have no name and no options: write memory://, not {redact(url)!r}"
+            message = f"{redact(url)!r} says too much: memory stores have no name, write memory://"
             raise ConfigurationError(message)
         return cls()
 
