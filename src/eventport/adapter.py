@@ -189,6 +189,8 @@ class BaseEventStore(StreamReader):
         position = check_int("after", after)
         max_count = check_int("max_count", max_count)
         chosen, start = check_types(types), check_prefix(prefix)
+        self._check_open()
+        self.require_capability(Capability.GLOBAL_ORDER)
         events: list[RecordedEvent] = []
         head: int | None = None
         while len(events) < max_count and (head is None or position < head):

@@ -17,7 +17,7 @@ import msgspec
 from eventport.commits import EncodedEvent
 from eventport.errors import CorruptEventError, InvalidArgumentTypeError, InvalidEventError
 from eventport.events import NewEvent, RecordedEvent
-from eventport.validation import check_event_type
+from eventport.validation import check_event_type, show
 
 
 MAX_DEPTH: Final = 64
@@ -40,7 +40,7 @@ def encode_events(events: object) -> tuple[EncodedEvent, ...]:
         InvalidEventError: an event cannot be stored so that it comes out equal.
     """
     if isinstance(events, NewEvent | str | bytes | Mapping) or not isinstance(events, Iterable):
-        message = f"events must be a sequence of NewEvent, such as [event], not {_show(events)}"
+        message = f"events must be a sequence of NewEvent, such as [event], not {show(events)}"
         raise InvalidArgumentTypeError(message)
     encoded = tuple([_encode_event(event) for event in cast("Iterable[object]", events)])
     if len(encoded) > 1 and len({event.id.int for event in encoded}) < len(encoded):
@@ -89,22 +89,25 @@ def utc_to_microseconds(time: datetime) -> int:
 
 def _encode_event(event: object) -> EncodedEvent:
     if not isinstance(event, NewEvent):
-        message = f"an event must be a NewEvent, not {_show(event)}"
+        message = f"an event must be a NewEvent, not {show(event)}"
         raise InvalidEventError(message)
     type_ = check_event_type(event.type)
-    if type(event.id) is not UUID:
-        message = f"event {type_!r}: id must be a uuid.UUID, not {_show(event.id)}"
+    id_ = event.id
+    if not isinstance(id_, UUID):
+        message = f"event {type_!r}: id must be a uuid.UUID, not {show(id_)}"
         raise InvalidEventError(message)
+    if type(id_) is not UUID:  # libraries that make UUIDs of other versions have subclasses
+        id_ = UUID(int=id_.int)
     data, metadata = event.data, event.metadata
     if type(metadata) is not dict:
-        message = f"event {type_!r}: metadata must be a dict, not {_show(metadata)}"
+        message = f"event {type_!r}: metadata must be a dict, not {show(metadata)}"
         raise InvalidEventError(message)
     try:
         return EncodedEvent(
             type_,
             data if type(data) is bytes else _encode_json(data, "data"),
             _encode_json(metadata, "metadata") if metadata else "{}",
-            event.id,
+            id_,
         )
     except InvalidEventError as exc:
         message = f"event {type_!r} ({event.id}): {exc}"
@@ -121,8 +124,8 @@ def _encode_json(value: Any, name: str) -> str:
     """
     try:
         raw = _encode(value)
-        faithful = _decode(raw) == value
         marshal.dumps(value, 2)
+        faithful = _decode(raw) == value
     except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as exc:
         raise InvalidEventError(_diagnose(value, name) or str(exc)) from exc
     if (
@@ -150,7 +153,7 @@ def _problems(value: Any, path: str, depth: int) -> Iterator[str]:  # noqa: C901
         for key, item in pairs:
             if kind is dict:
                 if type(key) is not str:
-                    yield f"{path} has the key {_show(key)}: keys must be str"
+                    yield f"{path} has the key {show(key)}: keys must be str"
                     continue
                 if "\0" in key:
                     yield f"{path} has the key {key!r}: keys cannot hold U+0000 on every backend"
@@ -159,7 +162,7 @@ def _problems(value: Any, path: str, depth: int) -> Iterator[str]:  # noqa: C901
             yield from _problems(item, f"{path}[{key!r}]", depth + 1)
     elif kind is int:
         if value not in _INT64:
-            yield f"{path} is {value}, beyond int64: store it as text"
+            yield f"{path} is {show(value)}, beyond int64: store it as text"
     elif kind is float:
         if not math.isfinite(value):
             yield f"{path} is {value!r}, which JSON cannot hold: store None or text"
@@ -168,7 +171,7 @@ def _problems(value: Any, path: str, depth: int) -> Iterator[str]:  # noqa: C901
             yield f"{path} is {text}, which holds a lone surrogate: it is not Unicode text"
     elif kind is not bool and value is not None:
         yield (
-            f"{path} is {_show(value)}, which is not a JSON value and would not come out as it "
+            f"{path} is {show(value)}, which is not a JSON value and would not come out as it "
             "went in: convert it to None, bool, int, float, str, list or dict"
             + (", or store bytes as the whole of data" if isinstance(value, bytes) else "")
         )
@@ -180,7 +183,3 @@ def _surrogate(text: str) -> str | None:
     except UnicodeEncodeError:
         return ascii(text[:60])
     return None
-
-
-def _show(value: object) -> str:
-    return f"{ascii(value)[:60]} ({type(value).__name__})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
@@ -72,6 +72,7 @@ class UnitOfWork(StreamReader):
             raise ConcurrencyError(stream, expected, head)
         if not encoded:
             return AppendResult(head, None, created=False, deduplicated=False)
+        self._check_open()  # the block may have been left meanwhile, by another task
         if self._own and stream not in self._own:
             self._store.require_capability(Capability.SESSIONS)
         now = datetime.now(UTC)
@@ -90,12 +91,15 @@ class UnitOfWork(StreamReader):
         """Let nothing more be done with this session."""
         self._ended = True
 
-    async def _read_stream(
-        self, stream: str, first: int, last: int, max_count: int | None, *, backwards: bool
-    ) -> StreamPage:
+    def _check_open(self) -> None:
         if self._ended:
             message = "this session has ended: its block was left"
             raise StoreClosedError(message)
+
+    async def _read_stream(
+        self, stream: str, first: int, last: int, max_count: int | None, *, backwards: bool
+    ) -> StreamPage:
+        self._check_open()
         pin = self._pins.get(stream)
         if pin is None:
             page = await self._store.read_page(stream, first, last, max_count, backwards=backwards)
@@ -103,29 +107,59 @@ class UnitOfWork(StreamReader):
             pin = self._pins.setdefault(stream, page.version)
             if pin == page.version and stream not in self._own:
                 return page
-        own = self._own_events(stream, pin, first, last)
-        if backwards:
-            own = own[::-1][:max_count]
-            if own and (len(own) == max_count or first > pin):
-                return StreamPage(own, pin + len(self._own[stream]))
+        # The view is that of this moment, whatever other tasks append while this one waits.
         head = pin + len(self._own.get(stream, ()))
-        left = None if max_count is None else max_count - (len(own) if backwards else 0)
-        events: list[RecordedEvent] = []
-        if first <= (limit := min(last, pin)) and left != 0:
-            page = await self._store.read_page(stream, first, limit, left, backwards=backwards)
-            events = list(page.events)
-            if not backwards and events and events[-1].version < limit:
-                return StreamPage(events, head)  # there is more below the session's own events
-        return StreamPage(own + events if backwards else (events + own)[:max_count], head)
+        last = min(last, head)
+        limit = min(last, pin)
+        if backwards:
+            own = self._own_events(stream, pin, first, last, max_count, backwards=True)
+            left = None if max_count is None else max_count - len(own)
+            below = await self._stored_events(stream, first, limit, left, backwards=True)
+            return StreamPage([*own, *below], head)
+        below = await self._stored_events(stream, first, limit, max_count, backwards=False)
+        if below and below[-1].version < limit:
+            return StreamPage(below, head)  # there is more below the session's own events
+        left = None if max_count is None else max_count - len(below)
+        own = self._own_events(stream, pin, first, last, left, backwards=False)
+        return StreamPage([*below, *own], head)
 
-    def _own_events(self, stream: str, pin: int, first: int, last: int) -> list[RecordedEvent]:
-        """Decode this session's own events in a range of versions, oldest first."""
-        start = max(first, pin + 1)
-        chosen = self._own.get(stream, [])[start - pin - 1 : max(last - pin, 0)]
-        return [
-            decode_event(stream, version, 0, event.type, event.data, event.metadata, event.id, time)
-            for version, (event, time) in enumerate(chosen, start)
-        ]
+    async def _stored_events(
+        self, stream: str, first: int, last: int, max_count: int | None, *, backwards: bool
+    ) -> Sequence[RecordedEvent]:
+        if first > last or max_count == 0:
+            return []
+        return (
+            await self._store.read_page(stream, first, last, max_count, backwards=backwards)
+        ).events
+
+    def _own_events(
+        self,
+        stream: str,
+        pin: int,
+        first: int,
+        last: int,
+        max_count: int | None,
+        *,
+        backwards: bool,
+    ) -> list[RecordedEvent]:
+        """Decode this session's own events in a range of versions."""
+        first = max(first, pin + 1)
+        if max_count is not None:
+            if backwards:
+                first = max(first, last - max_count + 1)
+            else:
+                last = min(last, first + max_count - 1)
+        versions = range(first, last + 1)
+        own = self._own.get(stream, [])
+        events: list[RecordedEvent] = []
+        for version in reversed(versions) if backwards else versions:
+            event, time = own[version - pin - 1]
+            events.append(
+                decode_event(
+                    stream, version, 0, event.type, event.data, event.metadata, event.id, time
+                )
+            )
+        return events
 
     async def _earlier_try(
         self, stream: str, expected: Expectation, events: tuple[EncodedEvent, ...]

@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Final, Self
 
-from anyio import Event, sleep
+from anyio import Event
 
 from eventport.errors import StoreUnavailableError
 
@@ -72,22 +72,22 @@ class PollingSubscription:
         """Wait for the next event; cancelling this wait loses nothing."""
         failures = 0
         idle = self._store.poll_interval
-        while not self._page:
+        while not self._page or self._left:
             if self._left:
                 raise StopAsyncIteration
-            self._position = self._scanned
+            self._position = after = self._scanned
             seen = self._store.signal.count
             try:
-                page = await self._store.read_all_page(
-                    self._scanned, PAGE_SIZE, self._types, self._prefix
-                )
+                page = await self._store.read_all_page(after, PAGE_SIZE, self._types, self._prefix)
             except StoreUnavailableError as exc:
                 failures += 1
                 delay = min(0.05 * 2**failures, MAX_RETRY_DELAY)
                 _log.warning("subscription: %s; next attempt in %.1f s", exc, delay)
-                await sleep(delay)
+                await self._store.signal.wait(seen, delay)
                 continue
             failures = 0
+            if self._scanned != after:
+                continue  # another task of this subscription was faster
             self._page.extend(page.events)
             self._scanned = page.position
             if not self._page and page.position >= page.head:

@@ -25,7 +25,7 @@ MAX_INT: Final = 2**63 - 1
 NamedExpectation: TypeAlias = Literal["any", "no_stream", "stream_exists"]
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_EXPECTATIONS: Final = get_args(NamedExpectation)
+_EXPECTATIONS: Final[tuple[NamedExpectation, ...]] = get_args(NamedExpectation)
 
 
 def check_stream(name: object) -> str:
@@ -58,7 +58,7 @@ def check_types(types: object) -> frozenset[str] | None:
     if types is None:
         return None
     if isinstance(types, str) or not isinstance(types, Collection):
-        message = f"types must be a collection of type names, not {types!r}"
+        message = f"types must be a collection of type names, not {show(types)}"
         raise InvalidArgumentTypeError(message)
     if not types:
         message = "types is empty and would match no event: pass None for events of all types"
@@ -70,24 +70,25 @@ def check_expectation(expected: object) -> Expectation:
     """Return an expectation, or raise `InvalidArgumentError`."""
     if isinstance(expected, str):
         if expected in _EXPECTATIONS:
-            return cast("NamedExpectation", expected)
+            # A str subclass becomes the plain name.
+            return _EXPECTATIONS[_EXPECTATIONS.index(expected)]
     elif isinstance(expected, int) and not isinstance(expected, bool):
         if 0 <= expected <= MAX_INT:
             return int(expected)
     else:
-        message = f"expected must be a version or one of {_EXPECTATIONS}, not {expected!r}"
+        message = f"expected must be a version or one of {_EXPECTATIONS}, not {show(expected)}"
         raise InvalidArgumentTypeError(message)
-    message = f"expected must be a version from 0 or one of {_EXPECTATIONS}, not {expected!r}"
+    message = f"expected must be a version from 0 or one of {_EXPECTATIONS}, not {show(expected)}"
     raise InvalidArgumentError(message)
 
 
 def check_int(name: str, value: object, *, least: int = 0) -> int:
     """Return a version, position or count, or raise `InvalidArgumentError`."""
     if not isinstance(value, int) or isinstance(value, bool):
-        message = f"{name} must be an integer, not {value!r}"
+        message = f"{name} must be an integer, not {show(value)}"
         raise InvalidArgumentTypeError(message)
     if not least <= value <= MAX_INT:
-        message = f"{name} must be from {least} to {MAX_INT}, not {value}"
+        message = f"{name} must be from {least} to {MAX_INT}, not {show(value)}"
         raise InvalidArgumentError(message)
     return int(value)
 
@@ -95,6 +96,17 @@ def check_int(name: str, value: object, *, least: int = 0) -> int:
 def check_optional_int(name: str, value: object) -> int | None:
     """Return None, or a checked bound or count."""
     return None if value is None else check_int(name, value)
+
+
+def show(value: object) -> str:
+    """Describe a value in an error's message, in short, and whatever its repr does."""
+    try:
+        text = ascii(value)
+    except Exception:  # noqa: BLE001  # deep values and ints of 5,000 digits raise, too
+        text = "a value without a repr"
+    if len(text) > 60:
+        text = f"{text[:60]}…"
+    return f"{text} ({type(value).__name__})"
 
 
 def _is_plain(name: str) -> bool:
@@ -106,7 +118,7 @@ def _is_plain(name: str) -> bool:
 
 def _check_name(name: object, what: str, error: type[InvalidStreamNameError]) -> str:
     if not isinstance(name, str):
-        message = f"{what} must be text, not {name!r}"
+        message = f"{what} must be text, not {show(name)}"
         raise error(message)
     # A str subclass, such as a StrEnum's member, becomes the plain text that is stored.
     text = str.__str__(name)
@@ -114,14 +126,14 @@ def _check_name(name: object, what: str, error: type[InvalidStreamNameError]) ->
         message = f"{what} is empty"
         raise error(message)
     if match := _CONTROL.search(text):
-        message = f"{what} {text!r} contains the control character {match[0]!r}: remove it"
+        message = f"{what} {show(text)} contains the control character {match[0]!r}: remove it"
         raise error(message)
     try:
         size = len(text.encode())
     except UnicodeEncodeError as exc:
-        message = f"{what} {text!r} contains a lone surrogate, which is not Unicode text"
+        message = f"{what} {show(text)} contains a lone surrogate, which is not Unicode text"
         raise error(message) from exc
     if size > MAX_NAME_BYTES:
-        message = f"{what} {text[:40]!r}… has {size} UTF-8 bytes; the most is {MAX_NAME_BYTES}"
+        message = f"{what} {show(text)} has {size} UTF-8 bytes; the most is {MAX_NAME_BYTES}"
         raise error(message)
     return text
