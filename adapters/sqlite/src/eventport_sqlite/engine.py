@@ -26,7 +26,6 @@ from eventport.adapter import (
 from eventport.codec import utc_from_microseconds
 from eventport.errors import CorruptEventError
 from eventport.events import RecordedEvent
-from eventport.expectations import ANY, exact_version
 
 
 PAGE_BYTES: Final = 4 * 1024 * 1024
@@ -43,14 +42,6 @@ _LAST: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'eventport_events'"
 _STORED: Final = """
     SELECT id, position, recorded_at FROM eventport_events
     WHERE stream = ? AND version BETWEEN ? AND ? ORDER BY version
-"""
-# A whole append of one event in one statement: most appends are that, and come alone.
-_APPEND: Final = """
-    INSERT INTO eventport_events (stream, version, type, data, metadata, id, recorded_at)
-    SELECT ?1, head + 1, ?3, ?4, ?5, ?6, ?7
-    FROM (SELECT ifnull(max(version), 0) AS head FROM eventport_events WHERE stream = ?1)
-    WHERE head = ifnull(?2, head)
-    RETURNING version, position
 """
 _INSERT: Final = """
     INSERT INTO eventport_events
@@ -86,22 +77,6 @@ def write_batch(db: sqlite3.Connection, commits: Sequence[Commit]) -> list[Outco
             db.execute("ROLLBACK")
         raise
     return outcomes
-
-
-def write_one(db: sqlite3.Connection, commit: Commit) -> Outcome:
-    """Write a commit that came alone."""
-    (write, *others) = commit.writes
-    expected = exact_version(write.expected)
-    if not others and len(write.events) == 1 and (expected is not None or write.expected == ANY):
-        event = write.events[0]
-        now = time.time_ns() // 1_000
-        values = (event.type, event.data, event.metadata, event.id.bytes, now)
-        rows = db.execute(_APPEND, (write.stream, expected, *values)).fetchall()
-        if rows:
-            ((version, position),) = rows
-            written = Written(version, (position,), version == 1)
-            return Committed((written,), utc_from_microseconds(now))
-    return write_batch(db, (commit,))[0]
 
 
 def read_stream(

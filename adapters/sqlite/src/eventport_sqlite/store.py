@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Final, Self, get_args
 
 from eventport.adapter import AllPage, BaseEventStore, Commit, Outcome, StreamPage
-from eventport.configuration import unknown_option
+from eventport.configuration import redact, unknown_option
 from eventport.errors import ConfigurationError, InvalidArgumentTypeError, NotSupportedError
 from eventport.protocols import Capability
 from eventport.shielding import run_shielded
@@ -104,7 +104,7 @@ class SQLiteEventStore(BaseEventStore):
             option = query.partition("=")[0]
             raise unknown_option("sqlite", option, ("busy_timeout", "synchronous"))
         if name and not name.startswith("/"):
-            message = f"{url} names a host; a file is written sqlite:///{name}"
+            message = f"{redact(url)} names a host: a file is written sqlite:///NAME"
             raise ConfigurationError(message)
         return await cls.open(
             name[1:] or MEMORY, synchronous=synchronous, busy_timeout=busy_timeout
@@ -127,8 +127,6 @@ class SQLiteEventStore(BaseEventStore):
         return f"<SQLiteEventStore: {self._path}>"
 
     async def _commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
-        if len(commits) == 1:
-            return [await self._writer.run(engine.write_one, commits[0])]
         return await self._writer.run(engine.write_batch, commits)
 
     async def _read_stream(
