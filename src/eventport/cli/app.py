@@ -1,0 +1,226 @@
+"""The commands: what they accept, what they print, and how they end."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from collections.abc import Generator
+from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, BinaryIO, Final, NoReturn, TypeAlias
+
+import anyio
+import typer
+
+from eventport.cli import exporting, importing
+from eventport.cli.showing import event_writer, progress_bar
+from eventport.configuration import connect
+from eventport.errors import EventportError
+
+
+FAILED: Final = 1
+"""The exit code of an error, which has been reported on one line."""
+
+INTERRUPTED: Final = 130
+"""The exit code after Ctrl-C: what shells report of other programs."""
+
+NO_READER: Final = 141
+"""The exit code when nobody reads the output any more: what shells report of other programs."""
+
+_DASH: Final = Path("-")
+
+Store: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME_OR_URL",
+        help="A URL, or a store's name in eventport.toml. "
+        "[default: what EVENTPORT_URL says, or the store named default]",
+    ),
+]
+After: TypeAlias = Annotated[int, typer.Option(min=0, help="Start behind this global position.")]
+Prefix: TypeAlias = Annotated[
+    str | None, typer.Option(help="Only streams whose name starts with this.")
+]
+Types: TypeAlias = Annotated[
+    list[str] | None, typer.Option("--type", help="Only events of this type; can be repeated.")
+]
+Json: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="NDJSON, which is what files and pipes get anyway.")
+]
+
+app: Final = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class NoStreamError(EventportError):
+    """There is nothing to show."""
+
+
+@contextmanager
+def _ending(*, interrupted: int = INTERRUPTED) -> Generator[None]:
+    """Turn what ends a command early into one line, if there is something to say, and a code."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise typer.Exit(interrupted) from None
+    except BrokenPipeError:
+        # The interpreter flushes standard output once more at its end, and must not fail there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(NO_READER) from None
+    except OSError as exc:
+        _fail(f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc))
+    except EventportError as exc:
+        _fail(str(exc))
+
+
+def _fail(message: str) -> NoReturn:
+    _say(" ".join(message.split()))
+    raise typer.Exit(FAILED) from None
+
+
+def _say(message: str) -> None:
+    print(f"eventport: {message}", file=sys.stderr)  # noqa: T201  # what it is for
+
+
+def _show_version(asked: bool) -> None:  # noqa: FBT001  # typer calls it
+    if asked:
+        print(version("eventport"))  # noqa: T201  # what it is for
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Look into event stores, and move events between them and files."""
+
+
+@app.command("import")
+def import_events(
+    file: Annotated[Path, typer.Argument(help="NDJSON; - is standard input.")],
+    store: Store = None,
+) -> None:
+    """Append the events of a file.
+
+    Every line is checked before anything is written. Run again, with the same file or with one
+    that has grown, it writes only what is not there yet.
+    """
+
+    async def work(source: importing.Source) -> int:
+        async with connect(store) as target:
+            with progress_bar("importing", source.events) as progress:
+                return await importing.write(target, source, progress)
+
+    with _ending(), _open_input(file) as opened, importing.readable_twice(opened) as readable:
+        with progress_bar("checking", None) as progress:
+            source = importing.check_all(readable, progress)
+        written = anyio.run(work, source)
+        there = source.events - written
+        _say(f"{written} events written, {there} already there, {source.streams} streams")
+
+
+@app.command("export")
+def export_events(
+    file: Annotated[Path, typer.Argument(help="NDJSON; - is standard output.")] = _DASH,
+    store: Store = None,
+    prefix: Prefix = None,
+    types: Types = None,
+    after: After = 0,
+) -> None:
+    """Write all events to a file.
+
+    They stand in it in the order of the whole store, so that import can read them. The file is
+    there when all of them are in it, and not before.
+    """
+
+    async def work() -> tuple[int, int]:
+        async with connect(store) as source:
+            with _open_output(file) as out, progress_bar("exporting", None) as progress:
+                return await exporting.write(source, out, after, types or None, prefix, progress)
+
+    with _ending():
+        events, position = anyio.run(work)
+        _say(f"{events} events exported; --after {position} gives those that come later")
+
+
+@app.command("read")
+def read_stream(
+    stream: str,
+    *,
+    store: Store = None,
+    from_version: Annotated[int, typer.Option(min=1, help="The lowest version.")] = 1,
+    to_version: Annotated[int | None, typer.Option(min=0, help="The highest version.")] = None,
+    max_count: Annotated[int | None, typer.Option(min=0, help="The most events.")] = None,
+    backwards: Annotated[bool, typer.Option("--backwards", help="Newest first.")] = False,
+    json: Json = False,
+) -> None:
+    """Show the events of one stream."""
+
+    async def work() -> None:
+        show = event_writer(json=json)
+        left = max_count
+        async with (
+            connect(store) as source,
+            aclosing(
+                source.iterate(
+                    stream, from_version=from_version, to_version=to_version, backwards=backwards
+                )
+            ) as events,
+        ):
+            if not (await source.read(stream, max_count=0)).exists:
+                message = f"there is no stream {stream!r}"
+                raise NoStreamError(message)
+            async for event in events:
+                if left == 0:
+                    break
+                left = left and left - 1
+                show(event)
+
+    with _ending():
+        anyio.run(work)
+
+
+@app.command("tail")
+def tail_store(
+    *,
+    store: Store = None,
+    prefix: Prefix = None,
+    types: Types = None,
+    after: After = 0,
+    json: Json = False,
+) -> None:
+    """Show all events, then each new one.
+
+    Ctrl-C ends it, with exit code 0.
+    """
+
+    async def work() -> None:
+        show = event_writer(json=json)
+        async with (
+            connect(store) as source,
+            source.subscribe(after=after, types=types or None, prefix=prefix) as events,
+        ):
+            async for event in events:
+                show(event)
+
+    with _ending(interrupted=0):
+        anyio.run(work)
+
+
+def _open_input(file: Path) -> AbstractContextManager[BinaryIO]:
+    return nullcontext(sys.stdin.buffer) if file == _DASH else file.open("rb")
+
+
+def _open_output(file: Path) -> AbstractContextManager[BinaryIO]:
+    return nullcontext(sys.stdout.buffer) if file == _DASH else exporting.replacing(file)

@@ -1,0 +1,79 @@
+"""How events look to people, and progress on a terminal."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Final
+
+import msgspec
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.text import Text
+
+from eventport.cli.ndjson import recorded_line
+from eventport.events import RecordedEvent
+
+
+# JSON leaves these as they are, and a terminal may take them for commands.
+_CONTROL: Final = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def event_writer(*, json: bool) -> Callable[[RecordedEvent], None]:
+    """Return what writes events to standard output: for people on a terminal, else as NDJSON."""
+    if json or not sys.stdout.isatty():
+        return _write_line
+    console = Console(highlight=False)
+
+    def show(event: RecordedEvent) -> None:
+        console.print(_render(event), soft_wrap=True)
+
+    return show
+
+
+@contextmanager
+def progress_bar(what: str, total: int | None) -> Generator[Callable[[int], object]]:
+    """Show progress on standard error while the block runs, if that is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda steps: progress.advance(task, steps)
+
+
+def _write_line(event: RecordedEvent) -> None:
+    out = sys.stdout.buffer
+    out.write(recorded_line(event))
+    out.flush()
+
+
+def _render(event: RecordedEvent) -> Text:
+    metadata = _plain(event.metadata) if event.metadata else ""
+    return Text.assemble(
+        (f"{event.position:>6} ", "dim"),
+        f"{event.stream} ",
+        (f"{event.version} ", "cyan"),
+        (event.type, "bold"),
+        (f"  {event.recorded_at:%Y-%m-%d %H:%M:%S} UTC\n", "dim"),
+        f"       {_plain(event.data)}",
+        (f"  {metadata}" if metadata else "", "dim"),
+    )
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes: {value[:32].hex(' ')}{' …' if len(value) > 32 else ''}"
+    text = msgspec.json.encode(value).decode()
+    return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
