@@ -97,7 +97,7 @@ class BaseEventStore(StreamReader):
         self._closed: Event | None = None
         """Made when closing begins, set when it has ended."""
 
-    # What an adapter implements; `_read_stream` is described in `StreamReader`.
+    # What an adapter implements.
 
     @abstractmethod
     async def _commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
@@ -109,6 +109,12 @@ class BaseEventStore(StreamReader):
         means that it is not known. It is never called twice at the same time, and never
         cancelled.
         """
+
+    @abstractmethod
+    async def _read_stream(
+        self, stream: str, first: int, last: int, max_count: int | None, *, backwards: bool
+    ) -> StreamPage:
+        """Do what `read_page` describes; that the store is open has been checked."""
 
     async def _read_all(
         self,
@@ -270,7 +276,7 @@ class BaseEventStore(StreamReader):
     async def read_page(
         self, stream: str, first: int, last: int, max_count: int | None, *, backwards: bool
     ) -> StreamPage:
-        """Fetch a page of a stream."""
+        """See `StreamReader.read_page`."""
         self._check_open()
         return await self._read_stream(stream, first, last, max_count, backwards=backwards)
 

@@ -65,7 +65,7 @@ class UnitOfWork(StreamReader):
         stream = check_stream(stream)
         expected = check_expectation(expected)
         encoded = encode_events(events)
-        head = (await self._read_stream(stream, 1, 1, 0, backwards=False)).version
+        head = (await self.read_page(stream, 1, 1, 0, backwards=False)).version
         if not holds(expected, head):
             if earlier := await self._earlier_try(stream, expected, encoded):
                 return earlier
@@ -96,9 +96,10 @@ class UnitOfWork(StreamReader):
             message = "this session has ended: its block was left"
             raise StoreClosedError(message)
 
-    async def _read_stream(
+    async def read_page(
         self, stream: str, first: int, last: int, max_count: int | None, *, backwards: bool
     ) -> StreamPage:
+        """Fetch a page as this session sees it; see `StreamReader.read_page`."""
         self._check_open()
         pin = self._pins.get(stream)
         if pin is None:

@@ -31,7 +31,7 @@ class StreamReader(ABC):
     """How many events `iterate` and `aggregate` fetch at once."""
 
     @abstractmethod
-    async def _read_stream(
+    async def read_page(
         self, stream: str, first: int, last: int, max_count: int | None, *, backwards: bool
     ) -> StreamPage:
         """Fetch the events of a stream from version `first` to `last`, and its true head.
@@ -55,7 +55,7 @@ class StreamReader(ABC):
         first, last = _check_range(from_version, to_version)
         max_count = check_optional_int("max_count", max_count)
         expected = check_expectation(expected)
-        page = await self._read_stream(stream, first, last, max_count, backwards=backwards)
+        page = await self.read_page(stream, first, last, max_count, backwards=backwards)
         require(stream, expected, page.version)
         events, version = list(page.events), page.version
         while page.events and (max_count is None or len(events) < max_count):
@@ -63,7 +63,7 @@ class StreamReader(ABC):
             if first > last:
                 break
             left = None if max_count is None else max_count - len(events)
-            page = await self._read_stream(stream, first, last, left, backwards=backwards)
+            page = await self.read_page(stream, first, last, left, backwards=backwards)
             events += page.events
         return ReadResult(events, version)
 
@@ -111,14 +111,14 @@ class StreamReader(ABC):
         self, stream: str, first: int, last: int, *, backwards: bool
     ) -> AsyncGenerator[StreamPage, None]:
         """Give the pages of a range, at least one, up to the head that the first page saw."""
-        page = await self._read_stream(stream, first, last, self.page_size, backwards=backwards)
+        page = await self.read_page(stream, first, last, self.page_size, backwards=backwards)
         last = min(last, page.version)
         while True:
             yield page
             first, last = _rest(first, last, page, backwards=backwards)
             if not page.events or first > last:
                 return
-            page = await self._read_stream(stream, first, last, self.page_size, backwards=backwards)
+            page = await self.read_page(stream, first, last, self.page_size, backwards=backwards)
 
 
 def require(stream: str, expected: Expectation, actual: int) -> None:
