@@ -236,7 +236,7 @@ def test_a_stream_that_holds_other_events_is_named_with_line_and_version(
     eventport(
         "import", "-", stdin=ndjson([{"stream": "b", "type": "t", "data": i} for i in (1, 2)])
     )
-    lines = [
+    lines: list[Line] = [
         {"stream": "a", "type": "t", "data": 1},
         {"stream": "b", "type": "t", "data": 1},
         {"stream": "b", "type": "t", "data": "other"},

@@ -14,7 +14,7 @@ def main() -> int:
     except KeyboardInterrupt:  # before the command itself could take care of it
         return 130
     except ModuleNotFoundError as exc:
-        if exc.name not in {"rich", "typer"}:
+        if (exc.name or "").partition(".")[0] not in {"rich", "typer"}:
             raise
         help_ = "the command line needs an extra: python -m pip install 'eventport[cli]'"
         print(f"eventport: {help_}", file=sys.stderr)  # noqa: T201  # what it is for
