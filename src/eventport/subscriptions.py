@@ -90,7 +90,10 @@ class PollingSubscription:
                 continue  # another task of this subscription was faster
             self._page.extend(page.events)
             self._scanned = page.position
-            if not self._page and page.position >= page.head:
+            if self._page:
+                continue
+            self._position = self._scanned
+            if page.position >= page.head:
                 self._caught_up.set()
                 await self._store.signal.wait(seen, idle)
                 # While nothing happens, look ever more seldom.
