@@ -159,7 +159,9 @@ def _open(path: str, synchronous: Synchronous, busy_timeout: float) -> sqlite3.C
     try:
         if path != MEMORY:
             refuse_foreign(path)
-        db = sqlite3.connect(path, timeout=busy_timeout, isolation_level=None)
+        # An absolute path is never taken for a URI, which some builds of SQLite look for.
+        name = path if path == MEMORY else Path(path).absolute()
+        db = sqlite3.connect(name, timeout=busy_timeout, isolation_level=None)
         prepare(db, path)
         if path != MEMORY:
             _use_wal(db, path, busy_timeout)
