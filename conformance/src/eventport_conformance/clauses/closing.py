@@ -1,0 +1,157 @@
+"""CLO: the end of a store."""
+
+from __future__ import annotations
+
+import anyio
+
+from anyio.lowlevel import checkpoint
+
+from eventport import EventportError, RecordedEvent, StoreClosedError
+
+from eventport_conformance.clause import clause
+from eventport_conformance.material import collect, fill, make, take
+from eventport_conformance.trial import Trial
+
+
+class _OwnError(EventportError):
+    """An error of the caller's code."""
+
+
+@clause("CLO-01")
+async def after_closing_streams_are_refused(t: Trial) -> None:
+    """After `aclose`, every operation on a stream raises StoreClosedError."""
+
+    def evolve(state: int, _: RecordedEvent) -> int:
+        return state
+
+    await fill(t.store, "order", 1)
+    await t.store.aclose()
+    with t.raises(StoreClosedError, "append after closing"):
+        await t.store.append("order", make(1))
+    with t.raises(StoreClosedError, "empty append after closing"):
+        await t.store.append("order", [])
+    with t.raises(StoreClosedError, "read after closing"):
+        await t.store.read("order")
+    with t.raises(StoreClosedError, "iterate after closing"):
+        await collect(t.store.iterate("order"))
+    with t.raises(StoreClosedError, "aggregate after closing"):
+        await t.store.aggregate("order", evolve, 0)
+    with t.raises(StoreClosedError, "session after closing"):
+        async with t.store.session() as session:
+            await session.append("order", make(1))
+
+
+@clause("CLO-02", needs=("global_order",))
+async def after_closing_the_global_order_is_refused(t: Trial) -> None:
+    """After `aclose`, every operation on the global order raises StoreClosedError."""
+    await fill(t.store, "order", 1)
+    await t.store.aclose()
+    with t.raises(StoreClosedError, "read_all after closing"):
+        await t.store.read_all()
+    with t.raises(StoreClosedError, "iterate_all after closing"):
+        await collect(t.store.iterate_all())
+    with t.raises(StoreClosedError, "subscribe after closing"):
+        async with t.store.subscribe() as subscription:
+            await anext(subscription)
+
+
+@clause("CLO-03")
+async def closing_twice_is_fine(t: Trial) -> None:
+    """`aclose` may be called again, and by two tasks at the same time."""
+    await fill(t.store, "order", 1)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(t.store.aclose)
+    await t.store.aclose()
+    with t.raises(StoreClosedError, "read after closing"):
+        await t.store.read("order")
+
+
+@clause("CLO-04")
+async def leaving_the_block_closes(t: Trial) -> None:
+    """`async with store` gives the store and closes it at its end, also after an exception."""
+    with t.raises(_OwnError, "block of the store that raises"):
+        async with t.store as store:
+            t.equal((await store.append("order", make(1))).version, 1, "append in the block")
+            raise _OwnError
+    with t.raises(StoreClosedError, "read after the block"):
+        await t.store.read("order")
+
+
+@clause("CLO-05")
+async def pending_appends_end_first(t: Trial) -> None:
+    """Appends that are under way when the store is closed end; each says truly how."""
+    told: list[str] = []
+
+    async def append(number: int) -> None:
+        try:
+            result = await t.store.append(f"order-{number}", make(2))
+        except StoreClosedError:
+            told.append("refused")
+        else:
+            t.equal(result.version, 2, "version that an append returned")
+            told.append("written")
+
+    await fill(t.store, "order", 1)
+    async with anyio.create_task_group() as tasks:
+        for number in range(30):
+            tasks.start_soon(append, number)
+        await checkpoint()
+        with anyio.move_on_after(20) as scope:
+            await t.store.aclose()
+        t.true(not scope.cancelled_caught, "closing ends within 20 seconds")
+    t.equal(len(told), 30, "appends that have ended")
+    with t.raises(StoreClosedError, "append after closing"):
+        await t.store.append("order", make(1))
+
+
+@clause("CLO-06", needs=("global_order",))
+async def a_waiting_subscription_is_told(t: Trial) -> None:
+    """A subscription that waits when the store is closed raises StoreClosedError."""
+    await fill(t.store, "order", 1)
+    seen: list[str] = []
+    ended = anyio.Event()
+    async with anyio.create_task_group() as tasks, t.store.subscribe() as subscription:
+
+        async def consume() -> None:
+            try:
+                async for event in subscription:
+                    seen.append(event.stream)  # noqa: PERF401  # each at its time
+                seen.append("ended")
+            except StoreClosedError:
+                seen.append("closed")
+            ended.set()
+
+        tasks.start_soon(consume)
+        with anyio.move_on_after(5):
+            await subscription.caught_up.wait()
+        await t.store.aclose()
+        with anyio.move_on_after(5):
+            await ended.wait()
+        tasks.cancel_scope.cancel()
+    t.equal(seen, ["order", "closed"], "what the reader saw")
+
+
+@clause("CLO-07")
+async def a_session_of_a_closed_store_commits_nothing(t: Trial) -> None:
+    """A session whose store is closed before its end raises StoreClosedError."""
+    await fill(t.store, "order", 1)
+    with t.raises(StoreClosedError, "session of a store that was closed"):
+        async with t.store.session() as session:
+            result = await session.append("order", make(1))
+            t.equal(result.version, 2, "version in the session")
+            await t.store.aclose()
+
+
+@clause("CLO-08", needs=("global_order",))
+async def closing_with_open_subscriptions(t: Trial) -> None:
+    """A store can be closed while subscriptions are open, and leaving them is still fine."""
+    await fill(t.store, "order", 2)
+    async with t.store.subscribe() as one, t.store.subscribe() as two:
+        await take(one, 1)
+        await take(two, 2)
+        with anyio.move_on_after(5) as scope:
+            await t.store.aclose()
+        t.true(not scope.cancelled_caught, "closing ends within 5 seconds")
+        with t.raises(StoreClosedError, "reading on after closing"):
+            await take(two, 1, 5)

@@ -1,0 +1,72 @@
+"""DUR: events outlive the process that appended them."""
+
+from __future__ import annotations
+
+from eventport import NO_STREAM, ConcurrencyError, NewEvent
+
+from eventport_conformance.clause import clause
+from eventport_conformance.material import fill, make, take
+from eventport_conformance.trial import Trial
+
+
+@clause("DUR-01", needs=("durable",))
+async def events_are_there_after_closing(t: Trial) -> None:
+    """Events are the same after the store was closed and another one opened."""
+    events = [
+        NewEvent("Text", {"text": "\U0001f980 \0", "": [1.0, -0.0, 2**63 - 1]}, {"a.b": 1}),
+        NewEvent("Bytes", bytes(range(256))),
+    ]
+    await t.store.append("a", events)
+    before = await t.store.read("a")
+    await t.store.aclose()
+    async with t.second_client() as second:
+        after = await second.read("a")
+        t.recorded(after.events, events, "events read")
+        t.equal(after, before, "the stream, with positions and times")
+
+
+@clause("DUR-02", needs=("durable",))
+async def counting_goes_on_after_closing(t: Trial) -> None:
+    """Versions, expectations and retries go on where the store that was closed has left them."""
+    events = make(3)
+    first = await t.store.append("a", events, expected=NO_STREAM)
+    await t.store.aclose()
+    async with t.second_client() as second:
+        with t.raises(ConcurrencyError, "append expecting no_stream"):
+            await second.append("a", make(1), expected=NO_STREAM)
+        again = await second.append("a", events, expected=NO_STREAM)
+        seen = (again.version, again.position, again.deduplicated)
+        t.equal(seen, (3, first.position, True), "the retry")
+        t.equal((await second.append("a", make(1), expected=3)).version, 4, "the next append")
+
+
+@clause("DUR-03", needs=("durable", "global_order"))
+async def the_global_order_goes_on_after_closing(t: Trial) -> None:
+    """Positions go on after closing, and a subscription resumes where another one ended."""
+    for stream in "abc":
+        await fill(t.store, stream, 2)
+    async with t.store.subscribe() as subscription:
+        await take(subscription, 4)
+        position = subscription.position
+    await t.store.aclose()
+    async with t.second_client() as second:
+        await fill(second, "a", 1)
+        async with second.subscribe(after=position) as subscription:
+            events = await take(subscription, 3)
+        seen = [(event.stream, event.version) for event in events]
+        t.equal(seen, [("c", 1), ("c", 2), ("a", 3)], "events after the position")
+        positions = [event.position for event in (await second.read_all()).events]
+        t.equal(positions, sorted(set(positions)), "positions, sorted, each once")
+        t.equal(len(positions), 7, "number of events")
+
+
+@clause("DUR-04", needs=("durable", "sessions"))
+async def sessions_are_there_after_closing(t: Trial) -> None:
+    """What a session has committed is there after closing, in all of its streams."""
+    async with t.store.session() as session:
+        await session.append("a", make(2))
+        await session.append("b", make(3))
+    await t.store.aclose()
+    async with t.second_client() as second:
+        heads = [(await second.read(stream)).version for stream in "ab"]
+        t.equal(heads, [2, 3], "heads")

@@ -1,0 +1,212 @@
+"""SHA: several stores on the same events."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+import anyio
+
+from anyio.lowlevel import checkpoint
+
+from eventport import (
+    NO_STREAM,
+    AppendResult,
+    ConcurrencyError,
+    EventStore,
+    NewEvent,
+    RecordedEvent,
+)
+
+from eventport_conformance.clause import clause
+from eventport_conformance.material import at_once, fill, make, take
+from eventport_conformance.trial import Trial
+
+
+async def _clients(t: Trial, stack: AsyncExitStack, count: int) -> list[EventStore]:
+    others = [
+        await stack.enter_async_context(t.second_client(f"store {number}"))
+        for number in range(2, count + 1)
+    ]
+    return [t.store, *others]
+
+
+@clause("SHA-01", needs=("shared",))
+async def each_sees_what_the_others_append(t: Trial) -> None:
+    """What one store has appended the others see at once."""
+    async with t.second_client() as second:
+        await fill(t.store, "a", 2)
+        t.equal((await second.read("a")).version, 2, "head seen by the second store")
+        await fill(second, "a", 1)
+        first = await t.store.read("a")
+        t.versions(first.events, [1, 2, 3], "seen by the first store")
+        t.equal(await second.read("a"), first, "what the second store reads")
+
+
+@clause("SHA-02", needs=("shared",))
+async def conflicts_with_others_are_seen(t: Trial) -> None:
+    """An append conflicts with what another store has appended, and is told the true version."""
+    await fill(t.store, "a", 1)
+    async with t.second_client() as second:
+        await fill(second, "a", 2)
+        with t.raises(ConcurrencyError, "append expecting 1 at version 3") as caught:
+            await t.store.append("a", make(1), expected=1)
+        t.equal(getattr(caught.error, "actual", None), 3, "actual version")
+        with t.raises(ConcurrencyError, "append expecting no_stream through the second store"):
+            await second.append("a", make(1), expected=NO_STREAM)
+        await second.append("a", make(1), expected=3)
+    await t.untouched("a", 4, "conflicts between stores")
+
+
+@clause("SHA-03", needs=("shared",))
+async def one_of_all_wins(t: Trial) -> None:
+    """Of appends at the same time through several stores that expect the same, one wins."""
+    async with AsyncExitStack() as stack:
+        clients = await _clients(t, stack, 3)
+        for round_ in range(10):
+
+            async def work(number: int, round_: int = round_) -> bool:
+                client = clients[number % 3]
+                try:
+                    await client.append(f"s{round_}", [NewEvent("By", number)], expected=0)
+                except ConcurrencyError as exc:
+                    t.equal(exc.actual, 1, "actual version that a loser was told")
+                    return False
+                return True
+
+            won = await at_once(9, work)
+            t.equal(won.count(True), 1, "winners of 9 appends")
+            (event,) = (await t.store.read(f"s{round_}")).events
+            t.equal(event.data, won.index(True), "who wrote the event")
+
+
+@clause("SHA-04", needs=("shared",))
+async def any_never_conflicts(t: Trial) -> None:
+    """`any` never conflicts with appends through other stores."""
+    async with AsyncExitStack() as stack:
+        clients = await _clients(t, stack, 3)
+
+        async def work(number: int) -> list[int]:
+            return [(await clients[number % 3].append("a", make(2))).version for _ in range(6)]
+
+        returned = sorted(version for some in await at_once(6, work) for version in some)
+        t.equal(returned, list(range(2, 73, 2)), "versions that the appends returned")
+
+
+@clause("SHA-05", needs=("shared",))
+async def a_session_conflicts_with_others(t: Trial) -> None:
+    """A session conflicts with what another store has appended to its stream."""
+    await fill(t.store, "a", 1)
+    async with t.second_client() as second:
+        with t.raises(ConcurrencyError, "session on a stream that another store moved"):
+            async with t.store.session() as session:
+                await session.append("a", make(1))
+                await second.append("a", make(1))
+    await t.untouched("a", 2, "session with a conflict")
+
+
+@clause("SHA-06", needs=("shared",))
+async def a_retry_may_go_through_another(t: Trial) -> None:
+    """An append may be retried through another store."""
+    events = make(3)
+    async with t.second_client() as second:
+        first = await t.store.append("a", events, expected=NO_STREAM)
+        again = await second.append("a", events, expected=NO_STREAM)
+        wanted = AppendResult(first.version, first.position, created=True, deduplicated=True)
+        t.equal(again, wanted, "result of the retry")
+    await t.untouched("a", 3, "retry through another store")
+
+
+@clause("SHA-07", needs=("shared", "global_order"))
+async def a_subscription_sees_others(t: Trial) -> None:
+    """A subscription gives what other stores append, while it waits."""
+    async with t.second_client() as second, t.store.subscribe() as subscription:
+        with anyio.move_on_after(0.05):
+            await anext(subscription)
+        for version in range(1, 4):
+            await second.append("a", make(1))
+            (event,) = await take(subscription, 1, 5)
+            t.equal((event.stream, event.version), ("a", version), "the next event")
+
+
+@clause("SHA-08", needs=("shared", "global_order"))
+async def a_tailing_reader_misses_nothing(t: Trial) -> None:
+    """A reader of the global order misses nothing while several stores append."""
+    running = 6
+    found: list[RecordedEvent] = []
+    async with AsyncExitStack() as stack:
+        clients = await _clients(t, stack, 4)
+
+        async def write(number: int) -> None:
+            nonlocal running
+            for round_ in range(12):
+                client = clients[1 + number % 3]
+                await client.append(f"s{(number + round_) % 4}", make(1 + (number + round_) % 3))
+            running -= 1
+
+        async def tail() -> None:
+            position = 0
+            while True:
+                last = running == 0
+                result = await t.store.read_all(after=position, max_count=9)
+                found.extend(result.events)
+                position = result.position
+                if last and not result.events:
+                    return
+                await checkpoint()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(tail)
+            await at_once(6, write)
+    positions = [event.position for event in found]
+    t.equal(positions, sorted(set(positions)), "positions, sorted, each once")
+    t.equal(len(found), 144, "number of events seen")
+    for number in range(4):
+        mine = [event for event in found if event.stream == f"s{number}"]
+        t.versions(mine, range(1, len(mine) + 1), f"events seen of s{number}")
+
+
+@clause("SHA-09", needs=("shared",))
+async def closing_one_leaves_the_others(t: Trial) -> None:
+    """Closing one store does not close the others, nor does it take events with it."""
+    async with t.second_client() as second:
+        await second.append("a", make(2))
+    await t.untouched("a", 2, "the second store was closed")
+
+
+@clause("SHA-10", needs=("shared", "sessions"))
+async def sessions_of_several_stores(t: Trial) -> None:
+    """Sessions over streams through several stores are each committed whole or not at all."""
+    async with AsyncExitStack() as stack:
+        clients = await _clients(t, stack, 3)
+
+        async def work(number: int) -> int:
+            done = 0
+            for _ in range(5):
+                try:
+                    async with clients[number % 3].session() as session:
+                        await session.append("a", make(1))
+                        await session.append("b", make(2))
+                except ConcurrencyError:
+                    continue
+                done += 1
+            return done
+
+        done = sum(await at_once(6, work))
+    heads = [(await t.store.read(stream)).version for stream in "ab"]
+    t.true(done > 0, "some session was committed")
+    t.equal(heads, [done, 2 * done], "heads, by the number of sessions committed")
+
+
+@clause("SHA-11", needs=("shared", "global_order", "push"))
+async def push_is_quick(t: Trial) -> None:
+    """With push, a subscription that has been idle gives what others append within moments."""
+    async with t.second_client() as second, t.store.subscribe() as subscription:
+        waits: list[float] = []
+        for _ in range(7):
+            with anyio.move_on_after(0.5):
+                await anext(subscription)
+            await second.append("a", make(1))
+            appended = anyio.current_time()
+            await take(subscription, 1, 5)
+            waits.append(anyio.current_time() - appended)
+    t.true(sorted(waits)[3] < 0.05, "half of the deliveries take less than 50 ms", waits)

@@ -1,0 +1,307 @@
+"""SUB: following a store, from the past into the present."""
+
+from __future__ import annotations
+
+import anyio
+
+from eventport import RecordedEvent
+
+from eventport_conformance.clause import clause
+from eventport_conformance.material import fill, make, quiet, take
+from eventport_conformance.trial import Deviation, Trial
+
+
+def _places(events: list[RecordedEvent]) -> list[tuple[str, int]]:
+    return [(event.stream, event.version) for event in events]
+
+
+@clause("SUB-01", needs=("global_order",))
+async def it_catches_up(t: Trial) -> None:
+    """A subscription first gives the events that are there, in global order."""
+    await t.store.append("a", make(2))
+    await t.store.append("b", make(1))
+    await t.store.append("a", make(1))
+    async with t.store.subscribe() as subscription:
+        events = await take(subscription, 4)
+        t.equal(_places(events), [("a", 1), ("a", 2), ("b", 1), ("a", 3)], "events")
+        await quiet(subscription)
+
+
+@clause("SUB-02", needs=("global_order",))
+async def it_goes_on_live(t: Trial) -> None:
+    """A subscription then gives each event that is appended, soon."""
+    await fill(t.store, "a", 1)
+    async with t.store.subscribe() as subscription:
+        await take(subscription, 1)
+        for version in range(2, 6):
+            await t.store.append("a", make(1))
+            events = await take(subscription, 1, 5)
+            t.equal(_places(events), [("a", version)], "the next event")
+
+
+@clause("SUB-03", needs=("global_order",))
+async def an_append_wakes_a_waiting_reader(t: Trial) -> None:
+    """A reader that has been waiting is given what is appended, without being asked again."""
+    async with t.store.subscribe() as subscription:
+        for version in range(1, 4):
+            found: list[RecordedEvent] = []
+
+            async def wait(found: list[RecordedEvent] = found) -> None:
+                found += await take(subscription, 1, 5)
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(wait)
+                await anyio.sleep(0.05)
+                t.equal(found, [], "events before the append")
+                await t.store.append("a", make(1))
+            t.equal(_places(found), [("a", version)], "the event that it waited for")
+
+
+@clause("SUB-04", needs=("global_order",))
+async def after_is_exclusive(t: Trial) -> None:
+    """A subscription starts behind the position that it is given."""
+    await t.store.append("a", make(3))
+    position = (await t.store.read("a")).events[1].position
+    async with t.store.subscribe(after=position) as subscription:
+        t.equal(_places(await take(subscription, 1)), [("a", 3)], "the first event")
+        await t.store.append("b", make(1))
+        t.equal(_places(await take(subscription, 1)), [("b", 1)], "the event after it")
+
+
+@clause("SUB-05", needs=("global_order",))
+async def types_select(t: Trial) -> None:
+    """A subscription to types gives the events of these types, old and new."""
+    await t.store.append("a", make(1, "Placed") + make(1, "Paid") + make(1, "Placed"))
+    async with t.store.subscribe(types=["Placed"]) as subscription:
+        events = await take(subscription, 2)
+        await t.store.append("b", make(2, "Paid") + make(1, "Placed"))
+        events += await take(subscription, 1)
+        t.equal(_places(events), [("a", 1), ("a", 3), ("b", 3)], "events")
+        await quiet(subscription, 0.1)
+
+
+@clause("SUB-06", needs=("global_order",))
+async def a_prefix_selects(t: Trial) -> None:
+    """A subscription to a prefix gives the events of streams that start with it, old and new."""
+    await fill(t.store, "order-1", 1)
+    await fill(t.store, "invoice-1", 1)
+    async with t.store.subscribe(prefix="order-") as subscription:
+        events = await take(subscription, 1)
+        await fill(t.store, "invoice-2", 1)
+        await fill(t.store, "order-2", 1)
+        events += await take(subscription, 1)
+        t.equal(_places(events), [("order-1", 1), ("order-2", 1)], "events")
+        await quiet(subscription, 0.1)
+
+
+@clause("SUB-07", needs=("global_order",))
+async def caught_up_is_set_after_the_last(t: Trial) -> None:
+    """`caught_up` is set when the events that were there have been handed out, not before."""
+    await t.store.append("a", make(3))
+    async with t.store.subscribe() as subscription:
+        for _ in range(3):
+            t.true(not subscription.caught_up.is_set(), "not caught up before the last event")
+            await take(subscription, 1)
+        await quiet(subscription, 0.5)
+        t.true(subscription.caught_up.is_set(), "caught up after the last event")
+
+
+@clause("SUB-08", needs=("global_order",))
+async def caught_up_can_be_waited_for(t: Trial) -> None:
+    """`caught_up` can be waited for in another task, on an empty store too."""
+    for count in (0, 4):
+        if count:
+            await t.store.append("a", make(count))
+        found: list[RecordedEvent] = []
+        async with t.store.subscribe() as subscription, anyio.create_task_group() as tasks:
+
+            async def consume(found: list[RecordedEvent] = found) -> None:
+                async for event in subscription:
+                    found.append(event)  # noqa: PERF401  # each at its time
+
+            tasks.start_soon(consume)
+            with anyio.move_on_after(5) as scope:
+                await subscription.caught_up.wait()
+            t.true(not scope.cancelled_caught, f"caught up with {count} events within 5 s")
+            t.equal(len(found), count, "events handed out at that moment")
+            tasks.cancel_scope.cancel()
+
+
+@clause("SUB-09", needs=("global_order",))
+async def its_position_is_where_to_resume(t: Trial) -> None:
+    """The position of a subscription is that of the last event handed out."""
+    await t.store.append("a", make(3))
+    positions = [event.position for event in (await t.store.read("a")).events]
+    async with t.store.subscribe(after=positions[0]) as subscription:
+        t.equal(subscription.position, positions[0], "position before the first event")
+        for position in positions[1:]:
+            await take(subscription, 1)
+            t.equal(subscription.position, position, "position after an event")
+
+
+@clause("SUB-10", needs=("global_order",))
+async def it_can_be_resumed(t: Trial) -> None:
+    """Subscriptions that each resume at the position of the one before give every event once."""
+    await t.store.append("a", make(5))
+    found: list[int] = []
+    position = 0
+    for _ in range(4):
+        async with t.store.subscribe(after=position) as subscription:
+            found += [event.version for event in await take(subscription, 2)]
+            position = subscription.position
+        await t.store.append("a", make(1))
+    t.equal(found, list(range(1, 9)), "versions, over four subscriptions")
+
+
+@clause("SUB-11", needs=("global_order",))
+async def its_position_moves_past_what_does_not_match(t: Trial) -> None:
+    """The position of a subscription moves on past events that it leaves out."""
+    await t.store.append("a", make(3, "Other"))
+    head = (await t.store.read_all()).position
+    t.true(head > 0, "the head is positive", head)
+    async with t.store.subscribe(types=["Wanted"]) as subscription:
+        await quiet(subscription, 0.5)
+        t.true(subscription.caught_up.is_set(), "caught up")
+        t.equal(subscription.position, head, "position after having caught up")
+
+
+@clause("SUB-12", needs=("global_order",))
+async def leaving_the_block_ends_it(t: Trial) -> None:
+    """After its block was left, a subscription ends."""
+    await t.store.append("a", make(2))
+    async with t.store.subscribe() as subscription:
+        t.equal(_places(await take(subscription, 1)), [("a", 1)], "the first event")
+    left = [event async for event in subscription]
+    t.true(len(left) <= 1, "at most the event already fetched is left", left)
+    await t.store.append("a", make(1))
+    t.equal([event async for event in subscription], [], "events after the end")
+
+
+@clause("SUB-13", needs=("global_order",))
+async def leaving_the_block_ends_a_waiting_reader(t: Trial) -> None:
+    """A reader that waits in another task is let go when the block is left."""
+    await fill(t.store, "a", 1)
+    ended = anyio.Event()
+    found: list[RecordedEvent] = []
+    async with anyio.create_task_group() as tasks:
+        async with t.store.subscribe() as subscription:
+
+            async def consume() -> None:
+                async for event in subscription:
+                    found.append(event)  # noqa: PERF401  # each at its time
+                ended.set()
+
+            tasks.start_soon(consume)
+            with anyio.move_on_after(5):
+                await subscription.caught_up.wait()
+            t.true(not ended.is_set(), "it waits while the block lasts")
+        with anyio.move_on_after(5):
+            await ended.wait()
+        tasks.cancel_scope.cancel()
+    t.true(ended.is_set(), "the iteration has ended")
+    t.equal(_places(found), [("a", 1)], "events handed out")
+
+
+@clause("SUB-14", needs=("global_order",))
+async def each_subscription_gets_everything(t: Trial) -> None:
+    """Several subscriptions at the same time each get every event."""
+    await fill(t.store, "a", 2)
+    async with t.store.subscribe() as one, t.store.subscribe() as two:
+        first = await take(one, 2)
+        await t.store.append("b", make(2))
+        for subscription, count, seen in ((one, 2, first), (two, 4, [])):
+            events = seen + await take(subscription, count)
+            t.equal(_places(events), [("a", 1), ("a", 2), ("b", 1), ("b", 2)], "events")
+
+
+@clause("SUB-15", needs=("global_order",))
+async def a_cancelled_wait_loses_nothing(t: Trial) -> None:
+    """A reader that gives up waiting again and again misses and repeats nothing."""
+    found: list[int] = []
+
+    async def write() -> None:
+        for _ in range(20):
+            await t.store.append("a", make(2))
+            await anyio.sleep(0.003)
+
+    async with t.store.subscribe() as subscription, anyio.create_task_group() as tasks:
+        tasks.start_soon(write)
+        with anyio.move_on_after(10):
+            while len(found) < 40:
+                with anyio.move_on_after(0.001):
+                    async for event in subscription:
+                        found.append(event.version)  # noqa: PERF401  # each at its time
+    t.equal(found, list(range(1, 41)), "versions")
+
+
+@clause("SUB-16", needs=("global_order",))
+async def a_slow_reader_gets_everything(t: Trial) -> None:
+    """A reader that is slower than the writers gets every event, in order."""
+    for stream in ("a", "b", "c"):
+        await t.store.append(stream, make(450))
+    found: list[tuple[str, int]] = []
+    async with t.store.subscribe() as subscription:
+        while len(found) < 1470:
+            found += _places(await take(subscription, 1))
+            if len(found) % 300 == 0:
+                await anyio.sleep(0.02)
+                await t.store.append("d", make(30))
+    wanted = [(stream, version) for stream in "abc" for version in range(1, 451)]
+    t.equal(found, wanted + [("d", version) for version in range(1, 121)], "events")
+
+
+@clause("SUB-17", needs=("global_order",))
+async def no_gap_and_no_repeat_at_the_seam(t: Trial) -> None:
+    """Between the past and the present nothing is missed and nothing repeated."""
+    for start in range(10):
+        await t.store.append("a", make(3, start=start))
+    found: list[int] = []
+
+    async def write() -> None:
+        for _ in range(40):
+            await t.store.append("a", make(3))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(write)
+        async with t.store.subscribe() as subscription:
+            found += [event.version for event in await take(subscription, 150)]
+            await quiet(subscription, 0.1)
+    t.equal(found, list(range(1, 151)), "versions")
+
+
+@clause("SUB-18", needs=("global_order",))
+async def a_reader_may_append(t: Trial) -> None:
+    """What a reader appends while it handles an event reaches the same subscription."""
+    await fill(t.store, "a", 1)
+    seen: list[tuple[str, int]] = []
+    async with t.store.subscribe() as subscription:
+        for _ in range(6):
+            (event,) = await take(subscription, 1)
+            seen.append((event.stream, event.version))
+            if event.version < 6:
+                await t.store.append("a", make(1))
+    t.equal(seen, [("a", version) for version in range(1, 7)], "events")
+
+
+@clause("SUB-19", needs=("global_order",))
+async def it_is_the_same_event(t: Trial) -> None:
+    """A subscription gives the same events as a read, position and time included."""
+    await fill(t.store, "a", 2)
+    async with t.store.subscribe() as subscription:
+        events = await take(subscription, 2)
+        await fill(t.store, "b", 1)
+        events += await take(subscription, 1)
+    t.equal(events, (await t.store.read_all()).events, "events")
+
+
+@clause("SUB-20", needs=("global_order",))
+async def it_never_ends_by_itself(t: Trial) -> None:
+    """A subscription that has nothing to give waits; it does not end."""
+    async with t.store.subscribe() as subscription:
+        await quiet(subscription, 0.4)
+        await fill(t.store, "a", 1)
+        t.equal(_places(await take(subscription, 1)), [("a", 1)], "the event after it")
+        with anyio.move_on_after(0.2) as scope:
+            await anext(subscription)
+        if not scope.cancelled_caught:
+            raise Deviation("the subscription waits", "no event", "another event")

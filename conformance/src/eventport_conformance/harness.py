@@ -1,0 +1,105 @@
+"""What an adapter's author writes: how to open the store, and what it can do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias, get_args
+
+from eventport_conformance.capabilities import Capabilities, Supported
+
+
+if TYPE_CHECKING:
+    from eventport import EventStore
+
+
+Backend: TypeAlias = Literal["asyncio", "trio"]
+"""An event loop that the clauses run on."""
+
+Hook: TypeAlias = Literal["second_client", "url"]
+"""What a harness may offer beyond `open`."""
+
+BACKENDS: Final[tuple[Backend, ...]] = get_args(Backend)
+HOOKS: Final[tuple[Hook, ...]] = get_args(Hook)
+
+
+class Harness:
+    """Opens the store that is to be proven.
+
+    One object is made for each run of each clause.
+    """
+
+    name: ClassVar[str]
+    """How the store is called in reports, such as ``postgres``."""
+
+    capabilities: ClassVar[Capabilities]
+    """What it can do, and why it cannot do the rest."""
+
+    backends: ClassVar[tuple[Backend, ...]] = ("asyncio",)
+    """The event loops that it runs on."""
+
+    absent: ClassVar[Mapping[Hook, str]] = {}
+    """Why an optional method is not there; it stands in the report."""
+
+    server: str = ""
+    """What is behind the store, such as ``PostgreSQL 18.1``; `open` may set it."""
+
+    def open(self) -> AbstractAsyncContextManager[EventStore]:
+        """Open a store on an empty database; usually with ``@asynccontextmanager``."""
+        raise NotImplementedError
+
+    def second_client(self) -> AbstractAsyncContextManager[EventStore]:
+        """Open another store on the data of the one that `open` gave.
+
+        Needed if the store is shared or durable. It is called while the first one is open, and
+        after it has been closed.
+        """
+        raise NotImplementedError
+
+    def url(self) -> str:
+        """Return a URL with which `eventport.connect` opens the same data in another process.
+
+        Optional. With it, the clauses run in which several processes write, or die.
+        """
+        raise NotImplementedError
+
+
+def given_hooks(harness: type[Harness]) -> tuple[Hook, ...]:
+    """Tell which of the optional methods a harness has."""
+    return tuple(hook for hook in HOOKS if getattr(harness, hook) is not getattr(Harness, hook))
+
+
+def absent_hooks(harness: type[Harness]) -> dict[Hook, str]:
+    """Tell why the other optional methods are not there."""
+    given = given_hooks(harness)
+    return {
+        hook: harness.absent.get(hook, f"the harness has no {hook}()")
+        for hook in HOOKS
+        if hook not in given
+    }
+
+
+def check_harness(harness: type[Harness]) -> None:
+    """Raise `TypeError` or `ValueError` for a harness that leaves a question open."""
+    given: object = harness
+    if not (isinstance(given, type) and issubclass(given, Harness)):
+        message = f"conformance() takes a subclass of Harness, not {harness!r}"
+        raise TypeError(message)
+    where = harness.__qualname__
+    if not isinstance(getattr(harness, "name", None), str) or not harness.name:
+        message = f'{where} needs a name, such as name = "mydb"'
+        raise TypeError(message)
+    if not isinstance(getattr(harness, "capabilities", None), Capabilities):
+        message = f"{where} needs capabilities = Capabilities(...)"
+        raise TypeError(message)
+    if harness.open is Harness.open:
+        message = f"{where} needs open(), which opens a store on an empty database"
+        raise TypeError(message)
+    if not harness.backends or not set(harness.backends) <= set(BACKENDS):
+        message = f"{where}.backends must be some of {BACKENDS}, not {harness.backends!r}"
+        raise ValueError(message)
+    for feature in ("shared", "durable"):
+        claimed = isinstance(getattr(harness.capabilities, feature), Supported)
+        if claimed and "second_client" not in given_hooks(harness):
+            message = f"{where} says {feature}=Supported(), which needs second_client() as a proof"
+            raise TypeError(message)

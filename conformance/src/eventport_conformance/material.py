@@ -1,0 +1,86 @@
+"""Events and small helpers that the tests of many clauses share."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
+from contextlib import aclosing
+from typing import TypeVar
+
+import anyio
+
+from eventport import EventStore, NewEvent, RecordedEvent, Subscription
+
+from eventport_conformance.trial import Deviation
+
+
+T = TypeVar("T")
+
+
+def make(count: int, type_: str = "Counted", start: int = 1) -> list[NewEvent]:
+    """Make events that differ from each other."""
+    return [NewEvent(type_, {"n": n}) for n in range(start, start + count)]
+
+
+async def fill(store: EventStore, stream: str, count: int) -> list[NewEvent]:
+    """Append events to a stream in one append."""
+    events = make(count)
+    await store.append(stream, events)
+    return events
+
+
+async def collect(events: AsyncGenerator[T, None], at_most: int = 100_000) -> list[T]:
+    """Take all that a generator gives; give up on one that does not end."""
+    found: list[T] = []
+    async with aclosing(events):
+        async for event in events:
+            found.append(event)
+            if len(found) > at_most:
+                raise Deviation("the iteration ends", f"at most {at_most} events", "more")
+    return found
+
+
+async def take(
+    subscription: Subscription, count: int, seconds: float = 10.0
+) -> list[RecordedEvent]:
+    """Take so many events from a subscription; fail if they do not come."""
+    found: list[RecordedEvent] = []
+    with anyio.move_on_after(seconds):
+        while len(found) < count:
+            try:
+                found.append(await anext(subscription))
+            except StopAsyncIteration:
+                what = "the subscription goes on"
+                raise Deviation(what, f"{count} events", f"an end after {len(found)}") from None
+    if len(found) < count:
+        what = f"events from the subscription within {seconds:g} seconds"
+        raise Deviation(what, str(count), f"{len(found)}: {_brief(found)}")
+    return found
+
+
+async def quiet(subscription: AsyncIterable[RecordedEvent], seconds: float = 0.3) -> None:
+    """Fail if a subscription gives an event, or ends, within some time."""
+    with anyio.move_on_after(seconds) as scope:
+        async for event in subscription:
+            raise Deviation("the subscription gives nothing more", "silence", _brief([event]))
+    if not scope.cancelled_caught:
+        raise Deviation("the subscription goes on", "silence", "its end")
+
+
+async def at_once(count: int, work: Callable[[int], Awaitable[T]]) -> list[T]:
+    """Run tasks that all start at the same moment; give what they returned, in their order."""
+    results: dict[int, T] = {}
+    start = anyio.Event()
+
+    async def run(index: int) -> None:
+        await start.wait()
+        results[index] = await work(index)
+
+    async with anyio.create_task_group() as tasks:
+        for index in range(count):
+            tasks.start_soon(run, index)
+        start.set()
+    return [results[index] for index in range(count)]
+
+
+def _brief(events: list[RecordedEvent]) -> str:
+    return ", ".join(f"{event.stream}@{event.version}" for event in events[:20])

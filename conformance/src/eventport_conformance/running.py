@@ -1,0 +1,175 @@
+"""Running one clause against one store, and putting into words what came of it."""
+
+from __future__ import annotations
+
+import textwrap
+import time
+import traceback
+
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from importlib import metadata
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+import anyio
+
+from eventport_conformance.clause import Clause, MustFail
+from eventport_conformance.trial import Deviation, Trial
+
+
+if TYPE_CHECKING:
+    from eventport_conformance.harness import Backend, Harness
+
+
+Result: TypeAlias = Literal["held", "failed", "planned", "not-run"]
+
+OPENING_SECONDS: Final = 60.0
+"""How long a harness may take to open a store."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one clause on one event loop."""
+
+    clause: Clause
+    backend: Backend
+    result: Result
+    seconds: float
+    reason: str = ""
+    """Why it did not hold, in one line."""
+    details: str = ""
+    """All that there is to say about it."""
+    adapter: str = ""
+    """The distribution that the store is from, and its version."""
+    server: str = ""
+    """What is behind the store."""
+
+
+class _NotOpenedError(Exception):
+    """The harness could not open a store; the cause says why."""
+
+
+def run_clause(
+    harness: type[Harness],
+    clause: Clause,
+    backend: Backend,
+    *,
+    seed: int = 0,
+    must_fail: MustFail | None = None,
+) -> Outcome:
+    """Run one clause on a new, empty store."""
+    run = _Run(harness, clause, backend, seed)
+    started = time.perf_counter()
+    failure: BaseException | None = None
+    try:
+        anyio.run(run.main, backend=backend)
+    except (Exception, BaseExceptionGroup) as exc:  # noqa: BLE001  # this is where failures end
+        failure = exc
+    seconds = time.perf_counter() - started
+    result, reason, details = run.judge(failure, must_fail)
+    return Outcome(
+        clause, backend, result, seconds, reason, details, run.adapter, run.harness.server
+    )
+
+
+class _Run:
+    def __init__(self, harness: type[Harness], clause: Clause, backend: Backend, seed: int) -> None:
+        self.harness = harness()
+        self.clause = clause
+        self.backend: Final = backend
+        self.seed = seed
+        self.adapter = ""
+        self.trial: Trial | None = None
+
+    async def main(self) -> None:
+        async with AsyncExitStack() as stack:
+            try:
+                with anyio.fail_after(OPENING_SECONDS):
+                    store = await stack.enter_async_context(self.harness.open())
+            except Exception as exc:
+                raise _NotOpenedError from exc
+            self.adapter = _distribution(store)
+            self.trial = Trial(self.harness, store, self.backend, self.seed)
+            with anyio.move_on_after(self.clause.seconds) as scope:
+                await self.clause.body(self.trial)
+            if scope.cancelled_caught:
+                limit = f"{self.clause.seconds:g} seconds"
+                raise Deviation("the test came to an end", f"within {limit}", "it hangs")
+
+    def judge(
+        self, failure: BaseException | None, must_fail: MustFail | None
+    ) -> tuple[Result, str, str]:
+        if isinstance(failure, _NotOpenedError):
+            cause = failure.__cause__ or failure
+            reason = f"no store could be opened: {type(cause).__name__}: {cause}"
+            return "not-run", reason, self._report(reason, None, cause)
+        if must_fail is not None:
+            if failure is not None:
+                return "planned", must_fail.issue, ""
+            reason = f"it is Planned({must_fail.issue!r}), but it holds: say Supported()"
+            return "failed", reason, self._report(reason, None, None)
+        if failure is None:
+            return "held", "", ""
+        deviation = next(_deviations(failure), None)
+        if deviation is not None:
+            return "failed", str(deviation), self._report("", deviation, None)
+        cause = _first(failure)
+        reason = f"{type(cause).__name__}: {cause}"
+        return "failed", reason, self._report(reason, None, failure)
+
+    def _report(self, reason: str, deviation: Deviation | None, error: BaseException | None) -> str:
+        clause = self.clause
+        rows = [("Clause", f"{clause.id}: {clause.sentence}")]
+        if self.trial is not None:
+            rows.append(("Done", "\n".join(self.trial.steps.lines()) or "nothing"))
+        if deviation is not None:
+            rows += [
+                ("Looked at", deviation.what),
+                ("Expected", deviation.expected),
+                ("Seen", deviation.seen),
+            ]
+        else:
+            rows.append(("Seen", reason))
+        place = deviation or error
+        if place is not None and (line := _line_of(clause, place)):
+            rows.append(("Test", line))
+        head = f"{clause.id} does not hold on {self.harness.name} ({self.backend})"
+        text = "\n".join([head, *(_row(name, value) for name, value in rows)])
+        if error is not None:
+            text += "\n\n" + "".join(traceback.format_exception(error))
+        return text
+
+
+def _row(name: str, value: str) -> str:
+    return textwrap.indent(value, " " * 13).replace(" " * 13, f"  {name + ':':<11}", 1)
+
+
+def _deviations(error: BaseException) -> Iterator[Deviation]:
+    if isinstance(error, Deviation):
+        yield error
+    elif isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _deviations(inner)
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _line_of(clause: Clause, error: BaseException) -> str:
+    """Find the line of the test that did not get its way."""
+    code = getattr(clause.body, "__code__", None)
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if code is not None and frame.filename == code.co_filename:
+            return f"{frame.filename}:{frame.lineno}"
+    return ""
+
+
+def _distribution(store: object) -> str:
+    """Name the distribution that a store's class is from."""
+    package = type(store).__module__.partition(".")[0]
+    names = metadata.packages_distributions().get(package, [])
+    return f"{names[0]} {metadata.version(names[0])}" if names else ""
