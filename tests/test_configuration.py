@@ -142,6 +142,13 @@ async def test_another_file_can_be_named(tmp_path: Path) -> None:
     assert "no configuration file conf/nope.toml" in await refusal("x", config="conf/nope.toml")
 
 
+async def test_a_pyproject_toml_that_was_named_is_the_one_that_lacks_the_store() -> None:
+    write("pyproject.toml", "[tool.other]\n")
+    assert await refusal("a", config="pyproject.toml") == (
+        "no store named 'a' in pyproject.toml; it has: none"
+    )
+
+
 async def test_without_a_name_the_environment_decides_and_then_the_default(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -306,6 +313,8 @@ async def test_an_unknown_scheme_lists_what_is_installed_and_what_is_close() -> 
     assert message.startswith("nothing is installed for sqllite:// (installed: ")
     assert "memory, " in message
     assert message.endswith("did you mean 'sqlite'?")
+    message = await refusal("mongo://h")
+    assert message.endswith("did you mean 'mongodb'?; python -m pip install 'eventport[mongodb]'")
 
 
 async def test_an_adapter_of_somebody_else_is_found(

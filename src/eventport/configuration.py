@@ -99,7 +99,7 @@ def unknown_option(scheme: str, name: str, accepted: Iterable[str]) -> Configura
     """Make the error for an option that an adapter does not have, with the closest that it has."""
     accepted = sorted(accepted)
     return ConfigurationError(
-        f"{scheme} stores have no option {name!r}{_closest(name, accepted)}; "
+        f"{scheme} stores have no option {name!r}{_did_you_mean(name, accepted)}; "
         f"they have: {', '.join(accepted) or 'none'}"
     )
 
@@ -133,7 +133,7 @@ def _look_up(name: str, config: str | os.PathLike[str] | None) -> tuple[str, dic
         raise ConfigurationError(message)
     if name not in tables:
         message = (
-            f"no store named {redact(name)!r} in {path}{_closest(name, tables)}; "
+            f"no store named {redact(name)!r} in {path}{_did_you_mean(name, tables)}; "
             f"it has: {', '.join(sorted(tables)) or 'none'}"
         )
         raise ConfigurationError(message)
@@ -216,9 +216,12 @@ def _find_opener(url: str) -> tuple[str, Opener]:
     installed = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
     if scheme in installed:
         return scheme, _load(installed[scheme])
-    remedy = _closest(scheme, {*installed, *_KNOWN_SCHEMES})
-    if scheme in _KNOWN_SCHEMES:
-        remedy = f"; python -m pip install 'eventport[{_KNOWN_SCHEMES[scheme]}]'"
+    remedy, meant = "", scheme
+    if scheme not in _KNOWN_SCHEMES:
+        meant = _closest(scheme, {*installed, *_KNOWN_SCHEMES})
+        remedy = f"; did you mean {meant!r}?" if meant else ""
+    if meant in _KNOWN_SCHEMES and meant not in installed:
+        remedy += f"; python -m pip install 'eventport[{_KNOWN_SCHEMES[meant]}]'"
     message = (
         f"nothing is installed for {scheme}:// "
         f"(installed: {', '.join(sorted(installed)) or 'none'}){remedy}"
@@ -274,6 +277,10 @@ def _convert(scheme: str, name: str, value: Any, accepted: Mapping[str, Any]) ->
         raise ConfigurationError(message) from exc
 
 
+def _did_you_mean(name: str, candidates: Iterable[str]) -> str:
+    found = _closest(name, candidates)
+    return f"; did you mean {found!r}?" if found else ""
+
+
 def _closest(name: str, candidates: Iterable[str]) -> str:
-    found = difflib.get_close_matches(name, list(candidates), 1)
-    return f"; did you mean {found[0]!r}?" if found else ""
+    return next(iter(difflib.get_close_matches(name, list(candidates), 1)), "")
