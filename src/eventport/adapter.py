@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import ClassVar, Final, Self, TypeAlias
 
 from anyio import Event, get_cancelled_exc_class
+from anyio.lowlevel import checkpoint
 
 from eventport.codec import decode_event, encode_events
 from eventport.commits import (
@@ -247,7 +248,11 @@ class BaseEventStore(StreamReader):
         """See `EventStore.aclose`."""
         if self._closed is None:
             self._closed = Event()
-            await run_shielded(self._finish, self._closed)
+            try:
+                await run_shielded(self._finish)
+            finally:
+                self._closed.set()
+                self.wake()
         else:
             await self._closed.wait()
 
@@ -312,13 +317,10 @@ class BaseEventStore(StreamReader):
                     _log.exception("after-commit hook %r failed; the commit stands", hook)
         return committed
 
-    async def _finish(self, closed: Event) -> None:
-        try:
-            await self._group.drain()
-            await self._close()
-        finally:
-            closed.set()
-            self.wake()
+    async def _finish(self) -> None:
+        await checkpoint()  # an append that was called before this has reached the queue by then
+        await self._group.drain()
+        await self._close()
 
     def _check_open(self) -> None:
         if self._closed is not None:

@@ -36,6 +36,7 @@ class GroupCommit:
     def __init__(self, commit: Callable[[Sequence[Commit]], Awaitable[Sequence[Outcome]]]) -> None:
         self._commit = commit
         self._queue: deque[_Request] = deque()
+        self._working = False
         self._worker: object = None
         self._idle: Event | None = None
 
@@ -48,8 +49,9 @@ class GroupCommit:
         """
         request = _Request(commit)
         self._queue.append(request)
-        if self._worker is None:
-            self._worker = start_task(self._work)
+        if not self._working:
+            self._working = True
+            self._worker = start_task(self._work, never_begun=self._stop)
         try:
             await request.ended.wait()
         except get_cancelled_exc_class():
@@ -62,7 +64,7 @@ class GroupCommit:
 
     async def drain(self) -> None:
         """Wait until nothing is pending."""
-        while self._worker is not None:
+        while self._working:
             if self._idle is None:
                 self._idle = Event()
             await self._idle.wait()
@@ -77,14 +79,17 @@ class GroupCommit:
                     for request in batch:
                         request.end()
         finally:
-            # Nothing is awaited since the queue was seen empty, so no request can be missed. It
-            # is not empty only if the event loop is being closed under our feet.
-            self._worker = None
-            if self._idle is not None:
-                self._idle.set()
-                self._idle = None
-            while self._queue:
-                self._queue.popleft().end()
+            self._stop()
+
+    def _stop(self) -> None:
+        # Nothing is awaited since the queue was seen empty, so no request can be missed. It is
+        # not empty only if the event loop is being closed under our feet.
+        self._working = False
+        if self._idle is not None:
+            self._idle.set()
+            self._idle = None
+        while self._queue:
+            self._queue.popleft().end()
 
     def _take(self) -> list[_Request]:
         batch = [self._queue.popleft()]
@@ -112,6 +117,11 @@ class GroupCommit:
             for request in batch:
                 await self._run([request])
         else:
+            if len(outcomes) != len(batch):
+                message = f"the adapter returned {len(outcomes)} outcomes for {len(batch)} commits"
+                for request in batch:
+                    request.error = RuntimeError(message)
+                return
             for request, outcome in zip(batch, outcomes, strict=True):
                 request.outcome = outcome
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
@@ -32,11 +33,15 @@ async def run_shielded(function: Callable[P, Awaitable[T]], *args: P.args, **kwa
         finally:
             ended.set()
 
-    task = start_task(work)
+    def never_begun() -> None:
+        errors.append(asyncio.CancelledError())
+        ended.set()
+
+    task = start_task(work, never_begun=never_begun)
     await wait_out(ended)
     del task  # an event loop itself keeps only weak references to its tasks
     if errors:
-        raise errors[0]
+        raise errors.pop()
     return results[0]
 
 
@@ -54,19 +59,40 @@ async def wait_out(event: Event) -> None:
         raise
 
 
-def start_task(work: Callable[[], Coroutine[Any, Any, None]]) -> object:
+def start_task(
+    work: Callable[[], Coroutine[Any, Any, None]], *, never_begun: Callable[[], None]
+) -> object:
     """Run something in a task of its own, which the caller's cancellation does not reach.
 
     Args:
-        work: What to run. It must not raise.
+        work: What to run, in a copy of the caller's context. It must not raise.
+        never_begun: Called instead if the event loop is closed before the work's first step.
 
     Returns:
         What the caller must keep a reference to until the work is done.
     """
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
+    if not _runs_on_asyncio():
         import trio  # noqa: PLC0415  # it is the event loop that we run on, so it is there
 
-        return trio.lowlevel.spawn_system_task(work)
-    return loop.create_task(work())
+        return trio.lowlevel.spawn_system_task(work, context=contextvars.copy_context())
+    begun = False
+
+    async def begin() -> None:
+        nonlocal begun
+        begun = True
+        await work()
+
+    def end(_: asyncio.Task[None]) -> None:
+        if not begun:
+            never_begun()
+
+    task = asyncio.create_task(begin())
+    task.add_done_callback(end)
+    return task
+
+
+def _runs_on_asyncio() -> bool:
+    try:
+        return asyncio.current_task() is not None  # there is none if trio is a guest of the loop
+    except RuntimeError:
+        return False

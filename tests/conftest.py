@@ -1,0 +1,33 @@
+"""What the tests of the core share: they run on asyncio and on trio, and never hang."""
+
+from __future__ import annotations
+
+import signal
+
+from collections.abc import Generator
+from types import FrameType
+
+import pytest
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Run each async test twice; a module that is about asyncio alone has its own fixture."""
+    backend: str = request.param
+    return backend
+
+
+@pytest.fixture
+def in_time() -> Generator[None]:
+    """Let a lost wake-up fail instead of hang, be it inside of what no cancellation reaches."""
+
+    def fail(signum: int, frame: FrameType | None) -> None:
+        raise TimeoutError("this test hangs")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(30)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
