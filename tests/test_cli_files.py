@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -38,6 +38,14 @@ Line: TypeAlias = dict[str, Any]
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"  # all that aiosqlite can do
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c() -> Generator[None]:
+    """Let commands be interrupted even if the tests run in the background of a shell script."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

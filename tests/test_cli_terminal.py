@@ -35,6 +35,14 @@ def anyio_backend() -> str:
     return "asyncio"  # all that aiosqlite can do
 
 
+@pytest.fixture(autouse=True)
+def _ctrl_c() -> Generator[None]:
+    """Let commands be interrupted even if the tests run in the background of a shell script."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def eventport(tmp_path: Path) -> Command:
     def run(*args: str, **variables: str) -> subprocess.CompletedProcess[str]:
