@@ -123,6 +123,9 @@ class _Run:
         rows = [("Clause", f"{clause.id}: {clause.sentence}")]
         if self.trial is not None:
             rows.append(("Done", "\n".join(self.trial.steps.lines()) or "nothing"))
+        found = getattr(deviation or error, "__notes__", None)  # Hypothesis tells the example there
+        if found:
+            rows.append(("Example", "\n".join(found)))
         if deviation is not None:
             rows += [
                 ("Looked at", deviation.what),
@@ -171,5 +174,9 @@ def _line_of(clause: Clause, error: BaseException) -> str:
 def _distribution(store: object) -> str:
     """Name the distribution that a store's class is from."""
     package = type(store).__module__.partition(".")[0]
-    names = metadata.packages_distributions().get(package, [])
-    return f"{names[0]} {metadata.version(names[0])}" if names else ""
+    # An editable installation lists no files; there the names usually differ in a dash only.
+    names = metadata.packages_distributions().get(package) or [package.replace("_", "-")]
+    try:
+        return f"{names[0]} {metadata.version(names[0])}"
+    except metadata.PackageNotFoundError:
+        return ""

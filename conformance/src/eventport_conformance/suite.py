@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
 from eventport_conformance.clause import Clause, MustFail, Runs, all_clauses, applies
 from eventport_conformance.harness import Harness, absent_hooks, check_harness
+from eventport_conformance.plugin import KEY
 
 
 if TYPE_CHECKING:
     from eventport_conformance.harness import Backend
-
-
-PROPERTY: Final = "eventport_conformance"
-"""Under this name a test's report carries the outcome to the process that computes the verdict."""
 
 
 class ConformanceTests:
@@ -62,7 +59,7 @@ def _test(
 
         seed: int = request.config.option.conformance_seed
         outcome = run_clause(harness, clause, backend, seed=seed, must_fail=must_fail)
-        request.node.user_properties.append((PROPERTY, outcome_property(harness, outcome)))
+        request.node.user_properties.append((KEY, outcome_property(harness, outcome)))
         if outcome.result in {"failed", "not-run"}:
             alone = f"  Alone:     pytest '{request.node.nodeid}' --conformance-seed={seed}"
             pytest.fail(f"{outcome.details}\n{alone}", pytrace=False)

@@ -18,6 +18,8 @@ from eventport import (
 )
 
 from eventport_conformance.clause import clause
+from eventport_conformance.clauses.concurrency import history
+from eventport_conformance.linearizability import Write, violation
 from eventport_conformance.material import at_once, fill, make, take
 from eventport_conformance.trial import Trial
 
@@ -210,3 +212,15 @@ async def push_is_quick(t: Trial) -> None:
             await take(subscription, 1, 5)
             waits.append(anyio.current_time() - appended)
     t.true(sorted(waits)[3] < 0.05, "half of the deliveries take less than 50 ms", waits)
+
+
+@clause("SHA-12", needs=("shared",))
+async def histories_are_linearizable(t: Trial) -> None:
+    """What several stores see of one stream can be put into one order."""
+    async with AsyncExitStack() as stack:
+        clients = await _clients(t, stack, 3)
+        for number in range(8):
+            seen = await history(clients, f"s{number}", 6, 10, t.seed)
+            t.equal(len(seen), 60, "operations in the history")
+            t.equal(violation(seen), None, "what is wrong with the history")
+            t.true(any(isinstance(one, Write) for one in seen), "something was written")
