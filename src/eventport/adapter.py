@@ -217,6 +217,7 @@ class BaseEventStore(StreamReader):
         """See `EventStore.iterate_all`."""
         position = check_int("after", after)
         chosen, start = check_types(types), check_prefix(prefix)
+        self.require_capability(Capability.GLOBAL_ORDER)
         head: int | None = None
         while head is None or position < head:
             page = await self.read_all_page(position, self.page_size, chosen, start)
