@@ -192,8 +192,6 @@ async def test_a_pass_over_many_events_takes_little_memory() -> None:
 async def test_nothing_works_after_closing() -> None:
     store = MemoryEventStore()
     await store.append("s", events(1))
-    found = store.iterate_all()
-    await anext(found)
     await store.aclose()
     await store.aclose()
     with pytest.raises(StoreClosedError):
