@@ -20,7 +20,8 @@ from uuid import UUID
 
 import pytest
 
-from eventport import Capability, NewEvent
+from eventport import Capability, ConcurrencyError, NewEvent
+from eventport.adapter import StreamPage
 from eventport.cli import importing
 from eventport.cli.ndjson import parse
 
@@ -238,25 +239,28 @@ def test_what_the_application_appended_after_an_import_is_left_alone(
     assert stored(tmp_path) == 2
 
 
-def test_a_stream_that_holds_other_events_is_named_with_line_and_version(
+def test_the_first_line_whose_stream_holds_other_events_is_named(
     eventport: Command, tmp_path: Path
 ) -> None:
-    eventport(
-        "import", "-", stdin=ndjson([{"stream": "b", "type": "t", "data": i} for i in (1, 2)])
-    )
+    there: list[Line] = [
+        {"stream": "b", "type": "t", "data": 1},
+        {"stream": "b", "type": "t", "data": 2},
+        {"stream": "c", "type": "t", "data": 1},
+    ]
     lines: list[Line] = [
         {"stream": "a", "type": "t", "data": 1},
         {"stream": "b", "type": "t", "data": 1},
+        {"stream": "c", "type": "t", "data": "other"},
         {"stream": "b", "type": "t", "data": "other"},
-        {"stream": "b", "type": "t", "data": 3},
     ]
+    eventport("import", "-", stdin=ndjson(there))
     refused = eventport("import", "-", stdin=ndjson(lines))
     assert refused.returncode == 1
     assert refused.stderr == (
-        "eventport: line 3: stream 'b' holds another event at version 2; "
+        "eventport: line 3: stream 'c' holds another event at version 1; "
         "neither this line nor any after it was written\n"
     )
-    assert stored(tmp_path) == 2
+    assert stored(tmp_path) == 3
 
 
 ID = "6d1c3b1e-5a66-4d7e-9e7b-0a4f7c9a2f11"
@@ -372,6 +376,51 @@ async def test_without_sessions_the_order_is_that_of_the_file_as_well() -> None:
     assert [event.stream for event in events] == [line["stream"] for line in log]
 
 
+class Overtaken(MemoryEventStore):
+    """A store to which somebody else appends an event right after the import has looked at it."""
+
+    def __init__(self, other: NewEvent) -> None:
+        super().__init__()
+        self._other: NewEvent | None = other
+
+    async def read_page(
+        self, stream: str, first: int, last: int, max_count: int | None, *, backwards: bool
+    ) -> StreamPage:
+        page = await super().read_page(stream, first, last, max_count, backwards=backwards)
+        if self._other is not None:
+            other, self._other = self._other, None
+            await self.append(stream, [other])
+        return page
+
+
+LINE = b'{"stream":"a","type":"t","data":1}\n'
+
+
+@pytest.mark.parametrize("sessions", [True, False])
+async def test_an_import_that_is_overtaken_by_another_of_the_same_file_goes_on(
+    sessions: bool,
+) -> None:
+    source = importing.check_all(BytesIO(LINE), lambda _: None)
+    same = next(parse(BytesIO(LINE), len(LINE))).event
+    async with Overtaken(same) as store:
+        if not sessions:
+            store.capabilities = frozenset({Capability.GLOBAL_ORDER})
+        await importing.write(store, source, lambda _: None)
+        assert (await store.read("a")).version == 1
+
+
+async def test_an_import_that_is_overtaken_by_other_events_stops() -> None:
+    source = importing.check_all(BytesIO(LINE), lambda _: None)
+    async with Overtaken(NewEvent("other", 1)) as store:
+        with pytest.raises(importing.ImportConflictError, match="line 1"):
+            await importing.write(store, source, lambda _: None)
+    async with Overtaken(NewEvent("other", 1)) as store:
+        store.capabilities = frozenset({Capability.GLOBAL_ORDER})
+        with pytest.raises(ConcurrencyError):
+            await importing.write(store, source, lambda _: None)
+        assert [event.type for event in (await store.read("a")).events] == ["other"]
+
+
 async def test_lines_that_come_while_a_file_is_imported_wait_for_the_next_time() -> None:
     file = BytesIO(b'{"stream":"a","type":"t","data":1}\n')
     source = importing.check_all(file, lambda _: None)
@@ -382,14 +431,14 @@ async def test_lines_that_come_while_a_file_is_imported_wait_for_the_next_time()
 
 
 async def test_a_batch_ends_before_it_is_too_large() -> None:
-    """Two lines of 3 MiB and one of 5 are three commits; one after the other is refused by none."""
-    sizes = [3, 3, 5]
+    """No two of these lines fit into one, and the last does not even fit alone."""
+    sizes = [3, 3, 3, 5]
     lines = [{"stream": f"s{i}", "type": "t", "data": "x" * (n << 20)} for i, n in enumerate(sizes)]
     source = importing.check_all(BytesIO(ndjson(lines).encode()), lambda _: None)
     steps: list[int] = []
     async with MemoryEventStore() as store:
         await importing.write(store, source, steps.append)
-    assert steps == [1, 1, 1]
+    assert steps == [1, 1, 1, 1]
 
 
 def test_export_selects(eventport: Command) -> None:
