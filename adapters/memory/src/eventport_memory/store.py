@@ -72,7 +72,7 @@ class MemoryEventStore(BaseEventStore):
         Capability.PUSH: "there are no commits by other processes",
         Capability.DURABLE: "the events live in memory; use SQLite to keep them",
     }
-    poll_interval = None
+    poll_interval: float | None = None
 
     def __init__(self) -> None:
         super().__init__()

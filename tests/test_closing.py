@@ -1,0 +1,238 @@
+"""Closing ends what is pending, exactly once, and everything after it is refused."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+
+from anyio import CancelScope, Event, create_task_group, wait_all_tasks_blocked
+from anyio.abc import TaskGroup
+
+from eventport import (
+    AppendResult,
+    EventStore,
+    NewEvent,
+    RecordedEvent,
+    StoreClosedError,
+    StoreUnavailableError,
+)
+from eventport.adapter import BaseEventStore, Commit, Outcome
+
+from eventport_memory import MemoryEventStore
+
+
+pytestmark = pytest.mark.usefixtures("in_time")
+
+
+class Slow(MemoryEventStore):
+    """A store whose engine commits and closes when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.commit_now, self.close_now = Event(), Event()
+        self.done: list[str] = []
+        self.close_error: Exception | None = None
+
+    def let_go(self) -> None:
+        self.commit_now.set()
+        self.close_now.set()
+
+    async def _dispatch(self, commit: Commit) -> Outcome:
+        return await BaseEventStore._dispatch(self, commit)
+
+    async def _commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
+        with anyio.move_on_after(5):
+            await self.commit_now.wait()
+        assert "close" not in self.done
+        self.done.append("commit")
+        return await super()._commit(commits)
+
+    async def _close(self) -> None:
+        self.done.append("close")
+        with anyio.move_on_after(5):
+            await self.close_now.wait()
+        if self.close_error:
+            raise self.close_error
+
+
+def one() -> list[NewEvent]:
+    return [NewEvent("T", 1)]
+
+
+@asynccontextmanager
+async def task_group() -> AsyncGenerator[TaskGroup]:
+    """Open a task group that type checkers know to swallow no exception."""
+    async with create_task_group() as tasks:
+        yield tasks
+
+
+@pytest.mark.parametrize("hooked", [False, True])
+@pytest.mark.parametrize("round_", range(5))
+async def test_what_was_called_before_ends_first(hooked: bool, round_: int) -> None:
+    store = Slow()
+    results: list[AppendResult] = []
+    seen: list[Sequence[RecordedEvent]] = []
+
+    async def remember(events: Sequence[RecordedEvent]) -> None:
+        seen.append(events)
+
+    if hooked:
+        store.after_commit(remember)
+
+    async def append(*, and_close: bool = False) -> None:
+        async with create_task_group() as inner:
+            if and_close:
+                # The append is called, and has made no step but its first when closing begins.
+                inner.start_soon(close_next)
+            results.append(await store.append("a", one()))
+
+    async def close_next() -> None:
+        await store.aclose()
+
+    async with task_group() as tasks:
+        tasks.start_soon(append)
+        await wait_all_tasks_blocked()
+        tasks.start_soon(append)
+        await wait_all_tasks_blocked()
+
+        async def last() -> None:
+            await append(and_close=True)
+
+        tasks.start_soon(last)
+        await wait_all_tasks_blocked()
+        with pytest.raises(StoreClosedError):
+            await store.append("a", one())
+        assert store.done == []
+        store.let_go()
+    assert sorted(result.version for result in results) == [1, 2, 3]
+    assert store.done == ["commit", "commit", "close"]
+    assert len(seen) == (3 if hooked else 0)
+
+
+CALLS: list[Callable[[EventStore], Any]] = [
+    lambda store: store.append("a", one()),
+    lambda store: store.append("a", []),
+    lambda store: store.read("a"),
+    lambda store: store.read("a", max_count=0),
+    lambda store: anext(store.iterate("a")),
+    lambda store: store.aggregate("a", lambda state, _: state, None),
+    lambda store: store.read_all(),
+    lambda store: store.read_all(max_count=0),
+    lambda store: anext(store.iterate_all()),
+    lambda store: store.subscribe().__aenter__(),
+    lambda store: store.session().__aenter__(),
+]
+
+
+@pytest.mark.parametrize("call", CALLS, ids=range(len(CALLS)))
+@pytest.mark.parametrize("state", ["closing", "closed"])
+async def test_every_later_call_is_refused(call: Callable[[EventStore], Any], state: str) -> None:
+    store = Slow()
+    store.commit_now.set()
+    await store.append("a", one())
+    async with task_group() as tasks:
+        tasks.start_soon(store.aclose)
+        await wait_all_tasks_blocked()
+        if state == "closed":
+            store.let_go()
+            await wait_all_tasks_blocked()
+        with pytest.raises(StoreClosedError, match=r"MemoryEventStore.* has been closed"):
+            await call(store)
+        store.let_go()
+    assert store.done == ["commit", "close"]
+
+
+async def test_an_iteration_that_was_begun_is_refused_its_next_page() -> None:
+    store = MemoryEventStore()
+    await store.append("a", [NewEvent("T", number) for number in range(store.page_size + 1)])
+    going, going_on = store.iterate("a"), store.iterate_all()
+    await anext(going)
+    await anext(going_on)
+    await store.aclose()
+    for iteration in (going, going_on):
+        with pytest.raises(StoreClosedError):
+            assert [event async for event in iteration]
+
+
+async def test_closing_twice_closes_once_and_both_wait_for_it() -> None:
+    store = Slow()
+    ended: list[int] = []
+
+    async def close(number: int) -> None:
+        await store.aclose()
+        ended.append(number)
+
+    async with task_group() as tasks:
+        for number in range(3):
+            tasks.start_soon(close, number)
+        await wait_all_tasks_blocked()
+        assert ended == []
+        store.let_go()
+    assert sorted(ended) == [0, 1, 2]
+    await store.aclose()
+    assert store.done == ["close"]
+
+
+async def test_closing_goes_on_when_its_caller_is_cancelled() -> None:
+    store = Slow()
+    scope = CancelScope()
+    ended: list[str] = []
+
+    async def close() -> None:
+        with scope:
+            await store.aclose()
+        ended.append("closer")
+
+    async with task_group() as tasks:
+        tasks.start_soon(close)
+        await wait_all_tasks_blocked()
+        scope.cancel()
+        await wait_all_tasks_blocked()
+        assert ended == []
+        store.let_go()
+    assert ended == ["closer"]
+    assert store.done == ["close"]
+
+
+async def test_one_who_waits_for_another_s_closing_can_be_cancelled() -> None:
+    store = Slow()
+    async with task_group() as tasks:
+        tasks.start_soon(store.aclose)
+        await wait_all_tasks_blocked()
+        with anyio.move_on_after(0.01) as scope:
+            await store.aclose()
+        assert scope.cancelled_caught
+        store.let_go()
+
+
+async def test_a_failure_to_close_is_raised_once_and_the_store_is_closed() -> None:
+    store = Slow()
+    store.let_go()
+    store.close_error = StoreUnavailableError("gone")
+    with pytest.raises(StoreUnavailableError):
+        await store.aclose()
+    await store.aclose()
+    with pytest.raises(StoreClosedError):
+        await store.read("a")
+    assert store.done == ["close"]
+
+
+async def test_leaving_the_block_closes() -> None:
+    store = Slow()
+    store.let_go()
+
+    async def work() -> None:
+        async with store as opened:
+            assert opened is store
+            await opened.append("a", one())
+            raise LookupError("no")
+
+    with pytest.raises(LookupError):
+        await work()
+    assert store.done == ["commit", "close"]
+    with pytest.raises(StoreClosedError):
+        await store.append("a", one())

@@ -1,0 +1,250 @@
+"""After-commit hooks run once for each commit, after it, in order, and never harm it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from typing import Final
+
+import anyio
+import pytest
+
+from anyio import CancelScope, create_task_group, wait_all_tasks_blocked
+from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
+
+from eventport import ConcurrencyError, InvalidEventError, NewEvent, RecordedEvent
+from eventport.adapter import BaseEventStore, Commit, Outcome
+
+from eventport_memory import MemoryEventStore
+
+
+pytestmark = pytest.mark.usefixtures("in_time")
+
+request_id: Final = ContextVar[str]("request_id")
+
+
+class Grouped(MemoryEventStore):
+    """A store in memory that commits as one does that has a wire: in groups."""
+
+    async def _dispatch(self, commit: Commit) -> Outcome:
+        return await BaseEventStore._dispatch(self, commit)
+
+    async def _commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
+        await checkpoint()
+        return await super()._commit(commits)
+
+
+@pytest.fixture(params=[MemoryEventStore, Grouped])
+def store(request: pytest.FixtureRequest) -> MemoryEventStore:
+    made: MemoryEventStore = request.param()
+    return made
+
+
+@asynccontextmanager
+async def task_group() -> AsyncGenerator[TaskGroup]:
+    """Open a task group that type checkers know to swallow no exception."""
+    async with create_task_group() as tasks:
+        yield tasks
+
+
+def numbered(first: int, last: int) -> list[NewEvent]:
+    return [NewEvent("T", number) for number in range(first, last + 1)]
+
+
+async def test_a_hook_gets_the_events_as_they_can_be_read(store: MemoryEventStore) -> None:
+    seen: list[Sequence[RecordedEvent]] = []
+
+    @store.after_commit
+    async def remember(events: Sequence[RecordedEvent]) -> None:
+        assert (await store.read("a")).version == 2
+        seen.append(events)
+
+    await store.append("a", [NewEvent("T", {"k": [1]}, {"m": 1}), NewEvent("U", b"bytes")])
+    assert seen == [(await store.read_all()).events]
+
+
+async def test_an_append_returns_after_its_hooks_in_their_order(store: MemoryEventStore) -> None:
+    seen: list[str] = []
+
+    async def first(events: Sequence[RecordedEvent]) -> None:
+        await anyio.sleep(0.01)
+        seen.append("first")
+
+    async def second(events: Sequence[RecordedEvent]) -> None:
+        seen.append("second")
+
+    assert store.after_commit(first) is first
+    store.after_commit(second)
+    await store.append("a", numbered(1, 1))
+    assert seen == ["first", "second"]
+
+
+async def test_a_session_is_one_commit(store: MemoryEventStore) -> None:
+    seen: list[list[object]] = []
+
+    @store.after_commit
+    async def remember(events: Sequence[RecordedEvent]) -> None:
+        seen.append([(e.stream, e.version, e.position, e.data) for e in events])
+
+    async with store.session() as session:
+        await session.append("a", numbered(1, 2))
+        await session.append("b", numbered(3, 3))
+        await session.append("a", numbered(4, 4))
+        assert seen == []
+    assert seen == [[("a", 1, 1, 1), ("a", 2, 2, 2), ("b", 1, 3, 3), ("a", 3, 4, 4)]]
+
+
+async def test_each_of_many_commits_has_its_own_call(store: MemoryEventStore) -> None:
+    seen: list[object] = []
+
+    @store.after_commit
+    async def remember(events: Sequence[RecordedEvent]) -> None:
+        await checkpoint()
+        seen.extend((len(events), event.position) for event in events)
+
+    async with task_group() as tasks:
+        for number in range(20):
+            tasks.start_soon(store.append, f"s{number % 3}", numbered(number, number))
+    assert sorted(map(str, seen)) == sorted(str((1, position)) for position in range(1, 21))
+
+
+async def test_where_nothing_was_written_no_hook_runs(store: MemoryEventStore) -> None:
+    events = numbered(1, 1)
+    await store.append("a", events, expected=0)
+    seen: list[object] = []
+
+    @store.after_commit
+    async def remember(events: Sequence[RecordedEvent]) -> None:
+        seen.append(events)
+
+    assert (await store.append("a", events, expected=0)).deduplicated
+    await store.append("a", [])
+    with pytest.raises(ConcurrencyError):
+        await store.append("a", numbered(2, 2), expected=0)
+    with pytest.raises(InvalidEventError):
+        await store.append("a", [NewEvent("T", {1})])
+    async with store.session() as session:
+        await session.read("a")
+    assert seen == []
+
+
+async def test_a_hook_that_fails_is_logged_and_the_commit_stands(
+    store: MemoryEventStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen: list[int] = []
+
+    @store.after_commit
+    async def broken(events: Sequence[RecordedEvent]) -> None:
+        raise LookupError("no such reader")
+
+    @store.after_commit
+    async def working(events: Sequence[RecordedEvent]) -> None:
+        seen.append(len(events))
+
+    with caplog.at_level(logging.ERROR, logger="eventport"):
+        result = await store.append("a", numbered(1, 1))
+    assert result.version == 1
+    assert seen == [1]
+    [record] = caplog.records
+    assert "broken" in record.getMessage()
+    assert "the commit stands" in record.getMessage()
+    assert record.exc_info
+    assert isinstance(record.exc_info[1], LookupError)
+
+
+async def test_a_cancelled_caller_waits_for_the_hooks(store: MemoryEventStore) -> None:
+    go = anyio.Event()
+    seen: list[str] = []
+
+    @store.after_commit
+    async def slow(events: Sequence[RecordedEvent]) -> None:
+        seen.append("begun")
+        await go.wait()
+        seen.append("ended")
+
+    async def call() -> None:
+        with scope:
+            await store.append("a", numbered(1, 1))
+            seen.append("not cancelled")
+        seen.append("returned")
+
+    scope = CancelScope()
+    async with task_group() as tasks:
+        tasks.start_soon(call)
+        await wait_all_tasks_blocked()
+        scope.cancel()
+        await wait_all_tasks_blocked()
+        assert seen == ["begun"]
+        go.set()
+    assert seen == ["begun", "ended", "returned"]
+    assert (await store.read("a")).version == 1
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_cancelled_task_waits_for_the_hooks(store: MemoryEventStore) -> None:
+    go = anyio.Event()
+    seen: list[str] = []
+
+    @store.after_commit
+    async def slow(events: Sequence[RecordedEvent]) -> None:
+        await go.wait()
+        seen.append("ended")
+
+    task = asyncio.ensure_future(store.append("a", numbered(1, 1)))
+    await wait_all_tasks_blocked()
+    for _ in range(2):
+        task.cancel()
+        await wait_all_tasks_blocked()
+        assert not task.done()
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert seen == ["ended"]
+
+
+async def test_a_hook_may_append_to_the_same_store(store: MemoryEventStore) -> None:
+    @store.after_commit
+    async def audit(events: Sequence[RecordedEvent]) -> None:
+        if events[0].stream != "audit":
+            await store.append("audit", [NewEvent("Seen", event.position) for event in events])
+
+    async with task_group() as tasks:
+        for number in range(10):
+            tasks.start_soon(store.append, "a", numbered(number, number))
+    async with store.session() as session:
+        await session.append("a", numbered(1, 1))
+    assert (await store.read("a")).version == 11
+    audited = [event.data for event in (await store.read("audit")).events]
+    written = [e.position async for e in store.iterate_all(prefix="a") if e.stream == "a"]
+    assert sorted(audited) == written
+
+
+async def test_a_hook_may_close_the_store(store: MemoryEventStore) -> None:
+    @store.after_commit
+    async def close(events: Sequence[RecordedEvent]) -> None:
+        await store.aclose()
+
+    with anyio.fail_after(5):
+        assert (await store.append("a", numbered(1, 1))).version == 1
+
+
+async def test_a_hook_sees_the_context_of_its_caller(store: MemoryEventStore) -> None:
+    seen: list[str] = []
+
+    @store.after_commit
+    async def remember(events: Sequence[RecordedEvent]) -> None:
+        seen.append(request_id.get())
+
+    async def call(name: str) -> None:
+        request_id.set(name)
+        await store.append("a", [NewEvent("T", name)])
+
+    async with task_group() as tasks:
+        for name in ("x", "y", "z"):
+            tasks.start_soon(call, name)
+    assert sorted(seen) == ["x", "y", "z"]
