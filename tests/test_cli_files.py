@@ -421,11 +421,20 @@ async def test_an_import_that_is_overtaken_by_other_events_stops() -> None:
         assert [event.type for event in (await store.read("a")).events] == ["other"]
 
 
-async def test_lines_that_come_while_a_file_is_imported_wait_for_the_next_time() -> None:
-    file = BytesIO(b'{"stream":"a","type":"t","data":1}\n')
+async def test_what_comes_while_a_file_is_imported_waits_for_the_next_time() -> None:
+    file = BytesIO(LINE.rstrip())
     source = importing.check_all(file, lambda _: None)
     file.seek(0, os.SEEK_END)
-    file.write(b'{"stream":"a","ty')
+    file.write(b', and then {"stream":"a","ty')
+    async with MemoryEventStore() as store:
+        assert await importing.write(store, source, lambda _: None) == 1
+
+
+async def test_a_file_is_read_from_where_it_stands() -> None:
+    """A shell script may have read the first lines of its standard input."""
+    file = BytesIO(b"a heading\n" + LINE)
+    file.readline()
+    source = importing.check_all(file, lambda _: None)
     async with MemoryEventStore() as store:
         assert await importing.write(store, source, lambda _: None) == 1
 
