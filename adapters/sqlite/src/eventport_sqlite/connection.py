@@ -8,7 +8,7 @@ import sqlite3
 import time
 
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeAlias, TypeVar
 
@@ -19,8 +19,10 @@ from eventport.errors import (
     EventportError,
     IncompatibleStoreError,
     PayloadTooLargeError,
+    StoreClosedError,
     StoreUnavailableError,
 )
+from eventport.shielding import run_shielded
 
 from eventport_sqlite.schema import prepare, refuse_foreign
 
@@ -73,11 +75,29 @@ class Connection(aiosqlite.Connection):
 
         A caller who is cancelled stops waiting, but the function runs to its end.
         """
+        if self._connection is None:
+            raise StoreClosedError("the connection has been closed")
         # aiosqlite's public methods run one statement each. Several in one hop, which is what
         # makes a transaction both fast and impossible to tear, need the method below them.
         with translated():
-            result: T = await self._execute(function, self._conn, *args, **kwargs)  # type: ignore[no-untyped-call]
+            result: T = await self._execute(function, self._connection, *args, **kwargs)  # type: ignore[no-untyped-call]
         return result
+
+    async def run_to_end(
+        self,
+        function: Callable[Concatenate[sqlite3.Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Do as `run` does, but let a cancellation go on only when the function has ended."""
+        try:
+            return await self.run(function, *args, **kwargs)
+        except asyncio.CancelledError:
+            # The thread works off one function after the other: this one comes after it. If the
+            # connection has been closed meanwhile, that came after it, too.
+            with suppress(StoreClosedError):
+                await run_shielded(self.run, _nothing)
+            raise
 
 
 async def open_connection(path: str, synchronous: Synchronous, busy_timeout: float) -> Connection:
@@ -104,6 +124,10 @@ def translated() -> Generator[None]:
         raise _translate(exc) from exc
     except OverflowError as exc:  # an int, text or blob beyond what the C interface can take
         raise PayloadTooLargeError(str(exc)) from exc
+
+
+def _nothing(_: sqlite3.Connection) -> None:
+    """Be the function that shows that those before it have ended."""
 
 
 def _translate(exc: sqlite3.Error) -> EventportError:
