@@ -1,0 +1,125 @@
+"""The public surface: these names, all of them explained, and nothing heavy behind them."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import subprocess
+import sys
+
+import pytest
+
+import eventport
+
+from eventport import adapter
+
+
+NAMES = [
+    "ANY",
+    "NO_STREAM",
+    "STREAM_EXISTS",
+    "AggregateResult",
+    "AllResult",
+    "AppendResult",
+    "Capability",
+    "ConcurrencyError",
+    "ConfigurationError",
+    "CorruptEventError",
+    "EventStore",
+    "EventportError",
+    "Expectation",
+    "IncompatibleStoreError",
+    "InvalidArgumentError",
+    "InvalidArgumentTypeError",
+    "InvalidEventError",
+    "InvalidEventTypeError",
+    "InvalidStreamNameError",
+    "NewEvent",
+    "NotSupportedError",
+    "PayloadTooLargeError",
+    "ReadResult",
+    "RecordedEvent",
+    "Session",
+    "StoreClosedError",
+    "StoreUnavailableError",
+    "Streams",
+    "Subscription",
+    "connect",
+    "run_in_session",
+]
+
+FOR_ADAPTERS = [
+    "AfterCommitHook",
+    "AllPage",
+    "BaseEventStore",
+    "Commit",
+    "Committed",
+    "Conflict",
+    "EncodedEvent",
+    "Outcome",
+    "StreamPage",
+    "StreamWrite",
+    "Written",
+    "decode_event",
+    "plan",
+]
+
+PLAIN_VALUES = {"ANY", "NO_STREAM", "STREAM_EXISTS", "Expectation", "AfterCommitHook", "Outcome"}
+
+PUBLIC = [
+    pytest.param(getattr(module, name), id=name)
+    for module in (eventport, adapter)
+    for name in module.__all__
+    if name not in PLAIN_VALUES
+]
+
+HEAVY = {
+    "aiosqlite",
+    "eventport_memory",
+    "eventport_sqlite",
+    "rich",
+    "sqlite3",
+    "trio",
+    "typer",
+}
+
+
+def test_these_are_the_public_names() -> None:
+    assert eventport.__all__ == NAMES
+    assert adapter.__all__ == FOR_ADAPTERS
+
+
+def test_all_public_names_are_there() -> None:
+    for name in NAMES:
+        assert hasattr(eventport, name)
+    for name in FOR_ADAPTERS:
+        assert hasattr(adapter, name)
+
+
+def test_nothing_else_looks_public() -> None:
+    others = {
+        name
+        for name, value in vars(eventport).items()
+        if not name.startswith("_") and not inspect.ismodule(value) and name != "annotations"
+    }
+    assert others == set(NAMES)
+
+
+@pytest.mark.parametrize("value", PUBLIC)
+def test_every_public_name_explains_itself(value: object) -> None:
+    assert (inspect.getdoc(value) or "").strip().endswith((".", "`", ":", ")"))
+    # A class that explains nothing inherits its parent's words, which do not count.
+    assert getattr(value, "__doc__", None)
+    if isinstance(value, type):
+        for name, member in vars(value).items():
+            if not name.startswith("_") and inspect.isfunction(inspect.unwrap(member)):
+                assert member.__doc__, name
+
+
+def test_importing_it_imports_nothing_heavy() -> None:
+    code = "import json, sys, eventport, eventport.adapter; print(json.dumps(list(sys.modules)))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=30)
+    loaded = {name.partition(".")[0] for name in json.loads(ran.stdout)}
+    assert "eventport" in loaded
+    assert loaded & HEAVY == set()
+    assert "eventport.cli" not in json.loads(ran.stdout)
