@@ -59,7 +59,7 @@ def typing(session: nox.Session) -> None:
     session.run("pyright")
 
 
-@nox.session(python=[None, *OTHER_PYTHONS])
+@nox.session(python=[None, *OTHER_PYTHONS])  # type: ignore[list-item]  # None is this one
 def tests(session: nox.Session) -> None:
     """Run the tests of the core and of the adapters, on each Python that is installed."""
     missing = [v for v in SUPPORTED if v not in (THIS_PYTHON, *OTHER_PYTHONS)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import statistics
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
 from typing import NamedTuple, TypeAlias
 
@@ -40,15 +40,15 @@ class Figure(NamedTuple):
 HEADER = f"{'what':<58}{'eventport':>14}{'floor':>14}{'figure':>14}{'goal':>10}  met"
 
 
-async def rates(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, float]:
+async def rates(contestants: Sequence[Contestant], rounds: int) -> list[float]:
     """Let contestants take turns, and return the median of each one's things per second."""
-    seen: dict[str, list[float]] = {name: [] for name in contestants}
+    seen: list[list[float]] = [[] for _ in contestants]
     for number in range(rounds):
         # Turns change, so that nobody always runs right after the same other.
-        order = list(contestants.items())
-        for name, contestant in order if number % 2 else order[::-1]:
+        order = list(zip(contestants, seen, strict=True))
+        for contestant, values in order if number % 2 else order[::-1]:
             gc.collect()
             start = perf_counter()
             count = await contestant(number)
-            seen[name].append(count / (perf_counter() - start))
-    return {name: statistics.median(values) for name, values in seen.items()}
+            values.append(count / (perf_counter() - start))
+    return [statistics.median(values) for values in seen]

@@ -33,8 +33,8 @@ async def append(size: int) -> Figure:
             await store.append(f"order-{number}-{index}", events)
         return appends * size
 
-    seen = await rates({"ours": ours}, rounds=9)
-    return Figure(f"memory, one task, append {size}, events", seen["ours"], None, 200_000)
+    (seen,) = await rates([ours], rounds=9)
+    return Figure(f"memory, one task, append {size}, events", seen, None, 200_000)
 
 
 async def growth() -> Figure:
@@ -50,8 +50,7 @@ async def growth() -> Figure:
             await stores[name].append(f"order-{number}-{index}", [NewEvent("ItemAdded", DATA)])
         return 5_000
 
-    seen = await rates(
-        {"large": lambda number: to("large", number), "small": lambda number: to("small", number)},
-        rounds=9,
+    large, small = await rates(
+        [lambda number: to("large", number), lambda number: to("small", number)], rounds=9
     )
-    return Figure("memory, append at 1,000,000 events / at 1,000", *seen.values(), goal=0.8)
+    return Figure("memory, append at 1,000,000 events / at 1,000", large, small, 0.8)
