@@ -506,7 +506,21 @@ def test_export_keeps_the_mode_of_the_file_and_follows_links(
     assert link.is_symlink()
     assert len(real.read_text().splitlines()) == 3
     assert real.stat().st_mode & 0o777 == 0o600
-    assert (eventport("export", "/dev/null").returncode, Path("/dev/null").is_file()) == (0, False)
+
+
+def test_export_writes_into_a_pipe_and_does_not_take_its_place(
+    eventport: Command, tmp_path: Path
+) -> None:
+    eventport("import", "-", stdin=ndjson(event_log(3, 1)))
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    process = start(tmp_path, "export", "pipe")
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)  # so that a failure does not hang here
+    assert process.wait(SECONDS) == 0
+    assert os.read(reader, 1 << 16).count(b"\n") == 3
+    os.close(reader)
+    assert pipe.is_fifo()
+    assert process.communicate()[1].startswith(b"eventport: 3 events")
 
 
 def test_progress_is_shown_on_a_terminal_only(eventport: Command, tmp_path: Path) -> None:

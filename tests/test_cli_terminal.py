@@ -225,7 +225,6 @@ async def test_export_ends_without_a_word_when_nobody_reads_it(
         (["import", "."], "Is a directory"),
         (["export", "."], "Is a directory"),
         (["export", "nope/out.ndjson"], "nope: No such file or directory"),
-        (["export", "/dev/full"], "No space left on device"),
     ],
 )
 async def test_an_error_is_one_line_without_traceback_or_password(
