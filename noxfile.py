@@ -66,7 +66,10 @@ def tests(session: nox.Session) -> None:
     session.log(f"tested Pythons: {THIS_PYTHON} {' '.join(OTHER_PYTHONS)}")
     session.log(f"not installed here, so not tested: {' '.join(missing) or 'none'}")
     install(session, "tests")
-    session.run("pytest", *(session.posargs or ["tests", "adapters", "--ignore=tests/packaging"]))
+    # Wheels and the conformance of the backends have sessions of their own.
+    others = ["--ignore=tests/packaging", "--ignore-glob=adapters/*/tests/test_conformance.py"]
+    everything = ["tests", "adapters", "conformance", "examples", *others]
+    session.run("pytest", *(session.posargs or everything))
 
 
 @nox.session

@@ -1,0 +1,55 @@
+"""The README and the guide: their programs run, and all links between pages lead somewhere."""
+
+from __future__ import annotations
+
+import re
+
+from pathlib import Path
+
+import pytest
+
+from tests.doc_examples import run_page
+
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(
+    path
+    for pattern in ("*.md", "docs/*.md", "adapters/*/*.md", "conformance/*.md")
+    for path in ROOT.glob(pattern)
+)
+
+
+@pytest.mark.parametrize(("page", "programs"), [("README.md", 1), ("docs/guide.md", 5)])
+def test_the_programs_of_a_page_run(tmp_path: Path, page: str, programs: int) -> None:
+    assert run_page(ROOT / page, tmp_path, languages=["python"]) == programs
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files_and_headings_that_exist(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if "://" in target:
+            continue
+        name, _, heading = target.partition("#")
+        file = (page.parent / name) if name else page
+        assert file.exists(), f"{page.name} links to {target}"
+        if heading:
+            headings = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
+            slugs = {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings}
+            assert heading in slugs, f"{page.name} links to {target}"
+
+
+def test_readme_opens_with_the_two_commands() -> None:
+    readme = (ROOT / "README.md").read_text()
+    ci = (ROOT / ".ci" / "run").read_text()
+    commands = re.findall(r"^\$ (.+?) +#", readme, re.MULTILINE)
+    assert commands[0].endswith("python3 -m nox -s demo")
+    assert commands[1] in ci
+
+
+def test_the_page_about_adapters_shows_parts_of_the_example() -> None:
+    page = (ROOT / "docs/write-an-adapter.md").read_text()
+    example = ROOT / "examples/file_store"
+    code = "".join((example / name).read_text() for name in ("file_store.py", "test_file_store.py"))
+    shown = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert len(shown) == 5
+    assert all(part in code for part in shown)
