@@ -166,6 +166,13 @@ class Liar(Plain):
         return True
 
 
+class Quarrelsome(Plain):
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        raise LookupError("not comparable")
+
+
 class Fields(msgspec.Struct):
     x: int = 1
 
@@ -205,6 +212,7 @@ BAD: Final[dict[str, object]] = {
     "raw json": msgspec.Raw(b"1"),
     "unset": msgspec.UNSET,
     "equal to all": Liar(),
+    "equal to none": Quarrelsome(),
     "no repr": Unshowable(),
     "object": object(),
     "function": refusal,
@@ -287,8 +295,10 @@ def test_nesting_has_a_limit(in_dicts: bool) -> None:
     assert "is nested deeper than 64 levels: flatten it" in refusal(
         nested(MAX_DEPTH + 1, in_dicts=in_dicts)
     )
-    wide = [[[1]] for _ in range(500)]
+    # What is deep and wide as well is looked at part by part.
+    wide = [nested(MAX_DEPTH - 1, in_dicts=in_dicts) for _ in range(5)]
     assert same(there_and_back(wide)[0], wide)
+    assert "data[4]" in refusal([*wide[:4], [wide[4]]])
 
 
 @pytest.mark.parametrize("in_dicts", [False, True], ids=["lists", "objects"])
@@ -372,8 +382,9 @@ def test_an_id_of_a_uuid_s_subclass_becomes_a_plain_one() -> None:
 def test_ids_occur_once_in_an_append() -> None:
     id_ = uuid4()
     events = [NewEvent("T", 1), NewEvent("T", 1, id=id_), NewEvent("T", 2, id=id_)]
-    with pytest.raises(InvalidEventError, match=rf"the id {id_}: give each event its own"):
-        encode_events(events)
+    for twice in (events, events[1:]):
+        with pytest.raises(InvalidEventError, match=rf"the id {id_}: give each event its own"):
+            encode_events(twice)
 
 
 def test_an_iterator_is_consumed_once() -> None:

@@ -595,6 +595,28 @@ def test_members_of_a_batch_that_was_cut_off_learn_that_nothing_is_known() -> No
     assert engine.written == ["e"]
 
 
+def test_who_waits_behind_a_batch_that_was_cut_off_is_told_too() -> None:
+    engine = Engine(held=True)
+    callers: list[Caller] = []
+
+    async def main() -> None:
+        group = GroupCommit(engine)
+        before = asyncio.all_tasks()
+        for name in ("a", "b"):
+            callers.append(Caller(group, name))
+            callers[-1].start_natively()
+            await wait_all_tasks_blocked()
+        assert engine.batches == [["a"]]
+        for task in asyncio.all_tasks() - before - {caller.task for caller in callers}:
+            task.cancel()
+        await wait_all_tasks_blocked()
+
+    asyncio.run(main())
+    assert len(callers) == 2
+    for caller in callers:
+        assert isinstance(caller.error, StoreUnavailableError)
+
+
 def test_a_loop_that_closes_before_the_batch_began_strands_nobody() -> None:
     engine = Engine()
     seen: list[str] = []

@@ -205,11 +205,20 @@ async def test_reading_everything_ends_at_the_head_that_it_saw_first() -> None:
     assert [event.position for event in found.events] == [1, 2, 3, 4, 5]
     assert found.position == 5
     store.pages = 0
-    before = (await store.read_all(after=2**40)).position
-    head = len(await data_of(store.iterate_all()))
-    assert before == 2**40
-    store.between_pages = None
-    assert head < len(await data_of(store.iterate_all()))
+    head = (await store.read_all(max_count=1)).position
+    assert head == 1
+    head = len(store._log)
+    store.pages = 0
+    assert len(await data_of(store.iterate_all())) == head
+    assert len(store._log) > head
+
+
+async def test_what_lies_behind_the_head_is_where_it_was() -> None:
+    store = TinyPages()
+    await store.append("s", numbered(1, 3))
+    found = await store.read_all(after=2**40)
+    assert (found.events, found.position) == ([], 2**40)
+    assert await data_of(store.iterate_all(after=2**40)) == []
 
 
 async def test_a_filter_that_finds_nothing_ends_at_the_head_that_it_saw_first() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from anyio import create_task_group, wait_all_tasks_blocked
 from anyio.abc import TaskGroup
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from eventport import (
@@ -499,7 +499,11 @@ async def test_many_tasks_that_try_again_all_succeed() -> None:
     assert await contents(store, "sum") == [0, 1, 2, 3, 4]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None)
+@example(3, 3, [2], 0, 1, None, 3, True)
+@example(3, 1, [3], 0, 1, None, 2, True)
+@example(3, 1, [3], 2, 1, 3, 1, True)
+@example(3, 2, [3], 0, 1, None, 3, False)
 @given(
     size=st.integers(1, 3),
     stored=st.integers(0, 6),

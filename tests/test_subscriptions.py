@@ -246,6 +246,27 @@ async def test_a_store_that_is_gone_for_a_while_is_survived_and_logged(
     assert len(caplog.messages) == 9
 
 
+async def test_a_pause_is_short_again_after_the_store_was_there() -> None:
+    store = Watched()
+    waits: list[float | None] = []
+
+    class Impatient(Signal):
+        async def wait(self, count: int, at_most: float | None) -> None:
+            waits.append(at_most)
+            if len(waits) == 5:
+                await store.append("a", numbered(1, 1))
+
+    async def fail() -> None:
+        if len(store.asked) in {1, 2, 4}:
+            raise StoreUnavailableError("no route")
+
+    store.signal = Impatient()
+    store.before_look = fail
+    async with store.subscribe() as subscription:
+        assert await take(subscription, 1) == [1]
+    assert waits == [0.1, 0.2, None, 0.1, None]
+
+
 async def test_another_error_comes_through_and_loses_nothing() -> None:
     store = Watched()
     await store.append("a", numbered(1, 1))
