@@ -16,6 +16,7 @@ import pytest
 from eventport import NewEvent, StoreUnavailableError
 
 from eventport_sqlite import SQLiteEventStore
+from eventport_sqlite.schema import prepare
 
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -84,6 +85,48 @@ async def test_creating_a_store_in_a_file_that_is_locked_is_an_error(
     assert query("SELECT count(*) FROM sqlite_schema") == [(0,)]
     async with await SQLiteEventStore.open(path) as store:
         assert (await store.append("s", events(1))).version == 1
+
+
+async def test_stores_that_create_one_file_at_the_same_moment_agree(
+    path: Path, query: Query
+) -> None:
+    with locked(path):
+        openings = [asyncio.create_task(SQLiteEventStore.open(path)) for _ in range(3)]
+        await asyncio.sleep(0.2)  # all have seen an empty database, and wait for the lock
+        assert not any(opening.done() for opening in openings)
+    for opening in openings:
+        await (await opening).aclose()
+    assert query("SELECT version FROM eventport_schema") == [(1,)]
+
+
+@pytest.fixture
+def without_log(path: Path) -> Path:
+    """Make what another process leaves for a moment when it has just created the tables."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        prepare(db, str(path))
+    return path
+
+
+@pytest.mark.parametrize("begin", ["BEGIN IMMEDIATE", "BEGIN"])
+async def test_who_is_in_the_way_of_the_log_is_waited_for(without_log: Path, begin: str) -> None:
+    with closing(sqlite3.connect(without_log, isolation_level=None)) as db:
+        db.execute(begin)
+        db.execute("SELECT * FROM eventport_schema").fetchone()
+        opening = asyncio.create_task(SQLiteEventStore.open(without_log, busy_timeout=5))
+        await asyncio.sleep(0.2)
+        assert not opening.done()
+        db.execute("COMMIT")
+        async with await opening as store:
+            assert (await store.append("s", events(1))).version == 1
+
+
+@pytest.mark.parametrize("begin", ["BEGIN IMMEDIATE", "BEGIN"])
+async def test_who_stays_in_the_way_of_the_log_is_an_error(without_log: Path, begin: str) -> None:
+    with closing(sqlite3.connect(without_log, isolation_level=None)) as db:
+        db.execute(begin)
+        db.execute("SELECT * FROM eventport_schema").fetchone()
+        with pytest.raises(StoreUnavailableError, match="longer than busy_timeout"):
+            await SQLiteEventStore.open(without_log, busy_timeout=0.1)
 
 
 async def test_a_database_that_may_not_grow_refuses_an_append_as_a_whole(

@@ -137,10 +137,11 @@ async def test_what_somebody_else_has_broken_is_named(
     await store.append("s", [NewEvent("Stored", {"a": 1})])
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute(statement)
-    with pytest.raises(CorruptEventError, match=r"position 1|event 1 of stream 's'"):
+    with pytest.raises(CorruptEventError, match=r"position 1|event 1 of stream 's'") as first:
         await store.read("s")
-    with pytest.raises(CorruptEventError, match=r"position 1|event 1 of stream 's'"):
+    with pytest.raises(CorruptEventError, match=r"position 1|event 1 of stream 's'") as second:
         await store.read_all()
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         # No read transaction was left open, or the log could not be emptied.
         assert db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() == (0, 0, 0)
+    assert first.value is not second.value  # both are kept until here, with their tracebacks
