@@ -134,7 +134,7 @@ BROKEN = {
 async def test_what_somebody_else_has_broken_is_named(
     store: SQLiteEventStore, path: Path, statement: str
 ) -> None:
-    await store.append("s", [NewEvent("Stored", {"a": 1})])
+    await store.append("s", [NewEvent("Stored", {"a": n}) for n in range(3)])
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute(statement)
     with pytest.raises(CorruptEventError, match=r"position 1|event 1 of stream 's'") as first:
