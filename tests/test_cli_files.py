@@ -31,6 +31,8 @@ from eventport_sqlite import SQLiteEventStore
 
 EVENTPORT = str(Path(sys.executable).with_name("eventport"))
 SECONDS = 60
+# Output that is not buffered would hide what happens to output that is.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 
 Command: TypeAlias = Callable[..., "subprocess.CompletedProcess[str]"]
 Line: TypeAlias = dict[str, Any]
@@ -57,7 +59,7 @@ def eventport(tmp_path: Path) -> Command:
         return subprocess.run(
             [EVENTPORT, *args],
             cwd=tmp_path,
-            env={**os.environ, "EVENTPORT_URL": "sqlite:///s.db"},
+            env={**ENVIRONMENT, "EVENTPORT_URL": "sqlite:///s.db"},
             input=stdin,
             capture_output=True,
             text=True,
@@ -72,7 +74,7 @@ def start(tmp_path: Path, *args: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [EVENTPORT, *args],
         cwd=tmp_path,
-        env={**os.environ, "EVENTPORT_URL": "sqlite:///s.db"},
+        env={**ENVIRONMENT, "EVENTPORT_URL": "sqlite:///s.db"},
         stderr=subprocess.PIPE,
     )
 
@@ -529,7 +531,7 @@ def test_progress_is_shown_on_a_terminal_only(eventport: Command, tmp_path: Path
     process = subprocess.Popen(
         [EVENTPORT, "import", "log.ndjson", "--store", "sqlite:///p.db"],
         cwd=tmp_path,
-        env={**os.environ, "TERM": "xterm"},
+        env={**ENVIRONMENT, "TERM": "xterm"},
         stderr=inner,
     )
     os.close(inner)

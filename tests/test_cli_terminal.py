@@ -26,6 +26,8 @@ from eventport_sqlite import SQLiteEventStore
 
 EVENTPORT = str(Path(sys.executable).with_name("eventport"))
 SECONDS = 60
+# Output that is not buffered would hide what happens to output that is.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 
 Command: TypeAlias = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -49,7 +51,7 @@ def eventport(tmp_path: Path) -> Command:
         return subprocess.run(
             [EVENTPORT, *args],
             cwd=tmp_path,
-            env={**os.environ, "EVENTPORT_URL": "sqlite:///s.db", **variables},
+            env={**ENVIRONMENT, "EVENTPORT_URL": "sqlite:///s.db", **variables},
             capture_output=True,
             text=True,
             timeout=SECONDS,
@@ -77,7 +79,7 @@ def tail(tmp_path: Path, *args: str) -> Generator[tuple[subprocess.Popen[bytes],
     process = subprocess.Popen(
         [EVENTPORT, "tail", *args],
         cwd=tmp_path,
-        env={**os.environ, "EVENTPORT_URL": "sqlite:///s.db"},
+        env={**ENVIRONMENT, "EVENTPORT_URL": "sqlite:///s.db"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -97,7 +99,7 @@ def on_terminal(tmp_path: Path, *args: str) -> str:
     process = subprocess.Popen(
         [EVENTPORT, *args],
         cwd=tmp_path,
-        env={**os.environ, "EVENTPORT_URL": "sqlite:///s.db", "TERM": "dumb", "COLUMNS": "200"},
+        env={**ENVIRONMENT, "EVENTPORT_URL": "sqlite:///s.db", "TERM": "dumb", "COLUMNS": "200"},
         stdout=inner,
     )
     os.close(inner)
@@ -202,11 +204,21 @@ async def test_tail_ends_without_a_word_when_nobody_reads_it(
 async def test_export_ends_without_a_word_when_nobody_reads_it(
     tmp_path: Path, store: SQLiteEventStore
 ) -> None:
-    await store.append("large", [NewEvent("T", "x" * 100_000) for _ in range(5)])
+    await store.append("many", [NewEvent("T", "x" * 300) for _ in range(500)])
     script = f"'{EVENTPORT}' export --store sqlite:///s.db | head -c 10; echo ${{PIPESTATUS[0]}}"
     with fail_after(SECONDS):
-        done = await run_process(["bash", "-c", script], cwd=tmp_path)
+        done = await run_process(["bash", "-c", script], cwd=tmp_path, env=ENVIRONMENT)
     assert (done.stdout, done.stderr) == (b'{"stream":141\n', b"")
+
+
+@pytest.mark.parametrize("args", [["export"], ["read", "order-1"]])
+@pytest.mark.usefixtures("store")
+async def test_output_that_cannot_be_written_is_an_error(tmp_path: Path, args: list[str]) -> None:
+    script = f"'{EVENTPORT}' {' '.join(args)} --store sqlite:///s.db > /dev/full"
+    with fail_after(SECONDS):
+        done = await run_process(["bash", "-c", script], cwd=tmp_path, env=ENVIRONMENT, check=False)
+    assert done.returncode == 1
+    assert done.stderr == b"eventport: [Errno 28] No space left on device\n"
 
 
 @pytest.mark.parametrize(
@@ -222,6 +234,7 @@ async def test_export_ends_without_a_word_when_nobody_reads_it(
         (["read", "a\nb"], "control character"),
         (["tail", "--type", ""], "event type is empty"),
         (["import", "nope.ndjson"], "nope.ndjson: No such file or directory"),
+        (["import", "no\nsuch file"], "no such file: No such file"),
         (["import", "."], "Is a directory"),
         (["export", "."], "Is a directory"),
         (["export", "nope/out.ndjson"], "nope: No such file or directory"),

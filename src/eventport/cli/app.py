@@ -71,13 +71,18 @@ def _ending(*, interrupted: int = INTERRUPTED) -> Generator[None]:
     except KeyboardInterrupt:
         raise typer.Exit(interrupted) from None
     except BrokenPipeError:
-        # The interpreter flushes standard output once more at its end, and must not fail there.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         raise typer.Exit(NO_READER) from None
     except OSError as exc:
+        _drop_output()
         _fail(f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc))
     except EventportError as exc:
         _fail(str(exc))
+
+
+def _drop_output() -> None:
+    """Keep the interpreter from failing when it flushes standard output once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str) -> NoReturn:
