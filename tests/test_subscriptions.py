@@ -27,6 +27,7 @@ from eventport.signal import Signal
 from eventport.subscriptions import PAGE_SIZE
 
 from eventport_memory import MemoryEventStore
+from eventport_memory import store as memory_store
 
 
 pytestmark = pytest.mark.usefixtures("in_time")
@@ -165,6 +166,19 @@ async def test_caught_up_is_when_all_there_was_has_been_worked_off() -> None:
         with fail_after(5):
             await subscription.caught_up.wait()
         await store.append("a", numbered(5, 5))
+
+
+async def test_it_has_not_caught_up_before_the_filter_has_seen_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory_store, "_SCAN", 3)
+    store = Watched()
+    await store.append("a", numbered(1, 10))
+    await store.append("b", numbered(11, 11))
+    async with store.subscribe(prefix="b") as subscription:
+        assert await take(subscription, 1) == [11]
+        assert len(store.asked) == 4
+        assert not subscription.caught_up.is_set()
 
 
 async def test_an_empty_store_is_caught_up_with_at_once() -> None:
