@@ -44,9 +44,8 @@ _STORED: Final = """
     WHERE stream = ? AND version BETWEEN ? AND ? ORDER BY version
 """
 _INSERT: Final = """
-    INSERT INTO eventport_events
-        (position, stream, version, type, data, metadata, id, recorded_at)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO eventport_events (stream, version, type, data, metadata, id, recorded_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?)
 """
 _COLUMNS: Final = "stream, version, position, type, data, metadata, id, recorded_at"
 _READ: Final = f"""
@@ -62,15 +61,8 @@ def write_batch(db: sqlite3.Connection, commits: Sequence[Commit]) -> list[Outco
     # IMMEDIATE: a transaction that begins by reading cannot wait for the write lock later.
     db.execute("BEGIN IMMEDIATE")
     try:
-        last = db.execute(_LAST).fetchone()
-        position = last[0] if last else 0
         now = time.time_ns() // 1_000
-        outcomes: list[Outcome] = []
-        for commit in commits:
-            outcome = _write(db, commit, position, now)
-            if isinstance(outcome, Committed) and not outcome.deduplicated:
-                position = outcome.writes[-1].positions[-1]
-            outcomes.append(outcome)
+        outcomes = [_write(db, commit, now) for commit in commits]
         db.execute("COMMIT")
     except BaseException:
         if db.in_transaction:
@@ -132,7 +124,7 @@ def read_all(
     return AllPage(events, until, head)
 
 
-def _write(db: sqlite3.Connection, commit: Commit, position: int, now: int) -> Outcome:
+def _write(db: sqlite3.Connection, commit: Commit, now: int) -> Outcome:
     def head(stream: str) -> int:
         return _head(db, stream)
 
@@ -145,17 +137,17 @@ def _write(db: sqlite3.Connection, commit: Commit, position: int, now: int) -> O
         return planned
     written: list[Written] = []
     for write, first in zip(commit.writes, planned, strict=True):
-        stream, count = write.stream, len(write.events)
-        positions = range(position + 1, position + count + 1)
-        db.executemany(
-            _INSERT,
-            [
-                (place, stream, first + i, e.type, e.data, e.metadata, e.id.bytes, now)
-                for i, (place, e) in enumerate(zip(positions, write.events, strict=True))
-            ],
-        )
-        written.append(Written(first + count - 1, positions, first == 1))
-        position += count
+        stream = write.stream
+        row, *rows = [
+            (stream, version, event.type, event.data, event.metadata, event.id.bytes, now)
+            for version, event in enumerate(write.events, first)
+        ]
+        position = db.execute(_INSERT, row).lastrowid or 0
+        if rows:
+            db.executemany(_INSERT, rows)
+        # This transaction is the only one that writes, so AUTOINCREMENT leaves no gap in it.
+        positions = range(position, position + len(write.events))
+        written.append(Written(first + len(rows), positions, first == 1))
     return Committed(written, utc_from_microseconds(now))
 
 
