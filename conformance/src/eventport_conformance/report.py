@@ -40,19 +40,24 @@ class Subject:
     def of(cls, harness: type[Harness]) -> Subject:
         """Take down what a harness says."""
         answers = harness.capabilities.answers().items()
-        capabilities = {feature: _written(answer) for feature, answer in answers}
+        capabilities: dict[Feature, tuple[str, str]] = {
+            feature: _written(answer) for feature, answer in answers
+        }
         return cls(harness.name, harness.backends, capabilities, absent_hooks(harness))
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Subject:
         """Read what `asdict` has written."""
-        answers: dict[Feature, tuple[str, str]] = value["capabilities"]
-        capabilities = {name: (kind, why) for name, (kind, why) in answers.items()}
+        capabilities: dict[Feature, tuple[str, str]] = {
+            feature: (kind, why) for feature, (kind, why) in value["capabilities"].items()
+        }
         return cls(value["name"], value["backends"], capabilities, value["absent"])
 
     def applying(self) -> dict[str, Applies]:
         """Tell what each clause means for the store, by id."""
-        answers = {name: _read(kind, why) for name, (kind, why) in self.capabilities.items()}
+        answers: dict[Feature, Answer] = {
+            feature: _read(kind, why) for feature, (kind, why) in self.capabilities.items()
+        }
         meanings = {one.id: applies(one, answers, self.absent) for one in all_clauses()}
         return {id_: meaning for id_, meaning in meanings.items() if meaning is not None}
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import anyio
 
+from anyio.lowlevel import checkpoint
+
 from eventport import RecordedEvent
 
 from eventport_conformance.clause import clause
@@ -42,8 +44,10 @@ async def it_goes_on_live(t: Trial) -> None:
 @clause("SUB-03", needs=("global_order",))
 async def an_append_wakes_a_waiting_reader(t: Trial) -> None:
     """A reader that has been waiting is given what is appended, without being asked again."""
+    await fill(t.store, "a", 1)
     async with t.store.subscribe() as subscription:
-        for version in range(1, 4):
+        t.equal(_places(await take(subscription, 1)), [("a", 1)], "the event that was there")
+        for version in range(2, 5):
             found: list[RecordedEvent] = []
 
             async def wait(found: list[RecordedEvent] = found) -> None:
@@ -74,6 +78,7 @@ async def types_select(t: Trial) -> None:
     await t.store.append("a", make(1, "Placed") + make(1, "Paid") + make(1, "Placed"))
     async with t.store.subscribe(types=["Placed"]) as subscription:
         events = await take(subscription, 2)
+        await quiet(subscription, 0.05)
         await t.store.append("b", make(2, "Paid") + make(1, "Placed"))
         events += await take(subscription, 1)
         t.equal(_places(events), [("a", 1), ("a", 3), ("b", 3)], "events")
@@ -87,6 +92,7 @@ async def a_prefix_selects(t: Trial) -> None:
     await fill(t.store, "invoice-1", 1)
     async with t.store.subscribe(prefix="order-") as subscription:
         events = await take(subscription, 1)
+        await quiet(subscription, 0.05)
         await fill(t.store, "invoice-2", 1)
         await fill(t.store, "order-2", 1)
         events += await take(subscription, 1)
@@ -228,9 +234,11 @@ async def a_cancelled_wait_loses_nothing(t: Trial) -> None:
         tasks.start_soon(write)
         with anyio.move_on_after(10):
             while len(found) < 40:
-                with anyio.move_on_after(0.001):
+                with anyio.move_on_after(0.001) as scope:
                     async for event in subscription:
                         found.append(event.version)  # noqa: PERF401  # each at its time
+                if not scope.cancelled_caught:
+                    raise Deviation("the subscription goes on", "40 events", "its end")
     t.equal(found, list(range(1, 41)), "versions")
 
 
@@ -242,7 +250,7 @@ async def a_slow_reader_gets_everything(t: Trial) -> None:
     found: list[tuple[str, int]] = []
     async with t.store.subscribe() as subscription:
         while len(found) < 1470:
-            found += _places(await take(subscription, 1))
+            found += _places(await take(subscription, 1, 5))
             if len(found) % 300 == 0:
                 await anyio.sleep(0.02)
                 await t.store.append("d", make(30))
@@ -305,3 +313,21 @@ async def it_never_ends_by_itself(t: Trial) -> None:
             await anext(subscription)
         if not scope.cancelled_caught:
             raise Deviation("the subscription waits", "no event", "another event")
+
+
+@clause("SUB-21", needs=("global_order",))
+async def no_wake_up_is_lost(t: Trial) -> None:
+    """An event that is appended just as a reader goes to sleep wakes it."""
+    async with t.store.subscribe() as subscription:
+        for turns in range(15):
+            found: list[RecordedEvent] = []
+
+            async def wait(found: list[RecordedEvent] = found) -> None:
+                found += await take(subscription, 1, 3)
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(wait)
+                for _ in range(turns):
+                    await checkpoint()
+                await t.store.append("a", make(1))
+            t.equal(_places(found), [("a", turns + 1)], f"the event appended after {turns} turns")
