@@ -76,5 +76,5 @@ class Capabilities:
 
 def _require_text(answer: Answer, name: str, value: object) -> None:
     if not isinstance(value, str) or not value.strip():
-        message = f"{type(answer).__name__} needs a {name} in words, not {value!r}"
+        message = f"{type(answer).__name__} needs its {name} in words, not {value!r}"
         raise ValueError(message)

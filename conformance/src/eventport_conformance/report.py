@@ -127,7 +127,7 @@ class Results:
         verdict: Verdict = "conformant" if held == due else "partial"
         if "failed" in kinds:
             verdict = "failed"
-        elif "not-run" in kinds or not results:
+        elif "not-run" in kinds:
             verdict = "not-run"
         missing = [f"{id_}[{backend}]" for id_, backend in sorted(due - held)]
         return StoreReport(

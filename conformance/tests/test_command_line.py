@@ -1,0 +1,144 @@
+"""The command line runs the suite on any store, and makes pages of reports."""
+
+from __future__ import annotations
+
+import json
+
+from pathlib import Path
+
+import pytest
+
+from typer.testing import CliRunner, Result
+
+from eventport_conformance.cli import app
+from eventport_conformance.spec import render_spec
+
+
+HARNESS = """
+from contextlib import asynccontextmanager
+from eventport_conformance import Capabilities, Harness, Supported, Unsupported
+from eventport_memory import MemoryEventStore
+
+class Mine(Harness):
+    name = "mine"
+    capabilities = Capabilities(
+        sessions=Supported(), global_order=Supported(), push=Unsupported("alone"),
+        shared=Unsupported("alone"), durable=Unsupported("alone"), hooks=Supported(),
+    )
+    @asynccontextmanager
+    async def open(self):
+        yield await MemoryEventStore.connect()
+"""
+
+
+def call(*args: str) -> Result:
+    return CliRunner().invoke(app, args, env={"COLUMNS": "200"})
+
+
+def test_a_part_of_a_run_is_not_conformant() -> None:
+    result = call("run", "--store", "memory://", "--only", "VER", "--only", "APP-01")
+    assert result.exit_code == 1
+    assert "memory: partial 8/" in result.output
+    assert "seed 0" in result.output
+
+
+def test_a_url_gives_a_new_store_to_each_clause(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    url = f"sqlite:///{tmp_path}/{{new}}.db"
+    result = call("run", "--store", url, "--only", "DUR", "--only", "VER", "--report", str(report))
+    assert "sqlite: partial 11/" in result.output
+    (store,) = json.loads(report.read_text(encoding="utf-8"))["stores"]
+    assert store["adapter"].startswith("eventport-sqlite ")
+    assert {one["result"] for one in store["clauses"]} == {"held"}
+    assert len(list(tmp_path.glob("conformance-*.db"))) == 12  # one for the question what it can do
+
+
+def test_a_store_that_holds_events_is_not_run(tmp_path: Path) -> None:
+    result = call("run", "--store", f"sqlite:///{tmp_path}/one.db", "--only", "VER")
+    assert result.exit_code == 1
+    assert "the store is not empty: write {new}" in result.output.replace("\n", "")
+    assert "sqlite: not-run 1/" in result.output
+
+
+def test_it_runs_on_the_event_loops_asked_for() -> None:
+    result = call(
+        "run", "--store", "memory://", "--only", "VER", "--loop", "trio", "--loop", "asyncio"
+    )
+    assert "memory: partial 14/" in result.output
+
+
+def test_a_harness_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path.joinpath("my_own_harness.py").write_text(HARNESS, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", ["", *__import__("sys").path])
+    result = call("run", "--store", "my_own_harness:Mine", "--only", "VER")
+    assert "mine: partial 7/" in result.output
+
+
+@pytest.mark.parametrize(
+    ("store", "message"),
+    [
+        ("nowhere", "neither a URL nor of the form module:Harness"),
+        ("nowhere:Harness", "No module named 'nowhere'"),
+        ("json:Harness", "there is no Harness in json"),
+        ("json:JSONDecoder", "a subclass of Harness"),
+        ("nothing://", "nothing is installed for nothing://"),
+    ],
+)
+def test_a_store_that_cannot_be_found_is_named(store: str, message: str) -> None:
+    result = call("run", "--store", store)
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+def test_an_unknown_event_loop_is_named() -> None:
+    result = call("run", "--store", "memory://", "--loop", "curio")
+    assert result.exit_code == 2
+    assert "'curio' is no event loop" in result.output
+
+
+def test_a_failure_is_explained_and_can_be_run_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = HARNESS.replace(
+        "class Mine(Harness):",
+        "class Broken(MemoryEventStore):\n"
+        "    async def read(self, stream, **asked):\n"
+        "        asked.pop('backwards', None)\n"
+        "        return await super().read(stream, **asked)\n\n"
+        "class Mine(Harness):",
+    ).replace("await MemoryEventStore.connect", "await Broken.connect")
+    tmp_path.joinpath("my_broken_harness.py").write_text(broken, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", ["", *__import__("sys").path])
+    result = call("run", "--store", "my_broken_harness:Mine", "--only", "REA-08")
+    assert result.exit_code == 1
+    assert "Expected:  [5, 4, 3, 2, 1]" in result.output
+    assert "Seen:      [1, 2, 3, 4, 5]" in result.output
+    assert "--store 'my_broken_harness:Mine' --only REA-08 --seed 0" in result.output
+
+
+def test_the_specification_is_printed() -> None:
+    assert call("spec").output == render_spec()
+
+
+def test_pages_are_made_of_a_report(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    call("run", "--store", "memory://", "--only", "VER", "--report", str(report))
+    page = call("matrix", str(report)).output
+    assert "| **verdict** | **partial** |" in page
+    assert "| Versions | 7/7 |" in page
+    assert "| Append | 0/15 |" in page
+    assert "| Durability | -<sup>" in page
+    assert "memory: the store does not claim durable" in page
+    badge = json.loads(call("badge", str(report)).output)
+    assert badge["message"] == "0 of 1 stores conformant"
+    assert badge["color"] == "red"
+
+
+def test_another_file_is_refused(tmp_path: Path) -> None:
+    other = tmp_path / "other.json"
+    other.write_text("{}", encoding="utf-8")
+    result = call("matrix", str(other))
+    assert isinstance(result.exception, ValueError)
+    assert "no conformance.json of format 1" in str(result.exception)
