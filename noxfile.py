@@ -15,7 +15,7 @@ nox.options.download_python = "never"
 nox.options.error_on_external_run = True
 nox.options.error_on_missing_interpreters = True
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["lint", "typing", "tests", "conformance", "build", "demo"]
+nox.options.sessions = ["lint", "typing", "tests", "conformance", "mutants", "build", "demo"]
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 BACKENDS = ("memory", "sqlite")
@@ -66,10 +66,9 @@ def tests(session: nox.Session) -> None:
     session.log(f"tested Pythons: {THIS_PYTHON} {' '.join(OTHER_PYTHONS)}")
     session.log(f"not installed here, so not tested: {' '.join(missing) or 'none'}")
     install(session, "tests")
-    # Wheels and the conformance of the backends have sessions of their own.
+    # Wheels, the suite and the conformance of the backends have sessions of their own.
     others = ["--ignore=tests/packaging", "--ignore-glob=adapters/*/tests/test_conformance.py"]
-    everything = ["tests", "adapters", "conformance", "examples", *others]
-    session.run("pytest", *(session.posargs or everything))
+    session.run("pytest", *(session.posargs or ["tests", "adapters", "examples", *others]))
 
 
 @nox.session
@@ -78,6 +77,16 @@ def conformance(session: nox.Session, backend: str) -> None:
     """Run the conformance suite on one backend."""
     install(session, "tests", backends=(backend,))
     session.run("pytest", f"adapters/{backend}/tests/test_conformance.py", *session.posargs)
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Prove the suite itself: each planted bug is found, and nothing is true of a store of nothing.
+
+    Most of them wait for something that never happens, so there are more workers than cores.
+    """
+    install(session, "tests", backends=("memory",))
+    session.run("pytest", "-n", "4", "conformance", *session.posargs)
 
 
 @nox.session

@@ -160,3 +160,47 @@ def test_command_line_without_its_extra_says_what_to_install(dist: Path, tmp_pat
     assert done.returncode == 2
     assert "pip install 'eventport[cli]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+AUTHOR = """
+from contextlib import asynccontextmanager
+from eventport_conformance import Capabilities, Harness, Supported, Unsupported, conformance
+from eventport_memory import MemoryEventStore
+
+class MyHarness(Harness):
+    name, no = "mydb", Unsupported("the events live in one object")
+    yes = Supported()
+    capabilities = Capabilities(
+        sessions=yes, global_order=yes, hooks=yes, push=no, shared=no, durable=no
+    )
+    @asynccontextmanager
+    async def open(self):
+        async with MemoryEventStore() as store:
+            yield store
+
+class TestMyDb(conformance(MyHarness)): ...
+"""
+
+
+def test_suite_runs_without_the_source_tree_and_beside_other_plugins(
+    dist: Path, tmp_path: Path
+) -> None:
+    names = ("eventport", "eventport-memory", "eventport-conformance")
+    python = environment(
+        tmp_path / "env", *(wheel(dist, name) for name in names), "pytest-asyncio", "pytest-xdist"
+    )
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "pytest.ini").write_text(
+        "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
+    )
+    (project / "test_mydb.py").write_text(AUTHOR)
+    require = ["--conformance-report=report.json", "--conformance-require=mydb"]
+    done = run(python, "-m", "pytest", "-q", "-n", "2", *require, cwd=project)
+    assert done.returncode == 0, done.stdout
+    assert "mydb: conformant" in done.stdout
+    assert '"verdict": "conformant"' in (project / "report.json").read_text()
+
+    partial = run(python, "-m", "pytest", "-q", "-k", "VER_01", *require, cwd=project)
+    assert partial.returncode != 0
+    assert "mydb: partial 1/" in partial.stdout
