@@ -85,7 +85,7 @@ def mutants(session: nox.Session) -> None:
 
     Most of them wait for something that never happens, so there are more workers than cores.
     """
-    install(session, "tests", backends=("memory",))
+    install(session, "tests")
     session.run("pytest", "-n", "4", "conformance", *session.posargs)
 
 
