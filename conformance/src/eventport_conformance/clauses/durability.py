@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import random
+
+import anyio
+
 from eventport import NO_STREAM, ConcurrencyError, NewEvent
 
 from eventport_conformance.clause import clause
 from eventport_conformance.material import fill, make, take
+from eventport_conformance.processes import worker
 from eventport_conformance.trial import Trial
 
 
@@ -70,3 +75,29 @@ async def sessions_are_there_after_closing(t: Trial) -> None:
     async with t.second_client() as second:
         heads = [(await second.read(stream)).version for stream in "ab"]
         t.equal(heads, [2, 3], "heads")
+
+
+@clause("DUR-05", needs=("durable",), uses=("url",), seconds=120)
+async def a_killed_process_loses_nothing(t: Trial) -> None:
+    """What a process was told to be written is there after it was killed; no append is torn."""
+    told = 0
+    chance = random.Random(t.seed)  # noqa: S311  # no secret
+    for _ in range(6):
+        enough = told + 30
+        async with worker(t.harness.url(), "write") as process:
+            await process.go()
+            with anyio.move_on_after(10):
+                while told < enough:
+                    told = max(told, await process.line() or 0)
+            # Right after an answer the next append has hardly begun.
+            await anyio.sleep(chance.uniform(0, 0.02))
+            process.kill()
+            while (version := await process.line()) is not None:
+                told = max(told, version)
+        t.true(told >= enough, "the process has written", told)
+        read = await t.store.read("a")
+        t.true(read.version >= told, "what was acknowledged is there", (told, read.version))
+        t.equal(read.version % 3, 0, "events of a part of an append")
+        t.versions(read.events, range(1, read.version + 1), "the stream")
+        told = read.version
+    await t.untouched("a", told, "a killed process")

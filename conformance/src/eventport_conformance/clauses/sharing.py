@@ -21,6 +21,7 @@ from eventport_conformance.clause import clause
 from eventport_conformance.clauses.concurrency import history
 from eventport_conformance.linearizability import Write, violation
 from eventport_conformance.material import at_once, fill, make, take
+from eventport_conformance.processes import Worker, worker
 from eventport_conformance.trial import Trial
 
 
@@ -236,3 +237,54 @@ async def histories_are_linearizable(t: Trial) -> None:
             t.equal(len(seen), 60, "operations in the history")
             t.equal(violation(seen), None, "what is wrong with the history")
             t.true(any(isinstance(one, Write) for one in seen), "something was written")
+
+
+@clause("SHA-13", needs=("shared",), uses=("url",), seconds=120)
+async def one_of_all_processes_wins(t: Trial) -> None:
+    """Of several processes that append to a new stream at the same time, exactly one wins."""
+    streams, count = 60, 4
+    outcomes: list[tuple[int, str, int]] = []
+
+    async def listen(process: Worker) -> None:
+        for _ in range(streams):
+            number, outcome, actual = await process.line() or (-1, "ended", 0)
+            outcomes.append((number, outcome, actual))
+
+    async with AsyncExitStack() as stack:
+        url = t.harness.url()
+        processes = [
+            await stack.enter_async_context(worker(url, "race", name, streams))
+            for name in range(count)
+        ]
+        async with anyio.create_task_group() as tasks:
+            for process in processes:
+                tasks.start_soon(listen, process)
+                await process.go()
+    for number in range(streams):
+        told = sorted((outcome, actual) for of, outcome, actual in outcomes if of == number)
+        wanted = [("lost", 1)] * (count - 1) + [("won", 1)]
+        t.equal(told, wanted, f"what the processes were told about stream {number}")
+        t.versions((await t.store.read(f"s{number}")).events, [1], f"stream {number}")
+
+
+@clause("SHA-14", needs=("shared", "global_order"), uses=("url",), seconds=120)
+async def a_reader_of_processes_misses_nothing(t: Trial) -> None:
+    """A subscription sees every event of several processes once, in order, whatever their pace."""
+    appends, count = 90, 3
+    async with AsyncExitStack() as stack:
+        url = t.harness.url()
+        processes = [
+            await stack.enter_async_context(worker(url, "fill", name, appends))
+            for name in range(count)
+        ]
+        subscription = await stack.enter_async_context(t.store.subscribe())
+        for process in processes:
+            await process.go()
+        found = await take(subscription, count * appends * 2, 60)
+        for process in processes:
+            t.equal(await process.line(), "done", "what a process told in the end")
+    positions = [event.position for event in found]
+    t.equal(positions, sorted(set(positions)), "positions, sorted, each once")
+    for number in range(4):
+        mine = [event for event in found if event.stream == f"s{number}"]
+        t.equal(mine, (await t.store.read(f"s{number}")).events, f"events seen of s{number}")
