@@ -115,7 +115,7 @@ def test_a_failure_is_explained_and_can_be_run_alone(
     assert result.exit_code == 1
     assert "Expected:  [5, 4, 3, 2, 1]" in result.output
     assert "Seen:      [1, 2, 3, 4, 5]" in result.output
-    assert "--store 'my_broken_harness:Mine' --only REA-08 --seed 0" in result.output
+    assert "'my_broken_harness:Mine' --only REA-08 --loop asyncio --seed 0" in result.output
 
 
 def test_the_specification_is_printed() -> None:
@@ -140,5 +140,29 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
     other = tmp_path / "other.json"
     other.write_text("{}", encoding="utf-8")
     result = call("matrix", str(other))
-    assert isinstance(result.exception, ValueError)
-    assert "no conformance.json of format 1" in str(result.exception)
+    assert result.exit_code == 2
+    assert "no conformance.json of format 1" in result.output
+
+
+def test_a_store_that_cannot_be_opened_is_tried_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = HARNESS.replace("await MemoryEventStore.connect()", "await gone()")
+    gone += "\nasync def gone():\n    raise OSError('nobody listens')\n"
+    tmp_path.joinpath("my_gone_harness.py").write_text(gone, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", ["", *__import__("sys").path])
+    result = call("run", "--store", "my_gone_harness:Mine")
+    assert result.exit_code == 1
+    assert ": not-run 0/" in result.output
+    assert result.output.count("no store could be opened: OSError: nobody listens") == 1
+
+
+def test_what_could_only_end_badly_is_refused_before_it_begins(tmp_path: Path) -> None:
+    result = call("run", "--store", "memory://", "--only", "NOPE")
+    assert result.exit_code == 2
+    assert "'NOPE' is neither a clause" in result.output
+    missing = tmp_path / "missing" / "report.json"
+    result = call("run", "--store", "memory://", "--only", "VER", "--report", str(missing))
+    assert result.exit_code == 2
+    assert "does not exist" in result.output

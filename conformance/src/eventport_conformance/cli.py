@@ -16,19 +16,29 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from eventport import EventportError
+from eventport.configuration import redact
 
 from eventport_conformance.clause import GROUPS, Clause, MustFail, Runs, all_clauses, applies
 from eventport_conformance.harness import BACKENDS, Backend, Harness, absent_hooks
 from eventport_conformance.locating import find_harness
 from eventport_conformance.matrix import render_badge, render_matrix
-from eventport_conformance.report import ClauseResult, Results, Subject, from_json, to_json
+from eventport_conformance.report import (
+    ClauseResult,
+    Results,
+    StoreReport,
+    Subject,
+    from_json,
+    to_json,
+)
 from eventport_conformance.running import Outcome, run_clause
 from eventport_conformance.spec import render_spec
 
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-_ReportFile = Annotated[Path, typer.Argument(help="A conformance.json.", exists=True)]
+_ReportFiles = Annotated[
+    list[Path], typer.Argument(help="One conformance.json, or several.", exists=True)
+]
 
 
 @app.command()
@@ -52,6 +62,7 @@ def run(
     """Run the suite on one store. The exit code is 0 only if the store is conformant."""
     console = Console()
     try:
+        _check_arguments(only or [], report)
         harness = find_harness(store, _loops(loop or ["asyncio"]))
     except (EventportError, ImportError, TypeError, ValueError) as exc:
         console.print(f"{type(exc).__name__}: {exc}", style="red", markup=False)
@@ -72,10 +83,13 @@ def run(
             live.update(view.render())
             if outcome.result in {"failed", "not-run"}:
                 failures.append(outcome)
+            if outcome.result == "not-run":
+                break  # a store that cannot be opened now would only be waited for again
     for outcome in failures:
         console.print(f"\n{outcome.details}", markup=False, highlight=False)
-        alone = f"eventport-conformance run --store '{store}' --only {outcome.clause.id}"
-        console.print(f"  Alone:     {alone} --seed {seed}", markup=False, highlight=False)
+        alone = f"eventport-conformance run --store '{redact(store)}' --only {outcome.clause.id}"
+        how = f"--loop {outcome.backend} --seed {seed}"
+        console.print(f"  Alone:     {alone} {how}", markup=False, highlight=False)
     final = results.report()
     if report is not None:
         report.write_text(to_json([final], seed, time.monotonic() - started), encoding="utf-8")
@@ -91,20 +105,39 @@ def spec() -> None:
 
 
 @app.command()
-def matrix(file: _ReportFile) -> None:
+def matrix(files: _ReportFiles) -> None:
     """Print which clauses hold of which store, in Markdown."""
-    typer.echo(render_matrix(from_json(file)), nl=False)
+    typer.echo(render_matrix(_reports(files)), nl=False)
 
 
 @app.command()
-def badge(file: _ReportFile) -> None:
+def badge(files: _ReportFiles) -> None:
     """Print a badge, in the form that shields.io reads."""
-    typer.echo(render_badge(from_json(file)), nl=False)
+    typer.echo(render_badge(_reports(files)), nl=False)
 
 
 def main() -> None:
     """Run the command line."""
     app()
+
+
+def _reports(files: Sequence[Path]) -> list[StoreReport]:
+    try:
+        return [report for file in files for report in from_json(file)]
+    except (KeyError, TypeError, ValueError) as exc:
+        typer.echo(f"this is no conformance.json: {exc}", err=True)
+        raise typer.Exit(2) from exc
+
+
+def _check_arguments(only: Sequence[str], report: Path | None) -> None:
+    known = {one.id for one in all_clauses()} | set(GROUPS)
+    for name in only:
+        if name not in known:
+            message = f"{name!r} is neither a clause, such as SES-01, nor a group: {set(GROUPS)}"
+            raise ValueError(message)
+    if report is not None and not report.absolute().parent.is_dir():
+        message = f"the directory of {report} does not exist"
+        raise ValueError(message)
 
 
 def _loops(names: Sequence[str]) -> tuple[Backend, ...]:

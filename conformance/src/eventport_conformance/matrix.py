@@ -31,6 +31,8 @@ def render_matrix(reports: Sequence[StoreReport]) -> str:
         f"| | {' | '.join(names)} |",
         f"|---|{'---|' * len(names)}",
         f"| **verdict** | {' | '.join(f'**{report.verdict}**' for report in reports)} |",
+        f"| adapter | {' | '.join(report.adapter or '-' for report in reports)} |",
+        f"| server | {' | '.join(report.server or '-' for report in reports)} |",
         f"| event loops | {' | '.join(', '.join(one.subject.backends) for one in reports)} |",
     ]
     for group, title in GROUPS.items():
