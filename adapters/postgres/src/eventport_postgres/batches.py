@@ -1,0 +1,107 @@
+"""Commits as the arguments of the server's function, and its answer as outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from eventport.adapter import Commit, Committed, Conflict, Outcome, StreamWrite, Written
+from eventport.errors import PayloadTooLargeError
+from eventport.expectations import Expectation, exact_version
+
+from eventport_postgres.schema import quoted
+
+
+MAX_BYTES: Final = 256 * 1024 * 1024
+"""The largest commit; a message of PostgreSQL's protocol, and each value, end at 1 GiB."""
+
+_EXPECTED: Final[Mapping[Expectation, int]] = {"any": -1, "stream_exists": -2, "no_stream": 0}
+
+
+def append_sql(schema: str) -> str:
+    """Return the statement that writes a batch; `arguments` are its arguments."""
+    places = ", ".join(f"${number}" for number in range(1, 14))
+    return f"SELECT * FROM {quoted(schema)}.append({places})"  # noqa: S608  # it is quoted
+
+
+def arguments(commits: Sequence[Commit]) -> tuple[Sequence[Any], ...]:
+    """Return what the server's function ``append`` takes.
+
+    Raises:
+        PayloadTooLargeError: there is more in them than the server can take.
+    """
+    streams: dict[str, int] = {}
+    writes: tuple[list[int], list[int], list[int], list[int]] = ([], [], [], [])
+    commit_of, stream_of, expected_of, size_of = writes
+    event_streams: list[str] = []
+    event_writes: list[int] = []
+    event_offsets: list[int] = []
+    types: list[str] = []
+    data: list[str | None] = []
+    binary: list[bytes | None] = []
+    metadata: list[str] = []
+    ids: list[UUID] = []
+    size = 0
+    for number, commit in enumerate(commits, 1):
+        for write in commit.writes:
+            commit_of.append(number)
+            stream_of.append(streams.setdefault(write.stream, len(streams) + 1))
+            expected = write.expected
+            expected_of.append(_EXPECTED[expected] if type(expected) is str else expected)
+            size_of.append(len(write.events))
+            for offset, event in enumerate(write.events, 1):
+                event_streams.append(write.stream)
+                event_writes.append(len(commit_of))
+                event_offsets.append(offset)
+                types.append(event.type)
+                is_binary = type(event.data) is bytes
+                data.append(None if is_binary else event.data)
+                binary.append(event.data if is_binary else None)
+                metadata.append(event.metadata)
+                ids.append(event.id)
+                size += len(event.data) + len(event.metadata)
+    if size > MAX_BYTES:
+        message = f"an append of {size} bytes is too large: the most is {MAX_BYTES}"
+        raise PayloadTooLargeError(message)
+    return (
+        list(streams),
+        *writes,
+        event_streams,
+        event_writes,
+        event_offsets,
+        types,
+        data,
+        binary,
+        metadata,
+        ids,
+    )
+
+
+def outcomes(commits: Sequence[Commit], row: Sequence[Any]) -> list[Outcome]:
+    """Read the server's answer to a batch."""
+    codes, heads, positions, written_at, earlier, earlier_at = row
+    heads_of, places = iter(heads), iter(positions or ())
+    earlier_places, earlier_times = iter(earlier or ()), iter(earlier_at or ())
+    found: list[Outcome] = []
+    for commit, code in zip(commits, codes, strict=True):
+        before = [next(heads_of) for _ in commit.writes]
+        if code == 0:
+            found.append(Committed(_written(commit, before, places), written_at))
+        elif code < 0:
+            firsts = [exact_version(write.expected) or 0 for write in commit.writes]
+            written = _written(commit, firsts, earlier_places)
+            found.append(Committed(written, next(earlier_times), deduplicated=True))
+        else:
+            write: StreamWrite = commit.writes[code - 1]
+            found.append(Conflict(write.stream, write.expected, before[code - 1]))
+    return found
+
+
+def _written(
+    commit: Commit, heads: Sequence[int], positions: Iterator[int]
+) -> list[Written]:
+    return [
+        Written(head + len(write.events), [next(positions) for _ in write.events], head == 0)
+        for write, head in zip(commit.writes, heads, strict=True)
+    ]
