@@ -104,13 +104,13 @@ async def one_task(store: PostgresEventStore, pool: asyncpg.Pool) -> Figure:
     """One append after the other, against one statement after the other on one connection."""
     async with pool.acquire() as bare:
         seen = await rates(
-            {
-                "ours": lambda _: in_tasks(1, 300, lambda stream: append(store, stream)),
-                "theirs": lambda _: in_tasks(1, 300, lambda stream: insert(bare, stream)),
-            },
+            [
+                lambda _: in_tasks(1, 300, lambda stream: append(store, stream)),
+                lambda _: in_tasks(1, 300, lambda stream: insert(bare, stream)),
+            ],
             rounds=11,
         )
-    return Figure("Postgres, one task, append 1 / bare INSERT", *seen.values(), goal=0.85)
+    return Figure("Postgres, one task, append 1 / bare INSERT", *seen, goal=0.85)
 
 
 async def many_tasks(
@@ -125,14 +125,14 @@ async def many_tasks(
             await append(store, stream)
 
     seen = await rates(
-        {
-            "ours": lambda _: in_tasks(tasks, 6_400, ours),
-            "theirs": lambda _: in_tasks(tasks, 3_200, lambda stream: insert(pool, stream)),
-        },
+        [
+            lambda _: in_tasks(tasks, 6_400, ours),
+            lambda _: in_tasks(tasks, 3_200, lambda stream: insert(pool, stream)),
+        ],
         rounds=7,
     )
     what = f"Postgres, {tasks} tasks, append 1{' to one stream' if hot else ''} / INSERTs, pool"
-    return Figure(what, *seen.values(), goal=goal)
+    return Figure(what, *seen, goal=goal)
 
 
 async def processes(url: str) -> Figure:
@@ -196,8 +196,8 @@ async def read_stream(store: PostgresEventStore, pool: asyncpg.Pool) -> Figure:
     async def theirs(_: int) -> int:
         return len(await pool.fetch(sql, "long"))
 
-    seen = await rates({"ours": ours, "theirs": theirs}, rounds=15)
-    return Figure("Postgres, read 10,000 events / bare fetch", *seen.values(), goal=0.6)
+    seen = await rates([ours, theirs], rounds=15)
+    return Figure("Postgres, read 10,000 events / bare fetch", *seen, goal=0.6)
 
 
 async def delivery(url: str) -> Figure:
@@ -290,13 +290,13 @@ async def growth(url: str, pool: asyncpg.Pool) -> Figure:
             )
         await pool.execute("CHECKPOINT", timeout=300)
         seen = await rates(
-            {
-                "large": lambda _: in_tasks(64, 3_200, lambda stream: append(large, stream)),
-                "small": lambda _: in_tasks(64, 3_200, lambda stream: append(small, stream)),
-            },
+            [
+                lambda _: in_tasks(64, 3_200, lambda stream: append(large, stream)),
+                lambda _: in_tasks(64, 3_200, lambda stream: append(small, stream)),
+            ],
             rounds=9,
         )
-    return Figure("Postgres, append at 1,000,000 events / at 1,000", *seen.values(), goal=0.8)
+    return Figure("Postgres, append at 1,000,000 events / at 1,000", *seen, goal=0.8)
 
 
 if __name__ == "__main__":
