@@ -17,7 +17,7 @@ from eventport_postgres import PostgresEventStore
 
 sys.path.insert(0, str(Path(__file__).parent))  # for what tests and workers share
 
-from server import server_url  # noqa: E402  # see above
+from server import server_url  # see above
 
 
 _numbers = count()
@@ -44,6 +44,8 @@ async def admin(url: str, schema: str) -> AsyncGenerator[asyncpg.Connection, Non
     """A bare connection, which also takes the schema away at the end."""
     connection = await asyncpg.connect(url)
     yield connection
+    await connection.close()
+    connection = await asyncpg.connect(url)  # a test may have closed the first one
     await connection.execute(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE')
     await connection.close()
 

@@ -22,6 +22,7 @@ class Server:
     """A server of our own, which may be stopped, started and looked into."""
 
     def __init__(self, folder: Path, settings: str = "") -> None:
+        self.folder = folder
         self._server = PostgresServer(folder, cleanup_mode="stop")
         with PostgresServer._lock:
             self._server.ensure_pgdata_inited()

@@ -45,9 +45,7 @@ class PostgresHarness(Harness):
 
     @asynccontextmanager
     async def second_client(self) -> AsyncGenerator[PostgresEventStore, None]:
-        async with await PostgresEventStore.connect(
-            self.server_url, schema=self.schema
-        ) as store:
+        async with await PostgresEventStore.connect(self.server_url, schema=self.schema) as store:
             yield store
 
     def url(self) -> str:

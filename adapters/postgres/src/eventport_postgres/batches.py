@@ -98,9 +98,7 @@ def outcomes(commits: Sequence[Commit], row: Sequence[Any]) -> list[Outcome]:
     return found
 
 
-def _written(
-    commit: Commit, heads: Sequence[int], positions: Iterator[int]
-) -> list[Written]:
+def _written(commit: Commit, heads: Sequence[int], positions: Iterator[int]) -> list[Written]:
     return [
         Written(head + len(write.events), [next(positions) for _ in write.events], head == 0)
         for write, head in zip(commit.writes, heads, strict=True)

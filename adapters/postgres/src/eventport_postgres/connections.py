@@ -13,6 +13,7 @@ import asyncpg
 
 from eventport.errors import NotSupportedError
 
+from eventport_postgres.errors import DRIVER_ERRORS
 from eventport_postgres.schema import AnyConnection
 
 
@@ -64,9 +65,7 @@ class OwnConnections(Connections):
         self._url = url
         # A pooler in transaction mode passes on neither settings nor prepared statements.
         self._arguments: dict[str, Any] = (
-            {"statement_cache_size": 0}
-            if transaction_pooling
-            else {"server_settings": _SETTINGS}
+            {"statement_cache_size": 0} if transaction_pooling else {"server_settings": _SETTINGS}
         )
         self._pool_size = pool_size
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
@@ -108,7 +107,7 @@ class OwnConnections(Connections):
         if self._pool is not None:
             try:
                 await asyncio.wait_for(self._pool.close(), CLOSE_TIMEOUT)
-            except (TimeoutError, OSError, asyncpg.InterfaceError, asyncpg.PostgresError):
+            except DRIVER_ERRORS:
                 self._pool.terminate()
 
     async def _connect(self, timeout: float) -> AnyConnection:
@@ -175,5 +174,5 @@ def check_version(major: int, minor: int) -> None:
 async def _close(connection: AnyConnection) -> None:
     try:
         await connection.close(timeout=CLOSE_TIMEOUT)
-    except (OSError, asyncpg.InterfaceError, asyncpg.PostgresError):
+    except DRIVER_ERRORS:
         connection.terminate()

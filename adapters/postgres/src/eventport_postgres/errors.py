@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from asyncpg import exceptions as pg
 
 from eventport.errors import (
@@ -14,7 +16,15 @@ from eventport.errors import (
 )
 
 
-_LOST = (
+DRIVER_ERRORS: Final = (
+    OSError,
+    pg.PostgresError,
+    pg.InterfaceError,
+    pg.InternalClientError,  # also what it says of a connection that ended at the wrong moment
+)
+"""All that asyncpg raises."""
+
+_LOST: Final = (
     OSError,  # this is also what time-outs and cut lines raise
     pg.PostgresConnectionError,
     pg.AdminShutdownError,
@@ -22,13 +32,10 @@ _LOST = (
     pg.CannotConnectNowError,
     pg.IdleSessionTimeoutError,
     pg.TooManyConnectionsError,
-    pg.InternalClientError,  # an answer was cut off in the middle
+    pg.InternalClientError,
 )
-_AGAIN = (
-    pg.DeadlockDetectedError,
-    pg.SerializationError,
-)
-_REFUSED = (
+_AGAIN: Final = (pg.DeadlockDetectedError, pg.SerializationError)
+_REFUSED: Final = (
     pg.InvalidAuthorizationSpecificationError,
     pg.InvalidCatalogNameError,
     pg.InsufficientPrivilegeError,
@@ -37,7 +44,7 @@ _REFUSED = (
     pg.UndefinedObjectError,
     pg.ClientConfigurationError,
 )
-_NOT_OURS = (
+_NOT_OURS: Final = (
     pg.UndefinedTableError,
     pg.UndefinedFunctionError,
     pg.UndefinedColumnError,
@@ -77,6 +84,8 @@ def translated(exc: BaseException) -> EventportError:
         return IncompatibleStoreError(f"the schema is not that of eventport: {text}")
     if isinstance(exc, pg.ProgramLimitExceededError | pg.DataError | OverflowError):
         return PayloadTooLargeError(f"PostgreSQL refuses an append of this size: {text}")
+    if isinstance(exc, ValueError):
+        return ConfigurationError(f"the URL is wrong: {text}")
     if isinstance(exc, pg.FeatureNotSupportedError):
         return NotSupportedError(f"PostgreSQL: {text}")
     return StoreUnavailableError(f"PostgreSQL: {text}")

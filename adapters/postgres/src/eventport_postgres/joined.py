@@ -22,7 +22,7 @@ from eventport.protocols import Capability
 from eventport.shielding import run_shielded
 
 from eventport_postgres.batches import append_sql, arguments, outcomes
-from eventport_postgres.errors import translated
+from eventport_postgres.errors import DRIVER_ERRORS, translated
 from eventport_postgres.reading import Reader
 from eventport_postgres.schema import AnyConnection
 
@@ -93,9 +93,7 @@ class JoinedEventStore(BaseEventStore):
     ) -> AllPage:
         return await self._ask(self._reader.all, after, max_count, types, prefix)
 
-    async def _fetch(
-        self, connection: AnyConnection, sql: str, *args: object
-    ) -> asyncpg.Record:
+    async def _fetch(self, connection: AnyConnection, sql: str, *args: object) -> asyncpg.Record:
         (row,) = await connection.fetch(sql, *args)
         return row
 
@@ -116,5 +114,5 @@ class JoinedEventStore(BaseEventStore):
                 raise NotSupportedError(message)
             try:
                 return await query(self._connection, *args, **kwargs)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+            except DRIVER_ERRORS as exc:
                 raise translated(exc) from exc

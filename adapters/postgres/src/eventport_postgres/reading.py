@@ -29,16 +29,17 @@ class Reader:
         )
         self._head = f"SELECT max(version) FROM {events} WHERE stream = $1"  # noqa: S608  # quoted
         # One statement, so that the head and the events are of one moment.
-        page = f"""
+        self._forwards, self._backwards = (
+            f"""
             SELECT h.head, e.* FROM ({self._head}) AS h(head)
             LEFT JOIN LATERAL (
                 SELECT {columns} FROM {events} e
                 WHERE e.stream = $1 AND e.version >= $2 AND e.version <= $3
-                ORDER BY e.version %s LIMIT $4
+                ORDER BY e.version {order} LIMIT $4
             ) AS e ON true
-        """  # noqa: S608  # quoted
-        self._forwards = page % "ASC"
-        self._backwards = page % "DESC"
+            """  # noqa: S608  # quoted
+            for order in ("ASC", "DESC")
+        )
         self._all = f"SELECT * FROM {quoted(schema)}.read_all($1, $2, $3, $4, {SCAN})"  # noqa: S608
 
     async def stream(

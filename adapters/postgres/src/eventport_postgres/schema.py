@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from typing import Any, Final, TypeAlias
 
 from asyncpg import Connection
@@ -101,7 +103,7 @@ BEGIN
                 event_data[1]::json, event_binary[1], event_metadata[1]::json, event_ids[1],
                 written_at
             ) RETURNING ARRAY[events.position] INTO positions;
-            outcomes := '{{0}}';
+            outcomes := '{0}';
             heads := ARRAY[head];
             RETURN;
         END IF;
@@ -256,6 +258,8 @@ $function$;
 MIGRATIONS: Final = (_V1,)
 """What leads from each version to the next, from nothing to the first onwards."""
 
+_PLACE: Final = re.compile(r"('?)\{schema\}")
+
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 """The version of the tables that this package reads and writes."""
 
@@ -266,7 +270,9 @@ def check_schema(name: object) -> str:
         message = f"schema must be the name of a schema, not {name!r}"
         raise ConfigurationError(message)
     if len(name.encode(errors="replace")) > 63 or name.startswith("pg_"):
-        message = f"schema {name!r} is no name for a schema: at most 63 bytes, not beginning with pg_"
+        message = (
+            f"schema {name!r} is no name for a schema: at most 63 bytes, not beginning with pg_"
+        )
         raise ConfigurationError(message)
     return name
 
@@ -369,8 +375,6 @@ async def upgrade(connection: AnyConnection, schema: str) -> int:
 
 
 def _fill(text: str, name: str) -> str:
-    """Put the quoted schema into a migration, within string literals and elsewhere."""
+    """Put the quoted schema into a migration, in string literals and elsewhere."""
     literal = name.replace("'", "''")
-    return (
-        text.replace("'{schema}.", f"'{literal}.").replace("{schema}", name).replace("{{0}}", "{0}")
-    )
+    return _PLACE.sub(lambda match: f"'{literal}" if match[1] else name, text)

@@ -5,8 +5,18 @@ from __future__ import annotations
 import asyncio
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, ClassVar, Concatenate, Final, Literal, ParamSpec, Self, TypeAlias, TypeVar
-from typing import get_args
+from typing import (
+    Any,
+    ClassVar,
+    Concatenate,
+    Final,
+    Literal,
+    ParamSpec,
+    Self,
+    TypeAlias,
+    TypeVar,
+    get_args,
+)
 
 import asyncpg
 
@@ -16,8 +26,6 @@ from eventport.errors import (
     ConfigurationError,
     InvalidArgumentTypeError,
     NotSupportedError,
-    StoreClosedError,
-    StoreUnavailableError,
 )
 from eventport.protocols import Capability
 from eventport.shielding import run_shielded
@@ -29,7 +37,7 @@ from eventport_postgres.connections import (
     PoolConnections,
     check_server,
 )
-from eventport_postgres.errors import is_lost, translated
+from eventport_postgres.errors import DRIVER_ERRORS, is_lost, translated
 from eventport_postgres.joined import JoinedEventStore
 from eventport_postgres.push import Push
 from eventport_postgres.reading import Reader
@@ -252,8 +260,13 @@ class PostgresEventStore(BaseEventStore):
         while True:
             try:
                 async with self._connections.reading(max(deadline - clock(), 0.01)) as connection:
-                    return await query(connection, *args, **kwargs)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+                    try:
+                        return await query(connection, *args, **kwargs)
+                    except DRIVER_ERRORS as exc:
+                        if is_lost(exc):
+                            connection.terminate()  # or else its pool might hand it out again
+                        raise
+            except DRIVER_ERRORS as exc:
                 self._check_open()
                 if not is_lost(exc) or clock() > deadline:
                     raise translated(exc) from exc
@@ -280,7 +293,7 @@ class PostgresSchema:
             async with connections.writing(30) as connection:
                 await check_server(connection)
                 return await schemas.upgrade(connection, schema), schemas.SCHEMA_VERSION
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
+        except (*DRIVER_ERRORS, ValueError) as exc:
             raise translated(exc) from (None if isinstance(exc, ValueError) else exc)
         finally:
             await connections.close()
