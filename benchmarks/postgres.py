@@ -256,7 +256,6 @@ async def import_file(url: str) -> Figure:
         for index in range(count):
             line = {
                 "stream": f"imported-{index // 1000 * 100 + index % 100}",
-                "version": index % 1000 // 100 + 1,
                 "type": "ItemAdded",
                 "data": DATA,
                 "metadata": {},

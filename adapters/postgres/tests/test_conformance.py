@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from itertools import count
 from os import getpid
@@ -54,9 +54,8 @@ class PostgresHarness(Harness):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def server(url: str) -> Generator[None]:
+def server(url: str) -> None:
     PostgresHarness.server_url = url
-    yield
 
 
 TestPostgres = conformance(PostgresHarness)

@@ -74,7 +74,7 @@ class Work:
         async def follow() -> None:
             async with self.store.subscribe() as subscription:
                 async for event in subscription:
-                    followed.append((event.stream, event.version))
+                    followed.append((event.stream, event.version))  # noqa: PERF401  # as it comes
 
         async def disturb_again_and_again() -> None:
             while True:
@@ -90,7 +90,7 @@ class Work:
                     workers.create_task(self.task(number))
             others.pop().cancel()
             events = [event async for event in self.store.iterate_all()]
-            while len(followed) < len(events):
+            while len(followed) < len(events):  # noqa: ASYNC110  # a subscription never ends
                 await asyncio.sleep(0.01)
             others.pop().cancel()
         assert followed == [(event.stream, event.version) for event in events]
@@ -164,7 +164,7 @@ async def test_what_cannot_be_settled_in_time_is_said_so(schema: str) -> None:
         for attempt in (
             lambda: store.append("s", [NewEvent("E", 2)]),
             lambda: store.read("s"),
-            lambda: store.read_all(),
+            store.read_all,
         ):
             async with asyncio.timeout(5):
                 with pytest.raises(StoreUnavailableError):
@@ -217,7 +217,7 @@ async def test_an_answer_that_got_lost_is_found_and_a_conflict_stays_one(
                 with suppress(TimeoutError):
                     async with asyncio.timeout(5):
                         # As soon as it is committed, whether or not its answer is on the line.
-                        while (await other.read("any", max_count=0)).version <= _:
+                        while (await other.read("any", max_count=0)).version <= _:  # noqa: ASYNC110
                             await asyncio.sleep(0)
                 line.cut()
                 made, appended, refused = await asyncio.gather(*tasks, return_exceptions=True)

@@ -205,7 +205,7 @@ async def test_a_standby_is_refused_and_so_is_a_server_that_becomes_one(schema: 
             await PostgresEventStore.connect(server.url, schema=schema)
         with pytest.raises(NotSupportedError, match="standby"):
             await store.read_all()
-        with pytest.raises(StoreUnavailableError, match="recovery|read-only"):
+        with pytest.raises(StoreUnavailableError, match=r"recovery|read-only"):
             await store.append("s", EVENT)
         assert (await store.read("s")).version == 1
         await store.aclose()

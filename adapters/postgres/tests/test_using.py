@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import asyncpg
 import pytest
 
@@ -46,7 +48,7 @@ async def test_rows_and_events_are_committed_together(
 async def test_rows_and_events_are_rolled_back_together(
     store: PostgresEventStore, admin: asyncpg.Connection, table: str
 ) -> None:
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012  # the block is what is tested
         async with admin.transaction():
             await admin.execute(f"INSERT INTO {table} VALUES (1)")
             async with store.using(admin).session() as session:
@@ -79,7 +81,8 @@ async def test_others_wait_for_the_stream_but_not_for_other_streams(
 ) -> None:
     async with (
         await PostgresEventStore.connect(url, schema=schema) as other,
-        create_task_group() as g,admin.transaction()
+        create_task_group() as g,
+        admin.transaction(),
     ):
         await store.using(admin).append("order-1", EVENT)
 
@@ -105,8 +108,6 @@ async def test_tasks_may_share_it(store: PostgresEventStore, admin: asyncpg.Conn
 async def test_type_codecs_of_the_caller_do_not_matter(
     store: PostgresEventStore, admin: asyncpg.Connection
 ) -> None:
-    import json
-
     await admin.set_type_codec("json", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
     async with admin.transaction():
         joined = store.using(admin)

@@ -42,15 +42,15 @@ class Connections(ABC):
     """Connections by their purpose, so that none has to wait for another."""
 
     @abstractmethod
-    def writing(self, timeout: float) -> AbstractAsyncContextManager[AnyConnection]:
+    def writing(self, within: float) -> AbstractAsyncContextManager[AnyConnection]:
         """Give the connection for a batch of commits. There is one batch at a time."""
 
     @abstractmethod
-    def reading(self, timeout: float) -> AbstractAsyncContextManager[AnyConnection]:
+    def reading(self, within: float) -> AbstractAsyncContextManager[AnyConnection]:
         """Give a connection for one query."""
 
     @abstractmethod
-    def listening(self, timeout: float) -> AbstractAsyncContextManager[AnyConnection]:
+    def listening(self, within: float) -> AbstractAsyncContextManager[AnyConnection]:
         """Give a connection that will be held for long."""
 
     @abstractmethod
@@ -72,36 +72,40 @@ class OwnConnections(Connections):
         self._writer: AnyConnection | None = None
 
     @asynccontextmanager
-    async def writing(self, timeout: float) -> AsyncGenerator[AnyConnection, None]:
+    async def writing(self, within: float) -> AsyncGenerator[AnyConnection, None]:
+        """See `Connections.writing`."""
         # It is kept, because what a pool does between two uses costs as much as a commit.
         if self._writer is None or self._writer.is_closed():
-            self._writer = await self._connect(timeout)
+            self._writer = await self._connect(within)
         yield self._writer
 
     @asynccontextmanager
-    async def reading(self, timeout: float) -> AsyncGenerator[AnyConnection, None]:
+    async def reading(self, within: float) -> AsyncGenerator[AnyConnection, None]:
+        """See `Connections.reading`."""
         if self._pool is None:
             self._pool = asyncpg.create_pool(
                 self._url,
                 min_size=0,
                 max_size=self._pool_size,
                 connection_class=_Connection,
-                timeout=timeout,
+                timeout=within,
                 **self._arguments,
             )
         await self._pool  # whoever comes first makes it; the others wait
-        async with self._pool.acquire(timeout=timeout) as connection:
+        async with self._pool.acquire(timeout=within) as connection:
             yield connection
 
     @asynccontextmanager
-    async def listening(self, timeout: float) -> AsyncGenerator[AnyConnection, None]:
-        connection = await self._connect(timeout)
+    async def listening(self, within: float) -> AsyncGenerator[AnyConnection, None]:
+        """See `Connections.listening`."""
+        connection = await self._connect(within)
         try:
             yield connection
         finally:
             await _close(connection)
 
     async def close(self) -> None:
+        """See `Connections.close`."""
         if self._writer is not None:
             await _close(self._writer)
         if self._pool is not None:
@@ -110,9 +114,9 @@ class OwnConnections(Connections):
             except DRIVER_ERRORS:
                 self._pool.terminate()
 
-    async def _connect(self, timeout: float) -> AnyConnection:
+    async def _connect(self, within: float) -> AnyConnection:
         return await asyncpg.connect(
-            self._url, connection_class=_Connection, timeout=timeout, **self._arguments
+            self._url, connection_class=_Connection, timeout=within, **self._arguments
         )
 
 
@@ -123,8 +127,9 @@ class PoolConnections(Connections):
         self._pool = pool
 
     @asynccontextmanager
-    async def writing(self, timeout: float) -> AsyncGenerator[AnyConnection, None]:
-        async with self._pool.acquire(timeout=timeout) as connection:
+    async def writing(self, within: float) -> AsyncGenerator[AnyConnection, None]:
+        """See `Connections.writing`."""
+        async with self._pool.acquire(timeout=within) as connection:
             yield connection
 
     reading = writing
@@ -142,7 +147,8 @@ async def check_server(connection: AnyConnection) -> None:
         message = "this server is a standby, which cannot be written to: connect to its primary"
         raise NotSupportedError(message)
     encoding, isolation = await connection.fetchrow(
-        "SELECT current_setting('server_encoding'), current_setting('default_transaction_isolation')"
+        "SELECT current_setting('server_encoding'), "
+        "current_setting('default_transaction_isolation')"
     ) or ("", "")
     if encoding != "UTF8":
         message = f"this database has the encoding {encoding}, which cannot hold all text: use UTF8"

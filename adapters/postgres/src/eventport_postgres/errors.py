@@ -70,7 +70,7 @@ def is_worth_a_retry(exc: BaseException) -> bool:
     return isinstance(exc, _AGAIN)
 
 
-def translated(exc: BaseException) -> EventportError:
+def translated(exc: BaseException) -> EventportError:  # noqa: PLR0911  # a table of cases
     """Return the error of ours that stands for one of asyncpg."""
     # asyncpg's own text has further lines, with details and hints; and those may hold data.
     text = (str(exc).splitlines() or [type(exc).__name__])[0]

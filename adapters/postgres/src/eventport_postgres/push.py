@@ -93,9 +93,9 @@ class Push:
                 await connection.execute(f'NOTIFY "{self._channel}"')
                 await asyncio.sleep(INTERVAL)
 
-    def _heard(self, connection: object, pid: int, channel: str, payload: object) -> None:
+    def _heard(self, connection: AnyConnection, pid: int, *_: object) -> None:
         if pid != connection.get_server_pid():
             self._wake()
 
-    def _heard_of_the_end(self, connection: object) -> None:
+    def _heard_of_the_end(self, _: object) -> None:
         self._changed.set()

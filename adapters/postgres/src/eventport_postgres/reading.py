@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from asyncpg import Record
 from msgspec import convert
 
 from eventport.adapter import AllPage, StreamPage, decode_event
 from eventport.events import RecordedEvent
+from eventport.validation import MAX_INT
 
 from eventport_postgres.schema import AnyConnection, quoted
 
@@ -23,15 +24,17 @@ class Reader:
 
     def __init__(self, schema: str) -> None:
         events = f"{quoted(schema)}.events"
+        # Of an event's id, its bytes; asyncpg would make a UUID of a class of its own of it.
         columns = (
-            "e.position, e.stream, e.version, e.type, e.data::text, e.binary_data, "
-            "e.metadata::text, e.id, e.recorded_at"
+            "e.position, e.version, e.type, e.data::text, e.binary_data, e.metadata::text, "
+            "uuid_send(e.id), e.recorded_at"
         )
         self._head = f"SELECT max(version) FROM {events} WHERE stream = $1"  # noqa: S608  # quoted
+        self._whole = f"SELECT {columns} FROM {events} e WHERE e.stream = $1 ORDER BY e.version"  # noqa: S608
         # One statement, so that the head and the events are of one moment.
         self._forwards, self._backwards = (
             f"""
-            SELECT h.head, e.* FROM ({self._head}) AS h(head)
+            SELECT e.*, h.head FROM ({self._head}) AS h(head)
             LEFT JOIN LATERAL (
                 SELECT {columns} FROM {events} e
                 WHERE e.stream = $1 AND e.version >= $2 AND e.version <= $3
@@ -40,7 +43,10 @@ class Reader:
             """  # noqa: S608  # quoted
             for order in ("ASC", "DESC")
         )
-        self._all = f"SELECT * FROM {quoted(schema)}.read_all($1, $2, $3, $4, {SCAN})"  # noqa: S608
+        self._all = f"""
+            SELECT {columns}, e.stream, e.head
+            FROM {quoted(schema)}.read_all($1, $2, $3, $4, {SCAN}) AS e
+        """  # noqa: S608  # quoted
 
     async def stream(
         self,
@@ -54,10 +60,17 @@ class Reader:
         """Fetch a page of one stream."""
         if max_count == 0 or first > last:
             return StreamPage([], await connection.fetchval(self._head, stream) or 0)
+        if (first, last, max_count, backwards) == (1, MAX_INT, None, False):
+            # All of it, as most reads want it: its end is the head.
+            rows = await connection.fetch(self._whole, stream)
+            events = [_decode(stream, *row) for row in rows]
+            return StreamPage(events, events[-1].version if events else 0)
         sql = self._backwards if backwards else self._forwards
         rows = await connection.fetch(sql, stream, first, last, max_count)
-        events = [_decode(row) for row in rows] if rows[0][1] is not None else []
-        return StreamPage(events, rows[0][0] or 0)
+        head = rows[0]["head"] or 0
+        if rows[0]["position"] is None:
+            return StreamPage([], head)
+        return StreamPage([_decode(stream, *row[:-1]) for row in rows], head)
 
     async def all(
         self,
@@ -69,17 +82,25 @@ class Reader:
     ) -> AllPage:
         """Fetch a page of all streams, no further than where nothing can appear any more."""
         chosen = None if types is None else sorted(types)
-        (head, until, *_), *rows = await connection.fetch(
-            self._all, after, max_count, chosen, prefix
-        )
-        events = [_decode(row) for row in rows]
+        progress, *rows = await connection.fetch(self._all, after, max_count, chosen, prefix)
+        until: int = progress["position"]
+        events = [_decode(row["stream"], *row[:-2]) for row in rows]
         if len(events) == max_count and events:
             until = events[-1].position
-        return AllPage(events, max(after, until), head)
+        return AllPage(events, max(after, until), progress["head"])
 
 
-def _decode(row: Record) -> RecordedEvent:
-    _, position, stream, version, type_, data, binary, metadata, id_, recorded_at = row
+def _decode(
+    stream: str,
+    position: int,
+    version: int,
+    type_: str,
+    data: str | None,
+    binary: bytes,
+    metadata: str,
+    id_: bytes,
+    recorded_at: datetime,
+) -> RecordedEvent:
     return decode_event(
         stream,
         version,
@@ -87,7 +108,6 @@ def _decode(row: Record) -> RecordedEvent:
         type_,
         binary if data is None else data,
         metadata,
-        # asyncpg has a UUID of its own, a subclass. This is the quickest way to a plain one.
-        convert(id_.bytes, UUID),
+        convert(id_, UUID),  # three times as quick as UUID(bytes=...)
         recorded_at,
     )

@@ -66,7 +66,7 @@ class Writer:
             WHERE position > $1 AND id = ANY ($2) ORDER BY position
         """  # noqa: S608  # it is quoted
 
-    async def commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
+    async def commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:  # noqa: C901  # one loop, all in one place
         """Write a batch.
 
         Raises:
@@ -107,7 +107,7 @@ class Writer:
         return await self._complete(commits, found)
 
     async def _settle(
-        self, connection: AnyConnection, commits: Sequence[Commit], lost: _Lost, timeout: float
+        self, connection: AnyConnection, commits: Sequence[Commit], lost: _Lost, within: float
     ) -> list[Committed | None] | None:
         """Find out what became of a batch: each commit that was written, or None if none was.
 
@@ -115,16 +115,16 @@ class Writer:
         it may still be on its way, and would otherwise be carried out after we have looked.
         """
         clock = asyncio.get_running_loop().time
-        deadline = clock() + timeout
+        deadline = clock() + within
         while not self._transaction_pooling and await connection.fetch(
-            _END, lost.pid, clock() - lost.asked_at, timeout=timeout
+            _END, lost.pid, clock() - lost.asked_at, timeout=within
         ):
             if clock() > deadline:
                 raise TimeoutError("an earlier connection does not end")
             await asyncio.sleep(_PAUSE)
         events = [event for commit in commits for write in commit.writes for event in write.events]
         rows = await connection.fetch(
-            self._find, self._head, [event.id for event in events], timeout=timeout
+            self._find, self._head, [event.id for event in events], timeout=within
         )
         if rows:
             return _recognise(commits, rows)
