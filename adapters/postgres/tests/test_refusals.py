@@ -261,10 +261,12 @@ async def test_a_pool_of_the_caller_is_used_and_left_open(
     url: str, schema: str, admin: asyncpg.Connection
 ) -> None:
     async with asyncpg.create_pool(url, min_size=1, max_size=4) as pool:
-        async with await PostgresEventStore.on_pool(pool, schema=schema) as store:
-            async with store.subscribe() as events:
-                await store.append("s", EVENT)
-                assert (await anext(events)).stream == "s"
+        async with (
+            await PostgresEventStore.on_pool(pool, schema=schema) as store,
+            store.subscribe() as events,
+        ):
+            await store.append("s", EVENT)
+            assert (await anext(events)).stream == "s"
         assert await pool.fetchval("SELECT 1") == 1
 
 

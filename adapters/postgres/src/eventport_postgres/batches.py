@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -48,16 +48,16 @@ def arguments(commits: Sequence[Commit]) -> tuple[Sequence[Any], ...]:
             commit_of.append(number)
             stream_of.append(streams.setdefault(write.stream, len(streams) + 1))
             expected = write.expected
-            expected_of.append(_EXPECTED[expected] if type(expected) is str else expected)
+            expected_of.append(expected if isinstance(expected, int) else _EXPECTED[expected])
             size_of.append(len(write.events))
             for offset, event in enumerate(write.events, 1):
                 event_streams.append(write.stream)
                 event_writes.append(len(commit_of))
                 event_offsets.append(offset)
                 types.append(event.type)
-                is_binary = type(event.data) is bytes
-                data.append(None if is_binary else event.data)
-                binary.append(event.data if is_binary else None)
+                payload = event.data
+                data.append(payload if isinstance(payload, str) else None)
+                binary.append(payload if isinstance(payload, bytes) else None)
                 metadata.append(event.metadata)
                 ids.append(event.id)
                 size += len(event.data) + len(event.metadata)
@@ -78,7 +78,7 @@ def arguments(commits: Sequence[Commit]) -> tuple[Sequence[Any], ...]:
     )
 
 
-def outcomes(commits: Sequence[Commit], row: Sequence[Any]) -> list[Outcome]:
+def outcomes(commits: Sequence[Commit], row: Iterable[Any]) -> list[Outcome]:
     """Read the server's answer to a batch."""
     codes, heads, positions, written_at, earlier, earlier_at = row
     heads_of, places = iter(heads), iter(positions or ())

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import ClassVar, Concatenate, Never, ParamSpec, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, ClassVar, Concatenate, Never, ParamSpec, TypeVar, cast
 
 import asyncpg
 
@@ -93,9 +93,9 @@ class JoinedEventStore(BaseEventStore):
     ) -> AllPage:
         return await self._ask(self._reader.all, after, max_count, types, prefix)
 
-    async def _fetch(self, connection: AnyConnection, sql: str, *args: object) -> asyncpg.Record:
+    async def _fetch(self, connection: AnyConnection, sql: str, *args: object) -> Iterable[Any]:
         (row,) = await connection.fetch(sql, *args)
-        return row
+        return cast("asyncpg.Record", row)
 
     async def _ask(
         self,

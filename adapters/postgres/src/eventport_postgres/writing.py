@@ -85,7 +85,7 @@ class Writer:
                     if lost is not None:
                         found = await self._settle(connection, commits, lost, left)
                         if found is not None:
-                            break
+                            return await self._complete(commits, found)
                     lost = _Lost(connection.get_server_pid(), clock())
                     row = await connection.fetchrow(self._append, *request, timeout=left)
                     return self._read(commits, row)
@@ -104,7 +104,6 @@ class Writer:
                     # Whether it was written has to be found out, even if that takes longer.
                     deadline += self._timeout
             await asyncio.sleep(_PAUSE)
-        return await self._complete(commits, found)
 
     async def _settle(
         self, connection: AnyConnection, commits: Sequence[Commit], lost: _Lost, within: float
