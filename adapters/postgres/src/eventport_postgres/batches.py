@@ -19,63 +19,25 @@ MAX_BYTES: Final = 256 * 1024 * 1024
 _EXPECTED: Final[Mapping[Expectation, int]] = {"any": -1, "stream_exists": -2, "no_stream": 0}
 
 
-def append_sql(schema: str) -> str:
-    """Return the statement that writes a batch; `arguments` are its arguments."""
-    places = ", ".join(f"${number}" for number in range(1, 14))
-    return f"SELECT * FROM {quoted(schema)}.append({places})"  # noqa: S608  # it is quoted
+class Statements:
+    """The statements that write batches into one schema."""
 
+    def __init__(self, schema: str) -> None:
+        one, many = (", ".join(f"${n}" for n in range(1, count + 1)) for count in (7, 13))
+        self._one = f"SELECT * FROM {quoted(schema)}.append_one({one})"  # noqa: S608  # quoted
+        self._many = f"SELECT * FROM {quoted(schema)}.append({many})"  # noqa: S608  # quoted
 
-def arguments(commits: Sequence[Commit]) -> tuple[Sequence[Any], ...]:
-    """Return what the server's function ``append`` takes.
+    def write(self, commits: Sequence[Commit]) -> tuple[Any, ...]:
+        """Return the statement that writes a batch, and its arguments.
 
-    Raises:
-        PayloadTooLargeError: there is more in them than the server can take.
-    """
-    streams: dict[str, int] = {}
-    writes: tuple[list[int], list[int], list[int], list[int]] = ([], [], [], [])
-    commit_of, stream_of, expected_of, size_of = writes
-    event_streams: list[str] = []
-    event_writes: list[int] = []
-    event_offsets: list[int] = []
-    types: list[str] = []
-    data: list[str | None] = []
-    binary: list[bytes | None] = []
-    metadata: list[str] = []
-    ids: list[UUID] = []
-    size = 0
-    for number, commit in enumerate(commits, 1):
-        for write in commit.writes:
-            commit_of.append(number)
-            stream_of.append(streams.setdefault(write.stream, len(streams) + 1))
-            expected = write.expected
-            expected_of.append(expected if isinstance(expected, int) else _EXPECTED[expected])
-            size_of.append(len(write.events))
-            for offset, event in enumerate(write.events, 1):
-                event_streams.append(write.stream)
-                event_writes.append(len(commit_of))
-                event_offsets.append(offset)
-                types.append(event.type)
-                payload = event.data
-                data.append(payload if isinstance(payload, str) else None)
-                binary.append(payload if isinstance(payload, bytes) else None)
-                metadata.append(event.metadata)
-                ids.append(event.id)
-                size += len(event.data) + len(event.metadata)
-    if size > MAX_BYTES:
-        message = f"an append of {size} bytes is too large: the most is {MAX_BYTES}"
-        raise PayloadTooLargeError(message)
-    return (
-        list(streams),
-        *writes,
-        event_streams,
-        event_writes,
-        event_offsets,
-        types,
-        data,
-        binary,
-        metadata,
-        ids,
-    )
+        Raises:
+            PayloadTooLargeError: there is more in it than the server can take.
+        """
+        if len(commits) == 1 and len(commits[0].writes) == 1:
+            (write,) = commits[0].writes
+            if len(write.events) == 1:
+                return self._one, *_arguments_of_one(write)
+        return self._many, *_arguments(commits)
 
 
 def outcomes(commits: Sequence[Commit], row: Iterable[Any]) -> list[Outcome]:
@@ -96,6 +58,76 @@ def outcomes(commits: Sequence[Commit], row: Iterable[Any]) -> list[Outcome]:
             write: StreamWrite = commit.writes[code - 1]
             found.append(Conflict(write.stream, write.expected, before[code - 1]))
     return found
+
+
+def _arguments_of_one(write: StreamWrite) -> tuple[Any, ...]:
+    (event,) = write.events
+    payload = event.data
+    _check_size(len(payload) + len(event.metadata))
+    return (
+        write.stream,
+        _encode_expected(write.expected),
+        event.type,
+        payload if isinstance(payload, str) else None,
+        payload if isinstance(payload, bytes) else None,
+        event.metadata,
+        event.id,
+    )
+
+
+def _encode_expected(expected: Expectation) -> int:
+    return expected if isinstance(expected, int) else _EXPECTED[expected]
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_BYTES:
+        message = f"an append of {size} bytes is too large: the most is {MAX_BYTES}"
+        raise PayloadTooLargeError(message)
+
+
+def _arguments(commits: Sequence[Commit]) -> tuple[Sequence[Any], ...]:
+    streams: dict[str, int] = {}
+    writes: tuple[list[int], list[int], list[int], list[int]] = ([], [], [], [])
+    commit_of, stream_of, expected_of, size_of = writes
+    event_streams: list[str] = []
+    event_writes: list[int] = []
+    event_offsets: list[int] = []
+    types: list[str] = []
+    data: list[str | None] = []
+    binary: list[bytes | None] = []
+    metadata: list[str] = []
+    ids: list[UUID] = []
+    size = 0
+    for number, commit in enumerate(commits, 1):
+        for write in commit.writes:
+            commit_of.append(number)
+            stream_of.append(streams.setdefault(write.stream, len(streams) + 1))
+            expected_of.append(_encode_expected(write.expected))
+            size_of.append(len(write.events))
+            for offset, event in enumerate(write.events, 1):
+                event_streams.append(write.stream)
+                event_writes.append(len(commit_of))
+                event_offsets.append(offset)
+                types.append(event.type)
+                payload = event.data
+                data.append(payload if isinstance(payload, str) else None)
+                binary.append(payload if isinstance(payload, bytes) else None)
+                metadata.append(event.metadata)
+                ids.append(event.id)
+                size += len(event.data) + len(event.metadata)
+    _check_size(size)
+    return (
+        list(streams),
+        *writes,
+        event_streams,
+        event_writes,
+        event_offsets,
+        types,
+        data,
+        binary,
+        metadata,
+        ids,
+    )
 
 
 def _written(commit: Commit, heads: Sequence[int], positions: Iterator[int]) -> list[Written]:

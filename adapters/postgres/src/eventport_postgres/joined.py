@@ -21,7 +21,7 @@ from eventport.errors import NotSupportedError, StoreUnavailableError
 from eventport.protocols import Capability
 from eventport.shielding import run_shielded
 
-from eventport_postgres.batches import append_sql, arguments, outcomes
+from eventport_postgres.batches import Statements, outcomes
 from eventport_postgres.errors import DRIVER_ERRORS, translated
 from eventport_postgres.reading import Reader
 from eventport_postgres.schema import AnyConnection
@@ -55,7 +55,7 @@ class JoinedEventStore(BaseEventStore):
         self._connection = connection
         self._schema = schema
         self._reader = Reader(schema)
-        self._append = append_sql(schema)
+        self._statements = Statements(schema)
         self._lock = Lock()  # a connection does one thing at a time
 
     def __repr__(self) -> str:
@@ -76,7 +76,7 @@ class JoinedEventStore(BaseEventStore):
         return (await run_shielded(self._commit_batch, [commit]))[0]
 
     async def _commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
-        row = await self._ask(self._fetch, self._append, *arguments(commits))
+        row = await self._ask(self._fetch, *self._statements.write(commits))
         return outcomes(commits, row)
 
     async def _read_stream(

@@ -89,31 +89,11 @@ BEGIN
         namespace, (CASE WHEN is_called THEN last_value ELSE last_value - 1 END)::bit(32)::integer
     ) FROM {schema}.positions;
 
-    IF cardinality(event_ids) = 1 THEN
-        -- The most frequent batch by far deserves the shortest way.
-        PERFORM pg_advisory_xact_lock(hashtextextended(streams[1], namespace));
-        SELECT e.version INTO head FROM {schema}.events e
-            WHERE e.stream = streams[1] ORDER BY e.version DESC LIMIT 1;
-        head := coalesce(head, 0);
-        expected := write_expected[1];
-        IF expected = -1 OR expected = head OR (expected = -2 AND head > 0) THEN
-            written_at := clock_timestamp();
-            INSERT INTO {schema}.events VALUES (
-                nextval('{schema}.positions'), streams[1], head + 1, event_types[1],
-                event_data[1]::json, event_binary[1], event_metadata[1]::json, event_ids[1],
-                written_at
-            ) RETURNING ARRAY[events.position] INTO positions;
-            outcomes := '{0}';
-            heads := ARRAY[head];
-            RETURN;
-        END IF;
-    ELSE
-        -- In the order of the locks, so that no two batches wait for each other.
-        PERFORM pg_advisory_xact_lock(l.key) FROM (
-            SELECT DISTINCT hashtextextended(u.stream, namespace) AS key
-            FROM unnest(streams) AS u(stream) ORDER BY key
-        ) AS l;
-    END IF;
+    -- In the order of the locks, so that no two batches wait for each other.
+    PERFORM pg_advisory_xact_lock(l.key) FROM (
+        SELECT DISTINCT hashtextextended(u.stream, namespace) AS key
+        FROM unnest(streams) AS u(stream) ORDER BY key
+    ) AS l;
 
     -- How the streams stand now becomes how they stand after one commit after the other.
     heads := array_fill(0::bigint, ARRAY[cardinality(write_commits)]);
@@ -182,6 +162,49 @@ BEGIN
             earlier_positions := earlier_positions || earlier.positions;
             earlier_at := earlier_at || earlier.at;
         END LOOP;
+    END IF;
+END
+$function$;
+
+-- Do the same for a lone commit of one event, the most frequent one by far, on a shorter way.
+CREATE FUNCTION {schema}.append_one(
+    to_stream text, expected bigint, event_type text, event_data text, event_binary bytea,
+    event_metadata text, event_id uuid,
+    OUT outcomes integer[], OUT heads bigint[], OUT positions bigint[], OUT written_at timestamptz,
+    OUT earlier_positions bigint[], OUT earlier_at timestamptz[]
+)
+LANGUAGE plpgsql AS $function$
+DECLARE
+    namespace CONSTANT integer := '{schema}.positions'::regclass::oid::integer;
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'eventport appends in READ COMMITTED transactions only'
+            USING ERRCODE = 'feature_not_supported';
+    END IF;
+    PERFORM pg_advisory_xact_lock_shared(
+        namespace, (CASE WHEN is_called THEN last_value ELSE last_value - 1 END)::bit(32)::integer
+    ), pg_advisory_xact_lock(hashtextextended(to_stream, namespace)) FROM {schema}.positions;
+    INSERT INTO {schema}.events
+    SELECT nextval('{schema}.positions'), to_stream, h.head + 1, event_type, event_data::json,
+           event_binary, event_metadata::json, event_id, clock_timestamp()
+    FROM (
+        SELECT coalesce((
+            SELECT e.version FROM {schema}.events e
+            WHERE e.stream = to_stream ORDER BY e.version DESC LIMIT 1
+        ), 0)
+    ) AS h(head)
+    WHERE expected = -1 OR expected = h.head OR (expected = -2 AND h.head > 0)
+    RETURNING ARRAY[events.version - 1], ARRAY[events.position], events.recorded_at
+    INTO heads, positions, written_at;
+    IF FOUND THEN
+        outcomes := '{0}';
+    ELSE
+        SELECT a.* FROM {schema}.append(
+            ARRAY[to_stream], '{1}', '{1}', ARRAY[expected], '{1}', ARRAY[to_stream], '{1}', '{1}',
+            ARRAY[event_type], ARRAY[event_data], ARRAY[event_binary], ARRAY[event_metadata],
+            ARRAY[event_id]
+        ) AS a
+        INTO outcomes, heads, positions, written_at, earlier_positions, earlier_at;
     END IF;
 END
 $function$;

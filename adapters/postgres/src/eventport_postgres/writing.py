@@ -13,7 +13,7 @@ from eventport.adapter import Commit, Committed, Outcome, Written
 from eventport.errors import StoreUnavailableError
 from eventport.expectations import exact_version
 
-from eventport_postgres.batches import append_sql, arguments, outcomes
+from eventport_postgres.batches import Statements, outcomes
 from eventport_postgres.connections import Connections
 from eventport_postgres.errors import NothingWrittenError, is_lost, is_worth_a_retry, translated
 from eventport_postgres.schema import AnyConnection, quoted
@@ -60,7 +60,7 @@ class Writer:
         self._head = head
         self._transaction_pooling = transaction_pooling
         name = quoted(schema)
-        self._append = append_sql(schema)
+        self._statements = Statements(schema)
         self._find = f"""
             SELECT stream, id, version, position, recorded_at FROM {name}.events
             WHERE position > $1 AND id = ANY ($2) ORDER BY position
@@ -73,7 +73,7 @@ class Writer:
             StoreUnavailableError: the server was out of reach, and is not back in time.
             NothingWrittenError: it refused the batch.
         """
-        request = arguments(commits)
+        request = self._statements.write(commits)
         clock = asyncio.get_running_loop().time
         deadline = clock() + self._timeout
         lost: _Lost | None = None
@@ -87,7 +87,7 @@ class Writer:
                         if found is not None:
                             return await self._complete(commits, found)
                     lost = _Lost(connection.get_server_pid(), clock())
-                    row = await connection.fetchrow(self._append, *request, timeout=left)
+                    row = await connection.fetchrow(*request, timeout=left)
                     return self._read(commits, row)
             except Exception as exc:
                 if not is_lost(exc):
