@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
+from asyncpg import Record
 from msgspec import convert
 
 from eventport.adapter import AllPage, StreamPage, decode_event
@@ -26,15 +27,17 @@ class Reader:
         events = f"{quoted(schema)}.events"
         # Of an event's id, its bytes; asyncpg would make a UUID of a class of its own of it.
         columns = (
-            "e.position, e.version, e.type, e.data::text, e.binary_data, e.metadata::text, "
-            "uuid_send(e.id), e.recorded_at"
+            "uuid_send(e.id), e.position, e.version, e.type, e.data::text, e.binary_data, "
+            "e.metadata::text, e.recorded_at"
         )
         self._head = f"SELECT max(version) FROM {events} WHERE stream = $1"  # noqa: S608  # quoted
-        self._whole = f"SELECT {columns} FROM {events} e WHERE e.stream = $1 ORDER BY e.version"  # noqa: S608
+        self._whole = f"""
+            SELECT {columns}, NULL, NULL FROM {events} e WHERE e.stream = $1 ORDER BY e.version
+        """  # noqa: S608  # quoted
         # One statement, so that the head and the events are of one moment.
         self._forwards, self._backwards = (
             f"""
-            SELECT e.*, h.head FROM ({self._head}) AS h(head)
+            SELECT e.*, NULL, h.head FROM ({self._head}) AS h(head)
             LEFT JOIN LATERAL (
                 SELECT {columns} FROM {events} e
                 WHERE e.stream = $1 AND e.version >= $2 AND e.version <= $3
@@ -63,14 +66,14 @@ class Reader:
         if (first, last, max_count, backwards) == (1, MAX_INT, None, False):
             # All of it, as most reads want it: its end is the head.
             rows = await connection.fetch(self._whole, stream)
-            events = [_decode(stream, *row) for row in rows]
+            events = _decode(rows, stream)
             return StreamPage(events, events[-1].version if events else 0)
         sql = self._backwards if backwards else self._forwards
         rows = await connection.fetch(sql, stream, first, last, max_count)
         head = rows[0]["head"] or 0
         if rows[0]["position"] is None:
             return StreamPage([], head)
-        return StreamPage([_decode(stream, *row[:-1]) for row in rows], head)
+        return StreamPage(_decode(rows, stream), head)
 
     async def all(
         self,
@@ -84,30 +87,37 @@ class Reader:
         chosen = None if types is None else sorted(types)
         progress, *rows = await connection.fetch(self._all, after, max_count, chosen, prefix)
         until: int = progress["position"]
-        events = [_decode(row["stream"], *row[:-2]) for row in rows]
+        events = _decode(rows)
         if len(events) == max_count and events:
             until = events[-1].position
         return AllPage(events, max(after, until), progress["head"])
 
 
-def _decode(
-    stream: str,
-    position: int,
-    version: int,
-    type_: str,
-    data: str | None,
-    binary: bytes,
-    metadata: str,
-    id_: bytes,
-    recorded_at: datetime,
-) -> RecordedEvent:
-    return decode_event(
-        stream,
-        version,
-        position,
-        type_,
-        binary if data is None else data,
-        metadata,
-        convert(id_, UUID),  # three times as quick as UUID(bytes=...)
-        recorded_at,
-    )
+def _decode(rows: Sequence[Record], stream: str | None = None) -> list[RecordedEvent]:
+    """Decode rows, of the stream that they name or that is given."""
+    # All at once, which is several times as quick as UUID(bytes=...) for each.
+    ids = convert([row[0] for row in rows], list[UUID])
+    return [
+        decode_event(
+            stream or named,
+            version,
+            position,
+            type_,
+            binary if data is None else data,
+            metadata,
+            id_,
+            recorded_at,
+        )
+        for id_, (
+            _,
+            position,
+            version,
+            type_,
+            data,
+            binary,
+            metadata,
+            recorded_at,
+            named,
+            _,
+        ) in zip(ids, rows, strict=True)
+    ]
