@@ -18,7 +18,7 @@ nox.options.reuse_venv = "yes"
 nox.options.sessions = ["lint", "typing", "tests", "conformance", "mutants", "build", "demo"]
 
 PROJECT = nox.project.load_toml("pyproject.toml")
-BACKENDS = ("memory", "sqlite")
+BACKENDS = ("memory", "sqlite", "postgres")
 THIS_PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 

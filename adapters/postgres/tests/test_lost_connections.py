@@ -1,0 +1,229 @@
+"""Proves that appends survive lost connections: nothing acknowledged is lost, nothing doubled."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import suppress
+from functools import partial
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from anyio import to_thread
+from proxy import proxy
+from server import Server, running_server
+
+from eventport import ANY, ConcurrencyError, NewEvent, StoreUnavailableError
+
+from eventport_postgres import PostgresEventStore
+
+
+APPENDS, TASKS = 2_000, 16
+
+
+@pytest.fixture(scope="module")
+def server() -> Generator[Server]:
+    """A server that may be cut off, killed and restarted, with nobody else on it."""
+    with running_server() as running:
+        yield running
+
+
+class Work:
+    """2,000 appends from 16 tasks, half with an exact version, half to streams that all share."""
+
+    def __init__(self, store: PostgresEventStore) -> None:
+        self.store = store
+        self.acknowledged: dict[UUID, tuple[str, int, int]] = {}
+        self.unknown: set[UUID] = set()
+        self.conflicts = 0
+        self.deduplicated = 0
+        self.hooked: Counter[UUID] = Counter()
+
+    async def task(self, number: int) -> None:
+        version = 0
+        for index in range(APPENDS // TASKS):
+            events = [NewEvent("E", index) for _ in range(1 + index % 2)]
+            own = index % 2 == 0
+            stream = f"own-{number}" if own else f"shared-{index % 3}"
+            try:
+                result = await self.store.append(stream, events, expected=version if own else ANY)
+            except StoreUnavailableError:
+                self.unknown |= {event.id for event in events}
+                version = (await self.store.read(f"own-{number}", max_count=0)).version
+                continue
+            assert not result.deduplicated
+            if own:
+                assert result.version == version + len(events)
+                version = result.version
+            assert result.position is not None
+            self.acknowledged[events[-1].id] = stream, result.version, result.position
+
+    async def hook(self, events: object) -> None:
+        self.hooked.update(event.id for event in events)  # type: ignore[attr-defined]
+
+    async def run(self, disturb: Callable[[], Awaitable[None]]) -> None:
+        """Work, be disturbed, and compare what was told with what is there."""
+        self.store.after_commit(self.hook)
+        followed: list[tuple[str, int]] = []
+
+        async def follow() -> None:
+            async with self.store.subscribe() as subscription:
+                async for event in subscription:
+                    followed.append((event.stream, event.version))  # noqa: PERF401  # as it comes
+
+        async def disturb_again_and_again() -> None:
+            while True:
+                await disturb()
+
+        async with asyncio.timeout(120), asyncio.TaskGroup() as group:
+            others = [
+                group.create_task(follow()),
+                group.create_task(disturb_again_and_again()),
+            ]
+            async with asyncio.TaskGroup() as workers:
+                for number in range(TASKS):
+                    workers.create_task(self.task(number))
+            others.pop().cancel()
+            events = [event async for event in self.store.iterate_all()]
+            while len(followed) < len(events):  # noqa: ASYNC110  # a subscription never ends
+                await asyncio.sleep(0.01)
+            others.pop().cancel()
+        assert followed == [(event.stream, event.version) for event in events]
+        stored = {event.id: (event.stream, event.version, event.position) for event in events}
+        assert len(stored) == len(events), "an event is there twice"
+        assert {id_: stored[id_] for id_ in self.acknowledged} == self.acknowledged
+        assert max(self.hooked.values()) == 1
+        assert stored.keys() - self.unknown == self.hooked.keys()
+
+
+async def test_cut_lines(server: Server, schema: str) -> None:
+    rng = random.Random(1)
+    async with proxy(server.socket) as line:
+        url = f"postgresql://postgres@127.0.0.1:{line.port}/postgres"
+        async with await PostgresEventStore.connect(url, schema=schema) as store:
+
+            async def cut() -> None:
+                await asyncio.sleep(rng.uniform(0.001, 0.08))
+                line.cut()
+
+            work = Work(store)
+            await work.run(cut)
+    assert line.cuts > 5
+    assert not work.unknown
+
+
+async def test_terminated_backends(server: Server, schema: str) -> None:
+    rng = random.Random(2)
+    admin = await asyncpg.connect(server.url)
+    ended = 0
+
+    async def terminate() -> None:
+        nonlocal ended
+        await asyncio.sleep(rng.uniform(0.001, 0.08))
+        ended += await admin.fetchval(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+            "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        )
+
+    async with await PostgresEventStore.connect(server.url, schema=schema) as store:
+        work = Work(store)
+        await work.run(terminate)
+    await admin.close()
+    assert ended > 5
+    assert not work.unknown
+
+
+async def test_a_server_that_crashes_and_comes_back(server: Server, schema: str) -> None:
+    crashes = 0
+
+    async def crash() -> None:
+        nonlocal crashes
+        await asyncio.sleep(0.2)
+        if crashes < 2:
+            crashes += 1
+            await to_thread.run_sync(partial(server.stop, "immediate"))
+            await to_thread.run_sync(server.start)
+
+    async with await PostgresEventStore.connect(server.url, schema=schema) as store:
+        work = Work(store)
+        await work.run(crash)
+    assert crashes
+    assert not work.unknown
+
+
+async def test_what_cannot_be_settled_in_time_is_said_so(schema: str) -> None:
+    with running_server("fsync = off\n") as server:
+        store = await PostgresEventStore.connect(server.url, schema=schema, timeout=0.3)
+        await store.append("s", [NewEvent("E", 1)])
+        await to_thread.run_sync(server.stop)
+        for attempt in (
+            lambda: store.append("s", [NewEvent("E", 2)]),
+            lambda: store.read("s"),
+            store.read_all,
+        ):
+            async with asyncio.timeout(5):
+                with pytest.raises(StoreUnavailableError):
+                    await attempt()
+        await to_thread.run_sync(server.start)
+        assert (await store.append("s", [NewEvent("E", 3)])).version == 2
+        await store.aclose()
+
+
+async def test_what_is_still_on_its_way_is_not_written_twice(
+    url: str, schema: str, store: PostgresEventStore, admin: asyncpg.Connection
+) -> None:
+    # The first try waits for a lock on the server while its line is cut; it would get the lock
+    # after somebody had looked for its event.
+    writer = store._writer._connections._writer  # type: ignore[attr-defined]
+    transaction = admin.transaction()
+    await transaction.start()
+    await store.using(admin).append("s", [NewEvent("E", "first")])
+    appending = asyncio.create_task(store.append("s", [NewEvent("E", "second")]))
+    await asyncio.sleep(0.1)
+    writer._transport.abort()
+    await asyncio.sleep(0.1)
+    await transaction.commit()
+    async with asyncio.timeout(10):
+        assert (await appending).version == 2
+    await asyncio.sleep(0.1)
+    assert [event.data for event in (await store.read("s")).events] == ["first", "second"]
+
+
+async def test_an_answer_that_got_lost_is_found_and_a_conflict_stays_one(
+    schema: str, server: Server
+) -> None:
+    async with (
+        proxy(server.socket) as line,
+        await PostgresEventStore.connect(server.url, schema=schema) as other,
+    ):
+        url = f"postgresql://postgres@127.0.0.1:{line.port}/postgres"
+        async with await PostgresEventStore.connect(url, schema=schema) as store:
+            await other.append("taken", [NewEvent("E", 0)])
+            for _ in range(10):
+                streams = await store.read_all()
+                head = streams.position
+                tasks = [
+                    asyncio.create_task(
+                        store.append(f"new-{head}", [NewEvent("E", 1)], expected=0)
+                    ),
+                    asyncio.create_task(store.append("any", [NewEvent("E", 2)])),
+                    asyncio.create_task(store.append("taken", [NewEvent("E", 3)], expected=0)),
+                ]
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(5):
+                        # As soon as it is committed, whether or not its answer is on the line.
+                        while (await other.read("any", max_count=0)).version <= _:  # noqa: ASYNC110
+                            await asyncio.sleep(0)
+                line.cut()
+                made, appended, refused = await asyncio.gather(*tasks, return_exceptions=True)
+                assert not isinstance(made, BaseException)
+                assert not isinstance(appended, BaseException)
+                assert (made.version, made.created, made.deduplicated) == (1, True, False)
+                assert (appended.version, appended.deduplicated) == (_ + 1, False)
+                assert isinstance(refused, ConcurrencyError)
+                assert refused.actual == 1

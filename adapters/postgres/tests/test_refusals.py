@@ -1,0 +1,287 @@
+"""Proves what is refused, and how: servers, schemas, options; and that names are only data."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from functools import partial
+
+import asyncpg
+import pytest
+
+from anyio import to_thread
+from server import Server, running_server
+
+from eventport import (
+    ConfigurationError,
+    EventportError,
+    IncompatibleStoreError,
+    NewEvent,
+    NotSupportedError,
+    PayloadTooLargeError,
+    StoreUnavailableError,
+    connect,
+)
+
+from eventport_postgres import PostgresEventStore, PostgresSchema
+from eventport_postgres.connections import check_version
+
+
+EVENT = [NewEvent("E", 1)]
+HOSTILE = [
+    "'",
+    '"',
+    "''; DROP SCHEMA public; --",
+    "%",
+    "_",
+    "a%",
+    "a_",
+    "\\",
+    "\\'",
+    "$1",
+    "{}",
+    "a",
+]
+HOSTILE = [f"x{text}" for text in HOSTILE]
+
+
+@pytest.fixture(scope="module")
+def server() -> Generator[Server]:
+    with running_server("fsync = off\n") as running:
+        yield running
+
+
+async def test_names_types_and_prefixes_are_only_data(store: PostgresEventStore) -> None:
+    for name in HOSTILE:
+        event = NewEvent(name, {name: name}, {name: name})
+        assert (await store.append(name, [event])).version == 1
+        (seen,) = (await store.read(name)).events
+        assert (seen.stream, seen.type, seen.data, seen.metadata) == (
+            name,
+            name,
+            {name: name},
+            {name: name},
+        )
+    for name in HOSTILE:
+        found = (await store.read_all(types=[name])).events
+        assert [event.type for event in found] == [name]
+        found = (await store.read_all(prefix=name)).events
+        assert [e.stream for e in found] == [n for n in HOSTILE if n.startswith(name)]
+
+
+@pytest.mark.parametrize(
+    "name", ['"; DROP SCHEMA public; --', "o'clock", "Größe %s {schema}", "a.b"]
+)
+async def test_a_schema_may_have_any_name(url: str, name: str) -> None:
+    admin = await asyncpg.connect(url)
+    try:
+        async with await PostgresEventStore.connect(url, schema=name) as store:
+            await store.append("s", EVENT)
+            assert (await store.read_all()).events[0].stream == "s"
+        assert await admin.fetchval("SELECT count(*) FROM pg_namespace WHERE nspname = $1", name)
+    finally:
+        quoted = name.replace('"', '""')
+        await admin.execute(f'DROP SCHEMA IF EXISTS "{quoted}" CASCADE')
+        await admin.close()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"schema": ""},
+        {"schema": "pg_mine"},
+        {"schema": "x" * 64},
+        {"schema": "a$b"},
+        {"migrate": "never"},
+        {"pool_size": 0},
+        {"timeout": 0},
+        {"timeout": float("nan")},
+    ],
+)
+async def test_bad_options(url: str, options: dict[str, object]) -> None:
+    with pytest.raises(ConfigurationError):
+        await PostgresEventStore.connect(url, **options)  # type: ignore[arg-type]
+
+
+async def test_an_explicit_schema_has_to_be_there(
+    url: str, schema: str, admin: asyncpg.Connection
+) -> None:
+    with pytest.raises(IncompatibleStoreError, match="eventport schema upgrade"):
+        await PostgresEventStore.connect(url, schema=schema, migrate="explicit")
+    assert await PostgresSchema.upgrade(url, schema=schema) == (0, 1)
+    assert await PostgresSchema.upgrade(url, schema=schema) == (1, 1)
+    async with await PostgresEventStore.connect(url, schema=schema, migrate="explicit") as store:
+        await store.append("s", EVENT)
+
+
+async def test_the_sql_can_be_run_by_hand(url: str, schema: str, admin: asyncpg.Connection) -> None:
+    await admin.execute(PostgresSchema.sql(schema=schema))
+    async with await PostgresEventStore.connect(url, schema=schema, migrate="explicit") as store:
+        await store.append("s", EVENT)
+
+
+async def test_a_newer_schema_is_refused_and_left_alone(
+    url: str, schema: str, store: PostgresEventStore, admin: asyncpg.Connection
+) -> None:
+    await admin.execute(f'INSERT INTO "{schema}".migrations VALUES (99)')
+    for migrate in ("auto", "explicit"):
+        with pytest.raises(IncompatibleStoreError, match="version 99"):
+            await PostgresEventStore.connect(url, schema=schema, migrate=migrate)
+
+
+async def test_a_foreign_schema_is_refused_and_left_alone(
+    url: str, schema: str, admin: asyncpg.Connection
+) -> None:
+    await admin.execute(f'CREATE SCHEMA "{schema}"; CREATE TABLE "{schema}".events (n int)')
+    with pytest.raises(IncompatibleStoreError, match="something else"):
+        await PostgresEventStore.connect(url, schema=schema)
+
+
+async def test_a_role_without_the_right_to_create_tables(server: Server, schema: str) -> None:
+    admin = await asyncpg.connect(server.url)
+    await admin.execute("CREATE ROLE app LOGIN; REVOKE ALL ON SCHEMA public FROM PUBLIC")
+    mine = server.url.replace("postgres:@", "app:@")
+    with pytest.raises(ConfigurationError, match="permission denied"):
+        await PostgresEventStore.connect(mine, schema=schema)
+    await PostgresSchema.upgrade(server.url, schema=schema)
+    # These are the grants that the documentation gives.
+    await admin.execute(
+        f"""
+        GRANT USAGE ON SCHEMA {schema} TO app;
+        GRANT SELECT ON {schema}.migrations TO app;
+        GRANT SELECT, INSERT ON {schema}.events TO app;
+        GRANT SELECT, USAGE ON {schema}.positions TO app;
+        """
+    )
+    await admin.close()
+    for migrate in ("auto", "explicit"):
+        async with await PostgresEventStore.connect(mine, schema=schema, migrate=migrate) as store:
+            await store.append("s", EVENT)
+            assert (await store.read_all()).events
+
+
+async def test_servers_that_are_too_old() -> None:
+    with pytest.raises(NotSupportedError, match="14 or newer"):
+        check_version(13, 9)
+    check_version(14, 0)
+
+
+async def test_servers_that_only_pretend_to_lock(server: Server) -> None:
+    admin = await asyncpg.connect(server.url)
+    await admin.execute("CREATE DATABASE pretender")
+    await admin.close()
+    url = server.url.replace("/postgres?", "/pretender?")
+    admin = await asyncpg.connect(url)
+    await admin.execute(
+        """
+        CREATE SCHEMA fake;
+        CREATE FUNCTION fake.pg_advisory_xact_lock_shared(int, int) RETURNS void
+            LANGUAGE sql AS 'SELECT';
+        ALTER DATABASE pretender SET search_path = fake, pg_catalog, public;
+        """
+    )
+    await admin.close()
+    with pytest.raises(NotSupportedError, match="pretends"):
+        await PostgresEventStore.connect(url)
+
+
+async def test_databases_that_cannot_hold_all_text(server: Server) -> None:
+    admin = await asyncpg.connect(server.url)
+    await admin.execute(
+        "CREATE DATABASE latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    )
+    await admin.close()
+    with pytest.raises(NotSupportedError, match="UTF8"):
+        await PostgresEventStore.connect(server.url.replace("/postgres?", "/latin?"))
+
+
+async def test_a_standby_is_refused_and_so_is_a_server_that_becomes_one(schema: str) -> None:
+    with running_server("fsync = off\n") as server:
+        store = await PostgresEventStore.connect(server.url, schema=schema, timeout=5)
+        await store.append("s", EVENT)
+        await to_thread.run_sync(partial(server.stop, "fast"))
+        (server.folder / "standby.signal").touch()
+        await to_thread.run_sync(server.start)
+        with pytest.raises(NotSupportedError, match="standby"):
+            await PostgresEventStore.connect(server.url, schema=schema)
+        with pytest.raises(NotSupportedError, match="standby"):
+            await store.read_all()
+        with pytest.raises(StoreUnavailableError, match=r"recovery|read-only"):
+            await store.append("s", EVENT)
+        assert (await store.read("s")).version == 1
+        await store.aclose()
+
+
+@pytest.mark.parametrize(
+    ("url", "error"),
+    [
+        ("postgres://u:s3cret@127.0.0.1:1/db", StoreUnavailableError),
+        ("postgres://u:s3cret@no.such.host.invalid/db", StoreUnavailableError),
+        ("postgres://u:s3cret@127.0.0.1:port/db", ConfigurationError),
+        ("postgres://u:s3cret@127.0.0.1:1/db?sslmode=maybe", ConfigurationError),
+        ("postgres://u:s3cret@127.0.0.1:1/db?shcema=x", StoreUnavailableError),
+    ],
+)
+async def test_errors_of_connecting_name_no_password(url: str, error: type[Exception]) -> None:
+    with pytest.raises(EventportError) as caught:
+        async with connect(url):
+            raise AssertionError
+    assert isinstance(caught.value, error)
+    assert caught.value.__suppress_context__ or caught.value.__cause__ is not None
+    chain: BaseException | None = caught.value
+    while chain is not None:
+        assert "s3cret" not in f"{chain!s} {chain!r}"
+        chain = chain.__cause__
+
+
+async def test_a_wrong_database_role_or_setting(url: str) -> None:
+    mark = "&" if "?" in url else "?"
+    for bad in (
+        url.replace("/postgres", "/no_such_database", 1),
+        f"{url}{mark}no_such_setting=1",
+    ):
+        with pytest.raises(ConfigurationError):
+            await PostgresEventStore.connect(bad)
+
+
+async def test_the_repr_has_no_password(url: str, schema: str, admin: asyncpg.Connection) -> None:
+    secret = url.replace("postgres:@", "postgres:s3cret@")
+    async with await PostgresEventStore.connect(secret, schema=schema) as store:
+        assert "s3cret" not in repr(store)
+        assert schema in repr(store)
+
+
+async def test_an_append_beyond_what_the_protocol_takes(store: PostgresEventStore) -> None:
+    half = b"x" * (129 * 1024 * 1024)
+    with pytest.raises(PayloadTooLargeError):
+        await store.append("s", [NewEvent("E", half), NewEvent("E", half)])
+    assert (await store.append("s", EVENT)).version == 1
+
+
+async def test_a_pool_of_the_caller_is_used_and_left_open(
+    url: str, schema: str, admin: asyncpg.Connection
+) -> None:
+    async with asyncpg.create_pool(url, min_size=1, max_size=4) as pool:
+        async with (
+            await PostgresEventStore.on_pool(pool, schema=schema) as store,
+            store.subscribe() as events,
+        ):
+            await store.append("s", EVENT)
+            assert (await anext(events)).stream == "s"
+        assert await pool.fetchval("SELECT 1") == 1
+
+
+async def test_a_pooler_in_transaction_mode_is_said_to_be_there(
+    url: str, schema: str, admin: asyncpg.Connection
+) -> None:
+    async with await PostgresEventStore.connect(
+        url, schema=schema, transaction_pooling=True
+    ) as store:
+        assert {one.value for one in store.capabilities} == {
+            "sessions",
+            "global_order",
+            "shared",
+            "durable",
+        }
+        async with store.subscribe() as events:
+            await store.append("s", EVENT)
+            assert (await anext(events)).stream == "s"

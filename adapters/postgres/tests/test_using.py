@@ -1,0 +1,140 @@
+"""Proves that a store inside the caller's transaction shares its fate, and says what it cannot."""
+
+from __future__ import annotations
+
+import json
+
+import asyncpg
+import pytest
+
+from anyio import create_task_group, fail_after
+
+from eventport import (
+    NO_STREAM,
+    ConcurrencyError,
+    EventStore,
+    NewEvent,
+    NotSupportedError,
+    StoreUnavailableError,
+)
+
+from eventport_postgres import PostgresEventStore
+
+
+EVENT = [NewEvent("E", {"n": 1})]
+
+
+@pytest.fixture
+async def table(admin: asyncpg.Connection, schema: str, store: PostgresEventStore) -> str:
+    name = f'"{schema}".orders'
+    await admin.execute(f"CREATE TABLE {name} (id int)")
+    return name
+
+
+async def test_rows_and_events_are_committed_together(
+    store: PostgresEventStore, admin: asyncpg.Connection, table: str
+) -> None:
+    async with admin.transaction():
+        await admin.execute(f"INSERT INTO {table} VALUES (1)")
+        joined: EventStore = store.using(admin)
+        result = await joined.append("order-1", EVENT, expected=NO_STREAM)
+        assert (result.version, result.created) == (1, True)
+        assert (await joined.read("order-1")).events[0].data == {"n": 1}
+        assert not (await store.read("order-1")).exists
+    assert (await store.read("order-1")).version == 1
+    assert await admin.fetchval(f"SELECT count(*) FROM {table}") == 1
+
+
+async def test_rows_and_events_are_rolled_back_together(
+    store: PostgresEventStore, admin: asyncpg.Connection, table: str
+) -> None:
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012  # the block is what is tested
+        async with admin.transaction():
+            await admin.execute(f"INSERT INTO {table} VALUES (1)")
+            async with store.using(admin).session() as session:
+                await session.append("order-1", EVENT)
+                await session.append("order-2", EVENT)
+            raise ZeroDivisionError
+    assert not (await store.read_all()).events
+    assert await admin.fetchval(f"SELECT count(*) FROM {table}") == 0
+    assert (await store.append("order-1", EVENT, expected=NO_STREAM)).version == 1
+
+
+async def test_a_conflict_leaves_the_transaction_usable(
+    store: PostgresEventStore, admin: asyncpg.Connection, table: str
+) -> None:
+    await store.append("order-1", EVENT)
+    async with admin.transaction():
+        joined = store.using(admin)
+        with pytest.raises(ConcurrencyError) as caught:
+            await joined.append("order-1", [NewEvent("E", 2)], expected=NO_STREAM)
+        assert caught.value.actual == 1
+        await admin.execute(f"INSERT INTO {table} VALUES (1)")
+        assert (await joined.append("order-1", [NewEvent("E", 2)], expected=1)).version == 2
+        again = await joined.append("order-1", EVENT, expected=NO_STREAM)
+        assert (again.version, again.deduplicated) == (1, True)
+    assert (await store.read("order-1")).version == 2
+
+
+async def test_others_wait_for_the_stream_but_not_for_other_streams(
+    store: PostgresEventStore, admin: asyncpg.Connection, url: str, schema: str
+) -> None:
+    async with (
+        await PostgresEventStore.connect(url, schema=schema) as other,
+        create_task_group() as g,
+        admin.transaction(),
+    ):
+        await store.using(admin).append("order-1", EVENT)
+
+        async def rival() -> None:
+            with pytest.raises(ConcurrencyError):
+                await store.append("order-1", [NewEvent("E", 2)], expected=NO_STREAM)
+
+        g.start_soon(rival)
+        with fail_after(5):
+            await other.append("order-2", EVENT)
+    assert (await store.read("order-1")).version == 1
+
+
+async def test_tasks_may_share_it(store: PostgresEventStore, admin: asyncpg.Connection) -> None:
+    async with admin.transaction():
+        joined = store.using(admin)
+        async with create_task_group() as group:
+            for number in range(10):
+                group.start_soon(joined.append, f"s-{number % 3}", [NewEvent("E", number)])
+    assert len((await store.read_all()).events) == 10
+
+
+async def test_type_codecs_of_the_caller_do_not_matter(
+    store: PostgresEventStore, admin: asyncpg.Connection
+) -> None:
+    await admin.set_type_codec("json", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
+    async with admin.transaction():
+        joined = store.using(admin)
+        await joined.append("s", [NewEvent("E", {"a": [1.0, "é\0"]}), NewEvent("B", b"\0\xff")])
+        seen = (await joined.read("s")).events
+    assert [event.data for event in seen] == [{"a": [1.0, "é\0"]}, b"\0\xff"]
+
+
+async def test_what_it_refuses(store: PostgresEventStore, admin: asyncpg.Connection) -> None:
+    joined = store.using(admin)
+    with pytest.raises(NotSupportedError, match="no transaction is open"):
+        await joined.append("s", EVENT)
+
+    async def hook(_: object) -> None:
+        raise AssertionError
+
+    with pytest.raises(NotSupportedError, match="after a commit"):
+        joined.after_commit(hook)
+    with pytest.raises(NotSupportedError, match="subscription"):
+        joined.subscribe()
+    for isolation in ("repeatable_read", "serializable"):
+        transaction = admin.transaction(isolation=isolation)
+        await transaction.start()
+        with pytest.raises(NotSupportedError, match="READ COMMITTED"):
+            await joined.append("s", EVENT)
+        await transaction.rollback()
+    await admin.close()
+    with pytest.raises(StoreUnavailableError):
+        await joined.append("s", EVENT)
+    assert not (await store.read("s")).exists
