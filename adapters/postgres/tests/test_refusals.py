@@ -27,7 +27,7 @@ from eventport_postgres.connections import check_version
 
 
 EVENT = [NewEvent("E", 1)]
-HOSTILE = [
+_PARTS = [
     "'",
     '"',
     "''; DROP SCHEMA public; --",
@@ -41,7 +41,7 @@ HOSTILE = [
     "{}",
     "a",
 ]
-HOSTILE = [f"x{text}" for text in HOSTILE]
+HOSTILE = [f"x{text}" for text in _PARTS]
 
 
 @pytest.fixture(scope="module")
