@@ -148,7 +148,7 @@ class Database:
             self._undelete(found)
             return Appended(found.head, -1)
         last = self.write([(stream, events)])
-        return Appended(found.head, last)
+        return Appended(self.stream(stream).head, last)
 
     def check(self, stream: str, expected: int) -> None:
         """Raise unless an expectation holds right now."""
