@@ -300,7 +300,8 @@ class EventStoreDBEventStore(BaseEventStore):
     async def _listen(self) -> None:
         """Let the server's own subscription wake ours, and take it up again when it is lost."""
         delay = 0.05
-        while True:
+        # Not for ever: the older client may swallow the cancellation that is to end it.
+        while self._closed is None:
             before = self.signal.count
             try:
                 async with aclosing(self._client.follow(VISIBLE)) as signs:
