@@ -9,13 +9,18 @@ import tempfile
 
 from pathlib import Path
 
+import eventstoredb
 import memory
 import sqlite
 
 from measure import HEADER
 
 
-SUBJECTS = {"memory": memory.figures, "sqlite": sqlite.figures}
+SUBJECTS = {
+    "memory": memory.figures,
+    "sqlite": sqlite.figures,
+    "eventstoredb": eventstoredb.figures,
+}
 
 
 async def main(names: list[str]) -> None:

@@ -203,9 +203,9 @@ class EventStoreDBEventStore(BaseEventStore):
             found, ended = read
             if found and (ended or backwards):
                 head = found[0 if backwards else -1].stream_position + 1
-                return StreamPage(_decode(found, first), head)
+                return StreamPage(_decode(found, first, last), head)
             if found:
-                return StreamPage(_decode(found, first), await self._read_head(stream))
+                return StreamPage(_decode(found, first, last), await self._read_head(stream))
         head = await self._read_head(stream)
         last = min(last, head)
         limit = min(limit, last - first + 1)
@@ -213,7 +213,7 @@ class EventStoreDBEventStore(BaseEventStore):
             return StreamPage([], head)
         start = (last if backwards else first) - 1
         read = await self._client.read(stream, start, limit, PAGE_BYTES, backwards=backwards)
-        return StreamPage(_decode(read[0] if read else [], first), head)
+        return StreamPage(_decode(read[0] if read else [], first, last), head)
 
     async def _read_head(self, stream: str) -> int:
         """Ask for a stream's version."""
@@ -238,7 +238,7 @@ class EventStoreDBEventStore(BaseEventStore):
             )
             if read is None or not read[0]:
                 break
-            found = [event for event in _decode(read[0], first) if event.version <= last]
+            found = _decode(read[0], first, last)
             events += found
             if len(found) < len(read[0]):
                 break
@@ -332,5 +332,6 @@ class _ClosedMeanwhile:
             raise StoreClosedError(message) from exc
 
 
-def _decode(found: Sequence[Stored], first: int) -> list[RecordedEvent]:
-    return [decode(event) for event in found if event.stream_position + 1 >= first]
+def _decode(found: Sequence[Stored], first: int, last: int) -> list[RecordedEvent]:
+    """Decode what is in a range: of a truncated stream the server gives what comes next."""
+    return [decode(event) for event in found if first <= event.stream_position + 1 <= last]
