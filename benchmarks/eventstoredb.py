@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from measure import Figure, rates
 
-from eventport import NewEvent
+from eventport import ANY, Expectation, NewEvent
 
 from eventport_eventstoredb import EventStoreDBEventStore
 from eventport_eventstoredb.client import load_library
@@ -28,8 +28,12 @@ async def figures(_: Path) -> AsyncIterator[Figure]:
     """Measure all that has a goal on EventStoreDB and KurrentDB."""
     library = load_library()
     url = os.environ.get("EVENTPORT_TEST_EVENTSTOREDB_URL")
-    command = [sys.executable, str(DOUBLE), "26.1" if library.name == "kurrentdbclient" else "24.10"]
-    with subprocess.Popen(
+    command = [
+        sys.executable,
+        str(DOUBLE),
+        "26.1" if library.name == "kurrentdbclient" else "24.10",
+    ]
+    with subprocess.Popen(  # noqa: ASYNC220  # it starts before anything is measured
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
@@ -48,16 +52,14 @@ async def figures(_: Path) -> AsyncIterator[Figure]:
             process.kill()
 
 
-async def append(
-    store: EventStoreDBEventStore, bare: Any, package: Any, *, exact: bool
-) -> Figure:
+async def append(store: EventStoreDBEventStore, bare: Any, package: Any, *, exact: bool) -> Figure:
     """One append after the other to one stream, each of one event."""
     count = 200
 
     async def ours(number: int) -> int:
         stream = f"ours-{number}-{uuid.uuid4()}"
         for version in range(count):
-            expected = version if exact else "any"
+            expected: Expectation = version if exact else ANY
             await store.append(stream, [NewEvent("ItemAdded", DATA)], expected=expected)
         return count
 

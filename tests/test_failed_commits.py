@@ -11,6 +11,7 @@ from anyio import create_task_group
 from eventport import NewEvent
 from eventport.adapter import Commit, Failed, Outcome
 from eventport.errors import PayloadTooLargeError
+
 from eventport_memory import MemoryEventStore
 
 

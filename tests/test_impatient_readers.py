@@ -6,6 +6,7 @@ from anyio import fail_after, move_on_after, sleep
 
 from eventport import NewEvent
 from eventport.adapter import AllPage
+
 from eventport_memory import MemoryEventStore
 
 

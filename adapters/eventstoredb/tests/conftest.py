@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from adapters.eventstoredb.tests.double.server import Double, serve
+
 from eventport_eventstoredb import EventStoreDBEventStore
 
 

@@ -16,7 +16,9 @@ from typing import Final
 import anyio
 
 from adapters.eventstoredb.tests.double.stubs import KURRENT
+
 from eventport import EventportError
+
 from eventport_conformance import (
     Capabilities,
     Harness,
@@ -108,7 +110,8 @@ async def _empty_real_server() -> None:
         try:
             async with await EventStoreDBEventStore.connect(REAL_URL) as store:
                 if (await store.read_all()).events:
-                    raise RuntimeError(f"{EMPTY} leaves events in the server")
+                    message = f"{EMPTY} leaves events in the server"
+                    raise RuntimeError(message)
                 return
         except EventportError:
             await anyio.sleep(0.5)

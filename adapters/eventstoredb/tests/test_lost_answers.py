@@ -10,6 +10,7 @@ import pytest
 
 from adapters.eventstoredb.tests.double.server import Double, Fault, Kind, serve
 from adapters.eventstoredb.tests.double.stubs import KURRENT
+
 from eventport import (
     ANY,
     STREAM_EXISTS,
@@ -17,6 +18,7 @@ from eventport import (
     NewEvent,
     StoreUnavailableError,
 )
+
 from eventport_eventstoredb import EventStoreDBEventStore
 
 

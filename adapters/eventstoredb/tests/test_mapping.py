@@ -15,6 +15,7 @@ import pytest
 from adapters.eventstoredb.tests.double.database import Proposed
 from adapters.eventstoredb.tests.double.server import Double, Version, serve
 from adapters.eventstoredb.tests.double.stubs import KURRENT
+
 from eventport import (
     NO_STREAM,
     STREAM_EXISTS,
@@ -28,6 +29,7 @@ from eventport import (
     StoreUnavailableError,
     connect,
 )
+
 from eventport_eventstoredb import EventStoreDBEventStore, client
 from eventport_eventstoredb.wire import carried_type
 
@@ -245,7 +247,7 @@ async def session_store(
 
 @pytest.mark.parametrize("session_store", ["24.10"], indirect=True)
 async def test_an_old_server_commits_one_stream(session_store: EventStoreDBEventStore) -> None:
-    with pytest.raises(NotSupportedError, match=r"KurrentDB 25\.1"):
+    with pytest.raises(NotSupportedError, match=r"KurrentDB 25\.1"):  # noqa: PT012  # the end of the block may raise
         async with session_store.session() as session:
             await session.append("a", numbered(1))
             await session.append("b", numbered(1))
@@ -284,7 +286,7 @@ if KURRENT:
         session_store: EventStoreDBEventStore,
     ) -> None:
         await session_store.append("b", numbered(1))
-        with pytest.raises(ConcurrencyError) as caught:
+        with pytest.raises(ConcurrencyError) as caught:  # noqa: PT012  # the end of the block may raise
             async with session_store.session() as session:
                 await session.append("a", numbered(1))
                 await session.append("b", numbered(1))
@@ -297,7 +299,7 @@ if KURRENT:
     async def test_what_25_1_cannot_order_is_refused(
         session_store: EventStoreDBEventStore, streams: str
     ) -> None:
-        with pytest.raises(NotSupportedError, match=r"26\.1"):
+        with pytest.raises(NotSupportedError, match=r"26\.1"):  # noqa: PT012  # the end of the block may raise
             async with session_store.session() as session:
                 for stream in streams:
                     await session.append(stream, numbered(1))

@@ -254,7 +254,8 @@ class Client:
                 for stream, revision in expected.items()
                 if revision != ANY
             ]
-            call, arguments = service.append_records, (records, checks)
+            call = service.append_records
+            arguments: tuple[Any, ...] = (records, checks)
         else:
             news = [
                 package.NewEvents(
@@ -262,14 +263,15 @@ class Client:
                 )
                 for stream, events in writes
             ]
-            call, arguments = service.multi_append, (news,)
+            call = service.multi_append
+            arguments = (news,)
         library = self._library
         options = self._options(append=True)
         try:
             await self._apart(lambda: call(*arguments, **options), ", ".join(expected))
         except _WrongVersionsError as exc:
             cause: Any = exc.__cause__
-            if isinstance(cause, library.error("WrongCurrentVersion")):
+            if type(cause) is library.error("WrongCurrentVersion"):
                 return Refused(cause.stream_name, _version(cause.actual_version))
             failure = cause.failures[0].stream_state_failure
             return Refused(failure.stream_name, _version(failure.actual_state))
@@ -484,9 +486,7 @@ class Client:
             return PayloadTooLargeError(f"the server refuses a message of this size: {text}")
         if code in {"INVALID_ARGUMENT", "UNIMPLEMENTED"} or is_a(exc, "BadRequest"):
             return NotSupportedError(f"the server refuses the request: {text}")
-        if isinstance(exc, self._base_error | OSError) or type(
-            exc
-        ).__module__.startswith("grpc"):
+        if isinstance(exc, self._base_error | OSError) or type(exc).__module__.startswith("grpc"):
             return StoreUnavailableError(f"no answer from the server: {text}")
         return exc
 

@@ -268,7 +268,7 @@ class Committer:
         return await self._until_known(attempt)
 
     async def _versions(self, commit: Commit) -> list[int]:
-        """Tell which version each write has led to; expectations that are not exact are looked up."""
+        """Tell which version each write has led to; look it up where none was expected."""
         versions: list[int] = []
         for write in commit.writes:
             before = exact_version(write.expected)

@@ -72,9 +72,7 @@ class EventStoreDBEventStore(BaseEventStore):
 
     def __init__(self, url: str, client: Client, way: Together | None, timeout: float) -> None:
         super().__init__()
-        self.capabilities = frozenset(Capability) - (
-            frozenset() if way else {Capability.SESSIONS}
-        )
+        self.capabilities = frozenset(Capability) - (frozenset() if way else {Capability.SESSIONS})
         self._url = redact(url)
         self._client = client
         self._heads = Heads()
@@ -195,9 +193,7 @@ class EventStoreDBEventStore(BaseEventStore):
         if last == MAX_INT and limit:
             # The end of the stream is in reach, perhaps, and tells the head by the way.
             revision = None if backwards or first == 1 else first - 1
-            read = await self._client.read(
-                stream, revision, limit, PAGE_BYTES, backwards=backwards
-            )
+            read = await self._client.read(stream, revision, limit, PAGE_BYTES, backwards=backwards)
             if read is None:
                 return StreamPage([], 0)
             found, ended = read

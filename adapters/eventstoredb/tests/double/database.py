@@ -119,7 +119,9 @@ class NotFound(Exception):  # noqa: N818  # the server's name for it
 class Database:
     """A log, an index, and the decisions that the server takes at each append."""
 
-    def __init__(self, *, max_append_size: int = 1024 * 1024, remembered_ids: int = 100_000):
+    def __init__(
+        self, *, max_append_size: int = 1024 * 1024, remembered_ids: int = 100_000
+    ) -> None:
         self.log: list[Record] = []
         self.max_append_size = max_append_size
         self._streams: dict[str, Stream] = {}

@@ -18,11 +18,6 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 from uuid import uuid4
 
-import grpc
-import grpc.aio
-
-from google.protobuf import any_pb2
-
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[4]))
@@ -43,7 +38,7 @@ from adapters.eventstoredb.tests.double.database import (
     matcher,
     render_properties,
 )
-from adapters.eventstoredb.tests.double.stubs import v1, v2
+from adapters.eventstoredb.tests.double.stubs import aio, any_pb2, grpc, v1, v2
 
 
 Version: TypeAlias = Literal["24.10", "25.1", "26.1"]
@@ -133,9 +128,7 @@ class Double:
                     ("leader-endpoint-host", "127.0.0.1"),
                     ("leader-endpoint-port", str(self.leader_port)),
                 )
-                await context.abort(
-                    grpc.StatusCode.NOT_FOUND, "Leader info available", trailers
-                )
+                await context.abort(grpc.StatusCode.NOT_FOUND, "Leader info available", trailers)
             case "slow":
                 await asyncio.sleep(self.slowness)
             case _:
@@ -163,7 +156,7 @@ class Double:
 @asynccontextmanager
 async def serve(double: Double) -> AsyncGenerator[Double, None]:
     """Serve on a free port of the loopback interface."""
-    server = grpc.aio.server(
+    server = aio.server(
         options=[
             ("grpc.max_receive_message_length", _LARGEST_MESSAGE),
             ("grpc.max_send_message_length", -1),
@@ -424,18 +417,7 @@ class _V2:
         streams = list(dict.fromkeys(record.stream for record in request.records))
 
         def work() -> Any:
-            failures: list[Any] = []
-            for index, check in enumerate(request.checks):
-                state = check.stream_state
-                try:
-                    double.database.check(state.stream, state.expected_state)
-                except WrongExpectedVersion as exc:
-                    failure = v2.errors.ConsistencyViolation(check_index=index)
-                    failure.stream_state.stream = state.stream
-                    failure.stream_state.expected_state = state.expected_state
-                    failure.stream_state.actual_state = exc.current
-                    failures.append(failure)
-            if failures:
+            if failures := _violations(double.database, request.checks):
                 return v2.errors.AppendConsistencyViolationErrorDetails(violations=failures)
             for stream in streams:
                 double.database.check(stream, ANY)
@@ -459,6 +441,23 @@ class _V2:
             if isinstance(result, v2.streams.AppendRecordsResponse):
                 return result
             await v2.abort(context, "FAILED_PRECONDITION", "consistency violation", result)
+
+
+def _violations(database: Database, checks: Sequence[Any]) -> list[Any]:
+    """Find the checks of a commit that do not hold."""
+    assert v2 is not None
+    failures: list[Any] = []
+    for index, check in enumerate(checks):
+        state = check.stream_state
+        try:
+            database.check(state.stream, state.expected_state)
+        except WrongExpectedVersion as exc:
+            failure = v2.errors.ConsistencyViolation(check_index=index)
+            failure.stream_state.stream = state.stream
+            failure.stream_state.expected_state = state.expected_state
+            failure.stream_state.actual_state = exc.current
+            failures.append(failure)
+    return failures
 
 
 def _proposed(message: Any) -> Proposed:

@@ -7,10 +7,10 @@ from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any, Final
 
-import grpc
 
-from google.protobuf import any_pb2
-
+grpc: Final[Any] = import_module("grpc")
+aio: Final[Any] = import_module("grpc.aio")
+any_pb2: Final[Any] = import_module("google.protobuf.any_pb2")
 
 KURRENT: Final = find_spec("kurrentdbclient") is not None
 """Whether it is the newer client, which has protocol v2, too."""
