@@ -265,16 +265,15 @@ class Client:
             ]
             call = service.multi_append
             arguments = (news,)
-        library = self._library
         options = self._options(append=True)
         try:
             await self._apart(lambda: call(*arguments, **options), ", ".join(expected))
         except _WrongVersionsError as exc:
             cause: Any = exc.__cause__
-            if type(cause) is library.error("WrongCurrentVersion"):
-                return Refused(cause.stream_name, _version(cause.actual_version))
-            failure = cause.failures[0].stream_state_failure
-            return Refused(failure.stream_name, _version(failure.actual_state))
+            if failures := getattr(cause, "failures", ()):
+                failure = failures[0].stream_state_failure
+                return Refused(failure.stream_name, _version(failure.actual_state))
+            return Refused(cause.stream_name, _version(cause.actual_version))
         return None
 
     # Reading.

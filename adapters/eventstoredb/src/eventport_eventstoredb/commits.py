@@ -248,7 +248,8 @@ class Committer:
         expected: dict[str, int] = {}
         for write in commit.writes:
             expected.setdefault(write.stream, _revision(write.expected))
-        way, sent = self._way, False
+        way: Together = self._way
+        sent = False
 
         async def attempt() -> Outcome:
             nonlocal sent
@@ -262,7 +263,9 @@ class Committer:
                 return await self._told(commit, await self._versions(commit), None)
             if found := await self._earlier_commit(commit, deduplicated=not before):
                 return found
-            wanted = next(w.expected for w in commit.writes if w.stream == refused.stream)
+            wanted: Expectation = next(
+                write.expected for write in commit.writes if write.stream == refused.stream
+            )
             return Conflict(refused.stream, wanted, refused.version)
 
         return await self._until_known(attempt)

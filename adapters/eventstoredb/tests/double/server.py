@@ -77,6 +77,8 @@ class Double:
     calls: list[str] = field(default_factory=list[str])
     """The methods that were called, in order."""
     slowness: float = 0.3
+    remembered_ids: int = 100_000
+    """Of how many events the ids are known to appends with `any`."""
     leader_port: int = 0
     port: int = 0
     _committed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -94,7 +96,7 @@ class Double:
         """Forget everything."""
         newer = self.version != "24.10"
         size = 16 * 1024 * 1024 if newer else 1024 * 1024
-        self.database = Database(max_append_size=size)
+        self.database = Database(max_append_size=size, remembered_ids=self.remembered_ids)
         self.faults.clear()
         self.calls.clear()
 
