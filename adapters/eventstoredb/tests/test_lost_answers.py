@@ -83,6 +83,9 @@ async def test_others_may_write_meanwhile(
 async def test_a_batch_is_not_doubled_by_the_trouble_of_one_member(
     double: Double, store: EventStoreDBEventStore
 ) -> None:
+    double.remembered_ids = 0
+    double.reset()
+    double.attend()
     double.database.max_append_size = 1000
     double.faults.append(Fault("drop-after", "BatchAppend", 3))
     async with asyncio.timeout(15):

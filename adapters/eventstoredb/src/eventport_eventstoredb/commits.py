@@ -93,7 +93,7 @@ class Committer:
         self._heads = heads
         self._head = head
         self._events = events
-        self._way = way
+        self._way: Together | None = way
         self._timeout = timeout
 
     async def commit(self, commits: Sequence[Commit], *, fully: bool) -> Sequence[Outcome]:
@@ -248,8 +248,7 @@ class Committer:
         expected: dict[str, int] = {}
         for write in commit.writes:
             expected.setdefault(write.stream, _revision(write.expected))
-        way: Together = self._way
-        sent = False
+        way, sent = self._way, False
 
         async def attempt() -> Outcome:
             nonlocal sent
