@@ -9,6 +9,7 @@ import tempfile
 
 from pathlib import Path
 
+import eventstoredb
 import memory
 import postgres
 import sqlite
@@ -16,7 +17,12 @@ import sqlite
 from measure import HEADER
 
 
-SUBJECTS = {"memory": memory.figures, "sqlite": sqlite.figures, "postgres": postgres.figures}
+SUBJECTS = {
+    "memory": memory.figures,
+    "sqlite": sqlite.figures,
+    "postgres": postgres.figures,
+    "eventstoredb": eventstoredb.figures,
+}
 
 
 async def main(names: list[str]) -> None:

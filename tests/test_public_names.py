@@ -56,6 +56,7 @@ FOR_ADAPTERS = [
     "Committed",
     "Conflict",
     "EncodedEvent",
+    "Failed",
     "Outcome",
     "StreamPage",
     "StreamWrite",

@@ -20,6 +20,7 @@ from eventport.commits import (
     Committed,
     Conflict,
     EncodedEvent,
+    Failed,
     Outcome,
     StreamPage,
     StreamWrite,
@@ -54,6 +55,7 @@ __all__ = [
     "Committed",
     "Conflict",
     "EncodedEvent",
+    "Failed",
     "Outcome",
     "StreamPage",
     "StreamWrite",
@@ -107,7 +109,8 @@ class BaseEventStore(StreamReader):
         Each commit is atomic, and independent of the others: one's conflict is its outcome and
         keeps no other from being written. An exception means that nothing of the whole batch was
         written (its members are then tried one by one), except `StoreUnavailableError`, which
-        means that it is not known. It is never called twice at the same time, and never
+        means that it is not known. Where members are written each by itself, an error of one is
+        its outcome, too: `Failed`. It is never called twice at the same time, and never
         cancelled.
         """
 
@@ -138,6 +141,11 @@ class BaseEventStore(StreamReader):
     def wake(self) -> None:
         """Make subscriptions look for new events now."""
         self.signal.notify()
+
+    @property
+    def has_hooks(self) -> bool:
+        """Whether anybody is told all about each commit; if not, some of it need not be found."""
+        return bool(self._hooks)
 
     def require_capability(self, capability: Capability) -> None:
         """Raise `NotSupportedError` unless the backend has a capability."""
@@ -336,6 +344,8 @@ class BaseEventStore(StreamReader):
 def _committed(outcome: Outcome) -> Committed:
     if isinstance(outcome, Conflict):
         raise ConcurrencyError(outcome.stream, outcome.expected, outcome.actual)
+    if isinstance(outcome, Failed):
+        raise outcome.error
     return outcome
 
 

@@ -48,7 +48,10 @@ class Written(Struct, frozen=True):
     version: int
     """The stream's version after it."""
     positions: Sequence[int]
-    """The global positions of its events, in order."""
+    """The global positions of its events, in order.
+
+    The last one will do if `BaseEventStore.has_hooks` is false: nobody will ask for the others.
+    """
     created: bool
     """Whether it brought the stream into being."""
 
@@ -59,7 +62,7 @@ class Committed(Struct, frozen=True):
     writes: Sequence[Written]
     """One for each write of the commit."""
     recorded_at: datetime
-    """The time on its events: aware, UTC, in microseconds."""
+    """The time on its events: aware, UTC, in microseconds. Only hooks are told of it."""
     deduplicated: bool = False
     """Whether it had been there before, as an earlier try of the same append."""
 
@@ -73,7 +76,16 @@ class Conflict(Struct, frozen=True):
     """The version that the stream really has."""
 
 
-Outcome: TypeAlias = Committed | Conflict
+class Failed(Struct, frozen=True):
+    """A commit that met an error of its own, while others of its batch may have been written.
+
+    Nothing of it was written, unless the error is `StoreUnavailableError`: then that is unknown.
+    """
+
+    error: Exception
+
+
+Outcome: TypeAlias = Committed | Conflict | Failed
 
 
 class StreamPage(Struct, frozen=True):

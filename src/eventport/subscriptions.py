@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Final, Self
 
 from anyio import Event
 
+from eventport.commits import AllPage
 from eventport.errors import StoreUnavailableError
+from eventport.shielding import start_task
 
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ class PollingSubscription:
         self._scanned = after
         self._caught_up = Event()
         self._left = False
+        self._fetch: _Fetch | None = None
 
     @property
     def position(self) -> int:
@@ -76,9 +79,16 @@ class PollingSubscription:
             if self._left:
                 raise StopAsyncIteration
             self._position = after = self._scanned
-            seen = self._store.signal.count
+            # Who gives up waiting before a page can arrive, again and again, still gets it.
+            fetch = self._fetch = self._fetch or _Fetch(
+                self._store, after, self._types, self._prefix
+            )
+            await fetch.ended.wait()
+            if self._fetch is fetch:
+                self._fetch = None
+            seen = fetch.seen
             try:
-                page = await self._store.read_all_page(after, PAGE_SIZE, self._types, self._prefix)
+                page = fetch.result()
             except StoreUnavailableError as exc:
                 failures += 1
                 delay = min(0.05 * 2**failures, MAX_RETRY_DELAY)
@@ -101,3 +111,37 @@ class PollingSubscription:
         event = self._page.popleft()
         self._position = event.position
         return event
+
+
+class _Fetch:
+    """A page on its way. Who waits for it may give up, and whoever comes next gets it."""
+
+    def __init__(
+        self,
+        store: BaseEventStore,
+        after: int,
+        types: frozenset[str] | None,
+        prefix: str | None,
+    ) -> None:
+        self.seen = store.signal.count
+        """What the signal had counted before the look at the store."""
+        self.ended = Event()
+        self._page: AllPage | None = None
+        self._error: BaseException | None = None
+
+        async def run() -> None:
+            try:
+                self._page = await store.read_all_page(after, PAGE_SIZE, types, prefix)
+            except BaseException as exc:  # noqa: BLE001  # it is handed to who waits
+                self._error = exc
+            finally:
+                self.ended.set()
+
+        self._task = start_task(run, never_begun=self.ended.set)
+
+    def result(self) -> AllPage:
+        if self._page is not None:
+            return self._page
+        if isinstance(self._error, Exception):
+            raise self._error
+        raise StoreUnavailableError("the read was interrupted by the end of the event loop")

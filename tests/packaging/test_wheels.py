@@ -22,6 +22,7 @@ CORE: Final = {"anyio", "eventport", "idna", "msgspec"}
 BRINGS: Final = {
     "eventport": CORE,
     "eventport-memory": CORE | {"eventport-memory"},
+    "eventport-eventstoredb": CORE | {"eventport-eventstoredb"},  # its clients are extras
     "eventport-sqlite": CORE | {"eventport-sqlite", "aiosqlite"},
     "eventport-postgres": CORE | {"eventport-postgres", "asyncpg"},
     "eventport-conformance": None,  # pytest's and Hypothesis's dependencies are theirs to choose

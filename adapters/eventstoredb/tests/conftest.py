@@ -1,0 +1,28 @@
+"""What the tests of the EventStoreDB store share: the double, and stores on it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from adapters.eventstoredb.tests.double.server import Double, serve
+
+from eventport_eventstoredb import EventStoreDBEventStore
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+async def double() -> AsyncGenerator[Double, None]:
+    async with serve(Double()) as served:
+        yield served
+
+
+@pytest.fixture
+async def store(double: Double) -> AsyncGenerator[EventStoreDBEventStore, None]:
+    async with await EventStoreDBEventStore.connect(double.uri, timeout=5) as opened:
+        yield opened

@@ -1,0 +1,162 @@
+"""An append whose answer is lost is there once in the end, whatever went wrong on the way."""
+
+from __future__ import annotations
+
+import asyncio
+
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from adapters.eventstoredb.tests.double.server import Double, Fault, Kind, serve
+from adapters.eventstoredb.tests.double.stubs import KURRENT
+
+from eventport import (
+    ANY,
+    STREAM_EXISTS,
+    Expectation,
+    NewEvent,
+    StoreUnavailableError,
+)
+
+from eventport_eventstoredb import EventStoreDBEventStore
+
+
+KINDS: tuple[Kind, ...] = ("drop-before", "drop-after", "drop-late", "slow")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("expected", [ANY, STREAM_EXISTS, 2])
+async def test_an_append_is_written_once(
+    double: Double, store: EventStoreDBEventStore, kind: Kind, times: int, expected: Expectation
+) -> None:
+    if kind != "drop-late":  # only the server itself can keep off what it hears too late
+        double.remembered_ids = 0
+        double.reset()
+        double.attend()
+    await store.append("a", [NewEvent("First", n) for n in range(2)])
+    double.faults.append(Fault(kind, "BatchAppend", times))
+    async with asyncio.timeout(15):
+        result = await store.append(
+            "a", [NewEvent("Second", n) for n in range(3)], expected=expected
+        )
+    assert (result.version, result.created, result.deduplicated) == (5, False, False)
+    await asyncio.sleep(0.3)  # what comes late has come by now
+    events = (await store.read("a")).events
+    assert [event.data for event in events] == [0, 1, 0, 1, 2]
+    assert result.position == events[-1].position
+    assert (await store.append("a", [NewEvent("Third", 3)], expected=5)).version == 6
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_new_stream_is_created_once(
+    double: Double, store: EventStoreDBEventStore, kind: Kind
+) -> None:
+    double.faults.append(Fault(kind, "BatchAppend"))
+    result = await store.append("a", [NewEvent("First", 1)])
+    assert (result.version, result.created, result.deduplicated) == (1, True, False)
+    assert len((await store.read_all()).events) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_others_may_write_meanwhile(
+    double: Double, store: EventStoreDBEventStore, kind: Kind
+) -> None:
+    double.faults.append(Fault(kind, "BatchAppend"))
+    async with await EventStoreDBEventStore.connect(double.uri) as other:
+
+        async def write() -> None:
+            for number in range(10):
+                await other.append("a", [NewEvent("Other", number)])
+                await asyncio.sleep(0.02)
+
+        async with asyncio.timeout(15), asyncio.TaskGroup() as tasks:
+            tasks.create_task(write())
+            tasks.create_task(store.append("a", [NewEvent("Mine", 1), NewEvent("Mine", 2)]))
+        await asyncio.sleep(0.3)
+        mine = [e for e in (await store.read("a")).events if e.type == "Mine"]
+        assert [event.data for event in mine] == [1, 2]
+        assert mine[1].version == mine[0].version + 1
+
+
+async def test_a_batch_is_not_doubled_by_the_trouble_of_one_member(
+    double: Double, store: EventStoreDBEventStore
+) -> None:
+    double.remembered_ids = 0
+    double.reset()
+    double.attend()
+    double.database.max_append_size = 1000
+    double.faults.append(Fault("drop-after", "BatchAppend", 3))
+    async with asyncio.timeout(15):
+        results = await asyncio.gather(
+            *(
+                store.append(f"s{number % 4}", [NewEvent("A", "x" * (2000 * (number == 7)))])
+                for number in range(20)
+            ),
+            return_exceptions=True,
+        )
+    assert sum(isinstance(one, Exception) for one in results) == 1
+    assert len((await store.read_all()).events) == 19
+
+
+async def test_what_cannot_be_learned_in_time_is_said_to_be_unknown(double: Double) -> None:
+    async with await EventStoreDBEventStore.connect(double.uri, timeout=0.3) as store:
+        double.faults.append(Fault("drop-before", "*", 1000))
+        async with asyncio.timeout(10):
+            with pytest.raises(StoreUnavailableError, match="not known"):
+                await store.append("a", [NewEvent("A", 1)])
+            with pytest.raises(StoreUnavailableError):
+                await store.read("a")
+        double.faults.clear()
+        assert (await store.append("a", [NewEvent("A", 1)])).version == 1
+
+
+async def test_reads_are_repeated(double: Double, store: EventStoreDBEventStore) -> None:
+    await store.append("a", [NewEvent("A", n) for n in range(20)])
+    for kind in ("drop-before", "drop-after"):
+        double.faults.append(Fault(kind, "Read", 2))
+        assert len((await store.read("a")).events) == 20
+        double.faults.append(Fault(kind, "Read", 2))
+        assert len((await store.read_all()).events) == 20
+
+
+async def test_a_node_that_is_not_the_leader_refers_to_it(
+    double: Double, store: EventStoreDBEventStore
+) -> None:
+    double.leader_port = double.port
+    double.faults.append(Fault("not-leader", "BatchAppend", 2))
+    assert (await store.append("a", [NewEvent("A", 1)])).version == 1
+    assert len((await store.read_all()).events) == 1
+
+
+async def test_a_subscription_resumes_after_a_lost_connection(
+    double: Double, store: EventStoreDBEventStore
+) -> None:
+    async with asyncio.timeout(20), store.subscribe() as subscription:
+        for number in range(6):
+            double.faults.append(Fault("drop-before", "Read", number))
+            await store.append("a", [NewEvent("A", number)])
+            assert (await anext(subscription)).data == number
+
+
+@pytest.fixture(params=["25.1", "26.1"] if KURRENT else [])
+async def versioned(request: pytest.FixtureRequest) -> AsyncGenerator[Double, None]:
+    async with serve(Double(version=request.param)) as served:
+        yield served
+
+
+if KURRENT:
+
+    @pytest.mark.parametrize("kind", KINDS)
+    async def test_a_session_over_streams_is_committed_once(versioned: Double, kind: Kind) -> None:
+        async with await EventStoreDBEventStore.connect(versioned.uri, timeout=5) as store:
+            for method in ("AppendSession", "AppendRecords"):
+                versioned.faults.append(Fault(kind, method))
+            async with asyncio.timeout(15), store.session() as session:
+                await session.append("a", [NewEvent("A", 1)])
+                await session.append("b", [NewEvent("B", 1), NewEvent("B", 2)])
+            await asyncio.sleep(0.3)
+            events = (await store.read_all()).events
+            assert [(e.stream, e.version) for e in events] == [("a", 1), ("b", 1), ("b", 2)]
+            assert session.position == events[-1].position

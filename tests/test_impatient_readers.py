@@ -1,0 +1,36 @@
+"""A reader whose patience is shorter than a read still gets every event of a subscription."""
+
+from __future__ import annotations
+
+from anyio import fail_after, move_on_after, sleep
+
+from eventport import NewEvent
+from eventport.adapter import AllPage
+
+from eventport_memory import MemoryEventStore
+
+
+class Distant(MemoryEventStore):
+    """A read of it takes a while."""
+
+    async def _read_all(
+        self, after: int, max_count: int, types: frozenset[str] | None, prefix: str | None
+    ) -> AllPage:
+        await sleep(0.05)
+        return await super()._read_all(after, max_count, types, prefix)
+
+
+async def test_a_page_that_nobody_waits_for_any_more_is_for_the_next() -> None:
+    store = Distant()
+    await store.append("a", [NewEvent("A", number) for number in range(5)])
+    found: list[int] = []
+    with fail_after(5):
+        async with store.subscribe() as subscription:
+            while len(found) < 11:
+                with move_on_after(0.005):
+                    async for event in subscription:
+                        found.append(event.data)  # noqa: PERF401  # each at its time
+                if len(found) == 5:
+                    await store.append("b", [NewEvent("A", number) for number in range(5, 10)])
+                    found.append(-1)
+    assert found == [0, 1, 2, 3, 4, -1, 5, 6, 7, 8, 9]
