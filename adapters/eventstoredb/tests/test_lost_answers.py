@@ -140,6 +140,34 @@ async def test_a_subscription_resumes_after_a_lost_connection(
             assert (await anext(subscription)).data == number
 
 
+async def test_an_append_does_not_wait_for_the_subscriptions_of_a_lost_connection(
+    double: Double, store: EventStoreDBEventStore
+) -> None:
+    async with store.subscribe() as subscription:
+        for number in range(4):
+            async with asyncio.timeout(3):
+                double.faults.append(Fault("drop-after", "BatchAppend", number % 2))
+                await store.append("a", [NewEvent("A", number)])
+                assert (await anext(subscription)).data == number
+
+
+async def test_the_server_wakes_subscriptions_again_after_a_lost_connection(
+    double: Double, store: EventStoreDBEventStore
+) -> None:
+    store.poll_interval = store.max_poll_interval = 60
+    async with store.subscribe() as subscription:
+        await asyncio.sleep(0.2)
+        double.faults.append(Fault("drop-before", "BatchAppend"))
+        await store.append("a", [NewEvent("A", 0)])
+        assert (await anext(subscription)).data == 0
+        await asyncio.sleep(0.5)
+        async with await EventStoreDBEventStore.connect(double.uri) as other:
+            for number in (1, 2):
+                async with asyncio.timeout(10):
+                    await other.append("a", [NewEvent("A", number)])
+                    assert (await anext(subscription)).data == number
+
+
 @pytest.fixture(params=["25.1", "26.1"] if KURRENT else [])
 async def versioned(request: pytest.FixtureRequest) -> AsyncGenerator[Double, None]:
     async with serve(Double(version=request.param)) as served:

@@ -449,6 +449,9 @@ class Client:
         async with self._reconnecting:
             if self._connection is gone and not self._closed:
                 with suppress(EventportError), self._translated():
+                    # The client itself would first wait for what still runs on the old one, such
+                    # as a subscription, for 5 seconds. What is cut off here is taken up again.
+                    await gone._grpc_channel.close(None)
                     await self._client.reconnect(target)
 
     @contextmanager
