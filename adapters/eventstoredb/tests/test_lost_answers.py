@@ -121,6 +121,21 @@ async def test_reads_are_repeated(double: Double, store: EventStoreDBEventStore)
         assert len((await store.read_all()).events) == 20
 
 
+async def test_a_read_is_whole_although_another_call_loses_the_connection(
+    double: Double, store: EventStoreDBEventStore
+) -> None:
+    await store.append("a", [NewEvent("A", n) for n in range(20)])
+    for read in (lambda: store.read("a"), store.read_all):
+        double.faults.append(Fault("slow", "Read"))
+        async with asyncio.TaskGroup() as tasks:
+            reading = tasks.create_task(read())
+            await asyncio.sleep(double.slowness / 3)
+            double.faults.append(Fault("drop-before", "BatchAppend"))
+            await store.append("b", [NewEvent("B", 1)])
+        found = [event for event in reading.result().events if event.stream == "a"]
+        assert len(found) == 20
+
+
 async def test_a_node_that_is_not_the_leader_refers_to_it(
     double: Double, store: EventStoreDBEventStore
 ) -> None:
