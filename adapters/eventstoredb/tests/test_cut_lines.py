@@ -114,17 +114,17 @@ async def test_nothing_is_lost_doubled_or_wrongly_refused(double: Double, seed: 
 
         async def listen() -> None:
             async for event in subscription:
+                if event.type == "End":
+                    return
                 told.append(f"{event.stream}/{event.version}")
 
         async with asyncio.TaskGroup() as tasks:
             cutter = tasks.create_task(cut())
-            listener = tasks.create_task(listen())
+            tasks.create_task(listen())
             written = await asyncio.gather(*(write(store, stream) for stream in streams))
             cutter.cancel()
             stored = [event async for event in store.iterate_all()]
-            while len(told) < len(stored):
-                await asyncio.sleep(0.01)
-            listener.cancel()
+            await store.append("end", [NewEvent("End", None)])
     for stream, expected in zip(streams, written, strict=True):
         assert [event.data for event in stored if event.stream == stream] == expected
     assert told == [f"{event.stream}/{event.version}" for event in stored]

@@ -60,7 +60,12 @@ class Heads:
         return self._seen.get(stream)
 
     def note(self, stream: str, version: int, position: int = 0) -> None:
-        """Remember a head. An older view, which arrives late, never replaces a newer one."""
+        """Remember a head. An older view, which arrives late, never replaces a newer one.
+
+        A stream that is gone may have been deleted, or be seen late: of that, nothing is known.
+        """
+        if version == 0 and self._seen.pop(stream, 0):
+            return
         self._seen[stream] = max(version, self._seen.get(stream, 0))
         self._seen.move_to_end(stream)
         if len(self._seen) > _REMEMBERED:
