@@ -14,7 +14,7 @@ import pytest
 from adapters.eventstoredb.tests.double.server import Double
 from adapters.eventstoredb.tests.double.stubs import KURRENT
 
-from eventport import ANY, STREAM_EXISTS, EventStore, NewEvent
+from eventport import ANY, STREAM_EXISTS, EventStore, Expectation, NewEvent
 
 from eventport_eventstoredb import EventStoreDBEventStore
 
@@ -78,7 +78,8 @@ async def write(store: EventStore, stream: str) -> list[str]:
     version, written = 0, list[str]()
     for number in range(APPENDS):
         events = [NewEvent("A", f"{stream} {number} {part}") for part in range(number % 3 + 1)]
-        expected = (version, ANY, STREAM_EXISTS)[number % 3]
+        ways: tuple[Expectation, ...] = (version, ANY, STREAM_EXISTS)
+        expected = ways[number % 3]
         if KURRENT and number % 4 == 3:
             async with store.session() as session:
                 await session.append(stream, events)
