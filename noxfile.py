@@ -21,6 +21,9 @@ nox.options.sessions = [
     "tests",
     "conformance(backend='memory')",
     "conformance(backend='sqlite')",
+    "conformance(backend='eventstoredb[kurrentdb]')",
+    "conformance(backend='eventstoredb[esdb]')",
+    "esdbclient",
     "mutants",
     "build",
     "demo",
@@ -31,7 +34,7 @@ BACKENDS = ("memory", "sqlite", "postgres", "eventstoredb[kurrentdb]")
 # The two clients of EventStoreDB cannot be installed together: the older has sessions of its own.
 CLIENTS = (*BACKENDS, "eventstoredb[esdb]")
 # Adapters in the making: their tests and conformance are run by name, until they never waver.
-IN_THE_MAKING = ("postgres", "eventstoredb")
+IN_THE_MAKING = ("postgres",)
 THIS_PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 

@@ -62,7 +62,7 @@ class DoubleProcess:
 
 
 class EventStoreDBHarness(Harness):
-    name = "eventstoredb"
+    name = f"eventstoredb-{'kurrentdb' if KURRENT else 'esdb'}"
     capabilities = Capabilities(
         sessions=Supported()
         if SESSIONS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 import pytest
 
@@ -16,6 +16,7 @@ from eventport import (
     STREAM_EXISTS,
     Expectation,
     NewEvent,
+    RecordedEvent,
     StoreUnavailableError,
 )
 
@@ -121,6 +122,25 @@ async def test_reads_are_repeated(double: Double, store: EventStoreDBEventStore)
         assert len((await store.read_all()).events) == 20
 
 
+@pytest.mark.parametrize("of_all", [False, True])
+async def test_a_read_is_whole_although_another_call_loses_the_connection(
+    double: Double, store: EventStoreDBEventStore, of_all: bool
+) -> None:
+    async def read() -> Sequence[RecordedEvent]:
+        if of_all:
+            return (await store.read_all()).events
+        return (await store.read("a")).events
+
+    await store.append("a", [NewEvent("A", n) for n in range(20)])
+    double.faults.append(Fault("slow", "Read"))
+    async with asyncio.TaskGroup() as tasks:
+        reading = tasks.create_task(read())
+        await asyncio.sleep(double.slowness / 3)
+        double.faults.append(Fault("drop-before", "BatchAppend"))
+        await store.append("b", [NewEvent("B", 1)])
+    assert len([event for event in reading.result() if event.stream == "a"]) == 20
+
+
 async def test_a_node_that_is_not_the_leader_refers_to_it(
     double: Double, store: EventStoreDBEventStore
 ) -> None:
@@ -138,6 +158,34 @@ async def test_a_subscription_resumes_after_a_lost_connection(
             double.faults.append(Fault("drop-before", "Read", number))
             await store.append("a", [NewEvent("A", number)])
             assert (await anext(subscription)).data == number
+
+
+async def test_an_append_does_not_wait_for_the_subscriptions_of_a_lost_connection(
+    double: Double, store: EventStoreDBEventStore
+) -> None:
+    async with store.subscribe() as subscription:
+        for number in range(4):
+            async with asyncio.timeout(3):
+                double.faults.append(Fault("drop-after", "BatchAppend", number % 2))
+                await store.append("a", [NewEvent("A", number)])
+                assert (await anext(subscription)).data == number
+
+
+async def test_the_server_wakes_subscriptions_again_after_a_lost_connection(
+    double: Double, store: EventStoreDBEventStore
+) -> None:
+    store.poll_interval = store.max_poll_interval = 60
+    async with store.subscribe() as subscription:
+        await asyncio.sleep(0.2)
+        double.faults.append(Fault("drop-before", "BatchAppend"))
+        await store.append("a", [NewEvent("A", 0)])
+        assert (await anext(subscription)).data == 0
+        await asyncio.sleep(0.5)
+        async with await EventStoreDBEventStore.connect(double.uri) as other:
+            for number in (1, 2):
+                async with asyncio.timeout(10):
+                    await other.append("a", [NewEvent("A", number)])
+                    assert (await anext(subscription)).data == number
 
 
 @pytest.fixture(params=["25.1", "26.1"] if KURRENT else [])

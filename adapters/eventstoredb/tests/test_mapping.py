@@ -107,6 +107,20 @@ async def test_a_truncated_stream_keeps_its_head(
     assert len((await store.read_all()).events) == 6
 
 
+async def test_a_soft_deletion_by_others_is_seen_by_the_next_look(
+    double: Double, store: EventStoreDBEventStore
+) -> None:
+    await store.append("a", numbered(2))
+    await store.append("b", numbered(2))
+    for stream in "ab":
+        double.database.delete(stream, -2)
+    assert (await store.append("a", numbered(1), expected=2)).version == 3
+    assert [event.version for event in (await store.read("a")).events] == [3]
+    assert not (await store.read("b")).exists
+    with pytest.raises(ConcurrencyError):
+        await store.append("b", numbered(1), expected=2)
+
+
 async def test_a_stream_with_only_metadata_does_not_exist(
     double: Double, store: EventStoreDBEventStore
 ) -> None:

@@ -155,6 +155,7 @@ class Client:
         self._timeout = timeout
         self._states = library.package.StreamState
         self._reconnecting = asyncio.Lock()
+        self._given_up: Any = None
         self._closed = False
         try:
             self._client = _reporting(library)(_understood(library, url))
@@ -171,6 +172,7 @@ class Client:
     async def close(self) -> None:
         """Close the connection."""
         self._closed = True
+        self._given_up = self._connection
         with suppress(EventportError), self._translated():
             await self._client.close()
 
@@ -398,6 +400,7 @@ class Client:
         async def collect() -> tuple[list[Stored], bool]:
             found: list[Stored] = []
             size = 0
+            connection = self._connection
             response = await ask()
             async with response:
                 async for event in response:
@@ -406,6 +409,10 @@ class Client:
                     if len(found) == limit or size > max_bytes:
                         break
                 else:
+                    # Of a connection that is given up, the clients stop what they read, as if it
+                    # had come to its end.
+                    if connection is not self._connection or connection is self._given_up:
+                        raise StoreUnavailableError("the connection was given up meanwhile")
                     return found, True
             return found, False
 
@@ -448,7 +455,11 @@ class Client:
         """Make a new connection, unless somebody else has done so already."""
         async with self._reconnecting:
             if self._connection is gone and not self._closed:
+                self._given_up = gone
                 with suppress(EventportError), self._translated():
+                    # The client itself would first wait for what still runs on the old one, such
+                    # as a subscription, for 5 seconds. What is cut off here is taken up again.
+                    await gone._grpc_channel.close(None)
                     await self._client.reconnect(target)
 
     @contextmanager

@@ -60,7 +60,12 @@ class Heads:
         return self._seen.get(stream)
 
     def note(self, stream: str, version: int, position: int = 0) -> None:
-        """Remember a head. An older view, which arrives late, never replaces a newer one."""
+        """Remember a head. An older view, which arrives late, never replaces a newer one.
+
+        A stream that is gone may have been deleted, or be seen late: of that, nothing is known.
+        """
+        if version == 0 and self._seen.pop(stream, 0):
+            return
         self._seen[stream] = max(version, self._seen.get(stream, 0))
         self._seen.move_to_end(stream)
         if len(self._seen) > _REMEMBERED:
@@ -91,8 +96,8 @@ class Committer:
     ) -> None:
         self._client = client
         self._heads = heads
-        self._head = head
-        self._events = events
+        self._ask_head = head
+        self._ask_events = events
         self._way: Together | None = way
         self._timeout = timeout
 
@@ -307,8 +312,18 @@ class Committer:
             time = found[-1].recorded_at
         return Committed(written, time, known is not None and known.deduplicated)
 
+    async def _head(self, stream: str) -> int:
+        return await self._until_known(lambda: self._ask_head(stream))
+
+    async def _events(self, stream: str, first: int, last: int) -> Sequence[RecordedEvent]:
+        return await self._until_known(lambda: self._ask_events(stream, first, last))
+
     async def _until_known(self, attempt: Callable[[], Awaitable[T | None]]) -> T:
-        """Attempt something again until its outcome is known, or the time is up."""
+        """Attempt something again until its outcome is known, or the time is up.
+
+        It goes for what is read before and after an append, too: what is there must not be
+        reported as failed because the line was cut while it was read back.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout
         delay = 0.05

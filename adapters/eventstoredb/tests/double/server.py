@@ -7,6 +7,7 @@ process of its own: it prints its port, and empties itself for each line that it
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import re
 import sys
@@ -82,7 +83,8 @@ class Double:
     leader_port: int = 0
     port: int = 0
     _committed: asyncio.Event = field(default_factory=asyncio.Event)
-    _late: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
+    late: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
+    """What will be done although its answer was lost."""
 
     def __post_init__(self) -> None:
         self.reset()
@@ -146,8 +148,8 @@ class Double:
                 work()
 
             task = asyncio.create_task(late())
-            self._late.add(task)
-            task.add_done_callback(self._late.discard)
+            self.late.add(task)
+            task.add_done_callback(self.late.discard)
             await context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
         result = work()
         if fault is not None and fault.kind == "drop-after":
@@ -175,6 +177,16 @@ async def serve(double: Double) -> AsyncGenerator[Double, None]:
         yield double
     finally:
         await server.stop(grace=None)
+        # Calls may end a little after the server. One that outlived its event loop would be
+        # reported to the next loop that uses gRPC, as an error there.
+        if calls := double.late | set(filter(_is_of_grpc, asyncio.all_tasks())):
+            _, stuck = await asyncio.wait(calls, timeout=10)
+            assert not stuck, stuck
+
+
+def _is_of_grpc(task: asyncio.Task[Any]) -> bool:
+    """Tell whether a task is one of gRPC's own, whose coroutines are compiled."""
+    return not inspect.iscoroutine(task.get_coro())
 
 
 class _Streams(v1.grpc.StreamsServicer):  # type: ignore[misc]
