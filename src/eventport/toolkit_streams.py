@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import re
 
 from hashlib import sha256
@@ -48,6 +49,12 @@ def toolkit_stream(kind: str, *parts: str) -> str:
 def is_toolkit_stream(name: str) -> bool:
     """Tell whether a stream is one of the toolkit's own."""
     return name.startswith(PREFIX)
+
+
+def digest(text: str, secret: bytes | None = None) -> str:
+    """Return what stands for personal data: its SHA-256, or with a secret its HMAC-SHA256."""
+    raw = text.encode(errors="surrogatepass")  # told by its hash alone, it may be anything
+    return sha256(raw).hexdigest() if secret is None else hmac.digest(secret, raw, "sha256").hex()
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import is_dataclass
+from functools import partial
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, cast, overload
 from uuid import UUID, uuid4
 
@@ -109,14 +110,14 @@ class EventTypes(Generic[E]):
             return lambda decorated: self.register(
                 decorated, name=name, version=version, upcasters=upcasters
             )
-        codec = _codec(cls)
+        decode = _decoder(cls)
         name = check_event_type(cls.__name__ if name is None else name)
         steps = _check_steps(name, check_int("version", version, least=1), upcasters or {})
         for known in (self._by_name.get(name), self._by_class.get(cls)):
             if known is not None:
                 message = f"{known.cls.__qualname__} is registered as {known.name!r} already"
                 raise InvalidArgumentError(message)
-        registered = _Registered(cls, name, version, steps, *codec)
+        registered = _Registered(cls, name, version, steps, decode)
         self._by_name[name] = self._by_class[cls] = registered
         return cls
 
@@ -142,7 +143,7 @@ class EventTypes(Generic[E]):
         if registered is None:
             raise UnknownEventTypeError(type(event).__qualname__, self.names)
         try:
-            data = _lists(registered.encode(event))
+            data = to_json(event)
         except (TypeError, ValueError) as exc:
             message = f"event {registered.name!r} cannot be turned into JSON: {exc}"
             raise InvalidEventError(message) from exc
@@ -198,17 +199,28 @@ class _Registered(Struct, frozen=True):
     name: str
     version: int
     steps: Mapping[int, Upcaster]
-    encode: Callable[[Any], Any]
     decode: Callable[[Any], Any]
 
 
-def _codec(cls: type) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
-    """Return what turns an instance into JSON values, and back."""
+def to_json(value: object) -> Any:
+    """Turn an instance of a class, such as a dataclass or a pydantic model, into JSON values.
+
+    Raises:
+        TypeError: there is something in it that msgspec knows no JSON for.
+    """
+    if hasattr(type(value), "model_dump"):
+        return cast("Any", value).model_dump(mode="json", by_alias=True, round_trip=True)
+    return _lists(msgspec.to_builtins(value, str_keys=True))
+
+
+def _decoder(cls: type) -> Callable[[Any], Any]:
+    """Return what turns JSON values into an instance of a class."""
     if not isinstance(cls, type):
         message = f"an event type must be a class, not {show(cls)}"
         raise InvalidArgumentTypeError(message)
     if hasattr(cls, "model_validate_json") and hasattr(cls, "model_dump"):
-        return _dump_model, lambda data: cls.model_validate_json(msgspec.json.encode(data))
+        # As JSON, since a strict model takes no text for a time from Python, but from JSON.
+        return lambda data: cls.model_validate_json(msgspec.json.encode(data))
     if not (is_dataclass(cls) or issubclass(cls, Struct) or hasattr(cls, "__attrs_attrs__")):
         message = (
             f"{cls.__qualname__} is no dataclass, attrs class, msgspec.Struct or pydantic model: "
@@ -220,14 +232,7 @@ def _codec(cls: type) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     except (TypeError, NameError) as exc:
         message = f"{cls.__qualname__} cannot be an event type: {exc}"
         raise InvalidArgumentTypeError(message) from exc
-    return (
-        lambda event: msgspec.to_builtins(event, str_keys=True),
-        lambda data: msgspec.convert(data, cls, str_keys=True),
-    )
-
-
-def _dump_model(model: Any) -> Any:
-    return model.model_dump(mode="json", by_alias=True, round_trip=True)
+    return partial(msgspec.convert, type=cls, str_keys=True)
 
 
 def _lists(value: Any) -> Any:

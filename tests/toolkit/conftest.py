@@ -108,6 +108,9 @@ BACKENDS: Final[dict[str, Backend]] = {
     "eventstoredb-24.10": eventstoredb_24,
 }
 
+WITH_SESSIONS: Final = sorted(BACKENDS.keys() - {"eventstoredb-24.10"})
+"""The backends that commit several streams at once; of the others, see that they refuse to."""
+
 
 @pytest.fixture
 def anyio_backend() -> str:
