@@ -19,7 +19,7 @@ from eventport.folding import Fold, StateLoader, replay
 from eventport.protocols import EventStore, Session, Streams
 from eventport.session import ATTEMPTS, retry_conflicts, run_in_session
 from eventport.typed import EventTypes
-from eventport.validation import check_int, show
+from eventport.validation import MAX_INT, check_int, show
 
 
 S = TypeVar("S")
@@ -56,7 +56,10 @@ class Handled(Struct, Generic[S], frozen=True):
     """What became of a command."""
 
     status: Literal["executed", "already applied"]
-    """Whether it took effect now, or was found to have done so before."""
+    """Whether it took effect now, or was found to have done so before.
+
+    That was by another delivery, or by a try of this one whose answer was lost.
+    """
     state: S
     """The state after it; what followed since is in it, if it was applied before."""
     version: int
@@ -79,8 +82,9 @@ class CommandHandler(Generic[S, C, E]):
         decider: The rules.
         loader: Finds the state; by default it replays the whole stream.
         attempts: How often to try at the most.
-        lookback: How many of the stream's last events are searched for the id of a command that
-            the caller gives. Not used if there is a log, which knows all commands.
+        lookback: How many of the stream's last events, at least, are searched for the id of a
+            command that the caller gives. Events that are replayed are searched anyway, and so
+            without snapshots all of them are. A log knows all commands, and is asked instead.
         log: Where to record commands, in the same commit as their events.
     """
 
@@ -160,43 +164,41 @@ class CommandHandler(Generic[S, C, E]):
         return handled
 
     async def _once(self, streams: Streams, order: _Order) -> Handled[S]:
-        decider = self._decider
-        loaded = await self._loader.load(streams, order.stream, decider.fold)
+        decider, stream = self._decider, order.stream
+        watching = _Watching(decider.types, order.id)
+        types = watching if order.repeatable and self._log is None else decider.types
+        fold = Fold(types, decider.initial, decider.evolve)
+        loaded = await self._loader.load(streams, stream, fold)
         # Only now, so that what is in the state has been looked through.
-        earlier = await self._earlier(streams, order, loaded.version)
-        if earlier is not None:
-            position = earlier.position or None
-            return Handled("already applied", loaded.state, loaded.version, (), position)
+        if order.repeatable and loaded.exists:
+            earlier = await self._earlier(streams, order, loaded.version, watching)
+            if earlier is not None:
+                position = earlier.position or None
+                return Handled("already applied", loaded.state, loaded.version, (), position)
         decided = _checked(decider.decide(order.command, loaded.state))
         if not decided:
             return Handled("executed", loaded.state, loaded.version, (), None)
         events = self._new_events(order, decided)
-        appended = await streams.append(order.stream, events, expected=loaded.version)
+        appended = await streams.append(stream, events, expected=loaded.version)
+        if appended.deduplicated and order.repeatable:
+            return await self._once(streams, order)  # another delivery came in between
         state = loaded.state
         for event in decided:
             state = decider.evolve(state, event)
-        # Another delivery, which came in between, has appended the same events.
-        again = order.repeatable and appended.deduplicated
-        return Handled(
-            "already applied" if again else "executed",
-            state,
-            appended.version,
-            () if again else events,
-            appended.position,
-        )
+        return Handled("executed", state, appended.version, events, appended.position)
 
-    async def _earlier(self, streams: Streams, order: _Order, version: int) -> RecordedEvent | None:
+    async def _earlier(
+        self, streams: Streams, order: _Order, version: int, watching: _Watching[E]
+    ) -> RecordedEvent | None:
         """Find what is left of an earlier delivery of the same command."""
-        if not order.repeatable or version == 0:
-            return None
         if self._log is not None:
             records = await self._log.records(order.id, streams=streams)
             return next((found for found in records if found.data.stream == order.stream), None)
-        last = await streams.read(
-            order.stream, to_version=version, max_count=self._lookback, backwards=True
-        )
-        id_ = str(order.id)
-        return next((found for found in last.events if found.metadata.get(COMMAND_ID) == id_), None)
+        first, last = max(1, version - self._lookback + 1), min(version, watching.first - 1)
+        if watching.found is not None or last < first:
+            return watching.found
+        page = await streams.read(order.stream, from_version=first, to_version=last)
+        return next((event for event in page.events if watching.is_wanted(event)), None)
 
     def _new_events(self, order: _Order, decided: Sequence[E]) -> list[NewEvent]:
         id_ = str(order.id)
@@ -212,6 +214,27 @@ class CommandHandler(Generic[S, C, E]):
             )
             for index, event in enumerate(decided)
         ]
+
+
+class _Watching(EventTypes[E]):
+    """Decodes the events of a fold, and looks among them for those of one command."""
+
+    def __init__(self, types: EventTypes[E], command_id: UUID) -> None:
+        vars(self).update(vars(types))  # the same classes, and no copies of them
+        self._types = types
+        self._command_id = str(command_id)
+        self.first = MAX_INT
+        """The lowest version that was decoded; what is below it has not been seen."""
+        self.found: RecordedEvent | None = None
+
+    def decode(self, event: RecordedEvent) -> E:
+        self.first = min(self.first, event.version)
+        if self.is_wanted(event):
+            self.found = event
+        return self._types.decode(event)
+
+    def is_wanted(self, event: RecordedEvent) -> bool:
+        return event.metadata.get(COMMAND_ID) == self._command_id
 
 
 class _Order(Struct, frozen=True):

@@ -36,6 +36,9 @@ class StateLoader(Protocol):
     ) -> AggregateResult[S]:
         """Return the state of a stream, and the version that it was folded to.
 
+        Each event that is folded is decoded by ``fold.types``, from the lowest version to the
+        highest without gaps.
+
         Args:
             streams: A store or a session.
             stream: The stream's name; if it does not exist, the state is the initial one.

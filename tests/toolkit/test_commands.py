@@ -41,6 +41,7 @@ from eventport.context import CAUSATION_ID, COMMAND_ID, CORRELATION_ID, acting, 
 from eventport.errors import UnknownEventTypeError
 from eventport.folding import Fold, replay
 from eventport.results import AggregateResult
+from eventport.typed import EventTypes
 
 
 S = TypeVar("S")
@@ -154,14 +155,45 @@ async def test_a_repeated_command_that_would_now_be_refused_is_recognised(
     assert (again.status, again.state) == ("already applied", 0)
 
 
-@pytest.mark.parametrize(("between", "status"), [(3, "already applied"), (4, "executed")])
-async def test_it_is_looked_back_over_as_many_events_as_asked_for(
-    store: EventStore, between: int, status: str
+async def test_it_is_looked_through_all_that_is_replayed(store: EventStore) -> None:
+    handler, id_ = accounts(store, lookback=1), uuid4()
+    first = await handler.handle("account-1", Deposit(5), id=id_)
+    await store.append("account-1", [TYPES.new(Deposited(1)) for _ in range(700)])
+    again = await handler.handle("account-1", Deposit(5), id=id_)
+    assert again == Handled("already applied", 705, 701, (), first.position)
+
+
+class Remembering:
+    """A loader that has the first versions of a stream by heart, as from a snapshot."""
+
+    def __init__(self, versions: int) -> None:
+        self.versions = versions
+
+    async def load(
+        self, streams: Streams, stream: str, fold: Fold[S, E], *, to_version: int | None = None
+    ) -> AggregateResult[S]:
+        state, version = fold.initial(), 0
+        async for event in streams.iterate(stream, to_version=to_version):
+            types = cast("EventTypes[E]", TYPES) if event.version <= self.versions else fold.types
+            state, version = fold.evolve(state, types.decode(event)), event.version
+        return AggregateResult(state, version, version > 0)
+
+
+@pytest.mark.parametrize("remembered", [0, 2, 5, 6, 8, 9])
+@pytest.mark.parametrize("lookback", [3, 4, 5])
+async def test_with_snapshots_it_is_looked_back_as_far_as_asked_for(
+    store: EventStore, remembered: int, lookback: int
 ) -> None:
-    handler, id_ = accounts(store, lookback=4), uuid4()
-    await handler.handle("account-1", Deposit(5), id=id_)
-    await store.append("account-1", [TYPES.new(Deposited(1)) for _ in range(between)])
-    assert (await handler.handle("account-1", Deposit(5), id=id_)).status == status
+    """The command's events are 5 and 6 of 9."""
+    id_ = uuid4()
+    await store.append("account-1", [TYPES.new(Deposited(1)) for _ in range(4)])
+    await accounts(store).handle("account-1", Withdraw(4), id=id_)
+    await store.append("account-1", [TYPES.new(Deposited(2)) for _ in range(3)])
+    handler = accounts(store, loader=Remembering(remembered), lookback=lookback)
+    again = await handler.handle("account-1", Withdraw(4), id=id_)
+    is_seen = remembered < 6 or lookback > 3
+    assert again.status == ("already applied" if is_seen else "executed")
+    assert again.state == (6 if is_seen else 2)
 
 
 async def test_a_lost_answer_is_made_good_by_the_same_command(store: EventStore) -> None:
