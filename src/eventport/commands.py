@@ -19,7 +19,7 @@ from eventport.folding import Fold, StateLoader, replay
 from eventport.protocols import EventStore, Session, Streams
 from eventport.session import ATTEMPTS, retry_conflicts, run_in_session
 from eventport.typed import EventTypes
-from eventport.validation import MAX_INT, check_int, show
+from eventport.validation import MAX_INT, check_int, check_metadata, check_stream, show
 
 
 S = TypeVar("S")
@@ -134,7 +134,8 @@ class CommandHandler(Generic[S, C, E]):
         if id is not None and not isinstance(id, UUID):
             message = f"id must be a uuid.UUID, not {show(id)}"
             raise InvalidArgumentTypeError(message)
-        order = _Order(stream, command, id or uuid4(), id is not None, dict(metadata or {}))
+        stream = check_stream(stream)
+        order = _Order(stream, command, id or uuid4(), id is not None, check_metadata(metadata))
         if session is not None:
             return await self._in_session(session, order)
         async with self._turns.setdefault(stream, Lock()):

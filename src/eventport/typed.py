@@ -22,7 +22,7 @@ from eventport.errors import (
     UnknownEventTypeError,
 )
 from eventport.events import NewEvent, RecordedEvent
-from eventport.validation import check_event_type, check_int, show
+from eventport.validation import check_event_type, check_int, check_metadata, show
 
 
 SCHEMA_VERSION: Final = "schema_version"
@@ -147,7 +147,7 @@ class EventTypes(Generic[E]):
         except (TypeError, ValueError) as exc:
             message = f"event {registered.name!r} cannot be turned into JSON: {exc}"
             raise InvalidEventError(message) from exc
-        own = dict(metadata or {})
+        own = check_metadata(metadata)
         if SCHEMA_VERSION in own:
             message = f"event {registered.name!r}: the key {SCHEMA_VERSION!r} of metadata is taken"
             raise InvalidEventError(message)

@@ -33,6 +33,7 @@ from eventport import (
     EventStore,
     InvalidArgumentError,
     InvalidArgumentTypeError,
+    InvalidStreamNameError,
     StoreUnavailableError,
     Streams,
 )
@@ -388,6 +389,16 @@ async def test_commands_of_one_handler_on_one_stream_take_turns(store: EventStor
 async def test_what_is_no_uuid_is_refused(store: EventStore) -> None:
     with pytest.raises(InvalidArgumentTypeError, match=r"id must be a uuid.UUID, not '1' \(str\)"):
         await accounts(store).handle("account-1", Deposit(5), id=cast("UUID", "1"))
+
+
+async def test_names_and_metadata_that_cannot_be_are_refused(store: EventStore) -> None:
+    handler = accounts(store)
+    for name in ("", "$streams", cast("str", ["account-1"])):
+        with pytest.raises(InvalidStreamNameError):
+            await handler.handle(name, Deposit(5))
+    with pytest.raises(InvalidArgumentTypeError, match="metadata must be a dict"):
+        await handler.handle("account-1", Deposit(5), metadata=cast("dict[str, Any]", "web"))
+    assert not (await store.read("account-1")).exists
 
 
 async def test_a_decision_that_is_no_list_is_refused(store: EventStore) -> None:
