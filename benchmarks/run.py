@@ -9,6 +9,7 @@ import tempfile
 
 from pathlib import Path
 
+import commands
 import eventstoredb
 import memory
 import postgres
@@ -22,6 +23,7 @@ SUBJECTS = {
     "sqlite": sqlite.figures,
     "postgres": postgres.figures,
     "eventstoredb": eventstoredb.figures,
+    "commands": commands.figures,
 }
 
 

@@ -19,7 +19,15 @@ PAGES = sorted(
 )
 
 
-@pytest.mark.parametrize(("page", "programs"), [("README.md", 1), ("docs/guide.md", 5)])
+@pytest.mark.parametrize(
+    ("page", "programs"),
+    [
+        ("README.md", 1),
+        ("docs/guide.md", 5),
+        ("docs/typed-events.md", 4),
+        ("docs/commands.md", 5),
+    ],
+)
 def test_the_programs_of_a_page_run(tmp_path: Path, page: str, programs: int) -> None:
     assert run_page(ROOT / page, tmp_path, languages=["python"]) == programs
 

@@ -7,11 +7,13 @@ import json
 import subprocess
 import sys
 
+from typing import TypeVar
+
 import pytest
 
 import eventport
 
-from eventport import adapter
+from eventport import adapter, command_log, commands, context, folding, typed
 
 
 NAMES = [
@@ -115,6 +117,20 @@ def test_every_public_name_explains_itself(value: object) -> None:
         for name, member in vars(value).items():
             if not name.startswith("_") and inspect.isfunction(inspect.unwrap(member)):
                 assert member.__doc__, name
+
+
+TOOLKIT = [
+    pytest.param(value, id=f"{module.__name__}.{name}")
+    for module in (command_log, commands, context, folding, typed)
+    for name, value in vars(module).items()
+    if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
+    if not isinstance(value, TypeVar)
+]
+
+
+@pytest.mark.parametrize("value", TOOLKIT)
+def test_what_is_built_on_the_port_explains_itself(value: object) -> None:
+    test_every_public_name_explains_itself(value)
 
 
 def test_importing_it_imports_nothing_heavy() -> None:

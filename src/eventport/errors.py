@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
+    from eventport.events import RecordedEvent
     from eventport.expectations import Expectation
 
 
@@ -85,3 +87,55 @@ class IncompatibleStoreError(EventportError):
 
 class ConfigurationError(EventportError, ValueError):
     """A store cannot be opened from what its URL, its options or a file say."""
+
+
+class UnknownEventTypeError(EventportError, LookupError):
+    """An event's type, or the class of an event, is not among those registered."""
+
+    def __init__(self, type_: str, known: Iterable[str]) -> None:
+        super().__init__(type_, tuple(sorted(known)))
+        self.type = type_
+        """The type that nobody registered."""
+        self.known = tuple(sorted(known))
+        """The types that are registered."""
+
+    def __str__(self) -> str:
+        known = ", ".join(map(repr, self.known)) or "none"
+        return f"no class is registered for events of type {self.type!r}; registered: {known}"
+
+
+class EventVersionError(EventportError):
+    """A stored event has a version that this program does not know: a newer one wrote it."""
+
+    def __init__(self, event: RecordedEvent, version: Any, known: int) -> None:
+        super().__init__(event, version, known)
+        self.event = event
+        """The event as it is stored."""
+        self.version = version
+        """The version of its data."""
+        self.known = known
+        """The newest version that is registered."""
+
+    def __str__(self) -> str:
+        return (
+            f"event {self.event.version} of stream {self.event.stream!r} is a {self.event.type!r} "
+            f"of version {self.version!r}, but this program knows versions 1 to {self.known}: "
+            "run the program that wrote it, or register the newer version"
+        )
+
+
+class EventDataError(EventportError):
+    """The data of a stored event does not become an instance of the class registered for it."""
+
+    def __init__(self, event: RecordedEvent, reason: str) -> None:
+        super().__init__(event, reason)
+        self.event = event
+        """The event as it is stored."""
+        self.reason = reason
+        """What is wrong with it."""
+
+    def __str__(self) -> str:
+        return (
+            f"event {self.event.version} of stream {self.event.stream!r}, a {self.event.type!r}: "
+            f"{self.reason}"
+        )

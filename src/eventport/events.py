@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from datetime import datetime  # msgspec resolves field types at run time
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic
 from uuid import UUID, uuid4
 
 from msgspec import Struct, field
+
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    T_co = TypeVar("T_co", covariant=True, default=Any)
+else:
+    from typing import TypeVar  # a default, which only type checkers see, takes Python 3.13
+
+    T_co = TypeVar("T_co", covariant=True)
 
 
 class NewEvent(Struct, frozen=True):
@@ -26,8 +36,12 @@ class NewEvent(Struct, frozen=True):
     """The event's identity. An append that is retried with the same ids is not written twice."""
 
 
-class RecordedEvent(Struct, frozen=True):
-    """An event as it stands in the store. Each read makes a fresh copy."""
+class RecordedEvent(Struct, Generic[T_co], frozen=True):
+    """An event as it stands in the store. Each read makes a fresh copy.
+
+    `RecordedEvent[OrderPlaced]` is one whose data was turned into that class; what a store
+    returns is `RecordedEvent[Any]`, for which the bare name is enough.
+    """
 
     stream: str
     """The stream that the event belongs to."""
@@ -40,8 +54,8 @@ class RecordedEvent(Struct, frozen=True):
     """
     type: str
     """What happened."""
-    data: Any
-    """The JSON value or the bytes that were appended."""
+    data: T_co
+    """The JSON value or the bytes that were appended, or what they were decoded to."""
     metadata: dict[str, Any]
     """The JSON object that was appended with it."""
     id: UUID

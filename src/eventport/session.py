@@ -6,7 +6,7 @@ import random
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from anyio import sleep
 
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+
+ATTEMPTS: Final = 5
+"""How often something is tried at the most that others may get ahead of, if nobody says."""
+
+_LONGEST_PAUSE: Final = 6  # doublings, which make a third of a second
 
 
 class UnitOfWork(StreamReader):
@@ -178,7 +183,7 @@ class UnitOfWork(StreamReader):
 
 
 async def run_in_session(
-    store: EventStore, function: Callable[[Session], Awaitable[T]], *, attempts: int = 5
+    store: EventStore, function: Callable[[Session], Awaitable[T]], *, attempts: int = ATTEMPTS
 ) -> T:
     """Run a function in a session and commit; on a conflict run it again in a new session.
 
@@ -196,16 +201,27 @@ async def run_in_session(
     Raises:
         ConcurrencyError: the last attempt had a conflict, too; nothing was written.
     """
+
+    async def attempt() -> T:
+        async with store.session() as session:
+            return await function(session)
+
+    return await retry_conflicts(attempt, attempts=attempts)
+
+
+async def retry_conflicts(function: Callable[[], Awaitable[T]], *, attempts: int) -> T:
+    """Run a function, and run it again as long as it raises `ConcurrencyError`.
+
+    Args:
+        function: What to do.
+        attempts: How often to try at the most; the last conflict is raised.
+    """
     attempts = check_int("attempts", attempts, least=1)
-    attempt = 1
-    while True:
+    for attempt in range(1, attempts):
         try:
-            async with store.session() as session:
-                result = await function(session)
+            return await function()
         except ConcurrencyError:
-            if attempt == attempts:
-                raise
-        else:
-            return result
-        await sleep(random.uniform(0, 0.005 * 2**attempt))  # noqa: S311  # no secret depends on it
-        attempt += 1
+            pass
+        pause = 0.005 * 2 ** min(attempt, _LONGEST_PAUSE)
+        await sleep(random.uniform(0, pause))  # noqa: S311  # no secret depends on it
+    return await function()

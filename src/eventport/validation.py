@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from collections.abc import Collection
-from typing import Final, Literal, TypeAlias, cast, get_args
+from collections.abc import Collection, Mapping
+from typing import Any, Final, Literal, TypeAlias, cast, get_args
 
 from eventport.errors import (
     InvalidArgumentError,
@@ -80,6 +80,16 @@ def check_expectation(expected: object) -> Expectation:
         raise InvalidArgumentTypeError(message)
     message = f"expected must be a version from 0 or one of {_EXPECTATIONS}, not {show(expected)}"
     raise InvalidArgumentError(message)
+
+
+def check_metadata(metadata: object) -> dict[str, Any]:
+    """Return a copy of what a caller wants to have stored with an event; None stands for {}."""
+    if metadata is None:
+        return {}
+    if not isinstance(metadata, Mapping):
+        message = f"metadata must be a dict, not {show(metadata)}"
+        raise InvalidArgumentTypeError(message)
+    return dict(cast("Mapping[str, Any]", metadata))
 
 
 def check_int(name: str, value: object, *, least: int = 0) -> int:

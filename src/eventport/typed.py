@@ -1,0 +1,268 @@
+"""Typed events: classes of the program's own in place of names and JSON, version by version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import is_dataclass
+from functools import partial
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, cast, overload
+from uuid import UUID, uuid4
+
+import msgspec
+
+from msgspec import Struct
+
+from eventport.errors import (
+    EventDataError,
+    EventVersionError,
+    InvalidArgumentError,
+    InvalidArgumentTypeError,
+    InvalidEventError,
+    UnknownEventTypeError,
+)
+from eventport.events import NewEvent, RecordedEvent
+from eventport.validation import check_event_type, check_int, check_metadata, show
+
+
+SCHEMA_VERSION: Final = "schema_version"
+"""The key in an event's metadata that holds the version of its data; without it, that is 1."""
+
+Upcaster: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
+"""Turns the data of one version into that of the next."""
+
+E = TypeVar("E")
+C = TypeVar("C")
+
+
+class EventTypes(Generic[E]):
+    """The classes that a program has for its events, and the names they are stored under.
+
+    ``EventTypes[Placed | Shipped](Placed, Shipped)`` knows two. A class may be a dataclass, an
+    attrs class, a `msgspec.Struct` or a pydantic model. Its name is the event's type, unless
+    `register` gives another one.
+
+    Args:
+        classes: Classes to register under their own names, at version 1.
+        unknown: What becomes of a stored event of another type: ``"raise"`` an
+            `UnknownEventTypeError`, or leave it ``"raw"``, with the data as it is stored.
+    """
+
+    def __init__(self, *classes: type[E], unknown: Literal["raise", "raw"] = "raise") -> None:
+        if unknown not in {"raise", "raw"}:
+            message = f"unknown must be 'raise' or 'raw', not {show(unknown)}"
+            raise InvalidArgumentError(message)
+        self._unknown = unknown
+        self._by_name: dict[str, _Registered] = {}
+        self._by_class: dict[type, _Registered] = {}
+        for cls in classes:
+            self.register(cls)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of all types known: pass them as `types` to read or follow just these."""
+        return frozenset(self._by_name)
+
+    @overload
+    def register(
+        self,
+        cls: type[C],
+        /,
+        *,
+        name: str | None = None,
+        version: int = 1,
+        upcasters: Mapping[int, Upcaster] | None = None,
+    ) -> type[C]: ...
+
+    @overload
+    def register(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        version: int = 1,
+        upcasters: Mapping[int, Upcaster] | None = None,
+    ) -> Callable[[type[C]], type[C]]: ...
+
+    def register(
+        self,
+        cls: type[C] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        version: int = 1,
+        upcasters: Mapping[int, Upcaster] | None = None,
+    ) -> type[C] | Callable[[type[C]], type[C]]:
+        """Register a class; without one, return a decorator that does.
+
+        Args:
+            cls: The class.
+            name: What its events are stored as; if None, the class's own name.
+            version: The version of the data that the class now has.
+            upcasters: For each version before it, what turns its data into the next version's:
+                ``{1: from_1_to_2, 2: from_2_to_3}`` for version 3.
+
+        Raises:
+            InvalidArgumentError: the class or its name is registered already, or a step is
+                missing or too many.
+        """
+        if cls is None:
+            return lambda decorated: self.register(
+                decorated, name=name, version=version, upcasters=upcasters
+            )
+        decode = _decoder(cls)
+        name = check_event_type(cls.__name__ if name is None else name)
+        steps = _check_steps(name, check_int("version", version, least=1), upcasters or {})
+        for known in (self._by_name.get(name), self._by_class.get(cls)):
+            if known is not None:
+                message = f"{known.cls.__qualname__} is registered as {known.name!r} already"
+                raise InvalidArgumentError(message)
+        registered = _Registered(cls, name, version, steps, decode)
+        self._by_name[name] = self._by_class[cls] = registered
+        return cls
+
+    def new(
+        self,
+        event: E,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        id: UUID | None = None,  # noqa: A002  # as `NewEvent` calls it
+    ) -> NewEvent:
+        """Make an event that can be appended.
+
+        Args:
+            event: An instance of a registered class.
+            metadata: What else to store with it.
+            id: The event's identity; a random one if None.
+
+        Raises:
+            UnknownEventTypeError: its class is not registered.
+            InvalidEventError: it holds what cannot be stored.
+        """
+        registered = self._by_class.get(type(event))
+        if registered is None:
+            raise UnknownEventTypeError(type(event).__qualname__, self.names)
+        try:
+            data = to_json(event)
+        except (TypeError, ValueError) as exc:
+            message = f"event {registered.name!r} cannot be turned into JSON: {exc}"
+            raise InvalidEventError(message) from exc
+        own = check_metadata(metadata)
+        if SCHEMA_VERSION in own:
+            message = f"event {registered.name!r}: the key {SCHEMA_VERSION!r} of metadata is taken"
+            raise InvalidEventError(message)
+        if registered.version != 1:
+            own[SCHEMA_VERSION] = registered.version
+        return NewEvent(registered.name, data, own, uuid4() if id is None else id)
+
+    def typed(self, event: RecordedEvent) -> RecordedEvent[E]:
+        """Return a stored event with its data as an instance of its class.
+
+        Raises:
+            UnknownEventTypeError: its type is not known, and `unknown` is ``"raise"``.
+            EventVersionError: it was written by a newer program.
+            EventDataError: its data does not fit the class, or an upcaster failed.
+        """
+        return RecordedEvent(
+            event.stream,
+            event.version,
+            event.position,
+            event.type,
+            self.decode(event),
+            event.metadata,
+            event.id,
+            event.recorded_at,
+        )
+
+    def decode(self, event: RecordedEvent) -> E:
+        """Return only the data of a stored event, as `typed` does."""
+        registered = self._by_name.get(event.type)
+        if registered is None:
+            if self._unknown == "raw":
+                return cast("E", event.data)
+            raise UnknownEventTypeError(event.type, self.names)
+        data = event.data
+        version = event.metadata.get(SCHEMA_VERSION, 1)
+        if version != registered.version:
+            data = _upcast(registered, event, version)
+        try:
+            return cast("E", registered.decode(data))
+        except Exception as exc:
+            reason = f"its data is no {registered.cls.__qualname__}: {exc}"
+            raise EventDataError(event, reason) from exc
+
+
+class _Registered(Struct, frozen=True):
+    """A class, and how its events are stored."""
+
+    cls: type
+    name: str
+    version: int
+    steps: Mapping[int, Upcaster]
+    decode: Callable[[Any], Any]
+
+
+def to_json(value: object) -> Any:
+    """Turn an instance of a class, such as a dataclass or a pydantic model, into JSON values.
+
+    Raises:
+        TypeError: there is something in it that msgspec knows no JSON for.
+    """
+    if hasattr(type(value), "model_dump"):
+        return cast("Any", value).model_dump(mode="json", by_alias=True, round_trip=True)
+    return _lists(msgspec.to_builtins(value, str_keys=True))
+
+
+def _decoder(cls: type) -> Callable[[Any], Any]:
+    """Return what turns JSON values into an instance of a class."""
+    if not isinstance(cls, type):
+        message = f"an event type must be a class, not {show(cls)}"
+        raise InvalidArgumentTypeError(message)
+    if hasattr(cls, "model_validate_json") and hasattr(cls, "model_dump"):
+        # As JSON, since a strict model takes no text for a time from Python, but from JSON.
+        return lambda data: cls.model_validate_json(msgspec.json.encode(data))
+    if not (is_dataclass(cls) or issubclass(cls, Struct) or hasattr(cls, "__attrs_attrs__")):
+        message = (
+            f"{cls.__qualname__} is no dataclass, attrs class, msgspec.Struct or pydantic model: "
+            "make it one of these"
+        )
+        raise InvalidArgumentTypeError(message)
+    try:
+        msgspec.json.Decoder(cls)  # it looks at all fields
+    except (TypeError, NameError) as exc:
+        message = f"{cls.__qualname__} cannot be an event type: {exc}"
+        raise InvalidArgumentTypeError(message) from exc
+    return partial(msgspec.convert, type=cls, str_keys=True)
+
+
+def _lists(value: Any) -> Any:
+    """Turn tuples, which msgspec leaves alone, into lists."""
+    if isinstance(value, dict):
+        return {key: _lists(item) for key, item in value.items()}
+    return [_lists(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _check_steps(name: str, version: int, steps: Mapping[int, Upcaster]) -> Mapping[int, Upcaster]:
+    for before in range(1, version):
+        if before not in steps:
+            message = f"event type {name!r}: no upcaster from version {before} to {before + 1}"
+            raise InvalidArgumentError(message)
+    for before in steps:
+        if before not in range(1, version):
+            message = f"event type {name!r}: version {version} needs no upcaster from {before!r}"
+            raise InvalidArgumentError(message)
+    return dict(steps)
+
+
+def _upcast(registered: _Registered, event: RecordedEvent, version: Any) -> Any:
+    """Bring old data to the version that the class now has."""
+    if type(version) is not int or not 1 <= version <= registered.version:
+        raise EventVersionError(event, version, registered.version)
+    data = deepcopy(event.data)  # a step may work in place, and the caller keeps its event
+    for before in range(version, registered.version):
+        try:
+            data = registered.steps[before](data)
+        except Exception as exc:
+            reason = f"the upcaster from version {before} to {before + 1} failed: {exc!r}"
+            raise EventDataError(event, reason) from exc
+    return data

@@ -1,0 +1,144 @@
+"""Lets the tests of what is built on the port run on every backend that is there.
+
+A test that asks for `store` or `open_store` runs once for each entry of `BACKENDS`, each time on
+an empty store. A backend is added by one entry.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from itertools import count
+from os import getpid
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import pytest
+
+from adapters.eventstoredb.tests.double.server import Double, serve
+
+from eventport import EventStore
+
+from eventport_eventstoredb import EventStoreDBEventStore
+from eventport_memory import MemoryEventStore
+from eventport_postgres import PostgresEventStore
+from eventport_sqlite import SQLiteEventStore
+
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "adapters/postgres/tests"))
+
+from server import server_url  # see above
+
+
+OpenStore: TypeAlias = Callable[[], AbstractAsyncContextManager[EventStore]]
+"""Opens one more store on the events of the test, as another process would."""
+
+Backend: TypeAlias = Callable[[pytest.FixtureRequest], AbstractAsyncContextManager[OpenStore]]
+"""Provides an empty place for events, and how to open stores on it."""
+
+_numbers: Final = count()
+
+
+@asynccontextmanager
+async def memory(_: pytest.FixtureRequest) -> AsyncGenerator[OpenStore, None]:
+    """The events live in the store, so that every store of a test is the same one."""
+    async with MemoryEventStore() as store:
+
+        @asynccontextmanager
+        async def open_again() -> AsyncGenerator[EventStore, None]:
+            yield store
+
+        yield open_again
+
+
+@asynccontextmanager
+async def sqlite(request: pytest.FixtureRequest) -> AsyncGenerator[OpenStore, None]:
+    folder: Path = request.getfixturevalue("tmp_path")
+
+    @asynccontextmanager
+    async def open_file() -> AsyncGenerator[EventStore, None]:
+        async with await SQLiteEventStore.open(folder / "events.db") as store:
+            yield store
+
+    yield open_file
+
+
+@asynccontextmanager
+async def postgres(request: pytest.FixtureRequest) -> AsyncGenerator[OpenStore, None]:
+    url: str = request.getfixturevalue("postgres_url")
+    schema = f"toolkit_{getpid()}_{next(_numbers)}"
+
+    @asynccontextmanager
+    async def open_schema() -> AsyncGenerator[EventStore, None]:
+        async with await PostgresEventStore.connect(url, schema=schema) as store:
+            yield store
+
+    yield open_schema
+
+
+@asynccontextmanager
+async def eventstoredb(_: pytest.FixtureRequest) -> AsyncGenerator[OpenStore, None]:
+    async with serve(Double()) as double:
+        yield _client_of(double)
+
+
+@asynccontextmanager
+async def eventstoredb_24(_: pytest.FixtureRequest) -> AsyncGenerator[OpenStore, None]:
+    """It has no sessions over several streams."""
+    async with serve(Double("24.10")) as double:
+        yield _client_of(double)
+
+
+def _client_of(double: Double) -> OpenStore:
+    @asynccontextmanager
+    async def connect() -> AsyncGenerator[EventStore, None]:
+        async with await EventStoreDBEventStore.connect(double.uri, timeout=5) as store:
+            yield store
+
+    return connect
+
+
+BACKENDS: Final[dict[str, Backend]] = {
+    "memory": memory,
+    "sqlite": sqlite,
+    "postgres": postgres,
+    "eventstoredb": eventstoredb,
+    "eventstoredb-24.10": eventstoredb_24,
+}
+
+WITH_SESSIONS: Final = sorted(BACKENDS.keys() - {"eventstoredb-24.10"})
+"""The backends that commit several streams at once; of the others, see that they refuse to."""
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Generator[str]:
+    with server_url() as url:
+        yield url
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    """The name of the backend that the test runs on."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+async def open_store(
+    request: pytest.FixtureRequest, backend: str
+) -> AsyncGenerator[OpenStore, None]:
+    async with BACKENDS[backend](request) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def store(open_store: OpenStore) -> AsyncGenerator[EventStore, None]:
+    async with open_store() as opened:
+        yield opened
