@@ -12,6 +12,7 @@ from pathlib import Path
 import eventstoredb
 import memory
 import postgres
+import projections
 import sqlite
 
 from measure import HEADER
@@ -21,6 +22,7 @@ SUBJECTS = {
     "memory": memory.figures,
     "sqlite": sqlite.figures,
     "postgres": postgres.figures,
+    "projections": projections.figures,
     "eventstoredb": eventstoredb.figures,
 }
 
