@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
 import time
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
+
+from pymongo import AsyncMongoClient
 
 
 PACKAGE: Final = "secantusdb==0.7.0b3"
@@ -61,7 +67,8 @@ class WireServer:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
                 text = log.read_text(errors="replace")
-                raise RuntimeError(f"the wire server did not start:\n{text[-4000:]}")
+                message = f"the wire server did not start:\n{text[-4000:]}"
+                raise RuntimeError(message)
             time.sleep(0.05)
 
     def kill(self) -> None:
@@ -82,6 +89,26 @@ class WireServer:
             return False
 
 
+def with_database(url: str, name: str) -> str:
+    """Return a server's URL with a database in it."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=f"/{name}"))
+
+
+@asynccontextmanager
+async def new_database(server: str) -> AsyncGenerator[str, None]:
+    """Give the URL of a new database on a server, and drop it in the end."""
+    url = with_database(server, f"eventport_{uuid4().hex[:16]}")
+    async with AsyncMongoClient[Any](url) as client:
+        database = client.get_default_database()
+        if "EVENTPORT_TEST_MONGODB_URL" not in os.environ:
+            # mongod goes through a range of positions by the index that every collection has. The
+            # wire server would read the whole collection, but knows how to use any other index.
+            await database["events"].create_index([("_id", 1), ("version", 1)], name="range")
+        yield url
+        await client.drop_database(database.name)
+
+
 def command() -> list[str]:
     """Return how to start the server: the interpreter of its environment, so it is one process."""
     uv = [sys.executable, "-m", "uv", "--quiet", "tool", "run", "--from", PACKAGE]
@@ -92,5 +119,6 @@ def command() -> list[str]:
         text=True,
     )
     if found.returncode != 0:
-        raise RuntimeError(f"{PACKAGE} cannot be installed:\n{found.stderr}")
+        message = f"{PACKAGE} cannot be installed:\n{found.stderr}"
+        raise RuntimeError(message)
     return [found.stdout.strip(), "-c", "from secantus.cli import main; main()"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 
 from collections.abc import Awaitable
-from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from bson.binary import UuidRepresentation
 from bson.codec_options import CodecOptions, TypeDecoder, TypeRegistry
@@ -61,7 +61,9 @@ async def settled(result: Awaitable[T]) -> T:
 
     The types are those of PyMongo.
     """
-    return await result if inspect.isawaitable(result) else cast("T", result)
+    given: Any = result
+    settled_: T = await given if inspect.isawaitable(given) else given
+    return settled_
 
 
 def make_client(url: str, driver: DriverName, timeout: float) -> Client:
