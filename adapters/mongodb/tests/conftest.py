@@ -58,5 +58,5 @@ async def store(url: str) -> AsyncGenerator[MongoDBEventStore, None]:
 @pytest.fixture
 async def raw(url: str) -> AsyncGenerator[AsyncCollection[dict[str, Any]], None]:
     """Give the collection itself, through a client of its own."""
-    async with AsyncMongoClient[dict[str, Any]](url) as client:
+    async with AsyncMongoClient[dict[str, Any]](url, uuidRepresentation="standard") as client:
         yield client.get_default_database()["events"]

@@ -238,19 +238,19 @@ class _Batch:
         """Claim the places, and note who has got theirs."""
         documents = [document for one in planned for document in one.documents]
         together = any(len(one.documents) > 1 for one in planned)
-        written = await self._claim(documents, together=together)
+        written, lost = await self._claim(documents, together=together)
         self._note_written(planned, documents[:written])
         if written == len(documents):
             return
-        before, lost = self._heads.end, documents[written]["stream"]
+        before = self._heads.end
         await self._catch_up()
         if self._heads.end != before:
             self._patience.renew()
             self._races_lost += 1
             longest = min(0.001 * 2**self._races_lost, LONGEST_PAUSE)
             await sleep(random.uniform(0, longest))  # noqa: S311  # no secret depends on it
-        elif self._heads.get(lost) is None:
-            self._existing.add(lost)
+        elif lost is not None and self._heads.get(lost["stream"]) is None:
+            self._existing.add(lost["stream"])
         else:
             await self._patience.wait("somebody has taken a place, but cannot be seen there")
 
@@ -268,14 +268,17 @@ class _Batch:
                 self._heads.learn(document["stream"], head_of(document))
                 self._seen.add(document["stream"])
 
-    async def _claim(self, documents: Sequence[Document], *, together: bool) -> int:
+    async def _claim(
+        self, documents: Sequence[Document], *, together: bool
+    ) -> tuple[int, Document | None]:
         """Insert documents in order, until somebody else turns out to have the place of one.
 
         After a lost answer the same documents are sent to the same places again, whatever the
         server may still do with those sent before: of two equal claims only one can succeed.
 
         Returns:
-            How many of them are in the store; the others are not, and never will be.
+            How many of them are in the store, and the one whose place was taken, if it is known.
+            The others are not in the store, and never will be.
         """
         insert = self._log.insert_together if together else self._log.insert
         rest = list(documents)
@@ -283,21 +286,27 @@ class _Batch:
         while rest:
             try:
                 await insert(rest)
-                return len(documents)
+                return len(documents), None
             except PyMongoError as exc:
                 taken, error = taken_index(exc), exc
-            if taken is None and not is_aborted(error):
-                if not is_outcome_unknown(error):
-                    raise error
-                is_open = True
             if taken is None:
+                if not is_aborted(error):
+                    if not is_outcome_unknown(error):
+                        raise error
+                    is_open = True
                 await self._patience.wait("the answer to an insert was lost", error)
+            lost = None if taken is None else rest[taken]
+            just_written = 0 if together else taken or 0
             # The driver retries inserts, too: what took our place may be ourselves.
             ours = _count_ours(rest, await self._ask(self._log.at_places, rest))
-            rest = rest[max(ours, 0 if together else taken or 0) :]
-            if rest and not ours and (not is_open or await self._is_lost(rest[0])):
-                break
-        return len(documents) - len(rest)
+            rest = rest[max(ours, just_written) :]
+            if (
+                rest
+                and ours <= just_written
+                and (not is_open or await self._is_lost(lost or rest[0]))
+            ):
+                return len(documents) - len(rest), lost
+        return len(documents), None
 
     async def _is_lost(self, document: Document) -> bool:
         """Tell whether somebody else has a document's place, so that it can never be inserted."""
