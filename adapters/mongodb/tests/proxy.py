@@ -1,0 +1,96 @@
+"""A proxy on loopback that cuts the line before or after the server has done what was asked."""
+
+from __future__ import annotations
+
+import asyncio
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from typing import Literal
+
+
+Side = Literal["before", "after"]
+
+
+class Proxy:
+    """Passes bytes on between clients and a server, until it is told to cut."""
+
+    def __init__(self, port: int) -> None:
+        self._server_port = port
+        self._marker = b""
+        self._side: Side = "before"
+        self._skip = 0
+        self._times = 0
+        self.port = 0
+        self.cuts = 0
+
+    def cut(self, command: str, side: Side, *, skip: int = 0, times: int = 1) -> None:
+        """Cut the line at a command, before the server gets it or before its answer gets out."""
+        self._marker = command.encode() + b"\0"
+        self._side, self._skip, self._times = side, skip, times
+
+    def _is_time(self, data: bytes) -> bool:
+        if self._times == 0 or self._marker not in data:
+            return False
+        if self._skip:
+            self._skip -= 1
+            return False
+        self._times -= 1
+        self.cuts += 1
+        return True
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one client."""
+        loses_answer = False
+        there, back = await asyncio.open_connection("127.0.0.1", self._server_port)
+
+        async def forth() -> None:
+            nonlocal loses_answer
+            while data := await reader.read(1 << 20):
+                if self._is_time(data):
+                    if self._side == "before":
+                        return
+                    loses_answer = True
+                back.write(data)
+                await back.drain()
+
+        async def answer() -> None:
+            while data := await there.read(1 << 20):
+                if loses_answer:
+                    return
+                writer.write(data)
+                await writer.drain()
+
+        ways = [asyncio.create_task(forth()), asyncio.create_task(answer())]
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+            for end in (writer, back):
+                end.close()
+                with suppress(OSError):
+                    await end.wait_closed()
+
+
+@asynccontextmanager
+async def proxy_to(port: int) -> AsyncGenerator[Proxy, None]:
+    """Open a proxy to a port of this machine."""
+    proxy = Proxy(port)
+    clients: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        clients.add(task)
+        with suppress(OSError, asyncio.CancelledError):
+            await proxy.serve(reader, writer)
+
+    listener = await asyncio.start_server(serve, "127.0.0.1", 0)
+    proxy.port = listener.sockets[0].getsockname()[1]
+    yield proxy
+    listener.close()
+    for client in clients:
+        client.cancel()
+    await asyncio.gather(*clients, return_exceptions=True)
