@@ -79,7 +79,8 @@ async def test_an_append_whose_line_is_cut_takes_place_once(
             "s", [NewEvent("A", 2), NewEvent("B", 3)], expected=expected
         )
     assert (result.version, result.position, result.deduplicated) == (3, 3, False)
-    assert proxy.cuts == times
+    assert 1 <= proxy.cuts <= times
+    proxy.stop_cutting()
     await cut_store.append("s", [NewEvent("Last", 4)], expected=3)
     await check(raw, [("s", 1, [1]), ("s", 2, [2, 3]), ("s", 4, [4])])
 
@@ -94,7 +95,8 @@ async def test_a_batch_whose_line_is_cut_takes_place_once(
         async with anyio.create_task_group() as tasks:
             for number in range(30):
                 tasks.start_soon(cut_store.append, "s", [NewEvent("One", number)])
-    assert proxy.cuts == 2
+    assert 1 <= proxy.cuts <= 2
+    proxy.stop_cutting()
     events = (await cut_store.read("s")).events
     assert sorted(event.data for event in events) == list(range(-1, 30))
     assert [event.position for event in events] == list(range(1, 32))
@@ -112,7 +114,8 @@ async def test_a_session_whose_line_is_cut_is_committed_once(
             await session.append("a", [NewEvent("A", 1)])
             await session.append("b", [NewEvent("B", 2)])
     assert session.position == 2
-    assert proxy.cuts == times
+    assert 1 <= proxy.cuts <= times
+    proxy.stop_cutting()
     await cut_store.append("a", [NewEvent("Last", 3)], expected=1)
     await check(raw, [("a", 1, [1]), ("b", 1, [2]), ("a", 2, [3])])
 
@@ -131,7 +134,7 @@ async def test_what_cannot_be_learned_in_time_is_said_and_can_be_tried_again(
         with anyio.fail_after(20):
             with pytest.raises(StoreUnavailableError, match="given up after"):
                 await store.append("s", events, expected=NO_STREAM)
-        proxy.cut("insert", "after", times=0)
+        proxy.stop_cutting()
         result = await store.append("s", events, expected=NO_STREAM)
         assert (result.version, result.position) == (2, 2)
         assert result.deduplicated

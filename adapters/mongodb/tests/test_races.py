@@ -127,7 +127,14 @@ async def test_in_one_batch_each_commit_gets_what_it_deserves(
         await raw.insert_many([document(4, "b", 2), document(5, "new", 1), document(6, "z", 1)])
 
     before_insert(others)
-    commits = [("a", 1), ("b", 1), ("c", ANY), ("b", ANY), ("new", NO_STREAM), ("d", NO_STREAM)]
+    commits: list[tuple[str, Expectation]] = [
+        ("a", 1),
+        ("b", 1),
+        ("c", ANY),
+        ("b", ANY),
+        ("new", NO_STREAM),
+        ("d", NO_STREAM),
+    ]
     outcomes = await commit(store, commits)
     assert outcomes == [(2, 7), ("b", 2), (2, 8), (3, 9), ("new", 1), (1, 10)]
     assert [place for place in await positions(raw) if place[0] >= 7] == [

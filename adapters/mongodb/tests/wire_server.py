@@ -71,6 +71,13 @@ class WireServer:
                 raise RuntimeError(message)
             time.sleep(0.05)
 
+    def stop(self) -> None:
+        """Let it end in order."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(30)
+            self._process = None
+
     def kill(self) -> None:
         """End it at once, as a power failure would."""
         if self._process is not None:

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Awaitable
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
+from anyio import to_thread
 from bson.binary import UuidRepresentation
 from bson.codec_options import CodecOptions, TypeDecoder, TypeRegistry
 from bson.int64 import Int64
@@ -66,6 +67,14 @@ async def settled(result: Awaitable[T]) -> T:
     return settled_
 
 
+async def close_client(client: Client) -> None:
+    """Close a client; Motor does that by blocking, while it takes leave of the server."""
+    if isinstance(client, AsyncMongoClient):
+        await client.close()
+    else:
+        await to_thread.run_sync(client.close)
+
+
 def make_client(url: str, driver: DriverName, timeout: float) -> Client:
     """Make a client from a URL; it connects later, by itself.
 
@@ -105,5 +114,9 @@ def _options(url: str) -> set[str]:
     if not query:
         return set()
     with translated(redact(url)):
-        # It does not warn of what it does not know, but raises.
-        return {name.lower() for name in split_options(query, validate=True, warn=False)}
+        try:
+            # It does not warn of what it does not know, but raises.
+            return {name.lower() for name in split_options(query, validate=True, warn=False)}
+        except (TypeError, ValueError) as exc:
+            message = f"{redact(url)}: {exc}"
+            raise ConfigurationError(message) from exc

@@ -14,7 +14,7 @@ from eventport.errors import ConfigurationError, NotSupportedError
 from eventport.protocols import Capability, Subscription
 from eventport.shielding import run_shielded
 
-from eventport_mongodb.driver import Client, DriverName, make_client, settled
+from eventport_mongodb.driver import DriverName, close_client, make_client
 from eventport_mongodb.heads import Heads
 from eventport_mongodb.log import Log
 from eventport_mongodb.reader import Reader
@@ -124,7 +124,7 @@ class MongoDBEventStore(BaseEventStore):
                 client, where, None, collection, append_timeout, owns_client=True
             )
         except BaseException:
-            await run_shielded(_close, client)
+            await run_shielded(close_client, client)
             raise
 
     @classmethod
@@ -191,16 +191,12 @@ class MongoDBEventStore(BaseEventStore):
     async def _close(self) -> None:
         await self._watcher.stop()
         if self._owns_client:
-            await _close(self._log.client)
+            with translated(self._log.name):
+                await close_client(self._log.client)
 
     def _set_watched(self, watched: bool) -> None:  # noqa: FBT001  # it is what is set
         self.max_poll_interval = WATCHED_INTERVAL if watched else type(self).max_poll_interval
         self.wake()
-
-
-async def _close(client: Client) -> None:
-    with translated("MongoDB"):
-        await settled(client.close())
 
 
 def _check_timeout(timeout: object) -> None:
