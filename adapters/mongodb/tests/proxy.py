@@ -19,15 +19,14 @@ class Proxy:
         self._server_port = port
         self._marker = b""
         self._side: Side = "before"
-        self._skip = 0
         self._times = 0
         self.port = 0
         self.cuts = 0
 
-    def cut(self, command: str, side: Side, *, skip: int = 0, times: int = 1) -> None:
+    def cut(self, command: str, side: Side, *, times: int = 1) -> None:
         """Cut the line at a command, before the server gets it or before its answer gets out."""
         self._marker = command.encode() + b"\0"
-        self._side, self._skip, self._times = side, skip, times
+        self._side, self._times = side, times
 
     def stop_cutting(self) -> None:
         """Pass everything on again."""
@@ -35,9 +34,6 @@ class Proxy:
 
     def _is_time(self, data: bytes) -> bool:
         if self._times == 0 or self._marker not in data:
-            return False
-        if self._skip:
-            self._skip -= 1
             return False
         self._times -= 1
         self.cuts += 1
@@ -71,11 +67,11 @@ class Proxy:
         finally:
             for way in ways:
                 way.cancel()
-            await asyncio.gather(*ways, return_exceptions=True)
             for end in (writer, back):
                 end.close()
-                with suppress(OSError):
-                    await end.wait_closed()
+            await asyncio.gather(
+                *ways, writer.wait_closed(), back.wait_closed(), return_exceptions=True
+            )
 
 
 @asynccontextmanager
@@ -88,8 +84,11 @@ async def proxy_to(port: int) -> AsyncGenerator[Proxy, None]:
         task = asyncio.current_task()
         assert task is not None
         clients.add(task)
-        with suppress(OSError, asyncio.CancelledError):
-            await proxy.serve(reader, writer)
+        try:
+            with suppress(OSError, asyncio.CancelledError):
+                await proxy.serve(reader, writer)
+        finally:
+            writer.close()
 
     listener = await asyncio.start_server(serve, "127.0.0.1", 0)
     proxy.port = listener.sockets[0].getsockname()[1]

@@ -90,7 +90,7 @@ async def test_a_batch_whose_line_is_cut_takes_place_once(
     cut_store: MongoDBEventStore, proxy: Proxy, raw: Raw, side: Side
 ) -> None:
     await cut_store.append("s", [NewEvent("First", -1)])
-    proxy.cut("insert", side, skip=1, times=2)
+    proxy.cut("insert", side, times=2)
     with anyio.fail_after(20):
         async with anyio.create_task_group() as tasks:
             for number in range(30):

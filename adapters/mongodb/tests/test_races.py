@@ -51,11 +51,11 @@ def before_insert(
         for name in ("insert", "insert_together"):
             insert = getattr(log, name)
 
-            async def insert_later(documents: Any, insert: Any = insert) -> None:
+            async def insert_later(documents: Any, *pause: Any, insert: Any = insert) -> None:
                 inserts.append(len(documents))
                 if len(inserts) == 1:
                     await act()
-                await insert(documents)
+                await insert(documents, *pause)
 
             monkeypatch.setattr(log, name, insert_later)
         return inserts

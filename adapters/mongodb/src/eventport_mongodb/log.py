@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
 import bson
 
@@ -19,6 +19,9 @@ from eventport.shielding import run_shielded
 from eventport_mongodb.documents import head_of
 from eventport_mongodb.driver import CODEC_OPTIONS, Client, Collection, Document, settled
 
+
+Pause: TypeAlias = Callable[[str, Exception], Awaitable[None]]
+"""Waits before something is tried again, or raises if that has gone on for too long."""
 
 MAJORITY: Final = ReadConcern("majority")
 DURABLE: Final = WriteConcern("majority", j=True)
@@ -204,8 +207,12 @@ class Log:
         """Insert documents in order, up to the first that cannot be inserted."""
         await self.collection.insert_many(documents, ordered=True)
 
-    async def insert_together(self, documents: Sequence[Document]) -> None:
-        """Insert all documents or none, in a transaction with nothing else in it."""
+    async def insert_together(self, documents: Sequence[Document], pause: Pause) -> None:
+        """Insert all documents or none, in a transaction with nothing else in it.
+
+        A commit whose answer was lost is repeated, which the server understands, for as long as
+        `pause` allows: otherwise the transaction would stay open and be in everybody's way.
+        """
         # Here it is the other way round: it is Motor whose session has to be awaited.
         opening: Any = self.client.start_session()
         async with await settled(opening) as session:
@@ -216,7 +223,14 @@ class Log:
                 with suppress(PyMongoError):  # what cannot be aborted now ends by itself
                     await session.abort_transaction()
                 raise
-            await session.commit_transaction()
+            while True:
+                try:
+                    await session.commit_transaction()
+                    return
+                except PyMongoError as exc:
+                    if not exc.has_error_label("UnknownTransactionCommitResult"):
+                        raise
+                    await pause("the answer to a commit was lost", exc)
 
 
 def _below_next(prefix: str) -> dict[str, str]:

@@ -83,7 +83,6 @@ def is_outcome_unknown(exc: PyMongoError) -> bool:
         isinstance(exc, ConnectionFailure | WriteConcernError | WTimeoutError)
         or exc.timeout
         or exc.has_error_label("RetryableWriteError")
-        or exc.has_error_label("UnknownTransactionCommitResult")
     )
 
 

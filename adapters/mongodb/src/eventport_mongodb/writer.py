@@ -280,12 +280,14 @@ class _Batch:
             How many of them are in the store, and the one whose place was taken, if it is known.
             The others are not in the store, and never will be.
         """
-        insert = self._log.insert_together if together else self._log.insert
         rest = list(documents)
         is_open = False  # an insert without an answer may still be carried out
         while rest:
             try:
-                await insert(rest)
+                if together:
+                    await self._log.insert_together(rest, self._patience.wait)
+                else:
+                    await self._log.insert(rest)
                 return len(documents), None
             except PyMongoError as exc:
                 taken, error = taken_index(exc), exc
