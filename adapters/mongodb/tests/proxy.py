@@ -20,23 +20,29 @@ class Proxy:
         self._marker = b""
         self._side: Side = "before"
         self._times = 0
+        self._for_good = self._is_dead = False
         self.port = 0
         self.cuts = 0
 
-    def cut(self, command: str, side: Side, *, times: int = 1) -> None:
-        """Cut the line at a command, before the server gets it or before its answer gets out."""
+    def cut(self, command: str, side: Side, *, times: int = 1, for_good: bool = False) -> None:
+        """Cut the line at a command, before the server gets it or before its answer gets out.
+
+        If it is for good, nothing gets through after that.
+        """
         self._marker = command.encode() + b"\0"
-        self._side, self._times = side, times
+        self._side, self._times, self._for_good = side, times, for_good
 
     def stop_cutting(self) -> None:
         """Pass everything on again."""
         self._times = 0
+        self._for_good = self._is_dead = False
 
     def _is_time(self, data: bytes) -> bool:
         if self._times == 0 or self._marker not in data:
             return False
         self._times -= 1
         self.cuts += 1
+        self._is_dead = self._for_good
         return True
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -47,6 +53,8 @@ class Proxy:
         async def forth() -> None:
             nonlocal loses_answer
             while data := await reader.read(1 << 20):
+                if self._is_dead:
+                    return
                 if self._is_time(data):
                     if self._side == "before":
                         return

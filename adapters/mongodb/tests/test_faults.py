@@ -61,9 +61,10 @@ async def check(raw: Raw, expected: list[tuple[str, int, list[Any]]]) -> None:
         position += one["count"]
 
 
-@pytest.mark.parametrize("expected", ["any", 1])
-@pytest.mark.parametrize("times", [1, 3])
-@pytest.mark.parametrize("side", ["before", "after"])
+@pytest.mark.parametrize(
+    ("side", "times", "expected"),
+    [("before", 1, "any"), ("before", 3, 1), ("after", 1, "any"), ("after", 3, 1)],
+)
 async def test_an_append_whose_line_is_cut_takes_place_once(
     cut_store: MongoDBEventStore,
     proxy: Proxy,
@@ -102,9 +103,15 @@ async def test_a_batch_whose_line_is_cut_takes_place_once(
     assert [event.position for event in events] == list(range(1, 32))
 
 
-@pytest.mark.parametrize("command", ["insert", "commitTransaction"])
-@pytest.mark.parametrize("times", [1, 3])
-@pytest.mark.parametrize("side", ["before", "after"])
+@pytest.mark.parametrize(
+    ("command", "side", "times"),
+    [
+        ("insert", "before", 3),
+        ("insert", "after", 1),
+        ("commitTransaction", "before", 3),
+        ("commitTransaction", "after", 3),
+    ],
+)
 async def test_a_session_whose_line_is_cut_is_committed_once(
     cut_store: MongoDBEventStore, proxy: Proxy, raw: Raw, command: str, side: Side, times: int
 ) -> None:
@@ -130,9 +137,9 @@ async def test_what_cannot_be_learned_in_time_is_said_and_can_be_tried_again(
     opening = MongoDBEventStore.connect(urlunsplit(place), driver=driver, append_timeout=0.3)
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(await opening)
-        proxy.cut("insert", "after", times=1000)
+        proxy.cut("insert", "after", for_good=True)
         with anyio.fail_after(20):
-            with pytest.raises(StoreUnavailableError, match="given up after"):
+            with pytest.raises(StoreUnavailableError, match="127.0.0.1"):
                 await store.append("s", events, expected=NO_STREAM)
         proxy.stop_cutting()
         result = await store.append("s", events, expected=NO_STREAM)
@@ -166,12 +173,15 @@ FAULTS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
 async def test_an_insert_that_the_server_fails_at_takes_place_once(
-    store: MongoDBEventStore, raw: Raw, fail: Any, fault: dict[str, Any]
+    url: str, raw: Raw, fail: Any, fault: dict[str, Any]
 ) -> None:
-    await store.append("s", [NewEvent("First", 1)])
-    await fail(["insert"], 3, **fault)
-    with anyio.fail_after(20):
-        assert (await store.append("s", [NewEvent("Next", 2)], expected=1)).version == 2
+    # By default the driver waits to be told of a new primary, which this server never does.
+    asking = f"{url}?serverMonitoringMode=poll&heartbeatFrequencyMS=500"
+    async with await MongoDBEventStore.connect(asking) as store:
+        await store.append("s", [NewEvent("First", 1)])
+        await fail(["insert"], 3, **fault)
+        with anyio.fail_after(20):
+            assert (await store.append("s", [NewEvent("Next", 2)], expected=1)).version == 2
     await check(raw, [("s", 1, [1]), ("s", 2, [2])])
 
 
