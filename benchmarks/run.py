@@ -11,6 +11,7 @@ from pathlib import Path
 
 import eventstoredb
 import memory
+import mongodb
 import postgres
 import sqlite
 
@@ -21,6 +22,7 @@ SUBJECTS = {
     "memory": memory.figures,
     "sqlite": sqlite.figures,
     "postgres": postgres.figures,
+    "mongodb": mongodb.figures,
     "eventstoredb": eventstoredb.figures,
 }
 

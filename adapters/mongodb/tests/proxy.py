@@ -38,6 +38,8 @@ class Proxy:
         self._for_good = self._is_dead = False
 
     def _is_time(self, data: bytes) -> bool:
+        if self._is_dead:
+            return True
         if self._times == 0 or self._marker not in data:
             return False
         self._times -= 1
@@ -53,10 +55,8 @@ class Proxy:
         async def forth() -> None:
             nonlocal loses_answer
             while data := await reader.read(1 << 20):
-                if self._is_dead:
-                    return
                 if self._is_time(data):
-                    if self._side == "before":
+                    if self._is_dead or self._side == "before":
                         return
                     loses_answer = True
                 back.write(data)
