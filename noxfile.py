@@ -27,7 +27,7 @@ nox.options.sessions = [
 ]
 
 PROJECT = nox.project.load_toml("pyproject.toml")
-BACKENDS = ("memory", "sqlite", "postgres", "eventstoredb[kurrentdb]")
+BACKENDS = ("memory", "sqlite", "postgres", "mongodb[motor]", "eventstoredb[kurrentdb]")
 # The two clients of EventStoreDB cannot be installed together: the older has sessions of its own.
 CLIENTS = (*BACKENDS, "eventstoredb[esdb]")
 # Adapters in the making: their tests and conformance are run by name, until they never waver.

@@ -37,15 +37,15 @@ class Proxy:
         self._times = 0
         self._for_good = self._is_dead = False
 
-    def _is_time(self, data: bytes) -> bool:
+    def _side_to_cut(self, data: bytes) -> Side | None:
         if self._is_dead:
-            return True
+            return "before"
         if self._times == 0 or self._marker not in data:
-            return False
+            return None
         self._times -= 1
         self.cuts += 1
         self._is_dead = self._for_good
-        return True
+        return self._side
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one client."""
@@ -55,10 +55,10 @@ class Proxy:
         async def forth() -> None:
             nonlocal loses_answer
             while data := await reader.read(1 << 20):
-                if self._is_time(data):
-                    if self._is_dead or self._side == "before":
-                        return
-                    loses_answer = True
+                side = self._side_to_cut(data)
+                if side == "before":
+                    return
+                loses_answer = loses_answer or side == "after"
                 back.write(data)
                 await back.drain()
 

@@ -134,7 +134,7 @@ async def test_what_cannot_be_learned_in_time_is_said_and_can_be_tried_again(
         netloc=f"127.0.0.1:{proxy.port}", query="directConnection=true&retryWrites=false"
     )
     events = [NewEvent("A", 1), NewEvent("B", 2)]
-    opening = MongoDBEventStore.connect(urlunsplit(place), driver=driver, append_timeout=0.3)
+    opening = MongoDBEventStore.connect(urlunsplit(place), driver=driver, timeout=0.3)
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(await opening)
         proxy.cut("insert", "after", for_good=True)
@@ -230,9 +230,9 @@ async def test_a_transaction_of_others_in_the_middle_is_waited_for(
                 await session.append("a", [NewEvent("A", 1)])
                 await session.append("b", [NewEvent("B", 2)], expected=NO_STREAM)
 
+        outcome: list[Exception] = []
         with anyio.fail_after(20):
             async with anyio.create_task_group() as tasks:
-                outcome: list[Exception] = []
 
                 async def attempt() -> None:
                     try:

@@ -17,7 +17,7 @@ import pytest
 
 from anyio import to_thread
 
-from eventport import NewEvent, connect
+from eventport import NewEvent, RecordedEvent, connect
 
 
 WORKERS = Path(__file__).parent / "workers"
@@ -75,6 +75,8 @@ async def test_nothing_is_missed_of_what_two_processes_write(
     async def write(process: subprocess.Popen[str]) -> None:
         results.append(await to_thread.run_sync(output, process))
 
+    stored: list[RecordedEvent] = []
+    seconds = 0.0
     begin = time.monotonic()
     with anyio.fail_after(120):
         async with anyio.create_task_group() as reading, connect(place) as store:
@@ -83,7 +85,7 @@ async def test_nothing_is_missed_of_what_two_processes_write(
                 for process in writers:
                     writing.start_soon(write, process)
             seconds = time.monotonic() - begin
-            stored = [event async for event in store.iterate_all()]
+            stored += [event async for event in store.iterate_all()]
             await store.append("end", [NewEvent("Ended", None)])
 
     (ours, our_conflicts), (theirs, their_conflicts) = results

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import sys
 
@@ -40,7 +41,7 @@ SECRET = "s3cr3t-w0rd"
 
 @pytest.mark.parametrize("driver", ["pymongo", "motor"])
 async def test_a_url_is_enough(url: str, driver: str) -> None:
-    async with connect(f"{url}?driver={driver}&collection=orders&append_timeout=5") as store:
+    async with connect(f"{url}?driver={driver}&collection=orders&timeout=5") as store:
         assert (await store.append("s", [NewEvent("A", 1)])).position == 1
         assert repr(store) == f"<MongoDBEventStore: {urlsplit(url).path[1:]}.orders>"
         assert store.capabilities == set(Capability)
@@ -114,8 +115,8 @@ async def test_many_stores_that_open_a_new_collection_create_it_once(url: str) -
         ("retryWritess=true", "(?i)unknown option: retryWritess. Did you mean"),
         ("maxPoolSize=many", "(?i)maxPoolSize must be an integer"),
         ("driver=mongoengine", "driver"),
-        ("append_timeout=0", "append_timeout must be"),
-        ("append_timeout=soon", "append_timeout"),
+        ("timeout=0", "timeout must be"),
+        ("timeout=soon", "timeout"),
     ],
 )
 async def test_a_wrong_option_is_named(url: str, query: str, message: str) -> None:
@@ -124,20 +125,23 @@ async def test_a_wrong_option_is_named(url: str, query: str, message: str) -> No
             pass
 
 
+# PyMongo's blocking client, which Motor runs in threads, drops sockets that were refused unclosed.
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket")
 @pytest.mark.parametrize("driver", ["pymongo", "motor"])
 async def test_a_server_that_is_not_there_is_told_in_time(driver: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    url = f"mongodb://user:{SECRET}@127.0.0.1:{port}/shop?driver={driver}&append_timeout=0.5"
+    url = f"mongodb://user:{SECRET}@127.0.0.1:{port}/shop?driver={driver}&timeout=0.5"
     with pytest.raises(StoreUnavailableError, match=r"user:\*\*\*@127.0.0.1") as caught:
         async with connect(url):
             pass
     assert_no_secret(caught.value)
+    gc.collect()
 
 
 @pytest.mark.parametrize("driver", ["pymongo", "motor"])
 async def test_a_wrong_name_of_the_replica_set_is_told(url: str, driver: str) -> None:
-    wrong = f"{url}?replicaSet=nowhere&driver={driver}&append_timeout=1"
+    wrong = f"{url}?replicaSet=nowhere&driver={driver}&timeout=1"
     with pytest.raises((StoreUnavailableError, ConfigurationError), match="nowhere") as caught:
         async with connect(wrong):
             pass

@@ -12,8 +12,8 @@ import pytest
 
 from pymongo.asynchronous.collection import AsyncCollection
 
-from eventport import ANY, NO_STREAM, ConcurrencyError, NewEvent
-from eventport.adapter import Commit, Committed, StreamWrite
+from eventport import ANY, NO_STREAM, ConcurrencyError, NewEvent, PayloadTooLargeError
+from eventport.adapter import Commit, Committed, Failed, StreamWrite
 from eventport.codec import encode_events
 from eventport.expectations import Expectation
 
@@ -200,6 +200,24 @@ async def test_old_knowledge_is_no_conflict(store: MongoDBEventStore, raw: Raw) 
     assert caught.value.actual == 7
 
 
+async def test_one_that_is_too_large_harms_nobody_in_its_batch(
+    store: MongoDBEventStore, raw: Raw
+) -> None:
+    large = NewEvent("Large", b"x" * 17_000_000)
+    one, two, three = await store._commit(
+        [
+            make_commit("a", ANY, NewEvent("Ours", 1)),
+            make_commit("a", ANY, large),
+            make_commit("a", 1, NewEvent("Ours", 2)),
+        ]
+    )
+    assert isinstance(one, Committed)
+    assert isinstance(two, Failed)
+    assert isinstance(two.error, PayloadTooLargeError)
+    assert isinstance(three, Committed)
+    assert await positions(raw) == [(1, "a", 1), (2, "a", 2)]
+
+
 async def nothing() -> None:
     pass
 
@@ -209,13 +227,15 @@ async def commit(
 ) -> list[tuple[int | str, int | None]]:
     """Append to streams in one batch, and return each one's version and place, or its conflict."""
 
-    commits = [
-        Commit((StreamWrite(stream, expected, encode_events([NewEvent("Ours", None)])),))
-        for stream, expected in wanted
-    ]
+    commits = [make_commit(stream, expected, NewEvent("Ours", None)) for stream, expected in wanted]
     return [
         (one.writes[0].version, one.writes[0].positions[0])
         if isinstance(one, Committed)
         else (one.stream, one.actual)
         for one in await store._commit(commits)
+        if not isinstance(one, Failed)
     ]
+
+
+def make_commit(stream: str, expected: Expectation, event: NewEvent) -> Commit:
+    return Commit((StreamWrite(stream, expected, encode_events([event])),))

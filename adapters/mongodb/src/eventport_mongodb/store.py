@@ -58,7 +58,7 @@ class MongoDBEventStore(BaseEventStore):
         ),
     }
 
-    def __init__(self, log: Log, *, append_timeout: float, owns_client: bool) -> None:
+    def __init__(self, log: Log, *, timeout: float, owns_client: bool) -> None:
         super().__init__()
         self.capabilities = frozenset(
             {Capability.GLOBAL_ORDER, Capability.SHARED, Capability.DURABLE}
@@ -69,7 +69,7 @@ class MongoDBEventStore(BaseEventStore):
         self._owns_client = owns_client
         heads = Heads()
         self._reader = Reader(log, heads)
-        self._writer = Writer(log, heads, self._reader.read_range, append_timeout)
+        self._writer = Writer(log, heads, self._reader.read_range, timeout)
         self._watcher = Watcher(log.collection, self.wake, self._set_watched)
 
     @classmethod
@@ -79,7 +79,7 @@ class MongoDBEventStore(BaseEventStore):
         *,
         database: str | None = None,
         collection: str = COLLECTION,
-        append_timeout: float = 30.0,
+        timeout: float = 30.0,  # noqa: ASYNC109  # of the server, not of this call
     ) -> Self:
         """Open a store through a client of the caller's, which stays the caller's to close.
 
@@ -87,7 +87,7 @@ class MongoDBEventStore(BaseEventStore):
             client: An `AsyncMongoClient` of PyMongo, or an `AsyncIOMotorClient` of Motor.
             database: The database; None for the one in the client's URL, or else ``eventport``.
             collection: The collection; it is created if it is not there.
-            append_timeout: For about how many seconds an append is tried while the server cannot be
+            timeout: For about how many seconds an append is tried while the server cannot be
                 reached, before it fails.
 
         Raises:
@@ -97,9 +97,7 @@ class MongoDBEventStore(BaseEventStore):
             NotSupportedError: this is not asyncio.
             StoreUnavailableError: the server cannot be reached.
         """
-        return await cls._open(
-            client, "MongoDB", database, collection, append_timeout, owns_client=False
-        )
+        return await cls._open(client, "MongoDB", database, collection, timeout, owns_client=False)
 
     @classmethod
     async def connect(
@@ -108,7 +106,7 @@ class MongoDBEventStore(BaseEventStore):
         *,
         driver: DriverName = "pymongo",
         collection: str = COLLECTION,
-        append_timeout: float = 30.0,
+        timeout: float = 30.0,  # noqa: ASYNC109  # of the server, not of this call
     ) -> Self:
         """Open the store that a URL names: ``mongodb://host/database?replicaSet=rs0``.
 
@@ -116,13 +114,11 @@ class MongoDBEventStore(BaseEventStore):
         the URL is the driver's.
         """
         _check_loop()
-        _check_timeout(append_timeout)
-        client = make_client(url, driver, append_timeout)
+        _check_timeout(timeout)
+        client = make_client(url, driver, timeout)
         where = redact(url)
         try:
-            return await cls._open(
-                client, where, None, collection, append_timeout, owns_client=True
-            )
+            return await cls._open(client, where, None, collection, timeout, owns_client=True)
         except BaseException:
             await run_shielded(close_client, client)
             raise
@@ -134,12 +130,12 @@ class MongoDBEventStore(BaseEventStore):
         where: str,
         database: str | None,
         collection: str,
-        append_timeout: float,
+        timeout: float,  # noqa: ASYNC109  # as above
         *,
         owns_client: bool,
     ) -> Self:
         _check_loop()
-        _check_timeout(append_timeout)
+        _check_timeout(timeout)
         with translated(where):
             name = database or client.get_default_database(DATABASE).name
             hello = await client.admin.command("hello")
@@ -147,7 +143,7 @@ class MongoDBEventStore(BaseEventStore):
             replicated = "setName" in hello or hello.get("msg") == "isdbgrid"
             log = Log(client, name, collection, replicated=replicated)
             await log.prepare()
-        return cls(log, append_timeout=append_timeout, owns_client=owns_client)
+        return cls(log, timeout=timeout, owns_client=owns_client)
 
     def __repr__(self) -> str:
         """Show the collection."""
@@ -201,9 +197,7 @@ class MongoDBEventStore(BaseEventStore):
 
 def _check_timeout(timeout: object) -> None:
     if not isinstance(timeout, int | float) or not 0 < timeout <= _MAX_TIMEOUT:
-        message = (
-            f"append_timeout must be more than 0 s and at most {_MAX_TIMEOUT:.0f}, not {timeout!r}"
-        )
+        message = f"timeout must be more than 0 s and at most {_MAX_TIMEOUT:.0f}, not {timeout!r}"
         raise ConfigurationError(message)
 
 

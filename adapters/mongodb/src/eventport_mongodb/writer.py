@@ -19,13 +19,19 @@ from eventport.adapter import (
     Commit,
     Committed,
     Conflict,
+    Failed,
     Outcome,
     StreamPage,
     Written,
     plan,
 )
 from eventport.codec import utc_from_microseconds
-from eventport.errors import StoreUnavailableError
+from eventport.errors import (
+    CorruptEventError,
+    EventportError,
+    PayloadTooLargeError,
+    StoreUnavailableError,
+)
 from eventport.expectations import exact_version
 
 from eventport_mongodb.documents import end_of, head_of, make_documents
@@ -103,12 +109,11 @@ class Writer:
             self._heads.forget()
             error = translate(exc, self._log.name)
             if batch.has_written:
-                # Some of the batch is in the store, so it must not be tried again as a whole.
-                raise StoreUnavailableError(str(error)) from exc
+                return batch.fail_the_rest(error)
             raise error from exc
-        except BaseException:
+        except StoreUnavailableError as exc:
             self._heads.forget()
-            raise
+            return batch.fail_the_rest(exc)
         finally:
             self._heads.trim()
 
@@ -145,6 +150,12 @@ class _Batch:
             elif planned:
                 await self._race(planned)
         return [self._outcomes[index] for index in range(count)]
+
+    def fail_the_rest(self, error: EventportError) -> list[Outcome]:
+        """Return the outcomes, with an error for all that have none."""
+        for index in self._pending:
+            self._outcomes[index] = Failed(error)
+        return [self._outcomes[index] for index in sorted(self._outcomes)]
 
     async def _catch_up(self) -> None:
         """Learn what has been written since we looked, or else where the log ends."""
@@ -197,7 +208,11 @@ class _Batch:
                 continue
             decision = plan(commit, head, _nothing_stored)
             if isinstance(decision, list):
-                documents = make_documents(commit, decision, position, at)
+                try:
+                    documents = make_documents(commit, decision, position, at)
+                except PayloadTooLargeError as exc:
+                    self._end(index, Failed(exc))
+                    continue
                 planned.append(_Planned(index, commit, decision, documents))
                 position = end_of(documents[-1]) + 1
                 for write, first in zip(commit.writes, decision, strict=True):
@@ -207,9 +222,12 @@ class _Batch:
             elif not self._is_current and not streams <= self._seen:
                 return [], True
             else:
-                self._outcomes[index] = await self._settle(commit)
-                del self._pending[index]
+                self._end(index, await self._settle(commit))
         return planned, False
+
+    def _end(self, index: int, outcome: Outcome) -> None:
+        del self._pending[index]
+        self._outcomes[index] = outcome
 
     async def _settle(self, commit: Commit) -> Outcome:
         """Tell a conflict from an earlier try of the same commit."""
@@ -218,7 +236,10 @@ class _Batch:
             before = exact_version(write.expected)
             if before is not None:
                 first, last = before + 1, before + len(write.events)
-                page = await self._ask(self._read_stream, write.stream, first, last)
+                try:
+                    page = await self._ask(self._read_stream, write.stream, first, last)
+                except CorruptEventError as exc:
+                    return Failed(exc)
                 found[write.stream, first, last] = [
                     (event.id, event.position, event.recorded_at) for event in page.events
                 ]
@@ -262,8 +283,7 @@ class _Batch:
             if left < 0:
                 return
             self.has_written = True
-            del self._pending[one.index]
-            self._outcomes[one.index] = one.outcome()
+            self._end(one.index, one.outcome())
             for document in one.documents:
                 self._heads.learn(document["stream"], head_of(document))
                 self._seen.add(document["stream"])
