@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import time
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from uuid import uuid4
 
+import anyio
 import pytest
 
 from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.errors import AutoReconnect, BulkWriteError, OperationFailure
 
-from eventport import ANY, NO_STREAM, ConcurrencyError, NewEvent, PayloadTooLargeError
-from eventport.adapter import Commit, Committed, Failed, StreamWrite
+from eventport import (
+    ANY,
+    NO_STREAM,
+    ConcurrencyError,
+    InvalidEventError,
+    NewEvent,
+    PayloadTooLargeError,
+    StoreUnavailableError,
+)
+from eventport.adapter import Commit, Committed, Failed, StreamPage, StreamWrite
 from eventport.codec import encode_events
 from eventport.expectations import Expectation
 
@@ -198,6 +208,89 @@ async def test_old_knowledge_is_no_conflict(store: MongoDBEventStore, raw: Raw) 
     with pytest.raises(ConcurrencyError) as caught:
         await store.append("s", [NewEvent("Ours", 3)], expected=6)
     assert caught.value.actual == 7
+
+
+@pytest.mark.parametrize("expected", [ANY, 2])
+async def test_a_head_that_is_old_when_its_answer_comes_is_not_believed(
+    store: MongoDBEventStore, raw: Raw, monkeypatch: pytest.MonkeyPatch, expected: Expectation
+) -> None:
+    await store.append("x", [NewEvent("Ours", 1)])
+    await raw.insert_one(document(2, "s", 1))
+    ask = store._log.head
+
+    async def answer_late(stream: str) -> int:
+        head = await ask(stream)
+        monkeypatch.setattr(store._log, "head", ask)
+        await raw.insert_one(document(3, "s", 2))
+        await store.append("y", [NewEvent("Ours", 2)])
+        return head
+
+    monkeypatch.setattr(store._log, "head", answer_late)
+    assert (await store.read("s", to_version=1)).version == 1
+    with anyio.fail_after(10):
+        result = await store.append("s", [NewEvent("Ours", 3)], expected=expected)
+    assert (result.version, result.position) == (3, 5)
+
+
+async def test_a_stream_that_grows_while_a_conflict_is_looked_into_may_be_none(
+    store: MongoDBEventStore, raw: Raw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.append("s", [NewEvent("Ours", 1)])
+    read = store._writer._read_stream
+
+    async def read_later(stream: str, first: int, last: int) -> StreamPage:
+        if await raw.count_documents({"_id": 2}) == 0:
+            await raw.insert_one(document(2, "s", 2, 2))
+        return await read(stream, first, last)
+
+    monkeypatch.setattr(store._writer, "_read_stream", read_later)
+    assert await commit(store, [("a", ANY), ("s", 3), ("s", 3)]) == [(1, 4), (4, 5), ("s", 4)]
+    assert await positions(raw) == [(1, "s", 1), (2, "s", 2), (4, "a", 1), (5, "s", 4)]
+
+
+async def test_one_that_the_server_refuses_harms_nobody_in_its_batch(
+    store: MongoDBEventStore, raw: Raw
+) -> None:
+    validator = {"stream": {"$ne": "refused"}}
+    await raw.database.command({"collMod": raw.name, "validator": validator})
+    commits = [
+        make_commit(stream, ANY, NewEvent("Ours", 1)) for stream in ("a", "refused", "a", "b")
+    ]
+    one, refused, two, three = await store._commit(commits)
+    assert isinstance(refused, Failed)
+    assert isinstance(refused.error, InvalidEventError)
+    assert isinstance(refused.error.__cause__, BulkWriteError)
+    assert all(isinstance(other, Committed) for other in (one, two, three))
+    assert await positions(raw) == [(1, "a", 1), (2, "a", 2), (3, "b", 1)]
+
+
+async def test_what_may_have_been_written_is_not_written_again(
+    store: MongoDBEventStore, raw: Raw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert = store._log.insert
+
+    async def lose_the_answer(documents: Sequence[Document]) -> None:
+        await insert(documents)
+        raise AutoReconnect("the line was cut")
+
+    async def refuse(_: Sequence[Document]) -> dict[int, Document]:
+        raise OperationFailure("not any more", 13)
+
+    monkeypatch.setattr(store._log, "insert", lose_the_answer)
+    monkeypatch.setattr(store._log, "at_places", refuse)
+    errors: list[Exception] = []
+
+    async def append(number: int) -> None:
+        try:
+            await store.append("s", [NewEvent("Ours", number)])
+        except StoreUnavailableError as exc:
+            errors.append(exc)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(3):
+            tasks.start_soon(append, number)
+    assert len(errors) == 3
+    assert await positions(raw) == [(1, "s", 1), (2, "s", 2), (3, "s", 3)]
 
 
 async def test_one_that_is_too_large_harms_nobody_in_its_batch(

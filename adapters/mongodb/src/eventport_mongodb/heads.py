@@ -41,6 +41,14 @@ class Heads:
         """Keep a stream's version that was read, or made."""
         self._versions[stream] = max(version, self._versions.pop(stream, 0))
 
+    def note(self, stream: str, version: int, end: int | None) -> None:
+        """Keep a stream's version that was read when this was the end of the log.
+
+        If that has moved on since, the stream may have done so, too, and nobody would notice.
+        """
+        if end is not None and (end == self.end or stream in self._versions):
+            self.learn(stream, version)
+
     def follow(self, documents: Iterable[Document]) -> None:
         """Go on to a later end of the log, over all the documents between."""
         for document in documents:

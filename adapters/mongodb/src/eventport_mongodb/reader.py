@@ -89,17 +89,19 @@ class Reader:
 
     async def _read_whole(self, stream: str) -> StreamPage:
         """Read a stream from end to end: the last event then is the head."""
+        end = self._heads.end
         documents, cut = await self._log.of_stream(stream, 1, None)
         if cut:
             head = await self._head(stream)
         else:
             head = head_of(documents[-1]) if documents else 0
-            self._note(stream, head)
+            self._heads.note(stream, head, end)
         return StreamPage(_decode(documents), head)
 
     async def _head(self, stream: str) -> int:
+        end = self._heads.end
         head = await self._log.head(stream)
-        self._note(stream, head)
+        self._heads.note(stream, head, end)
         return head
 
     async def _end(self) -> int:
@@ -108,10 +110,6 @@ class Reader:
             return 0
         self._last = last["_id"]
         return end_of(last)
-
-    def _note(self, stream: str, head: int) -> None:
-        if self._heads.end is not None:
-            self._heads.learn(stream, head)
 
 
 def _decode(documents: Iterable[Document]) -> list[RecordedEvent]:

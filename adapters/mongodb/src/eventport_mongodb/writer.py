@@ -18,7 +18,6 @@ from pymongo.errors import PyMongoError
 from eventport.adapter import (
     Commit,
     Committed,
-    Conflict,
     Failed,
     Outcome,
     StreamPage,
@@ -39,9 +38,11 @@ from eventport_mongodb.driver import Document
 from eventport_mongodb.heads import Heads
 from eventport_mongodb.log import Log
 from eventport_mongodb.translation import (
+    failed_index,
+    inserted_count,
     is_aborted,
     is_outcome_unknown,
-    taken_index,
+    is_place_taken,
     translate,
 )
 
@@ -80,6 +81,18 @@ class _Planned:
         return Committed(written, utc_from_microseconds(self.documents[0]["at"]))
 
 
+@dataclass(frozen=True)
+class _Claim:
+    """What has become of documents: those that were not written never will be."""
+
+    written: int
+    """How many of them, from the first on, are in the store."""
+    failed: Document | None = None
+    """The one that kept the others from being written, if it is known."""
+    refusal: PyMongoError | None = None
+    """Why that one can never be written; None if somebody else has its place."""
+
+
 class Writer:
     """Writes commits, one batch at a time.
 
@@ -108,9 +121,9 @@ class Writer:
         except PyMongoError as exc:
             self._heads.forget()
             error = translate(exc, self._log.name)
-            if batch.has_written:
-                return batch.fail_the_rest(error)
-            raise error from exc
+            if not batch.may_have_written:
+                raise error from exc
+            return batch.fail_the_rest(error)
         except StoreUnavailableError as exc:
             self._heads.forget()
             return batch.fail_the_rest(exc)
@@ -135,7 +148,14 @@ class _Batch:
         """The streams of which that is so in any case."""
         self._existing: set[str] = set()
         """The streams that were taken for new, and are not."""
-        self.has_written = False
+        self._has_written = False
+        self._is_open = False
+        """Whether an insert without an answer may still be carried out."""
+
+    @property
+    def may_have_written(self) -> bool:
+        """Whether the batch as a whole cannot be tried again by who sent it."""
+        return self._has_written or self._is_open
 
     async def run(self) -> list[Outcome]:
         """Return the outcomes of all commits, in order."""
@@ -153,6 +173,10 @@ class _Batch:
 
     def fail_the_rest(self, error: EventportError) -> list[Outcome]:
         """Return the outcomes, with an error for all that have none."""
+        if self._is_open and not isinstance(error, StoreUnavailableError):
+            unknown = StoreUnavailableError(f"it is not known what was written: {error}")
+            unknown.__cause__ = error
+            error = unknown
         for index in self._pending:
             self._outcomes[index] = Failed(error)
         return [self._outcomes[index] for index in sorted(self._outcomes)]
@@ -219,18 +243,23 @@ class _Batch:
                     heads[write.stream] = first + len(write.events) - 1
             elif not streams.isdisjoint(heads):
                 waiting |= streams
-            elif not self._is_current and not streams <= self._seen:
-                return [], True
             else:
-                self._end(index, await self._settle(commit))
+                is_sure = self._is_current or streams <= self._seen
+                outcome = await self._settle(commit) if is_sure else None
+                if outcome is None:
+                    return [], True
+                self._end(index, outcome)
         return planned, False
 
     def _end(self, index: int, outcome: Outcome) -> None:
         del self._pending[index]
         self._outcomes[index] = outcome
 
-    async def _settle(self, commit: Commit) -> Outcome:
-        """Tell a conflict from an earlier try of the same commit."""
+    async def _settle(self, commit: Commit) -> Outcome | None:
+        """Tell a conflict from an earlier try of the same commit.
+
+        It is None if heads have been read meanwhile with which the commit can be written.
+        """
         found: dict[tuple[str, int, int], list[tuple[UUID, int, datetime]]] = {}
         for write in commit.writes:
             before = exact_version(write.expected)
@@ -251,84 +280,88 @@ class _Batch:
             return found[stream, first, last]
 
         decision = plan(commit, head, stored)
-        if isinstance(decision, Committed | Conflict):
-            return decision
-        raise AssertionError  # heads do not change while a batch decides
+        return None if isinstance(decision, list) else decision
 
     async def _race(self, planned: Sequence[_Planned]) -> None:
         """Claim the places, and note who has got theirs."""
         documents = [document for one in planned for document in one.documents]
         together = any(len(one.documents) > 1 for one in planned)
-        written, lost = await self._claim(documents, together=together)
-        self._note_written(planned, documents[:written])
-        if written == len(documents):
+        claim = await self._claim(documents, together=together)
+        self._note_written(planned, documents[: claim.written])
+        if claim.written == len(documents):
             return
+        if claim.refusal is not None:
+            refused = next(one for one in planned if claim.failed in one.documents)
+            self._end(refused.index, Failed(translate(claim.refusal, self._log.name)))
+            return
+        if self._races_lost:
+            longest = min(0.001 * 2**self._races_lost, LONGEST_PAUSE)
+            await sleep(random.uniform(0, longest))  # noqa: S311  # no secret depends on it
         before = self._heads.end
         await self._catch_up()
         if self._heads.end != before:
-            self._patience.renew()
             self._races_lost += 1
-            longest = min(0.001 * 2**self._races_lost, LONGEST_PAUSE)
-            await sleep(random.uniform(0, longest))  # noqa: S311  # no secret depends on it
-        elif lost is not None and self._heads.get(lost["stream"]) is None:
-            self._existing.add(lost["stream"])
+            self._patience.renew()
+        elif claim.failed is not None and self._heads.get(claim.failed["stream"]) is None:
+            self._existing.add(claim.failed["stream"])
         else:
             await self._patience.wait("somebody has taken a place, but cannot be seen there")
 
     def _note_written(self, planned: Sequence[_Planned], documents: Sequence[Document]) -> None:
         self._heads.follow(documents)
+        if documents:
+            self._has_written = True
+            self._patience.renew()
         left = len(documents)
         for one in planned:
             left -= len(one.documents)
             if left < 0:
                 return
-            self.has_written = True
             self._end(one.index, one.outcome())
             for document in one.documents:
                 self._heads.learn(document["stream"], head_of(document))
                 self._seen.add(document["stream"])
 
-    async def _claim(
-        self, documents: Sequence[Document], *, together: bool
-    ) -> tuple[int, Document | None]:
+    async def _claim(self, documents: Sequence[Document], *, together: bool) -> _Claim:
         """Insert documents in order, until somebody else turns out to have the place of one.
 
         After a lost answer the same documents are sent to the same places again, whatever the
         server may still do with those sent before: of two equal claims only one can succeed.
-
-        Returns:
-            How many of them are in the store, and the one whose place was taken, if it is known.
-            The others are not in the store, and never will be.
         """
         rest = list(documents)
-        is_open = False  # an insert without an answer may still be carried out
+        self._is_open = False
         while rest:
             try:
                 if together:
                     await self._log.insert_together(rest, self._patience.wait)
                 else:
                     await self._log.insert(rest)
-                return len(documents), None
+                break
             except PyMongoError as exc:
-                taken, error = taken_index(exc), exc
-            if taken is None:
+                error, index = exc, failed_index(exc)
+            if index is None:
                 if not is_aborted(error):
                     if not is_outcome_unknown(error):
                         raise error
-                    is_open = True
+                    self._is_open = True
                 await self._patience.wait("the answer to an insert was lost", error)
-            lost = None if taken is None else rest[taken]
-            just_written = 0 if together else taken or 0
+            refusal = None if index is None or is_place_taken(error) else error
+            if refusal is not None and (together or self._is_open):
+                raise refusal
+            failed = None if index is None else rest[index]
+            written = 0 if together else inserted_count(error)
             # The driver retries inserts, too: what took our place may be ourselves.
             ours = _count_ours(rest, await self._ask(self._log.at_places, rest))
-            rest = rest[max(ours, just_written) :]
-            if (
+            rest = rest[max(ours, written) :]
+            if refusal is not None or (
                 rest
-                and ours <= just_written
-                and (not is_open or await self._is_lost(lost or rest[0]))
+                and ours <= written
+                and (not self._is_open or await self._is_lost(failed or rest[0]))
             ):
-                return len(documents) - len(rest), lost
-        return len(documents), None
+                self._is_open = False
+                return _Claim(len(documents) - len(rest), failed, refusal)
+        self._is_open = False
+        return _Claim(len(documents))
 
     async def _is_lost(self, document: Document) -> bool:
         """Tell whether somebody else has a document's place, so that it can never be inserted."""
@@ -356,18 +389,16 @@ class _Patience:
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
-        self._attempts = 0
-        self._deadline = 0.0
+        self.renew()
 
     def renew(self) -> None:
         """Begin anew: something has succeeded."""
         self._attempts = 0
+        self._deadline = time.monotonic() + self._timeout
 
     async def wait(self, why: str, cause: Exception | None = None) -> None:
         """Wait before the next attempt, or raise `StoreUnavailableError`."""
-        if self._attempts == 0:
-            self._deadline = time.monotonic() + self._timeout
-        elif time.monotonic() > self._deadline:
+        if time.monotonic() > self._deadline:
             detail = "" if cause is None else f": {cause}"
             message = f"given up after {self._timeout:g} s: {why}{detail}"
             raise StoreUnavailableError(message) from cause
