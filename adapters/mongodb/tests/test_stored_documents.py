@@ -52,28 +52,6 @@ async def test_a_commit_is_a_document_for_each_stretch_of_a_stream(
     assert [one.position for one in (await store.read("a")).events] == [1, 2, 3, 5]
 
 
-async def test_what_the_documentation_asks_is_answered(store: MongoDBEventStore, raw: Raw) -> None:
-    for number in range(3):
-        placed = NewEvent("OrderPlaced", {"customer": "ada", "total": 40 * number})
-        await store.append(f"order-{number}", [placed, NewEvent("OrderShipped", {})])
-    large = {"events": {"$elemMatch": {"type": "OrderPlaced", "data.total": {"$gte": 40}}}}
-    assert [one["stream"] async for one in raw.find(large).sort("_id")] == ["order-1", "order-2"]
-    count = await raw.aggregate(
-        [
-            {"$unwind": "$events"},
-            {"$group": {"_id": "$events.type", "count": {"$sum": 1}}},
-            {"$sort": {"_id": 1}},
-        ]
-    )
-    assert await count.to_list() == [
-        {"_id": "OrderPlaced", "count": 3},
-        {"_id": "OrderShipped", "count": 3},
-    ]
-    last = await raw.find_one({"stream": "order-1"}, sort=[("version", -1)])
-    assert last is not None
-    assert last["version"] + last["count"] - 1 == 2
-
-
 TRICKY: list[Any] = [
     {"$ref": "orders", "$id": 1, "$db": "x"},
     {"a": [{"$ref": "#/definitions/x"}], "$set": {"\uff04$": 1, "\uff04": 2, "$": 3}},
