@@ -95,7 +95,7 @@ def conformance(session: nox.Session, backend: str) -> None:
     """Run the conformance suite on one backend, with one client."""
     install(session, "tests", backends=(backend,))
     name = backend.partition("[")[0]
-    session.run("pytest", f"adapters/{name}/tests/test_conformance.py", *session.posargs)
+    session.run("pytest", "-n", "2", f"adapters/{name}/tests/test_conformance.py", *session.posargs)
 
 
 @nox.session

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
 from adapters.mongodb.tests.wire_server import new_database
+from pymongo import MongoClient
 
 from eventport_conformance import Capabilities, Harness, Supported, Unsupported, conformance
 from eventport_mongodb import MongoDBEventStore
@@ -65,6 +66,15 @@ class StandaloneHarness(PyMongoHarness):
 def servers(server: str, standalone: str) -> None:
     PyMongoHarness.server_url = server
     StandaloneHarness.server_url = standalone
+    for harness in (PyMongoHarness, StandaloneHarness):
+        harness.server = name_of_server(harness.server_url)
+
+
+def name_of_server(url: str) -> str:
+    with MongoClient[Any](url) as client:
+        info = client.server_info()
+    ours = f"SecantusDB {info['secantusVersion']}, as " if "secantusVersion" in info else ""
+    return f"{ours}MongoDB {info['version']}"
 
 
 TestPyMongo = conformance(PyMongoHarness)
