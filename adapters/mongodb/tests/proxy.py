@@ -1,7 +1,4 @@
-"""A proxy on loopback that cuts the line before or after the server has done what was asked.
-
-It can also keep a line open on which nothing gets through any more.
-"""
+"""A proxy on loopback that cuts the line before or after the server has done what was asked."""
 
 from __future__ import annotations
 
@@ -12,10 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Literal
 
 
-LONG = 30.0
-"""How many seconds a line stays open on which nothing gets through."""
-
-Side = Literal["before", "after", "never"]
+Side = Literal["before", "after"]
 
 
 class Proxy:
@@ -33,8 +27,7 @@ class Proxy:
     def cut(self, command: str, side: Side, *, times: int = 1, for_good: bool = False) -> None:
         """Cut the line at a command, before the server gets it or before its answer gets out.
 
-        A command that is cut never is kept, and its line stays open. If it is for good, nothing
-        gets through after that.
+        If it is for good, nothing gets through after that.
         """
         self._marker = command.encode() + b"\0"
         self._side, self._times, self._for_good = side, times, for_good
@@ -64,9 +57,6 @@ class Proxy:
             while data := await reader.read(1 << 20):
                 side = self._side_to_cut(data)
                 if side == "before":
-                    return
-                if side == "never":
-                    await asyncio.sleep(LONG)
                     return
                 loses_answer = loses_answer or side == "after"
                 back.write(data)

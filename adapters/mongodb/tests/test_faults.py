@@ -127,25 +127,6 @@ async def test_a_session_whose_line_is_cut_is_committed_once(
     await check(raw, [("a", 1, [1]), ("b", 1, [2]), ("a", 2, [3])])
 
 
-@pytest.mark.parametrize("times", [1, 100])
-async def test_a_line_on_which_nothing_comes_back_is_given_up_in_time(
-    url: str, proxy: Proxy, raw: Raw, driver: DriverName, times: int
-) -> None:
-    place = urlsplit(url)._replace(netloc=f"127.0.0.1:{proxy.port}", query="directConnection=true")
-    opening = MongoDBEventStore.connect(urlunsplit(place), driver=driver, timeout=1)
-    async with await opening as store:
-        proxy.cut("insert", "never", times=times)
-        with anyio.fail_after(20):
-            if times == 1:  # the driver itself tries once more
-                assert (await store.append("s", [NewEvent("A", 1)])).position == 1
-            else:
-                with pytest.raises(StoreUnavailableError, match=r"127\.0\.0\.1"):
-                    await store.append("s", [NewEvent("A", 1)])
-        proxy.stop_cutting()
-        await store.append("t", [NewEvent("B", 2)])
-    await check(raw, [("s", 1, [1]), ("t", 1, [2])] if times == 1 else [("t", 1, [2])])
-
-
 async def test_what_cannot_be_learned_in_time_is_said_and_can_be_tried_again(
     url: str, proxy: Proxy, raw: Raw, driver: DriverName
 ) -> None:

@@ -100,7 +100,6 @@ def make_client(url: str, driver: DriverName, timeout: float) -> Client:
         for name, value in {
             "serverSelectionTimeoutMS": round(timeout * 1000),
             "connectTimeoutMS": round(timeout * 1000),
-            "socketTimeoutMS": round(timeout * 1000),  # the driver would wait for ever
         }.items()
         if name.lower() not in options
     }
