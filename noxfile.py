@@ -21,6 +21,7 @@ nox.options.sessions = [
     "tests",
     "conformance(backend='memory')",
     "conformance(backend='sqlite')",
+    "conformance(backend='mongodb[motor]')",
     "conformance(backend='eventstoredb[kurrentdb]')",
     "conformance(backend='eventstoredb[esdb]')",
     "esdbclient",
@@ -30,7 +31,7 @@ nox.options.sessions = [
 ]
 
 PROJECT = nox.project.load_toml("pyproject.toml")
-BACKENDS = ("memory", "sqlite", "postgres", "eventstoredb[kurrentdb]")
+BACKENDS = ("memory", "sqlite", "postgres", "mongodb[motor]", "eventstoredb[kurrentdb]")
 # The two clients of EventStoreDB cannot be installed together: the older has sessions of its own.
 CLIENTS = (*BACKENDS, "eventstoredb[esdb]")
 # Adapters in the making: their tests and conformance are run by name, until they never waver.
@@ -97,7 +98,7 @@ def conformance(session: nox.Session, backend: str) -> None:
     """Run the conformance suite on one backend, with one client."""
     install(session, "tests", backends=(backend,))
     name = backend.partition("[")[0]
-    session.run("pytest", f"adapters/{name}/tests/test_conformance.py", *session.posargs)
+    session.run("pytest", "-n", "2", f"adapters/{name}/tests/test_conformance.py", *session.posargs)
 
 
 @nox.session

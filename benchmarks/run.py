@@ -12,6 +12,7 @@ from pathlib import Path
 import commands
 import eventstoredb
 import memory
+import mongodb
 import postgres
 import projections
 import sqlite
@@ -23,6 +24,7 @@ SUBJECTS = {
     "memory": memory.figures,
     "sqlite": sqlite.figures,
     "postgres": postgres.figures,
+    "mongodb": mongodb.figures,
     "projections": projections.figures,
     "eventstoredb": eventstoredb.figures,
     "commands": commands.figures,

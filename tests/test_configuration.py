@@ -308,11 +308,14 @@ async def test_a_scheme_without_its_adapter_says_what_to_install(
     )
 
 
-async def test_an_unknown_scheme_lists_what_is_installed_and_what_is_close() -> None:
+async def test_an_unknown_scheme_lists_what_is_installed_and_what_is_close(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     message = await refusal(f"sqllite://u:{SECRET}@h")
     assert message.startswith("nothing is installed for sqllite:// (installed: ")
     assert "memory, " in message
     assert message.endswith("did you mean 'sqlite'?")
+    monkeypatch.setattr("eventport.configuration.entry_points", lambda **_: ())
     message = await refusal("mongo://h")
     assert message.endswith("did you mean 'mongodb'?; python -m pip install 'eventport[mongodb]'")
 

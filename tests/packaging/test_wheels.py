@@ -25,6 +25,7 @@ BRINGS: Final = {
     "eventport-eventstoredb": CORE | {"eventport-eventstoredb"},  # its clients are extras
     "eventport-sqlite": CORE | {"eventport-sqlite", "aiosqlite"},
     "eventport-postgres": CORE | {"eventport-postgres", "asyncpg"},
+    "eventport-mongodb": CORE | {"eventport-mongodb", "pymongo", "dnspython"},  # Motor is an extra
     "eventport-conformance": None,  # pytest's and Hypothesis's dependencies are theirs to choose
 }
 # anyio needs it below Python 3.13.

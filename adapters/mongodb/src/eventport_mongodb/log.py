@@ -1,0 +1,244 @@
+"""The collection: what is asked of the server, one question a method."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final, TypeAlias, cast
+
+import bson
+
+from pymongo import ASCENDING, DESCENDING, ReadPreference
+from pymongo.errors import PyMongoError
+from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
+
+from eventport.errors import IncompatibleStoreError
+from eventport.shielding import run_shielded
+
+from eventport_mongodb.documents import head_of
+from eventport_mongodb.driver import CODEC_OPTIONS, Client, Collection, Document, settled
+
+
+Pause: TypeAlias = Callable[[str, Exception], Awaitable[None]]
+"""Waits before something is tried again, or raises if that has gone on for too long."""
+
+MAJORITY: Final = ReadConcern("majority")
+DURABLE: Final = WriteConcern("majority", j=True)
+"""Acknowledged is what most of the replica set has in its journal."""
+
+PAGE_BYTES: Final = 4 * 1024 * 1024
+"""A page ends when it has got to this size, so that it does not fill the memory."""
+
+INDEX: Final = "eventport_1"
+"""The name of our index holds the version of the layout, by which a collection is recognised."""
+
+_INDEX_PREFIX: Final = "eventport_"
+_BATCH: Final = 10_000
+_OUTLINE: Final = {"stream": 1, "version": 1, "count": 1}
+
+
+class Log:
+    """All events of a store, in one collection.
+
+    Args:
+        client: A client of either driver.
+        database: The name of the database.
+        collection: The name of the collection.
+        replicated: Whether it is on a replica set. A server that stands alone has no majority,
+            and may not know the word.
+    """
+
+    def __init__(self, client: Client, database: str, collection: str, *, replicated: bool) -> None:
+        self.client = client
+        self.replicated = replicated
+        self.name = f"{database}.{collection}"
+        self.collection: Collection = client[database].get_collection(
+            collection,
+            codec_options=CODEC_OPTIONS,
+            read_preference=ReadPreference.PRIMARY,
+            write_concern=DURABLE,
+            read_concern=MAJORITY if replicated else ReadConcern("local"),
+        )
+
+    async def prepare(self) -> None:
+        """Create the index, and with it the collection, unless it is there.
+
+        Raises:
+            IncompatibleStoreError: it holds something else, or is of a newer version.
+        """
+        name = self.name
+        indexes = await self.collection.index_information()
+        if INDEX in indexes:
+            return
+        if newer := [index for index in indexes if index.startswith(_INDEX_PREFIX)]:
+            message = (
+                f"{name} has the layout {newer[0]}; this eventport-mongodb knows {INDEX}: "
+                "install the eventport-mongodb that wrote it, or a newer one"
+            )
+            raise IncompatibleStoreError(message)
+        if await self.collection.find_one({}, {"_id": 1}) is not None:
+            # Another process may have created the index since, and appended.
+            if INDEX in await self.collection.index_information():
+                return
+            message = f"{name} holds something else; it was not touched: name another collection"
+            raise IncompatibleStoreError(message)
+        keys = [("stream", ASCENDING), ("version", ASCENDING)]
+        await self.collection.create_index(keys, name=INDEX, unique=True)
+
+    # What there is.
+
+    async def last(self, at_least: int) -> Document | None:
+        """Return the outline of the last document; `at_least` is the `_id` of one that is there."""
+        return await self.collection.find_one(
+            {"_id": {"$gte": at_least}}, _OUTLINE, sort=[("_id", DESCENDING)]
+        )
+
+    async def since(self, after: int, max_count: int) -> list[Document]:
+        """Return the outlines of the documents after one, in order."""
+        cursor = self.collection.find({"_id": {"$gt": after}}, _OUTLINE).sort("_id", ASCENDING)
+        return await cursor.limit(max_count).to_list(None)
+
+    async def head(self, stream: str) -> int:
+        """Return a stream's version."""
+        found = await self.collection.find_one(
+            {"stream": stream}, _OUTLINE, sort=[("version", DESCENDING)]
+        )
+        return 0 if found is None else head_of(found)
+
+    async def heads(self, streams: Sequence[str]) -> dict[str, int]:
+        """Return the versions of many streams with one question."""
+        if len(streams) == 1:
+            return {streams[0]: await self.head(streams[0])}
+        # This shape is answered from the index, one step a stream, however long the streams are.
+        pipeline: list[Mapping[str, Any]] = [
+            {"$match": {"stream": {"$in": list(streams)}}},
+            {"$sort": {"stream": -1, "version": -1}},
+            {
+                "$group": {
+                    "_id": "$stream",
+                    "version": {"$first": "$version"},
+                    "count": {"$first": "$count"},
+                }
+            },
+        ]
+        found = dict.fromkeys(streams, 0)
+        cursor = await settled(self.collection.aggregate(pipeline))
+        async for document in cursor:
+            found[document["_id"]] = head_of(document)
+        return found
+
+    async def at_places(self, documents: Sequence[Document]) -> dict[int, Document]:
+        """Return what is stored at the positions of documents, with the ids of the events."""
+        places = [document["_id"] for document in documents]
+        cursor = self.collection.find({"_id": {"$in": places}}, {"events.id": 1})
+        return {found["_id"]: found async for found in cursor}
+
+    async def rivals(self, document: Document) -> list[Document]:
+        """Return what is stored at a document's position, or at its version of its stream."""
+        version = {"stream": document["stream"], "version": document["version"]}
+        places = {"$or": [{"_id": document["_id"]}, version]}
+        return await self.collection.find(places, {"events.id": 1}).to_list(None)
+
+    async def of_stream(
+        self, stream: str, first: int, last: int | None, *, backwards: bool = False
+    ) -> tuple[list[Document], bool]:
+        """Return the documents with a stream's events in a range, and whether there are more.
+
+        It stops when there is enough for a page.
+        """
+        versions = {"$gte": first} if last is None else {"$gte": first, "$lte": last}
+        where = {"stream": stream, "version": versions}
+        found, cut = await self._page(where, "version", backwards=backwards)
+        lowest = found[-1 if backwards else 0]["version"] if found else None
+        if first > 1 and lowest != first and not (cut and backwards):
+            before = {"stream": stream, "version": {"$lt": first}}
+            earlier = await self.collection.find_one(before, sort=[("version", DESCENDING)])
+            if earlier is not None:
+                found.insert(len(found) if backwards else 0, earlier)
+        return found, cut
+
+    async def of_all(
+        self, first: int, last: int, types: frozenset[str] | None, prefix: str | None
+    ) -> tuple[list[Document], bool]:
+        """Return the documents with events in a range of positions, and whether there are more.
+
+        A document that cannot have events of these types, or is of a stream with another prefix,
+        may be left out or not.
+        """
+        where: dict[str, Any] = {"_id": {"$gte": first, "$lte": last}}
+        wanted: dict[str, Any] = {}
+        if types is not None:
+            wanted["events.type"] = {"$in": sorted(types)}
+        if prefix is not None:
+            wanted["stream"] = {"$gte": prefix, **_below_next(prefix)}
+        if wanted:
+            # The first place is always looked at: it tells whether a document goes over it.
+            where["$or"] = [wanted, {"_id": first}]
+        found, cut = await self._page(where, "_id", backwards=False)
+        if first > 1 and (not found or found[0]["_id"] != first):
+            before = {"_id": {"$lt": first}}
+            earlier = await self.collection.find_one(before, sort=[("_id", DESCENDING)])
+            if earlier is not None:
+                found.insert(0, earlier)
+        return found, cut
+
+    async def _page(
+        self, where: Mapping[str, Any], key: str, *, backwards: bool
+    ) -> tuple[list[Document], bool]:
+        # Whole batches, as the server sent them: their size is known, and they are decoded at once.
+        cursor = self.collection.find_raw_batches(where, batch_size=_BATCH)
+        cursor = cursor.sort(key, DESCENDING if backwards else ASCENDING)
+        found: list[Document] = []
+        size = 0
+        try:
+            async for batch in cursor:
+                found += bson.decode_all(cast("bytes", batch), CODEC_OPTIONS)
+                size += len(batch)
+                if size > PAGE_BYTES and cursor.alive:
+                    return found, True
+        finally:
+            await run_shielded(cursor.close)
+        return found, False
+
+    # What is written.
+
+    async def insert(self, documents: Sequence[Document]) -> None:
+        """Insert documents in order, up to the first that cannot be inserted."""
+        await self.collection.insert_many(documents, ordered=True)
+
+    async def insert_together(self, documents: Sequence[Document], pause: Pause) -> None:
+        """Insert all documents or none, in a transaction with nothing else in it.
+
+        A commit whose answer was lost is repeated, which the server understands, for as long as
+        `pause` allows: otherwise the transaction would stay open and be in everybody's way.
+        """
+        # Here it is the other way round: it is Motor whose session has to be awaited.
+        opening: Any = self.client.start_session()
+        async with await settled(opening) as session:
+            await settled(session.start_transaction(MAJORITY, DURABLE, ReadPreference.PRIMARY))
+            try:
+                await self.collection.insert_many(documents, ordered=True, session=session)
+            except BaseException:
+                with suppress(PyMongoError):  # what cannot be aborted now ends by itself
+                    await session.abort_transaction()
+                raise
+            while True:
+                try:
+                    await session.commit_transaction()
+                    return
+                except PyMongoError as exc:
+                    if not exc.has_error_label("UnknownTransactionCommitResult"):
+                        raise
+                    await pause("the answer to a commit was lost", exc)
+
+
+def _below_next(prefix: str) -> dict[str, str]:
+    """Bound what begins with a prefix; text is compared by code points."""
+    for index in range(len(prefix) - 1, -1, -1):
+        code = ord(prefix[index])
+        if code < 0x10FFFF:
+            # Between these two are the surrogates, which no text has.
+            following = 0xE000 if code == 0xD7FF else code + 1
+            return {"$lt": prefix[:index] + chr(following)}
+    return {}  # nothing is behind it

@@ -1,0 +1,82 @@
+"""The store in MongoDB is conformant with each driver, and on a server that stands alone."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar
+
+import pytest
+
+from adapters.mongodb.tests.wire_server import new_database
+from pymongo import MongoClient
+
+from eventport_conformance import Capabilities, Harness, Supported, Unsupported, conformance
+from eventport_mongodb import MongoDBEventStore
+from eventport_mongodb.driver import DriverName
+
+
+class PyMongoHarness(Harness):
+    name = "mongodb"
+    capabilities = Capabilities(
+        sessions=Supported(),
+        global_order=Supported(),
+        push=Supported(),
+        shared=Supported(),
+        durable=Supported(),
+        hooks=Supported(),
+    )
+    driver: ClassVar[DriverName] = "pymongo"
+    server_url: ClassVar[str]
+    database_url = ""
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[MongoDBEventStore, None]:
+        async with new_database(self.server_url) as self.database_url, self.second_client() as one:
+            yield one
+
+    @asynccontextmanager
+    async def second_client(self) -> AsyncGenerator[MongoDBEventStore, None]:
+        opening = MongoDBEventStore.connect(self.database_url, driver=self.driver)
+        async with await opening as store:
+            yield store
+
+    def url(self) -> str:
+        return f"{self.database_url}?driver={self.driver}"
+
+
+class MotorHarness(PyMongoHarness):
+    name = "mongodb-motor"
+    driver = "motor"
+
+
+class StandaloneHarness(PyMongoHarness):
+    name = "mongodb-standalone"
+    capabilities = Capabilities(
+        sessions=Unsupported("transactions need a replica set"),
+        global_order=Supported(),
+        push=Unsupported("change streams need a replica set; subscriptions look again and again"),
+        shared=Supported(),
+        durable=Supported(),
+        hooks=Supported(),
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def servers(server: str, standalone: str) -> None:
+    PyMongoHarness.server_url = server
+    StandaloneHarness.server_url = standalone
+    for harness in (PyMongoHarness, StandaloneHarness):
+        harness.server = name_of_server(harness.server_url)
+
+
+def name_of_server(url: str) -> str:
+    with MongoClient[Any](url) as client:
+        info = client.server_info()
+    ours = f"SecantusDB {info['secantusVersion']}, as " if "secantusVersion" in info else ""
+    return f"{ours}MongoDB {info['version']}"
+
+
+TestPyMongo = conformance(PyMongoHarness)
+TestMotor = conformance(MotorHarness)
+TestStandalone = conformance(StandaloneHarness)

@@ -1,0 +1,259 @@
+"""Proves that no fault on the way loses, doubles or tears a commit, on either driver."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import anyio
+import pytest
+
+from adapters.mongodb.tests.proxy import Proxy, Side, proxy_to
+from pymongo.asynchronous.collection import AsyncCollection
+
+from eventport import NO_STREAM, ConcurrencyError, NewEvent, StoreUnavailableError
+from eventport.expectations import Expectation
+
+from eventport_mongodb import MongoDBEventStore
+from eventport_mongodb.driver import DriverName
+
+
+Raw = AsyncCollection[dict[str, Any]]
+
+
+@pytest.fixture(params=["pymongo", "motor"])
+def driver(request: pytest.FixtureRequest) -> DriverName:
+    name: DriverName = request.param
+    return name
+
+
+@pytest.fixture
+async def proxy(url: str) -> AsyncGenerator[Proxy, None]:
+    port = urlsplit(url).port
+    assert port is not None
+    async with proxy_to(port) as opened:
+        yield opened
+
+
+@pytest.fixture(params=["true", "false"], ids=["driver retries", "driver does not retry"])
+async def cut_store(
+    request: pytest.FixtureRequest, url: str, proxy: Proxy, driver: DriverName
+) -> AsyncGenerator[MongoDBEventStore, None]:
+    """Give a store whose line goes through the proxy."""
+    place = urlsplit(url)._replace(
+        netloc=f"127.0.0.1:{proxy.port}", query=f"directConnection=true&retryWrites={request.param}"
+    )
+    async with await MongoDBEventStore.connect(urlunsplit(place), driver=driver) as opened:
+        yield opened
+
+
+async def check(raw: Raw, expected: list[tuple[str, int, list[Any]]]) -> None:
+    """Look at all that is there: these documents, in this order, and no gap."""
+    found = await raw.find().sort("_id").to_list()
+    assert [
+        (one["stream"], one["version"], [event["data"] for event in one["events"]]) for one in found
+    ] == expected
+    position = 1
+    for one in found:
+        assert one["_id"] == position
+        position += one["count"]
+
+
+@pytest.mark.parametrize(
+    ("side", "times", "expected"),
+    [("before", 1, "any"), ("before", 3, 1), ("after", 1, "any"), ("after", 3, 1)],
+)
+async def test_an_append_whose_line_is_cut_takes_place_once(
+    cut_store: MongoDBEventStore,
+    proxy: Proxy,
+    raw: Raw,
+    side: Side,
+    times: int,
+    expected: Expectation,
+) -> None:
+    await cut_store.append("s", [NewEvent("First", 1)], expected=NO_STREAM)
+    proxy.cut("insert", side, times=times)
+    with anyio.fail_after(20):
+        result = await cut_store.append(
+            "s", [NewEvent("A", 2), NewEvent("B", 3)], expected=expected
+        )
+    assert (result.version, result.position, result.deduplicated) == (3, 3, False)
+    assert 1 <= proxy.cuts <= times
+    proxy.stop_cutting()
+    await cut_store.append("s", [NewEvent("Last", 4)], expected=3)
+    await check(raw, [("s", 1, [1]), ("s", 2, [2, 3]), ("s", 4, [4])])
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+async def test_a_batch_whose_line_is_cut_takes_place_once(
+    cut_store: MongoDBEventStore, proxy: Proxy, raw: Raw, side: Side
+) -> None:
+    await cut_store.append("s", [NewEvent("First", -1)])
+    proxy.cut("insert", side, times=2)
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            for number in range(30):
+                tasks.start_soon(cut_store.append, "s", [NewEvent("One", number)])
+    assert 1 <= proxy.cuts <= 2
+    proxy.stop_cutting()
+    events = (await cut_store.read("s")).events
+    assert sorted(event.data for event in events) == list(range(-1, 30))
+    assert [event.position for event in events] == list(range(1, 32))
+
+
+@pytest.mark.parametrize(
+    ("command", "side", "times"),
+    [
+        ("insert", "before", 3),
+        ("insert", "after", 1),
+        ("commitTransaction", "before", 3),
+        ("commitTransaction", "after", 3),
+    ],
+)
+async def test_a_session_whose_line_is_cut_is_committed_once(
+    cut_store: MongoDBEventStore, proxy: Proxy, raw: Raw, command: str, side: Side, times: int
+) -> None:
+    proxy.cut(command, side, times=times)
+    with anyio.fail_after(20):
+        async with cut_store.session() as session:
+            await session.append("a", [NewEvent("A", 1)])
+            await session.append("b", [NewEvent("B", 2)])
+    assert session.position == 2
+    assert 1 <= proxy.cuts <= times
+    proxy.stop_cutting()
+    await cut_store.append("a", [NewEvent("Last", 3)], expected=1)
+    await check(raw, [("a", 1, [1]), ("b", 1, [2]), ("a", 2, [3])])
+
+
+async def test_what_cannot_be_learned_in_time_is_said_and_can_be_tried_again(
+    url: str, proxy: Proxy, raw: Raw, driver: DriverName
+) -> None:
+    place = urlsplit(url)._replace(
+        netloc=f"127.0.0.1:{proxy.port}", query="directConnection=true&retryWrites=false"
+    )
+    events = [NewEvent("A", 1), NewEvent("B", 2)]
+    opening = MongoDBEventStore.connect(urlunsplit(place), driver=driver, timeout=2)
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(await opening)
+        proxy.cut("insert", "after", for_good=True)
+        with anyio.fail_after(20):
+            with pytest.raises(StoreUnavailableError, match=r"127\.0\.0\.1"):
+                await store.append("s", events, expected=NO_STREAM)
+        proxy.stop_cutting()
+        result = await store.append("s", events, expected=NO_STREAM)
+        assert (result.version, result.position) == (2, 2)
+        assert result.deduplicated
+    await check(raw, [("s", 1, [1, 2])])
+
+
+@pytest.fixture
+async def fail(raw: Raw) -> AsyncGenerator[Callable[..., Any], None]:
+    """Let the server itself fail at commands, as it does while it steps down or is overloaded."""
+    admin = raw.database.client.admin
+
+    async def arm(commands: list[str], times: int, **what: Any) -> None:
+        data = {"failCommands": commands, **what}
+        await admin.command(
+            {"configureFailPoint": "failCommand", "mode": {"times": times}, "data": data}
+        )
+
+    yield arm
+    await admin.command({"configureFailPoint": "failCommand", "mode": "off"})
+
+
+FAULTS: list[dict[str, Any]] = [
+    {"closeConnection": True},
+    {"errorCode": 91, "errorLabels": ["RetryableWriteError"]},  # it shuts down
+    {"errorCode": 189, "errorLabels": ["RetryableWriteError"]},  # it is no longer primary
+    {"errorCode": 10107},  # it is not primary, says one without labels
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=str)
+async def test_an_insert_that_the_server_fails_at_takes_place_once(
+    url: str, raw: Raw, fail: Any, fault: dict[str, Any]
+) -> None:
+    # By default the driver waits to be told of a new primary, which this server never does.
+    asking = f"{url}?serverMonitoringMode=poll&heartbeatFrequencyMS=500"
+    async with await MongoDBEventStore.connect(asking) as store:
+        await store.append("s", [NewEvent("First", 1)])
+        await fail(["insert"], 3, **fault)
+        with anyio.fail_after(20):
+            assert (await store.append("s", [NewEvent("Next", 2)], expected=1)).version == 2
+    await check(raw, [("s", 1, [1]), ("s", 2, [2])])
+
+
+ABORTED = {"errorCode": 251, "errorLabels": ["TransientTransactionError"]}
+WRITE_CONFLICT = {"errorCode": 112, "errorLabels": ["TransientTransactionError"]}
+UNKNOWN = {"errorCode": 64, "errorLabels": ["UnknownTransactionCommitResult"]}
+
+
+@pytest.mark.parametrize(
+    ("command", "fault"),
+    [
+        ("insert", WRITE_CONFLICT),
+        ("insert", ABORTED),
+        ("insert", {"closeConnection": True}),
+        ("commitTransaction", ABORTED),
+        ("commitTransaction", WRITE_CONFLICT),
+        ("commitTransaction", UNKNOWN),
+        ("commitTransaction", {"closeConnection": True}),
+    ],
+    ids=str,
+)
+async def test_a_transaction_that_the_server_fails_at_is_committed_once(
+    store: MongoDBEventStore, raw: Raw, fail: Any, command: str, fault: dict[str, Any]
+) -> None:
+    await store.append("a", [NewEvent("First", 0)])
+    await fail([command], 2, **fault)
+    with anyio.fail_after(20):
+        async with store.session() as session:
+            await session.append("a", [NewEvent("A", 1)])
+            await session.append("b", [NewEvent("B", 2)])
+    await check(raw, [("a", 1, [0]), ("a", 2, [1]), ("b", 1, [2])])
+
+
+async def test_a_transaction_of_others_in_the_middle_is_waited_for(
+    store: MongoDBEventStore, raw: Raw
+) -> None:
+    await store.append("a", [NewEvent("First", 0)])
+    client = raw.database.client
+    async with client.start_session() as theirs:
+        await theirs.start_transaction()
+        other = {"_id": 2, "stream": "b", "version": 1, "count": 1, "at": 0, "events": []}
+        await raw.insert_one(other, session=theirs)
+
+        async def ours() -> None:
+            async with store.session() as session:
+                await session.append("a", [NewEvent("A", 1)])
+                await session.append("b", [NewEvent("B", 2)], expected=NO_STREAM)
+
+        outcome: list[Exception] = []
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as tasks:
+
+                async def attempt() -> None:
+                    try:
+                        await ours()
+                    except ConcurrencyError as exc:
+                        outcome.append(exc)
+
+                tasks.start_soon(attempt)
+                await anyio.sleep(0.3)
+                assert await raw.count_documents({}) == 1
+                await theirs.commit_transaction()
+        (conflict,) = outcome
+        assert str(conflict) == "stream 'b': expected 0, but it is at version 1"
+    assert await raw.count_documents({}) == 2
+
+
+async def test_a_server_that_refuses_for_good_is_told_and_nothing_is_written(
+    store: MongoDBEventStore, raw: Raw, fail: Any
+) -> None:
+    await fail(["insert"], 1, errorCode=14031, errmsg="the disk is full")
+    with anyio.fail_after(20), pytest.raises(StoreUnavailableError):
+        await store.append("s", [NewEvent("A", 1)])
+    assert (await store.append("s", [NewEvent("B", 2)])).position == 1
+    await check(raw, [("s", 1, [2])])

@@ -1,0 +1,90 @@
+"""Proves that a server killed in the middle of appends loses and doubles nothing."""
+
+from __future__ import annotations
+
+import random
+import secrets
+
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import anyio
+import pytest
+
+from adapters.mongodb.tests.wire_server import WireServer, new_database
+from anyio import to_thread
+
+from eventport import NewEvent, connect
+from eventport.protocols import EventStore
+
+
+KILLS = 4
+TASKS = 6
+
+
+@pytest.mark.parametrize("driver", ["pymongo", "motor"])
+async def test_what_was_acknowledged_survives_kill_9_of_the_server(
+    tmp_path: Path, driver: str
+) -> None:
+    seed = secrets.randbits(32)
+    print(f"seed {seed}")  # noqa: T201  # pytest shows it with a failure
+    chosen = random.Random(seed)
+    server = WireServer(tmp_path, "--sync-on-commit")
+    await to_thread.run_sync(server.start)
+    acknowledged: list[tuple[str, int, int, list[UUID]]] = []
+    enough = anyio.Event()
+
+    async def append(store: EventStore, task: int) -> None:
+        version = 0
+        while not enough.is_set():
+            new = [NewEvent("Written", [task, n]) for n in range(1 + version % 3)]
+            result = await store.append(f"own-{task}", new, expected=version)
+            version = result.version
+            note(f"own-{task}", result, new)
+            new = [NewEvent("Written", [task, n]) for n in range(2)]
+            note("shared", await store.append("shared", new), new)
+            async with store.session() as session:
+                ids = [NewEvent("Left", task), NewEvent("Right", task)]
+                left = await session.append(f"left-{task}", ids[:1])
+                right = await session.append(f"right-{task}", ids[1:])
+            assert left.version == right.version
+            assert session.position is not None
+            acknowledged.append((f"right-{task}", right.version, session.position, [ids[1].id]))
+            acknowledged.append((f"left-{task}", left.version, session.position - 1, [ids[0].id]))
+
+    def note(stream: str, result: Any, events: list[NewEvent]) -> None:
+        ids = [event.id for event in events]
+        acknowledged.append((stream, result.version, result.position, ids))
+
+    try:
+        async with new_database(server.url) as url:
+            with anyio.fail_after(150):
+                async with connect(f"{url}?driver={driver}") as store:
+                    async with anyio.create_task_group() as tasks:
+                        for task in range(TASKS):
+                            tasks.start_soon(append, store, task)
+                        for _ in range(KILLS):
+                            await anyio.sleep(chosen.uniform(0.2, 0.6))
+                            await to_thread.run_sync(server.kill)
+                            await to_thread.run_sync(server.start)
+                        await anyio.sleep(0.3)
+                        enough.set()
+                    events = [event async for event in store.iterate_all()]
+    finally:
+        server.kill()
+
+    assert [event.position for event in events] == list(range(1, len(events) + 1))
+    assert len({event.id for event in events}) == len(events), "an event is there twice"
+    places = {event.id: event for event in events}
+    for stream, version, position, ids in acknowledged:
+        for back, id_ in enumerate(reversed(ids)):
+            event = places[id_]
+            assert (event.stream, event.version, event.position) == (
+                stream,
+                version - back,
+                position - back,
+            )
+    # All that was tried has been acknowledged in the end, so there is nothing else.
+    assert sum(len(ids) for *_, ids in acknowledged) == len(events)
+    assert len(events) > 50 * KILLS, "hardly anything was written"

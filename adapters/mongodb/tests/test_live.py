@@ -1,0 +1,105 @@
+"""Proves that a change stream wakes subscriptions, and that nothing depends on it."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+from typing import Any
+
+import anyio
+import pytest
+
+from adapters.mongodb.tests.wire_server import new_database
+from pymongo.asynchronous.collection import AsyncCollection
+
+from eventport import NewEvent, connect
+
+from eventport_mongodb import MongoDBEventStore
+from eventport_mongodb.store import WATCHED_INTERVAL
+
+
+Raw = AsyncCollection[dict[str, Any]]
+
+
+async def is_watching(store: MongoDBEventStore) -> None:
+    with anyio.fail_after(20):
+        while store.max_poll_interval != WATCHED_INTERVAL:  # noqa: ASYNC110  # it tells nobody
+            await anyio.sleep(0.01)
+
+
+@pytest.mark.parametrize("driver", ["pymongo", "motor"])
+async def test_commits_of_others_wake_at_once(url: str, driver: Any) -> None:
+    opening = MongoDBEventStore.connect(url, driver=driver)
+    async with await opening as reader, await MongoDBEventStore.connect(url) as writer:
+        # Looking by itself would take longer than the test.
+        reader.poll_interval = 3600
+        async with reader.subscribe() as subscription:
+            delays: list[float] = []
+            async with anyio.create_task_group() as tasks:
+
+                async def write() -> None:
+                    await is_watching(reader)
+                    for _ in range(10):
+                        await anyio.sleep(0.05)
+                        await writer.append("s", [NewEvent("Timed", time.time())])
+
+                tasks.start_soon(write)
+                with anyio.fail_after(30):
+                    async for event in subscription:
+                        delays.append(time.time() - event.data)
+                        if len(delays) == 10:
+                            break
+    print(f"median delay {statistics.median(delays) * 1000:.1f} ms")  # noqa: T201  # for -s
+    assert statistics.median(delays) < 0.5
+
+
+@pytest.mark.parametrize("driver", ["pymongo", "motor"])
+async def test_a_change_stream_that_dies_is_opened_again(url: str, raw: Raw, driver: Any) -> None:
+    admin = raw.database.client.admin
+    opening = MongoDBEventStore.connect(url, driver=driver)
+    async with (
+        await opening as reader,
+        await MongoDBEventStore.connect(url) as writer,
+        reader.subscribe() as subscription,
+    ):
+        waiting: list[Any] = []
+
+        async def take() -> None:
+            async for event in subscription:
+                waiting.append(event.data)
+                if len(waiting) == 2:
+                    return
+
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(take)
+                await is_watching(reader)
+                # The history that it would go on with is lost: the driver does not resume.
+                data = {"failCommands": ["getMore"], "errorCode": 286}
+                await admin.command(
+                    {"configureFailPoint": "failCommand", "mode": {"times": 1}, "data": data}
+                )
+                await writer.append("s", [NewEvent("A", 1)])
+                while reader.max_poll_interval == WATCHED_INTERVAL:  # noqa: ASYNC110  # as above
+                    await anyio.sleep(0.005)
+                await is_watching(reader)
+                await writer.append("s", [NewEvent("A", 2)])
+        assert waiting == [1, 2]
+
+
+async def test_a_server_without_change_streams_is_looked_at_again_and_again(
+    standalone: str,
+) -> None:
+    async with (
+        new_database(standalone) as url,
+        connect(url) as reader,
+        connect(url) as writer,
+        reader.subscribe() as subscription,
+    ):
+        with anyio.fail_after(20):
+            for number in range(3):
+                await writer.append("s", [NewEvent("A", number)])
+                assert (await anext(subscription)).data == number
+        assert isinstance(reader, MongoDBEventStore)
+        assert reader.max_poll_interval < 1
