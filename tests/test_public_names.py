@@ -29,6 +29,7 @@ NAMES = [
     "EventportError",
     "Expectation",
     "IncompatibleStoreError",
+    "InlineProjectionError",
     "InvalidArgumentError",
     "InvalidArgumentTypeError",
     "InvalidEventError",
