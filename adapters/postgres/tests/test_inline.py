@@ -6,6 +6,7 @@ import asyncio
 import random
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import asyncpg
@@ -151,7 +152,7 @@ async def test_a_handler_that_fails_undoes_its_own_commit_and_no_other(
         if number % 10:
             await store.append(f"s-{number % 5}", events(number, number))
             return
-        with pytest.raises(InlineProjectionError, match="refuse failed.*divisible") as caught:
+        with pytest.raises(InlineProjectionError, match=r"refuse failed.*divisible") as caught:
             await store.append(f"s-{number % 5}", events(number, number))
         assert isinstance(caught.value.__cause__, LookupError)
 
@@ -182,14 +183,12 @@ async def test_an_error_that_a_handler_swallows_is_none_the_less_one(
 ) -> None:
     @store.inline
     async def swallow(connection: Connection, events: Events) -> None:
-        try:
+        with suppress(asyncpg.DivisionByZeroError):
             if events[0].data == "inside":
                 async with connection.transaction():
                     await connection.execute("SELECT 1/0")
             elif events[0].data == "outside":
                 await connection.execute("SELECT 1/0")
-        except asyncpg.DivisionByZeroError:
-            pass
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(store.append("a", events("inside")))
@@ -257,7 +256,7 @@ async def test_a_handler_that_does_not_end_is_given_up(
                 await connection.execute("SELECT pg_sleep($1)", events[0].data)
 
         async with asyncio.timeout(5):
-            with pytest.raises(InlineProjectionError, match="hang failed.*not end in time"):
+            with pytest.raises(InlineProjectionError, match=r"hang failed.*not end in time"):
                 await impatient.append("a", events(60))
             await impatient.append("a", events(0))
     assert await model.rows(admin) == await stored(store)
@@ -330,10 +329,8 @@ async def test_in_a_transaction_of_the_caller_swallowed_errors_are_errors(
 ) -> None:
     @store.inline
     async def swallow(connection: Connection, _: Events) -> None:
-        try:
+        with suppress(asyncpg.DivisionByZeroError):
             await connection.execute("SELECT 1/0")
-        except asyncpg.DivisionByZeroError:
-            pass
 
     async with admin.transaction():
         with pytest.raises(InlineProjectionError, match="cannot be committed"):
@@ -345,10 +342,12 @@ async def test_on_a_pool_and_through_connect(
     url: str, schema: str, store: PostgresEventStore, admin: Connection, model: Model
 ) -> None:
     await model.create(admin)
-    async with asyncpg.create_pool(url, min_size=2, max_size=4) as pool:
-        async with await PostgresEventStore.on_pool(pool, schema=schema) as pooled:
-            pooled.inline(model.project)
-            await asyncio.gather(*(pooled.append("a", events(1)) for _ in range(10)))
+    async with (
+        asyncpg.create_pool(url, min_size=2, max_size=4) as pool,
+        await PostgresEventStore.on_pool(pool, schema=schema) as pooled,
+    ):
+        pooled.inline(model.project)
+        await asyncio.gather(*(pooled.append("a", events(1)) for _ in range(10)))
     async with connect(f"{url}&schema={schema}", inline=[model.project]) as connected:
         await connected.append("b", events(1))
     assert len(await stored(store)) == 11

@@ -51,9 +51,7 @@ class JoinedEventStore(BaseEventStore):
         Capability.DURABLE: "the transaction may be rolled back",
     }
 
-    def __init__(
-        self, connection: AnyConnection, schema: str, inline: InlineProjections
-    ) -> None:
+    def __init__(self, connection: AnyConnection, schema: str, inline: InlineProjections) -> None:
         super().__init__()
         self._connection = connection
         self._schema = schema

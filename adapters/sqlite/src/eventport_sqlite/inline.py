@@ -7,7 +7,7 @@ import sqlite3
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from eventport.adapter import Commit, Failed, Outcome
 from eventport.errors import InlineProjectionError, InvalidArgumentTypeError
@@ -74,9 +74,10 @@ class InlineProjections:
         self, handler: InlineHandler, db: sqlite3.Connection, events: Sequence[RecordedEvent]
     ) -> None:
         fail = partial(failure, handler)
+        call: Callable[..., object] = handler  # whatever type checkers were told
         self._running = True
         try:
-            result: Any = handler(db, events)
+            result = call(db, events)
         except Exception as exc:
             why = f"{type(exc).__name__}: {exc}"
             if getattr(exc, "sqlite_errorcode", None) == sqlite3.SQLITE_AUTH:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 
-from collections.abc import Sequence
-from typing import ClassVar, Final, Self, get_args
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Final, Self, TypeAlias, get_args
 
 from eventport.adapter import AllPage, BaseEventStore, Commit, Outcome, StreamPage
 from eventport.configuration import redact, unknown_option
@@ -24,6 +25,8 @@ from eventport_sqlite.connection import (
 )
 from eventport_sqlite.inline import InlineHandler, InlineProjections
 
+
+_WriteBatch: TypeAlias = Callable[[sqlite3.Connection, Sequence[Commit]], list[Outcome]]
 
 _MAX_TIMEOUT: Final = 86_400.0
 """SQLite counts milliseconds in 32 bits."""
@@ -52,7 +55,7 @@ class SQLiteEventStore(BaseEventStore):
         self._reader = reader
         self._pending = 0
         self._inline = InlineProjections()
-        self._write_batch = engine.write_batch
+        self._write_batch: _WriteBatch = engine.write_batch
 
     @classmethod
     async def open(

@@ -27,20 +27,26 @@ def count(db: sqlite3.Connection, events: Sequence[RecordedEvent]) -> None:
         )
 
 
-async def append(store: SQLiteEventStore, task: int) -> None:
-    """Append three events at a time."""
+async def append(store: SQLiteEventStore, stream: str) -> None:
+    """Append three events."""
+    await store.append(stream, [NewEvent("E", number) for number in range(3)])
+
+
+async def append_for_ever(store: SQLiteEventStore, stream: str) -> None:
+    """Append again and again."""
     while True:
-        await store.append(f"s-{task}", [NewEvent("E", number) for number in range(3)])
+        await append(store, stream)
 
 
 async def run(path: str) -> None:
     """Write in several tasks, so that commits are grouped."""
     async with await SQLiteEventStore.open(path) as store, asyncio.TaskGroup() as tasks:
         store.inline(count)
+        await append(store, "begun")
+        os.write(1, b"ready\n")
+        await asyncio.to_thread(sys.stdin.readline)
         for task in range(TASKS):
-            tasks.create_task(append(store, task))
+            tasks.create_task(append_for_ever(store, f"s-{task}"))
 
 
-os.write(1, b"ready\n")
-sys.stdin.readline()
 asyncio.run(run(sys.argv[1]))
