@@ -15,7 +15,15 @@ from eventport import (
     RecordedEvent,
     connect,
 )
-from eventport.adapter import Commit, Committed, Conflict, EncodedEvent, Outcome, StreamWrite, Written
+from eventport.adapter import (
+    Commit,
+    Committed,
+    Conflict,
+    EncodedEvent,
+    Outcome,
+    StreamWrite,
+    Written,
+)
 from eventport.inline import InlineHandlers, InlineStore, failure, new_events
 
 from eventport_memory import MemoryEventStore

@@ -229,7 +229,7 @@ def test_killed_at_any_moment_both_are_there_or_neither(
     for _ in range(KILLS):
         process = start("project_until_killed.py", path)
         go(process)
-        time.sleep(0.11 + chosen.uniform(0, 0.1))  # it begins after 0.1 s
+        time.sleep(0.02 + chosen.uniform(0, 0.1))
         process.kill()
         process.wait(10)
         counts = query("SELECT stream, max(version) FROM eventport_events GROUP BY stream")
