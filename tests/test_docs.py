@@ -19,7 +19,10 @@ PAGES = sorted(
 )
 
 
-@pytest.mark.parametrize(("page", "programs"), [("README.md", 1), ("docs/guide.md", 5)])
+@pytest.mark.parametrize(
+    ("page", "programs"),
+    [("README.md", 1), ("docs/guide.md", 5), ("docs/inline-projections.md", 1)],
+)
 def test_the_programs_of_a_page_run(tmp_path: Path, page: str, programs: int) -> None:
     assert run_page(ROOT / page, tmp_path, languages=["python"]) == programs
 
