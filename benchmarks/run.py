@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import eventstoredb
+import inline
 import memory
 import postgres
 import sqlite
@@ -22,6 +23,7 @@ SUBJECTS = {
     "sqlite": sqlite.figures,
     "postgres": postgres.figures,
     "eventstoredb": eventstoredb.figures,
+    "inline": inline.figures,
 }
 
 

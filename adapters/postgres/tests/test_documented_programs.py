@@ -13,7 +13,6 @@ import asyncpg
 import pytest
 
 from anyio import run_process
-
 from tests.doc_examples import run_page
 
 
