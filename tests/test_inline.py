@@ -68,10 +68,12 @@ def test_handlers_keep_their_order_and_must_be_functions() -> None:
 
 
 def test_a_failure_names_the_handler() -> None:
-    error = failure(handler, "LookupError: no")
+    error = failure(handler, LookupError("no such row\nDETAIL: secret"))
     assert isinstance(error, InlineProjectionError)
     assert str(error).startswith("inline handler handler failed")
-    assert str(error).endswith("LookupError: no")
+    assert str(error).endswith("LookupError: no such row")
+    assert str(failure(handler, KeyError())).endswith("KeyError: ")
+    assert str(failure(handler, "it was late")).endswith("it was late")
 
 
 def test_only_what_is_written_now_is_new() -> None:

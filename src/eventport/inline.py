@@ -60,8 +60,11 @@ def new_events(
             yield decode_commit(commit, outcome)
 
 
-def failure(handler: Callable[..., object], why: str) -> InlineProjectionError:
+def failure(handler: Callable[..., object], why: str | BaseException) -> InlineProjectionError:
     """Make the error for a commit that a handler has kept from being written."""
+    if isinstance(why, BaseException):
+        # What databases say in further lines may hold data.
+        why = f"{type(why).__name__}: {next(iter(str(why).splitlines()), '')}"
     return InlineProjectionError(
         f"inline handler {getattr(handler, '__qualname__', handler)} failed, and nothing of this "
         f"commit was written: {why}"

@@ -354,6 +354,27 @@ async def test_on_a_pool_and_through_connect(
     assert await model.rows(admin) == await stored(store)
 
 
+async def test_on_a_pool_a_lost_connection_is_no_failure(
+    url: str, schema: str, admin: Connection, model: Model
+) -> None:
+    ended: list[object] = []
+    async with (
+        asyncpg.create_pool(url, min_size=2, max_size=4) as pool,
+        await PostgresEventStore.on_pool(pool, schema=schema) as pooled,
+    ):
+        await model.create(admin)
+        pooled.inline(model.project)
+
+        @pooled.inline
+        async def end(connection: Connection, _: Events) -> None:
+            if not ended:
+                ended.append(connection.get_server_pid())
+                await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+        assert (await pooled.append("a", events(1))).version == 1
+        assert await model.rows(admin) == await stored(pooled)
+
+
 async def test_handlers_of_two_stores_that_wait_for_each_other_both_succeed(
     url: str, schema: str, store: PostgresEventStore, same: Check, admin: Connection, model: Model
 ) -> None:
@@ -505,14 +526,19 @@ async def test_lines_that_are_cut_at_random(server: Server, schema: str, model: 
             await model.create(admin)
             s.inline(model.project)
 
+            done = asyncio.Event()
+
             async def disturb() -> None:
                 while True:
                     await asyncio.sleep(rng.uniform(0.001, 0.08))
                     line.cut()
+                    done.clear()
+                    await done.wait()  # on a slow machine, nothing would get through in between
 
             async def work(name: int) -> None:
                 for number in range(appends // tasks):
                     await s.append(f"s-{(name + number) % 5}", events(name, number))
+                    done.set()
 
             disturbing = asyncio.create_task(disturb())
             await asyncio.gather(*(work(name) for name in range(tasks)))

@@ -256,3 +256,21 @@ async def test_behind_a_pooler_a_batch_of_unknown_outcome_is_not_written_again(
             written = [event.data for event in (await other.read("s")).events]
         assert written == ["first", 0, 1, 2, "last"]
         await admin.close()
+
+
+async def test_a_pool_of_the_caller_survives_a_lost_answer(schema: str, server: Server) -> None:
+    async with proxy(server.socket) as line:
+        url = f"postgresql://postgres@127.0.0.1:{line.port}/postgres"
+        async with (
+            asyncio.timeout(20),
+            asyncpg.create_pool(url, min_size=2, max_size=4) as pool,
+            await PostgresEventStore.on_pool(pool, schema=schema) as store,
+        ):
+            for version in range(1, 4):
+                line.lose = b"marked"
+                results = await asyncio.gather(
+                    store.append("s", [NewEvent("E", "marked")]),
+                    store.append("t", [NewEvent("E", "marked")]),
+                )
+                assert line.lose is None
+                assert [result.version for result in results] == [version, version]

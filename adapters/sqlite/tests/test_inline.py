@@ -171,7 +171,7 @@ async def test_a_handler_cannot_end_the_transaction(
             ENDS[name](db)
 
     for _ in range(2):
-        with pytest.raises(InlineProjectionError, match="neither begin nor end a transaction"):
+        with pytest.raises(InlineProjectionError, match="may neither begin nor end"):
             await store.append("a", events(1, 2))
     await store.append("a", events(3))
     assert model() == await rows(store)

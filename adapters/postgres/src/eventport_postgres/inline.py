@@ -83,7 +83,7 @@ class InlineProjections:
             (row,) = await connection.fetch(*request, timeout=within)
             await self._run(connection, commits, outcomes(commits, row), within)
             async with asyncio.timeout(within):
-                await self._check(connection, _CHECK)
+                await _check(connection, _CHECK)
                 await transaction.commit()
         except BaseException as exc:
             if isinstance(exc, Exception) and not is_lost(exc):
@@ -102,7 +102,7 @@ class InlineProjections:
             (row,) = await connection.fetch(*request)
             found = outcomes(commits, row)
             await self._run(connection, commits, found, None)
-            await self._check(connection, _RELEASE)
+            await _check(connection, _RELEASE)
         except Exception:
             if connection.is_in_transaction():
                 await connection.execute(_UNDO)
@@ -124,20 +124,6 @@ class InlineProjections:
         finally:
             _within.reset(token)
 
-    async def _check(self, connection: AnyConnection, sql: str) -> None:
-        """Run a statement that fails if a handler has left behind what cannot be committed."""
-        try:
-            await connection.execute(sql)
-        except asyncpg.PostgresError as exc:
-            if is_lost(exc) or is_worth_a_retry(exc):
-                raise
-            message = (
-                "what the inline handlers did cannot be committed, and nothing of this commit was "
-                f"written: {exc} (a handler that catches an error of the server must have caused "
-                "it inside `async with connection.transaction()`)"
-            )
-            raise InlineProjectionError(message) from exc
-
 
 async def _call(
     handler: InlineHandler,
@@ -158,13 +144,31 @@ async def _call(
             raise asyncpg.ConnectionDoesNotExistError(message) from exc
         if is_worth_a_retry(exc):
             raise
-        why = "it did not end in time" if timer.expired() else f"{type(exc).__name__}: {exc}"
-        raise failure(handler, why) from exc
+        raise failure(handler, "it did not end in time" if timer.expired() else exc) from exc
     if not connection.is_in_transaction() and not connection.is_closed():
         # It may have committed a part, or nothing, and others have no part in it any more.
         name = getattr(handler, "__qualname__", handler)
         message = f"inline handler {name} ended the transaction: what it committed is not known"
         raise StoreUnavailableError(message)
+
+
+async def _check(connection: AnyConnection, sql: str) -> None:
+    """Run a statement that fails if a handler has left behind what cannot be committed."""
+    try:
+        await connection.execute(sql)
+    except asyncpg.PostgresError as exc:
+        if is_lost(exc) or is_worth_a_retry(exc):
+            raise
+        message = (
+            "what the inline handlers did cannot be committed, and nothing of this commit was "
+            f"written: {str(exc).splitlines()[0]}"
+        )
+        if isinstance(exc, asyncpg.InFailedSQLTransactionError):
+            message += (
+                " (to catch an error of the server, a handler has to cause it inside "
+                "`async with connection.transaction()`)"
+            )
+        raise InlineProjectionError(message) from exc
 
 
 async def _roll_back(connection: AnyConnection, transaction: Any) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -70,7 +71,7 @@ class Writer:
             WHERE position > $1 AND id = ANY ($2) ORDER BY position
         """  # noqa: S608  # it is quoted
 
-    async def commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:  # noqa: C901, PLR0912  # one loop, in one place
+    async def commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:  # noqa: C901  # one loop, all in one place
         """Write a batch.
 
         Raises:
@@ -84,9 +85,11 @@ class Writer:
         lost: _Lost | None = None
         while True:
             left = max(deadline - clock(), 0.01)
-            connection: AnyConnection | None = None
             try:
-                async with self._connections.writing(left) as connection:
+                async with (
+                    self._connections.writing(left) as connection,
+                    _ended_if_lost(connection),
+                ):
                     if lost is not None:
                         found = await self._settle(connection, commits, lost, left)
                         if found is not None:
@@ -106,8 +109,6 @@ class Writer:
                         if len(commits) > 1:
                             raise NothingWrittenError(str(exc)) from exc
                         raise translated(exc) from exc
-                elif connection is not None:
-                    connection.terminate()
                 if clock() > deadline:
                     if lost is None or clock() > deadline + self._timeout:
                         raise translated(exc) from exc
@@ -163,6 +164,17 @@ class Writer:
         assert row is not None  # noqa: S101  # a function that is no set gives one row
         self._head = max(self._head, *row[2] or (0,))
         return outcomes(commits, row)
+
+
+@asynccontextmanager
+async def _ended_if_lost(connection: AnyConnection) -> AsyncGenerator[None, None]:
+    """End a connection that is lost while it is ours; its pool might hand it out again."""
+    try:
+        yield
+    except Exception as exc:
+        if is_lost(exc):
+            connection.terminate()
+        raise
 
 
 def _is_exact(commit: Commit) -> bool:

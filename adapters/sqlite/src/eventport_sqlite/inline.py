@@ -79,10 +79,9 @@ class InlineProjections:
         try:
             result = call(db, events)
         except Exception as exc:
-            why = f"{type(exc).__name__}: {exc}"
             if getattr(exc, "sqlite_errorcode", None) == sqlite3.SQLITE_AUTH:
-                why += " (it can neither begin nor end a transaction, as executescript does)"
-            raise fail(why) from exc
+                raise fail("it may neither begin nor end a transaction") from exc
+            raise fail(exc) from exc
         finally:
             self._running = False
             db.row_factory, db.text_factory = None, str
