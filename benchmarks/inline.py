@@ -13,7 +13,8 @@ from typing import Any
 import asyncpg
 
 from measure import Figure, rates
-from postgres import DATA, in_tasks, running_server
+from postgres import DATA, in_tasks
+from server import running_server  # postgres has made it importable
 
 from eventport import NO_STREAM, EventStore, NewEvent, RecordedEvent
 
