@@ -11,6 +11,7 @@ from pathlib import Path
 
 import commands
 import eventstoredb
+import inline
 import memory
 import mongodb
 import postgres
@@ -28,6 +29,7 @@ SUBJECTS = {
     "projections": projections.figures,
     "eventstoredb": eventstoredb.figures,
     "commands": commands.figures,
+    "inline": inline.figures,
 }
 
 

@@ -27,6 +27,7 @@ PAGES = sorted(
         ("docs/typed-events.md", 4),
         ("docs/commands.md", 5),
         ("docs/aggregates.md", 5),
+        ("docs/inline-projections.md", 1),
     ],
 )
 def test_the_programs_of_a_page_run(tmp_path: Path, page: str, programs: int) -> None:

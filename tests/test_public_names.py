@@ -31,6 +31,7 @@ NAMES = [
     "EventportError",
     "Expectation",
     "IncompatibleStoreError",
+    "InlineProjectionError",
     "InvalidArgumentError",
     "InvalidArgumentTypeError",
     "InvalidEventError",

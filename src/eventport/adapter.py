@@ -13,7 +13,7 @@ from typing import ClassVar, Final, Self, TypeAlias
 from anyio import Event, get_cancelled_exc_class
 from anyio.lowlevel import checkpoint
 
-from eventport.codec import decode_event, encode_events
+from eventport.codec import decode_commit, decode_event, encode_events
 from eventport.commits import (
     AllPage,
     Commit,
@@ -317,7 +317,7 @@ class BaseEventStore(StreamReader):
     async def _submit_with_hooks(self, commit: Commit) -> Committed:
         committed = _committed(await self._dispatch(commit))
         if not committed.deduplicated:
-            events = _recorded(commit, committed)
+            events = decode_commit(commit, committed)
             for hook in self._hooks:
                 try:
                     await hook(events)
@@ -347,29 +347,6 @@ def _committed(outcome: Outcome) -> Committed:
     if isinstance(outcome, Failed):
         raise outcome.error
     return outcome
-
-
-def _recorded(commit: Commit, committed: Committed) -> list[RecordedEvent]:
-    """Rebuild the events of a commit as they can now be read."""
-    return [
-        decode_event(
-            write.stream,
-            version,
-            position,
-            event.type,
-            event.data,
-            event.metadata,
-            event.id,
-            committed.recorded_at,
-        )
-        for write, written in zip(commit.writes, committed.writes, strict=True)
-        for version, position, event in zip(
-            range(written.version - len(write.events) + 1, written.version + 1),
-            written.positions,
-            write.events,
-            strict=True,
-        )
-    ]
 
 
 def _up_to(head: int, events: Sequence[RecordedEvent]) -> Sequence[RecordedEvent]:

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import msgspec
 
-from eventport.commits import EncodedEvent
+from eventport.commits import Commit, Committed, EncodedEvent
 from eventport.errors import CorruptEventError, InvalidArgumentTypeError, InvalidEventError
 from eventport.events import NewEvent, RecordedEvent
 from eventport.validation import check_event_type, show
@@ -75,6 +75,29 @@ def decode_event(
     except msgspec.DecodeError as exc:
         message = f"event {version} of stream {stream!r} does not hold JSON: {exc}"
         raise CorruptEventError(message) from exc
+
+
+def decode_commit(commit: Commit, committed: Committed) -> list[RecordedEvent]:
+    """Rebuild the events of a commit as they can be read once it is there."""
+    return [
+        decode_event(
+            write.stream,
+            version,
+            position,
+            event.type,
+            event.data,
+            event.metadata,
+            event.id,
+            committed.recorded_at,
+        )
+        for write, written in zip(commit.writes, committed.writes, strict=True)
+        for version, position, event in zip(
+            range(written.version - len(write.events) + 1, written.version + 1),
+            written.positions,
+            write.events,
+            strict=True,
+        )
+    ]
 
 
 def utc_from_microseconds(microseconds: int) -> datetime:

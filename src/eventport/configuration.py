@@ -19,6 +19,7 @@ import msgspec
 
 from eventport.adapter import AfterCommitHook, BaseEventStore
 from eventport.errors import ConfigurationError, NotSupportedError
+from eventport.inline import InlineStore
 from eventport.protocols import EventStore
 
 
@@ -58,6 +59,7 @@ async def connect(
     *,
     config: str | os.PathLike[str] | None = None,
     after_commit: Iterable[AfterCommitHook] = (),
+    inline: Iterable[Callable[..., object]] = (),
     **options: Any,
 ) -> AsyncGenerator[EventStore, None]:
     """Open a store, and close it when the block ends.
@@ -69,11 +71,14 @@ async def connect(
         config: The file to look names up in. By default ``eventport.toml`` in the current
             directory, or else the table ``[tool.eventport]`` of ``pyproject.toml`` there.
         after_commit: Hooks to register with the store; see `BaseEventStore.after_commit`.
+        inline: Handlers that run inside the transactions of the commits, on the backends that
+            have such; see their stores' method `inline`.
         options: Options of the adapter; they override those of the URL and of the file.
 
     Raises:
         ConfigurationError: what is written there does not lead to a store; the message names the
             value and the remedy, and never holds a password.
+        NotSupportedError: the store cannot call such hooks or handlers.
     """
     url, stored = resolve(target, config)
     scheme, opener = find_opener(url)
@@ -89,6 +94,14 @@ async def connect(
                 message = f"{type(store).__name__} has no after-commit hooks"
                 raise NotSupportedError(message)
             store.after_commit(hook)
+        for handler in inline:
+            if not isinstance(store, InlineStore):
+                message = (
+                    f"{type(store).__name__} cannot run inline projections: SQLite and Postgres "
+                    "stores can; elsewhere use a subscription"
+                )
+                raise NotSupportedError(message)
+            store.inline(handler)
         yield store
 
 

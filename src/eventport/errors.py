@@ -112,6 +112,10 @@ class PayloadTooLargeError(EventportError):
     """The backend refuses an append of this size; nothing of it was written."""
 
 
+class InlineProjectionError(EventportError):
+    """An inline handler failed, so nothing of its commit was written; its error is the cause."""
+
+
 class CorruptEventError(EventportError):
     """A stored event cannot be decoded: something other than eventport has written it."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 
@@ -16,6 +16,9 @@ class Proxy:
         self._lines: set[asyncio.StreamWriter] = set()
         self.port = 0
         self.cuts = 0
+        self.lose: bytes | None = None
+        """Cut, once, instead of passing on the answer to a request that holds this."""
+        self._answered = False
 
     def cut(self) -> None:
         """Cut all lines that are open, with whatever is on them."""
@@ -31,13 +34,27 @@ class Proxy:
             writer.transport.abort()
             return
         self._lines |= {writer, server_writer}
-        await asyncio.gather(_pump(reader, server_writer), _pump(server_reader, writer))
+        await asyncio.gather(
+            _pump(reader, server_writer, self._asked), _pump(server_reader, writer, self._told)
+        )
         self._lines -= {writer, server_writer}
 
+    def _asked(self, data: bytes) -> None:
+        if self.lose is not None and self.lose in data:
+            self.lose, self._answered = None, True
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _told(self, _: bytes) -> None:
+        if self._answered:
+            self._answered = False
+            self.cut()
+
+
+async def _pump(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, look: Callable[[bytes], None]
+) -> None:
     try:
         while data := await reader.read(65536):
+            look(data)
             writer.write(data)
             await writer.drain()
     except OSError:

@@ -227,3 +227,50 @@ async def test_an_answer_that_got_lost_is_found_and_a_conflict_stays_one(
                 assert (appended.version, appended.deduplicated) == (_ + 1, False)
                 assert isinstance(refused, ConcurrencyError)
                 assert refused.actual == 1
+
+
+async def test_behind_a_pooler_a_batch_of_unknown_outcome_is_not_written_again(
+    schema: str, server: Server
+) -> None:
+    async with (
+        proxy(server.socket) as line,
+        await PostgresEventStore.connect(server.url, schema=schema) as other,
+    ):
+        admin = await asyncpg.connect(server.url)
+        url = f"postgresql://postgres@127.0.0.1:{line.port}/postgres"
+        pooled = await PostgresEventStore.connect(url, schema=schema, transaction_pooling=True)
+        async with asyncio.timeout(20), pooled as store:
+            async with admin.transaction():
+                await other.using(admin).append("s", [NewEvent("E", "first")])
+                batch = asyncio.gather(
+                    *(store.append("s", [NewEvent("E", number)]) for number in range(3)),
+                    return_exceptions=True,
+                )
+                await asyncio.sleep(0.1)
+                line.cut()  # the server goes on waiting for the lock, and then writes
+                results = await batch
+            assert [type(result) for result in results] == [StoreUnavailableError] * 3
+            while (await other.read("s")).version < 4:  # noqa: ASYNC110  # or time is up
+                await asyncio.sleep(0.01)
+            await other.append("s", [NewEvent("E", "last")])
+            written = [event.data for event in (await other.read("s")).events]
+        assert written == ["first", 0, 1, 2, "last"]
+        await admin.close()
+
+
+async def test_a_pool_of_the_caller_survives_a_lost_answer(schema: str, server: Server) -> None:
+    async with proxy(server.socket) as line:
+        url = f"postgresql://postgres@127.0.0.1:{line.port}/postgres"
+        async with (
+            asyncio.timeout(20),
+            asyncpg.create_pool(url, min_size=2, max_size=4) as pool,
+            await PostgresEventStore.on_pool(pool, schema=schema) as store,
+        ):
+            for version in range(1, 4):
+                line.lose = b"marked"
+                results = await asyncio.gather(
+                    store.append("s", [NewEvent("E", "marked")]),
+                    store.append("t", [NewEvent("E", "marked")]),
+                )
+                assert line.lose is None
+                assert [result.version for result in results] == [version, version]

@@ -23,6 +23,7 @@ from eventport.shielding import run_shielded
 
 from eventport_postgres.batches import Statements, outcomes
 from eventport_postgres.errors import DRIVER_ERRORS, translated
+from eventport_postgres.inline import InlineProjections
 from eventport_postgres.reading import Reader
 from eventport_postgres.schema import AnyConnection
 
@@ -50,10 +51,11 @@ class JoinedEventStore(BaseEventStore):
         Capability.DURABLE: "the transaction may be rolled back",
     }
 
-    def __init__(self, connection: AnyConnection, schema: str) -> None:
+    def __init__(self, connection: AnyConnection, schema: str, inline: InlineProjections) -> None:
         super().__init__()
         self._connection = connection
         self._schema = schema
+        self._inline = inline
         self._reader = Reader(schema)
         self._statements = Statements(schema)
         self._lock = Lock()  # a connection does one thing at a time
@@ -76,7 +78,10 @@ class JoinedEventStore(BaseEventStore):
         return (await run_shielded(self._commit_batch, [commit]))[0]
 
     async def _commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
-        row = await self._ask(self._fetch, *self._statements.write(commits))
+        request = self._statements.write(commits)
+        if self._inline:
+            return await self._ask(self._inline.write_within, commits, request)
+        row = await self._ask(self._fetch, *request)
         return outcomes(commits, row)
 
     async def _read_stream(

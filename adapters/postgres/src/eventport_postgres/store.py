@@ -38,6 +38,7 @@ from eventport_postgres.connections import (
     check_server,
 )
 from eventport_postgres.errors import DRIVER_ERRORS, is_lost, translated
+from eventport_postgres.inline import InlineHandler, InlineProjections
 from eventport_postgres.joined import JoinedEventStore
 from eventport_postgres.push import Push
 from eventport_postgres.reading import Reader
@@ -86,8 +87,14 @@ class PostgresEventStore(BaseEventStore):
         self._schema = schema
         self._timeout = timeout
         self._reader = Reader(schema)
+        self._inline = InlineProjections()
         self._writer = Writer(
-            connections, schema, timeout, head, transaction_pooling=transaction_pooling
+            connections,
+            schema,
+            timeout,
+            head,
+            self._inline,
+            transaction_pooling=transaction_pooling,
         )
         self._push: Push | None = None
         if transaction_pooling:
@@ -219,7 +226,27 @@ class PostgresEventStore(BaseEventStore):
         caller does in that transaction. See `JoinedEventStore`.
         """
         self._check_open()
-        return JoinedEventStore(connection, self._schema)
+        return JoinedEventStore(connection, self._schema, self._inline)
+
+    def inline(self, handler: InlineHandler) -> InlineHandler:
+        """Register a handler that runs in the transaction of each commit of this store.
+
+        It is called with the connection that is in that transaction, and with the events of the
+        one commit as they will be read. What it writes and the events become visible together,
+        or not at all: if it raises, the append raises `InlineProjectionError`. It may be called
+        again for a commit whose first transaction was undone. Handlers run in the order of
+        registration, also in stores that `using` returns. It also serves as a decorator.
+
+        Raises:
+            InvalidArgumentTypeError: it cannot be called.
+        """
+        self._inline.add(handler)
+        return handler
+
+    async def _dispatch(self, commit: Commit) -> Outcome:
+        if self._inline:
+            self._inline.refuse_within()
+        return await super()._dispatch(commit)
 
     async def _commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
         outcomes = await self._writer.commit(commits)

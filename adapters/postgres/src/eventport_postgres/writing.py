@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 
 from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from eventport.adapter import Commit, Committed, Outcome, Written
-from eventport.errors import StoreUnavailableError
+from eventport.adapter import Commit, Committed, Failed, Outcome, Written
+from eventport.errors import EventportError, StoreUnavailableError
 from eventport.expectations import exact_version
 
 from eventport_postgres.batches import Statements, outcomes
 from eventport_postgres.connections import Connections
 from eventport_postgres.errors import NothingWrittenError, is_lost, is_worth_a_retry, translated
+from eventport_postgres.inline import InlineProjections
 from eventport_postgres.schema import AnyConnection, quoted
 
 
@@ -43,6 +45,7 @@ class Writer:
         schema: The schema, not quoted.
         timeout: How many seconds a batch may take, and after a lost connection once more.
         head: A position that had been taken before the first batch.
+        inline: What runs in the transactions of the batches.
         transaction_pooling: Whether a pooler hides which backend does the work.
     """
 
@@ -52,12 +55,14 @@ class Writer:
         schema: str,
         timeout: float,
         head: int,
+        inline: InlineProjections,
         *,
         transaction_pooling: bool,
     ) -> None:
         self._connections = connections
         self._timeout = timeout
         self._head = head
+        self._inline = inline
         self._transaction_pooling = transaction_pooling
         name = quoted(schema)
         self._statements = Statements(schema)
@@ -72,6 +77,7 @@ class Writer:
         Raises:
             StoreUnavailableError: the server was out of reach, and is not back in time.
             NothingWrittenError: it refused the batch.
+            InlineProjectionError: a handler kept the batch from being written.
         """
         request = self._statements.write(commits)
         clock = asyncio.get_running_loop().time
@@ -79,16 +85,23 @@ class Writer:
         lost: _Lost | None = None
         while True:
             left = max(deadline - clock(), 0.01)
-            connection: AnyConnection | None = None
             try:
-                async with self._connections.writing(left) as connection:
+                async with (
+                    self._connections.writing(left) as connection,
+                    _ended_if_lost(connection),
+                ):
                     if lost is not None:
                         found = await self._settle(connection, commits, lost, left)
                         if found is not None:
                             return await self._complete(commits, found)
                     lost = _Lost(connection.get_server_pid(), clock())
-                    row = await connection.fetchrow(*request, timeout=left)
+                    if self._inline:
+                        row = await self._inline.write(connection, commits, request, left)
+                    else:
+                        row = await connection.fetchrow(*request, timeout=left)
                     return self._read(commits, row)
+            except EventportError:
+                raise
             except Exception as exc:
                 if not is_lost(exc):
                     lost = None  # the server has answered
@@ -96,8 +109,6 @@ class Writer:
                         if len(commits) > 1:
                             raise NothingWrittenError(str(exc)) from exc
                         raise translated(exc) from exc
-                elif connection is not None:
-                    connection.terminate()
                 if clock() > deadline:
                     if lost is None or clock() > deadline + self._timeout:
                         raise translated(exc) from exc
@@ -137,14 +148,33 @@ class Writer:
         self, commits: Sequence[Commit], found: Sequence[Committed | None]
     ) -> list[Outcome]:
         """Decide again on the commits of a batch that were refused when it was written."""
-        refused = [commit for commit, there in zip(commits, found, strict=True) if there is None]
-        rest = iter(await self.commit(refused) if refused else ())
-        return [next(rest) if there is None else there for there in found]
+        return [
+            await self._commit_alone(commit) if there is None else there
+            for commit, there in zip(commits, found, strict=True)
+        ]
+
+    async def _commit_alone(self, commit: Commit) -> Outcome:
+        """Commit one, whose failure must not look as if the others had not been written."""
+        try:
+            return (await self.commit([commit]))[0]
+        except EventportError as exc:
+            return Failed(exc)
 
     def _read(self, commits: Sequence[Commit], row: Sequence[Any] | None) -> list[Outcome]:
         assert row is not None  # noqa: S101  # a function that is no set gives one row
         self._head = max(self._head, *row[2] or (0,))
         return outcomes(commits, row)
+
+
+@asynccontextmanager
+async def _ended_if_lost(connection: AnyConnection) -> AsyncGenerator[None, None]:
+    """End a connection that is lost while it is ours; its pool might hand it out again."""
+    try:
+        yield
+    except Exception as exc:
+        if is_lost(exc):
+            connection.terminate()
+        raise
 
 
 def _is_exact(commit: Commit) -> bool:

@@ -6,7 +6,7 @@ import json
 import sqlite3
 import time
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import datetime
 from typing import Any, Final
@@ -56,17 +56,50 @@ _READ_FORWARDS: Final = _READ % "ASC"
 _READ_BACKWARDS: Final = _READ % "DESC"
 
 
-def write_batch(db: sqlite3.Connection, commits: Sequence[Commit]) -> list[Outcome]:
+def write_commit(db: sqlite3.Connection, commit: Commit, now: int) -> Outcome:
+    """Write one commit in the transaction that is open, at a time in microseconds."""
+
+    def head(stream: str) -> int:
+        return _head(db, stream)
+
+    def stored(stream: str, first: int, last: int) -> list[tuple[UUID, int, datetime]]:
+        rows = db.execute(_STORED, (stream, first, last))
+        return [(UUID(bytes=id_), place, utc_from_microseconds(at)) for id_, place, at in rows]
+
+    planned = plan(commit, head, stored)
+    if isinstance(planned, Committed | Conflict):
+        return planned
+    written: list[Written] = []
+    for write, first in zip(commit.writes, planned, strict=True):
+        stream = write.stream
+        row, *rows = [
+            (stream, version, event.type, event.data, event.metadata, event.id.bytes, now)
+            for version, event in enumerate(write.events, first)
+        ]
+        position = db.execute(_INSERT, row).lastrowid or 0
+        if rows:
+            db.executemany(_INSERT, rows)
+        # This transaction is the only one that writes, so AUTOINCREMENT leaves no gap in it.
+        positions = range(position, position + len(write.events))
+        written.append(Written(first + len(rows), positions, first == 1))
+    return Committed(written, utc_from_microseconds(now))
+
+
+def write_batch(
+    db: sqlite3.Connection,
+    commits: Sequence[Commit],
+    write: Callable[[sqlite3.Connection, Commit, int], Outcome] = write_commit,
+) -> list[Outcome]:
     """Write a batch in one transaction, which only this process's writer can be in."""
-    # IMMEDIATE: a transaction that begins by reading cannot wait for the write lock later.
+    # IMMEDIATE: a transaction that begins by reading cannot wait for the write lock later. And
+    # its end is no statement that stays in the connection's cache, ready for an inline handler.
     db.execute("BEGIN IMMEDIATE")
     try:
         now = time.time_ns() // 1_000
-        outcomes = [_write(db, commit, now) for commit in commits]
-        db.execute("COMMIT")
+        outcomes = [write(db, commit, now) for commit in commits]
+        db.commit()
     except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
+        db.rollback()  # it does nothing if SQLite has done so already
         raise
     return outcomes
 
@@ -122,33 +155,6 @@ def read_all(
     if events and (cut or len(events) == max_count):
         until = events[-1].position
     return AllPage(events, until, head)
-
-
-def _write(db: sqlite3.Connection, commit: Commit, now: int) -> Outcome:
-    def head(stream: str) -> int:
-        return _head(db, stream)
-
-    def stored(stream: str, first: int, last: int) -> list[tuple[UUID, int, datetime]]:
-        rows = db.execute(_STORED, (stream, first, last))
-        return [(UUID(bytes=id_), place, utc_from_microseconds(at)) for id_, place, at in rows]
-
-    planned = plan(commit, head, stored)
-    if isinstance(planned, Committed | Conflict):
-        return planned
-    written: list[Written] = []
-    for write, first in zip(commit.writes, planned, strict=True):
-        stream = write.stream
-        row, *rows = [
-            (stream, version, event.type, event.data, event.metadata, event.id.bytes, now)
-            for version, event in enumerate(write.events, first)
-        ]
-        position = db.execute(_INSERT, row).lastrowid or 0
-        if rows:
-            db.executemany(_INSERT, rows)
-        # This transaction is the only one that writes, so AUTOINCREMENT leaves no gap in it.
-        positions = range(position, position + len(write.events))
-        written.append(Written(first + len(rows), positions, first == 1))
-    return Committed(written, utc_from_microseconds(now))
 
 
 def _head(db: sqlite3.Connection, stream: str) -> int:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 
-from collections.abc import Sequence
-from typing import ClassVar, Final, Self, get_args
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Final, Self, TypeAlias, get_args
 
 from eventport.adapter import AllPage, BaseEventStore, Commit, Outcome, StreamPage
 from eventport.configuration import redact, unknown_option
@@ -22,7 +23,10 @@ from eventport_sqlite.connection import (
     open_connection,
     translated,
 )
+from eventport_sqlite.inline import InlineHandler, InlineProjections
 
+
+_WriteBatch: TypeAlias = Callable[[sqlite3.Connection, Sequence[Commit]], list[Outcome]]
 
 _MAX_TIMEOUT: Final = 86_400.0
 """SQLite counts milliseconds in 32 bits."""
@@ -50,6 +54,8 @@ class SQLiteEventStore(BaseEventStore):
         self._writer = writer
         self._reader = reader
         self._pending = 0
+        self._inline = InlineProjections()
+        self._write_batch: _WriteBatch = engine.write_batch
 
     @classmethod
     async def open(
@@ -117,6 +123,21 @@ class SQLiteEventStore(BaseEventStore):
         """Show the file."""
         return f"<SQLiteEventStore: {self._path}>"
 
+    def inline(self, handler: InlineHandler) -> InlineHandler:
+        """Register a handler that runs in the transaction of each commit of this store.
+
+        It is called in the thread of the connection that writes, with that connection and with
+        the events of the one commit as they will be read. What it writes and the events become
+        visible together, or not at all: if it raises, the append raises `InlineProjectionError`.
+        Handlers run in the order of registration. It also serves as a decorator.
+
+        Raises:
+            InvalidArgumentTypeError: it is not a plain function.
+        """
+        self._inline.add(handler)
+        self._write_batch = self._inline.write_batch
+        return handler
+
     async def _dispatch(self, commit: Commit) -> Outcome:
         self._pending += 1
         try:
@@ -124,13 +145,13 @@ class SQLiteEventStore(BaseEventStore):
                 return await super()._dispatch(commit)
             # A lone commit needs neither a group nor the task that writes one: the connection's
             # thread brings it to its end, whatever happens to the caller.
-            return (await self._writer.run_to_end(engine.write_batch, [commit]))[0]
+            return (await self._writer.run_to_end(self._write_batch, [commit]))[0]
         finally:
             self._pending -= 1
             self.wake()
 
     async def _commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
-        return await self._writer.run(engine.write_batch, commits)
+        return await self._writer.run(self._write_batch, commits)
 
     async def _read_stream(
         self, stream: str, first: int, last: int, max_count: int | None, *, backwards: bool

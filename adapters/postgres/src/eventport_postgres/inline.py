@@ -1,0 +1,179 @@
+"""Inline projections: handlers that run inside the transaction of the commits that they are for."""
+
+from __future__ import annotations
+
+import asyncio
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
+from typing import Any, Final, TypeAlias, cast
+
+import asyncpg
+
+from eventport.adapter import Commit, Outcome
+from eventport.errors import InlineProjectionError, NotSupportedError, StoreUnavailableError
+from eventport.events import RecordedEvent
+from eventport.inline import InlineHandlers, failure, new_events
+
+from eventport_postgres.batches import outcomes
+from eventport_postgres.connections import CLOSE_TIMEOUT
+from eventport_postgres.errors import DRIVER_ERRORS, is_lost, is_worth_a_retry
+from eventport_postgres.schema import AnyConnection
+
+
+InlineHandler: TypeAlias = Callable[
+    ["asyncpg.Connection[Any]", Sequence[RecordedEvent]], Awaitable[None]
+]
+"""Called inside the transaction of a commit, with its connection and its events."""
+
+_SAVEPOINT: Final = "SAVEPOINT eventport_commit"
+_RELEASE: Final = "RELEASE SAVEPOINT eventport_commit"
+_UNDO: Final = f"ROLLBACK TO SAVEPOINT eventport_commit; {_RELEASE}"
+
+# It fails where a COMMIT would, be it for a constraint that is deferred, or in silence, because a
+# handler has caught an error of the server, after which there is nothing to be committed.
+_CHECK: Final = "SET CONSTRAINTS ALL IMMEDIATE"
+
+_within: Final[ContextVar[object]] = ContextVar("eventport_postgres.inline", default=None)
+"""Whose handler is running."""
+
+
+class InlineProjections:
+    """The handlers of one store, and the ways to write commits with them."""
+
+    def __init__(self) -> None:
+        self._handlers = InlineHandlers[InlineHandler]()
+
+    def __bool__(self) -> bool:
+        """Tell whether there are any handlers."""
+        return bool(self._handlers)
+
+    def add(self, handler: InlineHandler) -> None:
+        """Add a handler."""
+        self._handlers.add(handler)
+
+    def refuse_within(self) -> None:
+        """Refuse an append of the store by one of its handlers, which would wait for itself."""
+        if _within.get() is self:
+            message = (
+                "an inline handler cannot append to its own store, which waits for it: append to "
+                "store.using(connection) to write in the same transaction"
+            )
+            raise NotSupportedError(message)
+
+    async def write(
+        self,
+        connection: AnyConnection,
+        commits: Sequence[Commit],
+        request: tuple[Any, ...],
+        within: float,
+    ) -> Any:
+        """Write a batch in a transaction of its own, and return the server's answer.
+
+        The handlers of all its commits run in that transaction. If one of them fails, all of it
+        is undone, and the members of the batch are worth trying one by one.
+
+        Raises:
+            InlineProjectionError: a handler has failed, or has not ended in time.
+        """
+        transaction = connection.transaction()
+        try:
+            async with asyncio.timeout(within):
+                await transaction.start()
+            (row,) = await connection.fetch(*request, timeout=within)
+            await self._run(connection, commits, outcomes(commits, row), within)
+            async with asyncio.timeout(within):
+                await _check(connection, _CHECK)
+                await transaction.commit()
+        except BaseException as exc:
+            if isinstance(exc, Exception) and not is_lost(exc):
+                await _roll_back(connection, transaction)
+            else:
+                connection.terminate()  # nobody may find a transaction open on it
+            raise
+        return row
+
+    async def write_within(
+        self, connection: AnyConnection, commits: Sequence[Commit], request: tuple[Any, ...]
+    ) -> list[Outcome]:
+        """Write in the transaction that is open on a connection; if it fails, that stays open."""
+        await connection.execute(_SAVEPOINT)
+        try:
+            (row,) = await connection.fetch(*request)
+            found = outcomes(commits, row)
+            await self._run(connection, commits, found, None)
+            await _check(connection, _RELEASE)
+        except Exception:
+            if connection.is_in_transaction():
+                await connection.execute(_UNDO)
+            raise
+        return found
+
+    async def _run(
+        self,
+        connection: AnyConnection,
+        commits: Sequence[Commit],
+        found: Sequence[Outcome],
+        within: float | None,
+    ) -> None:
+        token = _within.set(self)
+        try:
+            for events in new_events(commits, found):
+                for handler in self._handlers:
+                    await _call(handler, connection, events, within)
+        finally:
+            _within.reset(token)
+
+
+async def _call(
+    handler: InlineHandler,
+    connection: AnyConnection,
+    events: Sequence[RecordedEvent],
+    within: float | None,
+) -> None:
+    timer = asyncio.timeout(within)
+    try:
+        async with timer:
+            await handler(cast("asyncpg.Connection[Any]", connection), events)
+    except (Exception, asyncio.CancelledError) as exc:
+        task = asyncio.current_task()
+        if isinstance(exc, asyncio.CancelledError) and task is not None and task.cancelling():
+            raise  # the event loop is being closed
+        if connection.is_closed():
+            message = "the connection was lost while an inline handler used it"
+            raise asyncpg.ConnectionDoesNotExistError(message) from exc
+        if is_worth_a_retry(exc):
+            raise
+        raise failure(handler, "it did not end in time" if timer.expired() else exc) from exc
+    if not connection.is_in_transaction() and not connection.is_closed():
+        # It may have committed a part, or nothing, and others have no part in it any more.
+        name = getattr(handler, "__qualname__", handler)
+        message = f"inline handler {name} ended the transaction: what it committed is not known"
+        raise StoreUnavailableError(message)
+
+
+async def _check(connection: AnyConnection, sql: str) -> None:
+    """Run a statement that fails if a handler has left behind what cannot be committed."""
+    try:
+        await connection.execute(sql)
+    except asyncpg.PostgresError as exc:
+        if is_lost(exc) or is_worth_a_retry(exc):
+            raise
+        message = (
+            "what the inline handlers did cannot be committed, and nothing of this commit was "
+            f"written: {str(exc).splitlines()[0]}"
+        )
+        if isinstance(exc, asyncpg.InFailedSQLTransactionError):
+            message += (
+                " (to catch an error of the server, a handler has to cause it inside "
+                "`async with connection.transaction()`)"
+            )
+        raise InlineProjectionError(message) from exc
+
+
+async def _roll_back(connection: AnyConnection, transaction: Any) -> None:
+    try:
+        async with asyncio.timeout(CLOSE_TIMEOUT):
+            await transaction.rollback()
+    except DRIVER_ERRORS:
+        connection.terminate()

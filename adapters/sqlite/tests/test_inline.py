@@ -1,0 +1,290 @@
+"""Proves that inline handlers and their commits share one fate on SQLite, whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import random
+import secrets
+import sqlite3
+import subprocess
+import threading
+import time
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eventport import (
+    ConcurrencyError,
+    InlineProjectionError,
+    InvalidArgumentTypeError,
+    NewEvent,
+    RecordedEvent,
+    connect,
+)
+
+from eventport_sqlite import SQLiteEventStore
+
+
+Query = Callable[..., list[tuple[object, ...]]]
+
+KILLS = 10
+
+
+def events(*data: object) -> list[NewEvent]:
+    return [NewEvent("E", value) for value in data]
+
+
+def project(db: sqlite3.Connection, events: Sequence[RecordedEvent]) -> None:
+    """Keep a row for each event; a second one for the same event is an error."""
+    db.executemany(
+        "INSERT INTO model VALUES (?, ?, ?)",
+        [(event.position, event.stream, event.version) for event in events],
+    )
+
+
+@pytest.fixture
+def model(store: SQLiteEventStore, query: Query) -> Callable[[], list[tuple[object, ...]]]:
+    """Register `project`, and give what it has written, as others see it."""
+    query("CREATE TABLE model (position INTEGER PRIMARY KEY, stream TEXT, version INTEGER)")
+    store.inline(project)
+    return lambda: query("SELECT * FROM model ORDER BY position")
+
+
+async def rows(store: SQLiteEventStore) -> list[tuple[object, ...]]:
+    """Give what `model` must hold."""
+    return [(event.position, event.stream, event.version) async for event in store.iterate_all()]
+
+
+async def test_a_handler_gets_the_events_as_they_can_be_read_before_anybody_can(
+    store: SQLiteEventStore, query: Query
+) -> None:
+    seen: list[Sequence[RecordedEvent]] = []
+    query("CREATE TABLE model (x)")
+
+    @store.inline
+    def first(db: sqlite3.Connection, events: Sequence[RecordedEvent]) -> None:
+        assert threading.current_thread() is not threading.main_thread()
+        db.execute("INSERT INTO model VALUES (?)", (len(events),))
+        assert query("SELECT * FROM eventport_events") == query("SELECT * FROM model") == []
+        seen.append(events)
+
+    @store.inline
+    def second(db: sqlite3.Connection, events: Sequence[RecordedEvent]) -> None:
+        assert db.execute("SELECT x FROM model").fetchall() == [(len(events),)]
+        seen.append(events)
+
+    await store.append("a", [NewEvent("T", {"k": [1]}, {"m": 1}), NewEvent("U", b"bytes")])
+    assert seen == [(await store.read_all()).events] * 2
+    assert query("SELECT x FROM model") == [(2,)]
+
+
+async def test_a_session_is_one_commit(store: SQLiteEventStore) -> None:
+    seen: list[list[object]] = []
+
+    @store.inline
+    def remember(db: sqlite3.Connection, events: Sequence[RecordedEvent]) -> None:
+        seen.append([(e.stream, e.version, e.position, e.data) for e in events])
+
+    async with store.session() as session:
+        await session.append("a", events(1, 2))
+        await session.append("b", events(3))
+        await session.append("a", events(4))
+        assert seen == []
+    assert seen == [[("a", 1, 1, 1), ("a", 2, 2, 2), ("b", 1, 3, 3), ("a", 3, 4, 4)]]
+
+
+async def test_where_nothing_is_written_no_handler_runs(store: SQLiteEventStore) -> None:
+    written = events(1)
+    await store.append("a", written, expected=0)
+    seen: list[object] = []
+    store.inline(lambda _, events: seen.append(events))
+    assert (await store.append("a", written, expected=0)).deduplicated
+    await store.append("a", [])
+    with pytest.raises(ConcurrencyError):
+        await store.append("a", events(2), expected=0)
+    async with store.session() as session:
+        await session.read("a")
+    assert seen == []
+
+
+async def test_a_handler_that_fails_undoes_its_own_commit_and_no_other(
+    store: SQLiteEventStore, model: Callable[[], object]
+) -> None:
+    @store.inline
+    def refuse(db: sqlite3.Connection, events: Sequence[RecordedEvent]) -> None:
+        if events[0].data % 3 == 0:
+            raise LookupError("divisible")
+
+    async def append(number: int) -> None:
+        if number % 3:
+            await store.append(f"s-{number % 5}", events(number, number))
+            return
+        with pytest.raises(InlineProjectionError, match=r"refuse failed.*divisible") as caught:
+            await store.append(f"s-{number % 5}", events(number, number))
+        assert isinstance(caught.value.__cause__, LookupError)
+
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(30):
+            tasks.create_task(append(number))
+    found = (await store.read_all()).events
+    assert {event.data for event in found} == {number for number in range(30) if number % 3}
+    assert model() == await rows(store) != []
+
+
+async def test_a_session_whose_handler_fails_writes_nothing(
+    store: SQLiteEventStore, model: Callable[[], object]
+) -> None:
+    @store.inline
+    def refuse(db: sqlite3.Connection, events: Sequence[RecordedEvent]) -> None:
+        raise LookupError
+
+    with pytest.raises(InlineProjectionError):  # noqa: PT012  # the block is what is tested
+        async with store.session() as session:
+            await session.append("a", events(1))
+            await session.append("b", events(1))
+    assert model() == await rows(store) == []
+
+
+ENDS: dict[str, Callable[[sqlite3.Connection], object]] = {
+    "commit": lambda db: db.commit(),
+    "rollback": lambda db: db.rollback(),
+    "with": lambda db: db.__exit__(None, None, None),
+    "executescript": lambda db: db.executescript("SELECT 1"),
+    "COMMIT": lambda db: db.execute("COMMIT"),
+    "ROLLBACK": lambda db: db.execute("ROLLBACK"),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+async def test_a_handler_cannot_end_the_transaction(
+    store: SQLiteEventStore, model: Callable[[], object], name: str
+) -> None:
+    await store.append("a", events(0))
+
+    @store.inline
+    def end(db: sqlite3.Connection, events: Sequence[RecordedEvent]) -> None:
+        if events[0].data == 1:
+            ENDS[name](db)
+
+    for _ in range(2):
+        with pytest.raises(InlineProjectionError, match="may neither begin nor end"):
+            await store.append("a", events(1, 2))
+    await store.append("a", events(3))
+    assert model() == await rows(store)
+    assert (await store.read("a")).version == 2
+
+
+@pytest.mark.parametrize("raises", [True, False])
+async def test_a_transaction_that_sqlite_undoes_takes_one_commit_with_it(
+    store: SQLiteEventStore, model: Callable[[], object], raises: bool
+) -> None:
+    @store.inline
+    def undo(db: sqlite3.Connection, events: Sequence[RecordedEvent]) -> None:
+        if events[0].data == 1:
+            try:
+                db.execute("INSERT OR ROLLBACK INTO model SELECT * FROM model")
+            except sqlite3.IntegrityError:
+                if raises:
+                    raise
+
+    async with asyncio.TaskGroup() as tasks:
+        others = [tasks.create_task(store.append("a", events(0))) for _ in range(5)]
+        with pytest.raises(InlineProjectionError):
+            await store.append("b", events(1))
+        others += [tasks.create_task(store.append("a", events(0))) for _ in range(5)]
+    assert max(other.result().version for other in others) == 10
+    assert model() == await rows(store)
+
+
+async def test_cancelled_at_any_moment_both_are_there_or_neither(
+    store: SQLiteEventStore, model: Callable[[], object]
+) -> None:
+    cancelled = 0
+    for turns in range(30):
+        tasks = [asyncio.create_task(store.append("a", events(turns, turns))) for _ in range(6)]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for task in tasks[::2]:
+            task.cancel()
+        await asyncio.wait(tasks)
+        cancelled += sum(task.cancelled() for task in tasks)
+        assert model() == await rows(store)
+    assert cancelled > 10
+
+
+def test_killed_at_any_moment_both_are_there_or_neither(
+    path: Path,
+    query: Query,
+    start: Callable[..., subprocess.Popen[str]],
+    go: Callable[..., None],
+) -> None:
+    seed = secrets.randbits(32)
+    print(f"seed {seed}")  # noqa: T201  # pytest shows it with a failure
+    chosen = random.Random(seed)
+    counts: list[tuple[object, ...]] = []
+    for _ in range(KILLS):
+        process = start("project_until_killed.py", path)
+        go(process)
+        time.sleep(0.02 + chosen.uniform(0, 0.1))
+        process.kill()
+        process.wait(10)
+        counts = query("SELECT stream, max(version) FROM eventport_events GROUP BY stream")
+        assert query("SELECT stream, events FROM counts ORDER BY stream") == counts
+        assert all(int(str(count)) % 3 == 0 for _, count in counts)
+    assert len(counts) == 9
+
+
+async def test_a_store_without_the_handler_does_not_run_it(
+    path: Path, store: SQLiteEventStore, model: Callable[[], list[tuple[object, ...]]]
+) -> None:
+    async with await SQLiteEventStore.open(path) as other:
+        await other.append("a", events(1))
+        await store.append("a", events(2))
+    assert model() == (await rows(store))[1:]
+
+
+async def test_connect_takes_handlers_and_memory_runs_them() -> None:
+    seen: list[object] = []
+
+    def remember(db: sqlite3.Connection, events: Sequence[RecordedEvent]) -> None:
+        seen.append(events[0].data)
+
+    async with connect("sqlite://", inline=[remember]) as store:
+        await store.append("a", events(1))
+        assert (await store.read("a")).events[0].data == 1
+    assert seen == [1]
+
+
+async def test_what_a_handler_sets_on_the_connection_does_not_last(
+    store: SQLiteEventStore,
+) -> None:
+    @store.inline
+    def set_factories(db: sqlite3.Connection, events: Sequence[RecordedEvent]) -> None:
+        db.row_factory = lambda *_: {}
+        db.text_factory = bytes
+
+    for version in (1, 2, 3):
+        assert (await store.append("a", events(1))).version == version
+
+
+async def coroutine(db: sqlite3.Connection, events: Sequence[RecordedEvent]) -> None:
+    raise AssertionError
+
+
+@pytest.mark.parametrize("handler", [None, "handler", coroutine, functools.partial(coroutine)])
+async def test_what_is_no_handler(store: SQLiteEventStore, handler: Any) -> None:
+    with pytest.raises(InvalidArgumentTypeError, match=r"must be a (plain )?function"):
+        store.inline(handler)
+    await store.append("a", events(1))
+
+
+async def test_a_coroutine_in_disguise(store: SQLiteEventStore) -> None:
+    disguised: Any = lambda db, events: coroutine(db, events)  # noqa: E731, PLW0108  # the point
+    store.inline(disguised)
+    with pytest.raises(InlineProjectionError, match="returned a coroutine"):
+        await store.append("a", events(1))
+    assert not (await store.read("a")).exists

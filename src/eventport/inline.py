@@ -1,0 +1,71 @@
+"""Inline projections: what is alike on the backends whose transactions can take them along."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+
+from eventport.codec import decode_commit
+from eventport.commits import Commit, Committed, Outcome
+from eventport.errors import InlineProjectionError, InvalidArgumentTypeError
+from eventport.events import RecordedEvent
+from eventport.validation import show
+
+
+H = TypeVar("H", bound=Callable[..., object])
+
+
+@runtime_checkable
+class InlineStore(Protocol):
+    """A store that runs handlers inside the transactions of its commits."""
+
+    def inline(self, handler: Any, /) -> Any:
+        """Register a handler, which runs once in each commit, in the order of registration."""
+        ...
+
+
+class InlineHandlers(Generic[H]):
+    """The handlers of one store, in the order in which they run; false if there are none."""
+
+    def __init__(self) -> None:
+        self._handlers: tuple[H, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Tell whether there are any."""
+        return bool(self._handlers)
+
+    def __iter__(self) -> Iterator[H]:
+        """Go through them; those that are added meanwhile do not count."""
+        return iter(self._handlers)
+
+    def add(self, handler: H) -> H:
+        """Add a handler, and return it.
+
+        Raises:
+            InvalidArgumentTypeError: it cannot be called.
+        """
+        if not callable(handler):
+            message = f"an inline handler must be a function, not {show(handler)}"
+            raise InvalidArgumentTypeError(message)
+        self._handlers = (*self._handlers, handler)
+        return handler
+
+
+def new_events(
+    commits: Sequence[Commit], outcomes: Sequence[Outcome]
+) -> Iterator[Sequence[RecordedEvent]]:
+    """Rebuild the events of each commit that is being written, and not only found again."""
+    for commit, outcome in zip(commits, outcomes, strict=True):
+        if isinstance(outcome, Committed) and not outcome.deduplicated:
+            yield decode_commit(commit, outcome)
+
+
+def failure(handler: Callable[..., object], why: str | BaseException) -> InlineProjectionError:
+    """Make the error for a commit that a handler has kept from being written."""
+    if isinstance(why, BaseException):
+        # What databases say in further lines may hold data.
+        why = f"{type(why).__name__}: {next(iter(str(why).splitlines()), '')}"
+    return InlineProjectionError(
+        f"inline handler {getattr(handler, '__qualname__', handler)} failed, and nothing of this "
+        f"commit was written: {why}"
+    )

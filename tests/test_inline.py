@@ -1,0 +1,93 @@
+"""What inline projections have alike everywhere; and stores that cannot run them say so."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+
+from eventport import (
+    ConfigurationError,
+    InlineProjectionError,
+    InvalidArgumentTypeError,
+    NotSupportedError,
+    RecordedEvent,
+    connect,
+)
+from eventport.adapter import (
+    Commit,
+    Committed,
+    Conflict,
+    EncodedEvent,
+    Outcome,
+    StreamWrite,
+    Written,
+)
+from eventport.inline import InlineHandlers, InlineStore, failure, new_events
+
+from eventport_memory import MemoryEventStore
+from eventport_sqlite import SQLiteEventStore
+
+
+def handler() -> None:
+    """Do nothing."""
+
+
+async def test_a_backend_without_transactions_refuses_and_names_those_that_have_them() -> None:
+    with pytest.raises(NotSupportedError, match=r"MemoryEventStore.*SQLite and Postgres"):
+        async with connect("memory://", inline=[handler]):
+            pass
+    async with connect("memory://", inline=[]) as store:
+        assert not isinstance(store, InlineStore)
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_handlers_are_functions_and_no_option_of_a_url() -> None:
+    with pytest.raises(ConfigurationError, match="no option 'inline'"):
+        async with connect("sqlite://?inline=handler"):
+            pass
+
+
+def test_who_can_and_who_cannot() -> None:
+    assert issubclass(SQLiteEventStore, InlineStore)
+    assert not issubclass(MemoryEventStore, InlineStore)
+
+
+def test_handlers_keep_their_order_and_must_be_functions() -> None:
+    handlers = InlineHandlers[object]()  # type: ignore[type-var]
+    assert not handlers
+    assert handlers.add(handler) is handler
+    handlers.add(print)
+    begun = iter(handlers)
+    handlers.add(repr)
+    assert list(begun) == [handler, print]
+    assert list(handlers) == [handler, print, repr]
+    with pytest.raises(InvalidArgumentTypeError, match="function, not None"):
+        handlers.add(None)
+
+
+def test_a_failure_names_the_handler() -> None:
+    error = failure(handler, LookupError("no such row\nDETAIL: secret"))
+    assert isinstance(error, InlineProjectionError)
+    assert str(error).startswith("inline handler handler failed")
+    assert str(error).endswith("LookupError: no such row")
+    assert str(failure(handler, KeyError())).endswith("KeyError: ")
+    assert str(failure(handler, "it was late")).endswith("it was late")
+
+
+def test_only_what_is_written_now_is_new() -> None:
+    now = datetime.now(UTC)
+    first, second = (EncodedEvent("E", data, "{}", UUID(int=1)) for data in ("1", b"2"))
+    commit = Commit((StreamWrite("s", "any", (first, second)),))
+    committed = Committed((Written(3, (5, 8), created=False),), now)
+    found: list[Outcome] = [
+        committed,
+        Conflict("s", 0, 1),
+        Committed(committed.writes, now, deduplicated=True),
+    ]
+    (events,) = new_events([commit] * 3, found)
+    assert events == [
+        RecordedEvent("s", 2, 5, "E", 1, {}, UUID(int=1), now),
+        RecordedEvent("s", 3, 8, "E", b"2", {}, UUID(int=1), now),
+    ]
