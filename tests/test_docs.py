@@ -24,6 +24,7 @@ PAGES = sorted(
     [
         ("README.md", 1),
         ("docs/guide.md", 5),
+        ("docs/tutorial.md", 6),
         ("docs/typed-events.md", 4),
         ("docs/commands.md", 5),
         ("docs/aggregates.md", 5),
