@@ -20,6 +20,7 @@ from eventport.protocols import EventStore
 
 
 KILLS = 4
+WRITTEN = 40  # appends between two of them
 TASKS = 6
 
 
@@ -57,6 +58,11 @@ async def test_what_was_acknowledged_survives_kill_9_of_the_server(
         ids = [event.id for event in events]
         acknowledged.append((stream, result.version, result.position, ids))
 
+    async def write_enough() -> None:
+        before = len(acknowledged)
+        while len(acknowledged) < before + WRITTEN:  # noqa: ASYNC110  # it is only a count
+            await anyio.sleep(0.005)
+
     try:
         async with new_database(server.url) as url:
             with anyio.fail_after(150):
@@ -65,7 +71,8 @@ async def test_what_was_acknowledged_survives_kill_9_of_the_server(
                         for task in range(TASKS):
                             tasks.start_soon(append, store, task)
                         for _ in range(KILLS):
-                            await anyio.sleep(chosen.uniform(0.2, 0.6))
+                            await write_enough()
+                            await anyio.sleep(chosen.uniform(0, 0.1))
                             await to_thread.run_sync(server.kill)
                             await to_thread.run_sync(server.start)
                         await anyio.sleep(0.3)
@@ -87,4 +94,3 @@ async def test_what_was_acknowledged_survives_kill_9_of_the_server(
             )
     # All that was tried has been acknowledged in the end, so there is nothing else.
     assert sum(len(ids) for *_, ids in acknowledged) == len(events)
-    assert len(events) > 50 * KILLS, "hardly anything was written"
