@@ -15,13 +15,15 @@ import pytest
 from adapters.mongodb.tests.wire_server import WireServer, new_database
 from anyio import to_thread
 
-from eventport import NewEvent, connect
+from eventport import NewEvent, RecordedEvent, connect
 from eventport.protocols import EventStore
 
 
 KILLS = 4
 WRITTEN = 40  # appends between two of them
 TASKS = 6
+
+Acknowledged = tuple[str, int, int, list[UUID]]  # stream, version, position, ids
 
 
 @pytest.mark.parametrize("driver", ["pymongo", "motor"])
@@ -33,7 +35,7 @@ async def test_what_was_acknowledged_survives_kill_9_of_the_server(
     chosen = random.Random(seed)
     server = WireServer(tmp_path, "--sync-on-commit")
     await to_thread.run_sync(server.start)
-    acknowledged: list[tuple[str, int, int, list[UUID]]] = []
+    acknowledged: list[Acknowledged] = []
     enough = anyio.Event()
 
     async def append(store: EventStore, task: int) -> None:
@@ -81,6 +83,10 @@ async def test_what_was_acknowledged_survives_kill_9_of_the_server(
     finally:
         server.kill()
 
+    check(events, acknowledged)
+
+
+def check(events: list[RecordedEvent], acknowledged: list[Acknowledged]) -> None:
     assert [event.position for event in events] == list(range(1, len(events) + 1))
     assert len({event.id for event in events}) == len(events), "an event is there twice"
     places = {event.id: event for event in events}
