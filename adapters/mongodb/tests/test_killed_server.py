@@ -20,7 +20,7 @@ from eventport.protocols import EventStore
 
 
 KILLS = 4
-WRITTEN = 40  # appends between two of them
+WRITTEN = 20  # appends between two of them
 TASKS = 6
 
 Acknowledged = tuple[str, int, int, list[UUID]]  # stream, version, position, ids
