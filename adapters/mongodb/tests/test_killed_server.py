@@ -15,12 +15,15 @@ import pytest
 from adapters.mongodb.tests.wire_server import WireServer, new_database
 from anyio import to_thread
 
-from eventport import NewEvent, connect
+from eventport import NewEvent, RecordedEvent, connect
 from eventport.protocols import EventStore
 
 
 KILLS = 4
+WRITTEN = 20  # appends between two of them
 TASKS = 6
+
+Acknowledged = tuple[str, int, int, list[UUID]]  # stream, version, position, ids
 
 
 @pytest.mark.parametrize("driver", ["pymongo", "motor"])
@@ -32,7 +35,7 @@ async def test_what_was_acknowledged_survives_kill_9_of_the_server(
     chosen = random.Random(seed)
     server = WireServer(tmp_path, "--sync-on-commit")
     await to_thread.run_sync(server.start)
-    acknowledged: list[tuple[str, int, int, list[UUID]]] = []
+    acknowledged: list[Acknowledged] = []
     enough = anyio.Event()
 
     async def append(store: EventStore, task: int) -> None:
@@ -57,6 +60,11 @@ async def test_what_was_acknowledged_survives_kill_9_of_the_server(
         ids = [event.id for event in events]
         acknowledged.append((stream, result.version, result.position, ids))
 
+    async def write_enough() -> None:
+        before = len(acknowledged)
+        while len(acknowledged) < before + WRITTEN:  # noqa: ASYNC110  # it is only a count
+            await anyio.sleep(0.005)
+
     try:
         async with new_database(server.url) as url:
             with anyio.fail_after(150):
@@ -65,7 +73,8 @@ async def test_what_was_acknowledged_survives_kill_9_of_the_server(
                         for task in range(TASKS):
                             tasks.start_soon(append, store, task)
                         for _ in range(KILLS):
-                            await anyio.sleep(chosen.uniform(0.2, 0.6))
+                            await write_enough()
+                            await anyio.sleep(chosen.uniform(0, 0.1))
                             await to_thread.run_sync(server.kill)
                             await to_thread.run_sync(server.start)
                         await anyio.sleep(0.3)
@@ -74,6 +83,10 @@ async def test_what_was_acknowledged_survives_kill_9_of_the_server(
     finally:
         server.kill()
 
+    check(events, acknowledged)
+
+
+def check(events: list[RecordedEvent], acknowledged: list[Acknowledged]) -> None:
     assert [event.position for event in events] == list(range(1, len(events) + 1))
     assert len({event.id for event in events}) == len(events), "an event is there twice"
     places = {event.id: event for event in events}
@@ -87,4 +100,3 @@ async def test_what_was_acknowledged_survives_kill_9_of_the_server(
             )
     # All that was tried has been acknowledged in the end, so there is nothing else.
     assert sum(len(ids) for *_, ids in acknowledged) == len(events)
-    assert len(events) > 50 * KILLS, "hardly anything was written"
