@@ -1,0 +1,155 @@
+"""How far a projection is and who runs it: what every kind of checkpoint store has to do."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime  # msgspec resolves field types at run time
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from anyio import sleep
+from msgspec import Struct
+
+
+C_co = TypeVar("C_co", covariant=True)
+
+
+class ProjectionId(NamedTuple):
+    """One generation of a projection: each has a checkpoint and a runner of its own."""
+
+    name: str
+    generation: int
+
+    def __str__(self) -> str:
+        """Show it as in ``cases@2``."""
+        return f"{self.name}@{self.generation}"
+
+
+class Checkpoint(Struct, frozen=True):
+    """How far a generation of a projection is."""
+
+    position: int
+    """Everything up to this global position has been handled."""
+    owner: str | None
+    """Who runs it, as far as the store knows; None if nobody does."""
+
+
+class DeadLetter(Struct, frozen=True):
+    """An event that a projection could not handle, and went on without."""
+
+    position: int
+    """The event's global position."""
+    stream: str
+    """The event's stream."""
+    version: int
+    """The event's version in its stream."""
+    type: str
+    """The event's type."""
+    error: str
+    """What the last attempt raised."""
+    attempts: int
+    """How often it was tried."""
+    at: datetime
+    """When it was given up."""
+
+
+class Lease(Protocol[C_co]):
+    """The right to run a projection, for a limited time.
+
+    Whoever takes a lease over makes the one before worthless: each of its methods then raises
+    `LeaseLostError` and changes nothing.
+    """
+
+    @property
+    def position(self) -> int:
+        """Where the projection stood when the lease was acquired."""
+        ...
+
+    async def renew(self, position: int) -> None:
+        """Hold on for the lease's whole time from now, and move the checkpoint on, never back.
+
+        Raises:
+            LeaseLostError: somebody else runs the projection now.
+        """
+        ...
+
+    def advance(
+        self, position: int, *, dead_letter: DeadLetter | None = None
+    ) -> AbstractAsyncContextManager[C_co]:
+        """Handle events in the block, and move the checkpoint to the last one at its end.
+
+        The block gets the connection to write the read model with: a store that keeps both
+        commits them, and the dead letter if there is one, in one transaction. It renews the
+        lease, too. If the block raises, nothing of this has happened.
+
+        Raises:
+            LeaseLostError: somebody else runs the projection now; the block may not have run.
+            StoreUnavailableError: it is not known whether the end of the block took effect.
+        """
+        ...
+
+    async def release(self) -> None:
+        """Let the next one run the projection at once."""
+        ...
+
+
+class CheckpointStore(Protocol[C_co]):
+    """Keeps checkpoints, leases, dead letters, and which generation is the active one."""
+
+    async def acquire(self, projection: ProjectionId, owner: str, seconds: float) -> Lease[C_co] | None:
+        """Get the right to run a projection, or None if somebody has it.
+
+        Args:
+            projection: Which one.
+            owner: Who asks, by a name that nobody else has. Whoever asks for what is theirs gets
+                it anew.
+            seconds: How long the lease lasts if it is not renewed.
+        """
+        ...
+
+    async def load(self, projection: ProjectionId) -> Checkpoint:
+        """Tell how far a projection is; 0 if it has never run."""
+        ...
+
+    async def active(self, name: str) -> int:
+        """Tell which generation readers should use; 0 if there is none yet."""
+        ...
+
+    async def activate(self, projection: ProjectionId) -> None:
+        """Let readers use this generation from now on, unless a higher one is active already."""
+        ...
+
+    async def dead_letters(self, projection: ProjectionId) -> list[DeadLetter]:
+        """List the events that were given up, in the order of the store."""
+        ...
+
+    def resolve(self, projection: ProjectionId, position: int) -> AbstractAsyncContextManager[C_co]:
+        """Take a dead letter off the list at the end of the block, in one transaction with it.
+
+        Raises:
+            NoDeadLetterError: there is none for this position.
+        """
+        ...
+
+
+async def wait_until(
+    checkpoints: CheckpointStore[Any], name: str, position: int, *, poll_interval: float = 0.05
+) -> None:
+    """Wait until the active generation of a projection has handled everything up to a position.
+
+    It looks at the checkpoint again and again, so the projection may run in any process. In the
+    process that runs it, `Runner.wait_until` is quicker. Limit the time with
+    ``anyio.fail_after``.
+
+    Args:
+        checkpoints: Where the projection's checkpoint is kept.
+        name: The projection's name.
+        position: A global position, such as `AppendResult.position`.
+        poll_interval: How many seconds to wait between two looks.
+    """
+    while True:
+        generation = await checkpoints.active(name)
+        if generation and (
+            (await checkpoints.load(ProjectionId(name, generation))).position >= position
+        ):
+            return
+        await sleep(poll_interval)

@@ -1,0 +1,84 @@
+"""How far a projection is, how far it has to go, and how fast it is."""
+
+from __future__ import annotations
+
+import time
+
+from collections import deque
+from typing import Final, Literal, TypeAlias
+
+from msgspec import Struct
+
+from eventport.protocols import EventStore
+
+
+State: TypeAlias = Literal["waiting", "catching up", "live", "retired", "stopped"]
+"""What a runner is doing.
+
+It waits for the lease, which somebody else has; handles what was there when it began; handles what
+comes; has ended because a higher generation is active; or has ended otherwise.
+"""
+
+_SECONDS: Final = 10.0
+"""How far back the rate looks."""
+
+_NOTHING: Final = frozenset({"eventport.NoSuchEvent"})
+"""A type that no event has."""
+
+
+class Progress(Struct, frozen=True):
+    """How far a runner is."""
+
+    position: int
+    """Everything up to this global position has been handled."""
+    head: int
+    """The last position of the store."""
+    handled: int
+    """How many events this runner has handled."""
+    rate: float
+    """How many it has handled a second, in the last ten seconds."""
+    state: State
+    """What it is doing."""
+    caught_up: bool
+    """Whether everything is handled that it has heard of."""
+
+    @property
+    def lag(self) -> int:
+        """How far it is behind; positions have gaps, so this is not the number of events."""
+        return max(0, self.head - self.position)
+
+
+class Meter:
+    """Counts events, and how many there were of late."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        """How many there were."""
+        self._since: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
+
+    def count(self, events: int) -> None:
+        """Count some."""
+        self.total += events
+        now = time.monotonic()
+        self._since.append((now, self.total))
+        while self._since[0][0] < now - _SECONDS:
+            self._since.popleft()
+
+    @property
+    def rate(self) -> float:
+        """How many there were a second, of late."""
+        now = time.monotonic()
+        # The last entry that is too old tells what the count was when the time began.
+        while len(self._since) > 1 and self._since[1][0] < now - _SECONDS:
+            self._since.popleft()
+        begin, before = self._since[0]
+        return (self.total - before) / max(now - begin, 1e-3)
+
+
+async def find_head(store: EventStore, after: int = 0) -> int:
+    """Return the last position of a store.
+
+    The protocol has no quicker way than to look for what is not there, so name a position that
+    is known: it looks only behind that.
+    """
+    return (await store.read_all(after=after, max_count=1, types=_NOTHING)).position

@@ -1,0 +1,224 @@
+"""What a projection is: a name, the events it wants, and what it does with them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, get_args, overload
+
+from msgspec import Struct
+
+from eventport.errors import InvalidArgumentError, InvalidArgumentTypeError
+from eventport.events import RecordedEvent
+from eventport.projections.checkpoints import ProjectionId
+from eventport.projections.retrying import Retries
+from eventport.toolkit_streams import PREFIX, is_toolkit_stream
+from eventport.validation import check_event_type, check_int, check_prefix, check_stream, show
+
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    from eventport.typed import EventTypes
+
+    C = TypeVar("C", default=None)
+    D = TypeVar("D")
+else:
+    from typing import TypeVar  # a default, which only type checkers see, takes Python 3.13
+
+    C = TypeVar("C")
+    D = TypeVar("D")
+
+
+OnPoison: TypeAlias = Literal["stop", "dead_letter"]
+"""What becomes of an event that cannot be handled: the end of the run, or a place on a list."""
+
+
+class Target(Struct, Generic[C], frozen=True):
+    """Where handlers write to."""
+
+    connection: C
+    """The connection whose transaction also moves the checkpoint; None if there is none."""
+    generation: int
+    """Which generation of the read model is being written."""
+
+    @property
+    def suffix(self) -> str:
+        """What to put behind the name of a table so that each generation has its own: ``_2``."""
+        return f"_{self.generation}"
+
+
+Handler: TypeAlias = Callable[[RecordedEvent[D], Target[C]], Awaitable[None]]
+"""Handles one event."""
+
+BatchHandler: TypeAlias = Callable[[Sequence[RecordedEvent[D]], Target[C]], Awaitable[None]]
+"""Handles events in the order of the store: what there is, at most the batch size."""
+
+Preparation: TypeAlias = Callable[[Target[C]], Awaitable[None]]
+"""Makes what the handlers write to, if it is not there."""
+
+
+class Projection(Generic[C]):
+    """A read model: which events it is made of, and what is done with them.
+
+    ``Projection[Connection]("cases")`` has handlers that get a connection of that type.
+
+    Args:
+        name: What its checkpoint is kept under.
+        generation: Raise it to build the read model anew, beside the one that is in use. See
+            `Runner` for what happens then.
+        types: The program's event classes, if handlers are to be registered for classes.
+        prefix: Only events of streams whose name starts with this. The toolkit's own streams are
+            left out, unless the prefix leads to them.
+        batch_size: How many events are handled in one transaction, at the most.
+        on_poison: What becomes of an event that cannot be handled.
+        retries: How often to try, and how long to wait in between.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        generation: int = 1,
+        types: EventTypes[Any] | None = None,
+        prefix: str | None = None,
+        batch_size: int = 500,
+        on_poison: OnPoison = "stop",
+        retries: Retries | None = None,
+    ) -> None:
+        self.id: Final = ProjectionId(
+            check_stream(name), check_int("generation", generation, least=1)
+        )
+        """Its name and its generation."""
+        if on_poison not in get_args(OnPoison):
+            message = f"on_poison must be one of {get_args(OnPoison)}, not {show(on_poison)}"
+            raise InvalidArgumentError(message)
+        self.prefix: Final = check_prefix(prefix)
+        """How the names of its streams begin; None for all."""
+        self.batch_size: Final = check_int("batch_size", batch_size, least=1)
+        """How many events are handled at once, at the most."""
+        self.on_poison: Final[OnPoison] = on_poison
+        """What becomes of an event that cannot be handled."""
+        self.retries: Final = retries or Retries()
+        """How often to try."""
+        self._types = types
+        self._classes: set[str] = set()
+        self._handlers: dict[str, Handler[Any, C]] = {}
+        self._batch: tuple[BatchHandler[Any, C], frozenset[str] | None] | None = None
+        self._prepare: Preparation[C] | None = None
+
+    def __repr__(self) -> str:
+        """Show the name and the generation."""
+        return f"<Projection: {self.id}>"
+
+    @overload
+    def on(self, *types: str) -> Callable[[Handler[Any, C]], Handler[Any, C]]: ...
+
+    @overload
+    def on(self, *types: type[D]) -> Callable[[Handler[D, C]], Handler[D, C]]: ...
+
+    def on(self, *types: Any) -> Callable[[Handler[Any, C]], Handler[Any, C]]:
+        """Register a handler, as a decorator, for events of some types.
+
+        Args:
+            types: Names of types; or classes, whose events the handler gets with their data as
+                instances.
+        """
+        if not types:
+            raise InvalidArgumentError("name the types of event to handle; on_batch takes all")
+        names = self._names(types)
+
+        def register(handler: Handler[Any, C]) -> Handler[Any, C]:
+            self._refuse_both(self._batch)
+            for name in names:
+                if name in self._handlers:
+                    message = f"{self!r} has a handler for {name!r} already"
+                    raise InvalidArgumentError(message)
+                self._handlers[name] = handler
+            return handler
+
+        return register
+
+    @overload
+    def on_batch(self, *types: str) -> Callable[[BatchHandler[Any, C]], BatchHandler[Any, C]]: ...
+
+    @overload
+    def on_batch(self, *types: type[D]) -> Callable[[BatchHandler[D, C]], BatchHandler[D, C]]: ...
+
+    def on_batch(self, *types: Any) -> Callable[[BatchHandler[Any, C]], BatchHandler[Any, C]]:
+        """Register one handler, as a decorator, that gets many events at once.
+
+        Args:
+            types: As for `on`; none for events of all types, as they are stored.
+        """
+        names = frozenset(self._names(types)) if types else None
+
+        def register(handler: BatchHandler[Any, C]) -> BatchHandler[Any, C]:
+            self._refuse_both(self._batch or self._handlers)
+            self._batch = handler, names
+            return handler
+
+        return register
+
+    def prepare(self, preparation: Preparation[C]) -> Preparation[C]:
+        """Register, as a decorator, what makes the tables that the handlers write to.
+
+        It runs in a transaction of its own each time that a runner gets the lease, so it must not
+        mind that they are there.
+        """
+        self._prepare = preparation
+        return preparation
+
+    @property
+    def event_types(self) -> frozenset[str] | None:
+        """The names of the types of event that it handles; None for all.
+
+        Raises:
+            InvalidArgumentError: it handles none.
+        """
+        if self._batch is not None:
+            return self._batch[1]
+        if not self._handlers:
+            message = f"{self!r} has no handler: register one with `on` or `on_batch`"
+            raise InvalidArgumentError(message)
+        return frozenset(self._handlers)
+
+    def wants(self, event: RecordedEvent) -> bool:
+        """Tell whether an event of one of its types is for it, and not the toolkit's business."""
+        asked = self.prefix is not None and self.prefix.startswith(PREFIX)
+        return asked or not is_toolkit_stream(event.stream)
+
+    async def set_up(self, target: Target[C]) -> None:
+        """Do what was registered with `prepare`."""
+        if self._prepare is not None:
+            await self._prepare(target)
+
+    async def handle(self, events: Sequence[RecordedEvent], target: Target[C]) -> None:
+        """Give events to the handlers, in their order."""
+        if self._batch is not None:
+            await self._batch[0]([self._typed(event) for event in events], target)
+        else:
+            for event in events:
+                await self._handlers[event.type](self._typed(event), target)
+
+    def _typed(self, event: RecordedEvent) -> RecordedEvent:
+        if self._types is not None and event.type in self._classes:
+            return self._types.typed(event)
+        return event
+
+    def _names(self, types: Sequence[Any]) -> list[str]:
+        names: list[str] = []
+        for type_ in types:
+            if not isinstance(type_, type):
+                names.append(check_event_type(type_))
+                continue
+            if self._types is None:
+                message = f"{self!r} does not know what {type_.__name__} is: pass it types="
+                raise InvalidArgumentTypeError(message)
+            names.append(self._types.name_of(type_))
+            self._classes.add(names[-1])
+        return names
+
+    def _refuse_both(self, there: object) -> None:
+        if there:
+            message = f"{self!r} has handlers already: one for batches, or one for each type"
+            raise InvalidArgumentError(message)
