@@ -139,3 +139,53 @@ class EventDataError(EventportError):
             f"event {self.event.version} of stream {self.event.stream!r}, a {self.event.type!r}: "
             f"{self.reason}"
         )
+
+
+class LeaseLostError(EventportError):
+    """Somebody else runs the projection now; what was being done for it has been undone."""
+
+    def __init__(self, projection: object) -> None:
+        super().__init__(projection)
+        self.projection = projection
+        """The projection's name and generation."""
+
+    def __str__(self) -> str:
+        return f"projection {self.projection}: another runner has taken over"
+
+
+class NoDeadLetterError(EventportError, LookupError):
+    """A projection has given up no event at this position, or it has been dealt with."""
+
+    def __init__(self, projection: object, position: int) -> None:
+        super().__init__(projection, position)
+        self.projection = projection
+        """The projection's name and generation."""
+        self.position = position
+        """The position asked for."""
+
+    def __str__(self) -> str:
+        return (
+            f"projection {self.projection}: no dead letter at position {self.position}; "
+            "list those that there are"
+        )
+
+
+class ProjectionStoppedError(EventportError):
+    """A projection met an event that it cannot handle; the cause is what its handler raised."""
+
+    def __init__(self, projection: object, event: RecordedEvent, attempts: int) -> None:
+        super().__init__(projection, event, attempts)
+        self.projection = projection
+        """The projection's name and generation."""
+        self.event = event
+        """The event; everything before it has been handled."""
+        self.attempts = attempts
+        """How often it was tried."""
+
+    def __str__(self) -> str:
+        return (
+            f"projection {self.projection} stopped at position {self.event.position}, before "
+            f"event {self.event.version} of stream {self.event.stream!r}, a {self.event.type!r}: "
+            f"its handler failed {self.attempts} times, at last with: {self.__cause__!r}; mend "
+            "the handler and run it again, or let such events go to the dead letters"
+        )

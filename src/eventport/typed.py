@@ -121,6 +121,16 @@ class EventTypes(Generic[E]):
         self._by_name[name] = self._by_class[cls] = registered
         return cls
 
+    def name_of(self, cls: type) -> str:
+        """Return the name that the events of a class are stored under.
+
+        Raises:
+            UnknownEventTypeError: it is not registered.
+        """
+        if (registered := self._by_class.get(cls)) is None:
+            raise UnknownEventTypeError(cls.__qualname__, self.names)
+        return registered.name
+
     def new(
         self,
         event: E,
