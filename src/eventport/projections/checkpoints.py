@@ -95,7 +95,9 @@ class Lease(Protocol[C_co]):
 class CheckpointStore(Protocol[C_co]):
     """Keeps checkpoints, leases, dead letters, and which generation is the active one."""
 
-    async def acquire(self, projection: ProjectionId, owner: str, seconds: float) -> Lease[C_co] | None:
+    async def acquire(
+        self, projection: ProjectionId, owner: str, seconds: float
+    ) -> Lease[C_co] | None:
         """Get the right to run a projection, or None if somebody has it.
 
         Args:

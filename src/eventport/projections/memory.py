@@ -19,7 +19,9 @@ class MemoryCheckpoints:
         self._states: defaultdict[ProjectionId, _State] = defaultdict(_State)
         self._active: dict[str, int] = {}
 
-    async def acquire(self, projection: ProjectionId, owner: str, seconds: float) -> MemoryLease | None:
+    async def acquire(
+        self, projection: ProjectionId, owner: str, seconds: float
+    ) -> MemoryLease | None:
         """See `CheckpointStore.acquire`."""
         state = self._states[projection]
         now = time.monotonic()
@@ -41,7 +43,9 @@ class MemoryCheckpoints:
 
     async def activate(self, projection: ProjectionId) -> None:
         """See `CheckpointStore.activate`."""
-        self._active[projection.name] = max(projection.generation, self._active.get(projection.name, 0))
+        self._active[projection.name] = max(
+            projection.generation, self._active.get(projection.name, 0)
+        )
 
     async def dead_letters(self, projection: ProjectionId) -> list[DeadLetter]:
         """See `CheckpointStore.dead_letters`."""

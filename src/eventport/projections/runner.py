@@ -268,12 +268,11 @@ class Runner(Generic[C]):
                     if letter is None:
                         target = Target(connection, self._projection.id.generation)
                         await self._projection.handle(events, target)
+                self._valid_until = begin + self._seconds
+                break
             except StoreUnavailableError as exc:  # no fault of the events
                 outages += 1
                 await self._pause(outages, exc)
-            else:
-                break
-        self._valid_until = begin + self._seconds
         self._handled = position
         self._meter.count(len(events))
         self._moved.notify()

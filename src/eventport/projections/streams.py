@@ -12,10 +12,10 @@ import time
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
-from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from anyio import Lock
+from msgspec import convert, to_builtins
 
 from eventport.errors import ConcurrencyError, LeaseLostError, NoDeadLetterError
 from eventport.events import NewEvent
@@ -49,7 +49,9 @@ class StreamCheckpoints:
         self._store = store
         self._seen: dict[ProjectionId, _Seen] = {}
 
-    async def acquire(self, projection: ProjectionId, owner: str, seconds: float) -> StreamLease | None:
+    async def acquire(
+        self, projection: ProjectionId, owner: str, seconds: float
+    ) -> StreamLease | None:
         """See `CheckpointStore.acquire`."""
         stream = _checkpoint_stream(projection)
         version, head = await self._head(stream)
@@ -99,8 +101,7 @@ class StreamCheckpoints:
             async for event in events:
                 data = event.data
                 if event.type == GIVEN_UP:
-                    at = datetime.fromisoformat(data["at"])
-                    letters[data["position"]] = DeadLetter(**{**data, "at": at})
+                    letters[data["position"]] = convert(data, DeadLetter)
                 else:
                     letters.pop(data["position"], None)
         return sorted(letters.values(), key=lambda letter: letter.position)
@@ -154,9 +155,7 @@ class StreamLease:
         yield
         if dead_letter is not None:
             # First, so that a crash in between repeats it and does not lose it.
-            names = dead_letter.__struct_fields__
-            data = {name: getattr(dead_letter, name) for name in names}
-            event = NewEvent(GIVEN_UP, {**data, "at": dead_letter.at.isoformat()})
+            event = NewEvent(GIVEN_UP, to_builtins(dead_letter))
             await self._store.append(_dead_letter_stream(self._projection), [event])
         await self.renew(position)
 

@@ -128,9 +128,9 @@ class PostgresEventStore(BaseEventStore):
             NotSupportedError: the server cannot do what is needed, or this is not asyncio.
             StoreUnavailableError: the server cannot be reached.
         """
-        _check_loop()
+        check_loop()
         _check_options(migrate, pool_size, timeout)
-        _check_url(url)
+        check_url(url)
         own = OwnConnections(url, pool_size, transaction_pooling=transaction_pooling)
         return await cls._open(
             redact(url), own, schema, migrate, timeout, transaction_pooling=transaction_pooling
@@ -151,7 +151,7 @@ class PostgresEventStore(BaseEventStore):
         While there are subscriptions or commits, it holds one of its connections to listen, and
         takes another one for each commit and for each read.
         """
-        _check_loop()
+        check_loop()
         _check_options(migrate, 1, timeout)
         connections = PoolConnections(pool)
         return await cls._open(
@@ -286,7 +286,7 @@ class PostgresSchema:
         url: str, *, schema: str = DEFAULT_SCHEMA, transaction_pooling: bool = False
     ) -> tuple[int, int]:
         """Bring a schema to the newest version; return the one that was there, and that."""
-        _check_url(url)
+        check_url(url)
         schema = schemas.check_schema(schema)
         connections = OwnConnections(url, 1, transaction_pooling=transaction_pooling)
         try:
@@ -299,7 +299,8 @@ class PostgresSchema:
             await connections.close()
 
 
-def _check_url(url: object) -> None:
+def check_url(url: object) -> None:
+    """Raise `ConfigurationError` unless this is a URL of ours."""
     if not isinstance(url, str):
         message = f"a URL must be text, not {type(url).__name__}"
         raise InvalidArgumentTypeError(message)
@@ -320,7 +321,8 @@ def _check_options(migrate: object, pool_size: object, timeout: object) -> None:
         raise ConfigurationError(message)
 
 
-def _check_loop() -> None:
+def check_loop() -> None:
+    """Raise `NotSupportedError` unless this is asyncio."""
     try:
         asyncio.get_running_loop()
     except RuntimeError as exc:

@@ -100,11 +100,16 @@ class Connection(aiosqlite.Connection):
             raise
 
 
-async def open_connection(path: str, synchronous: Synchronous, busy_timeout: float) -> Connection:
-    """Open a database, create it if it is new, and refuse it if it is not ours."""
+async def open_connection(
+    path: str, synchronous: Synchronous, busy_timeout: float, *, foreign: bool = False
+) -> Connection:
+    """Open a database, create it if it is new, and refuse it if it is not ours.
+
+    One that may be foreign is taken as it is, and gets no tables.
+    """
 
     def connector() -> sqlite3.Connection:
-        return _open(path, synchronous, busy_timeout)
+        return _open(path, synchronous, busy_timeout, foreign=foreign)
 
     if sqlite3.sqlite_version_info < _OLDEST:
         message = f"SQLite {sqlite3.sqlite_version} is too old: 3.37 or newer is needed"
@@ -178,15 +183,18 @@ def _check_path(path: str) -> None:
     raise ConfigurationError(message)
 
 
-def _open(path: str, synchronous: Synchronous, busy_timeout: float) -> sqlite3.Connection:
+def _open(
+    path: str, synchronous: Synchronous, busy_timeout: float, *, foreign: bool
+) -> sqlite3.Connection:
     db: sqlite3.Connection | None = None
     try:
-        if path != MEMORY:
+        if path != MEMORY and not foreign:
             refuse_foreign(path)
         # An absolute path is never taken for a URI, which some builds of SQLite look for.
         name = path if path == MEMORY else Path(path).absolute()
         db = sqlite3.connect(name, timeout=busy_timeout, isolation_level=None)
-        prepare(db, path)
+        if not foreign:
+            prepare(db, path)
         if path != MEMORY:
             _use_wal(db, path, busy_timeout)
         db.execute(f"PRAGMA synchronous = {synchronous}")

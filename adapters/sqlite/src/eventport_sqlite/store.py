@@ -73,9 +73,9 @@ class SQLiteEventStore(BaseEventStore):
                 not touched.
             NotSupportedError: this is not asyncio.
         """
-        name = _check_path(path)
-        _check_options(synchronous, busy_timeout)
-        _check_loop()
+        name = check_path(path)
+        check_options(synchronous, busy_timeout)
+        check_loop()
         opened: list[Self] = []
 
         async def open_() -> None:
@@ -99,17 +99,7 @@ class SQLiteEventStore(BaseEventStore):
         ``sqlite:///relative.db``, ``sqlite:////absolute.db``, and ``sqlite://`` for one in memory.
         Options are arguments here; `eventport.connect` takes them out of a URL.
         """
-        rest = url.partition("://")[2]
-        name, _, query = rest.partition("?")
-        if query:
-            option = query.partition("=")[0]
-            raise unknown_option("sqlite", option, ("busy_timeout", "synchronous"))
-        if name and not name.startswith("/"):
-            message = f"{redact(url)} names a host: a file is written sqlite:///NAME"
-            raise ConfigurationError(message)
-        return await cls.open(
-            name[1:] or MEMORY, synchronous=synchronous, busy_timeout=busy_timeout
-        )
+        return await cls.open(path_in(url), synchronous=synchronous, busy_timeout=busy_timeout)
 
     @classmethod
     async def _open(cls, path: str, synchronous: Synchronous, busy_timeout: float) -> Self:
@@ -167,14 +157,29 @@ class SQLiteEventStore(BaseEventStore):
                 await self._writer.close()
 
 
-def _check_path(path: object) -> str:
+def path_in(url: str) -> str:
+    """Return the file that a URL names, or the name of a database in memory."""
+    rest = url.partition("://")[2]
+    name, _, query = rest.partition("?")
+    if query:
+        option = query.partition("=")[0]
+        raise unknown_option("sqlite", option, ("busy_timeout", "synchronous"))
+    if name and not name.startswith("/"):
+        message = f"{redact(url)} names a host: a file is written sqlite:///NAME"
+        raise ConfigurationError(message)
+    return name[1:] or MEMORY
+
+
+def check_path(path: object) -> str:
+    """Return the name of a file, or raise `InvalidArgumentTypeError`."""
     if isinstance(path, str | os.PathLike):
         return os.fsdecode(path)
     message = f"path must be text or a path, not {path!r}"
     raise InvalidArgumentTypeError(message)
 
 
-def _check_options(synchronous: object, busy_timeout: object) -> None:
+def check_options(synchronous: object, busy_timeout: object) -> None:
+    """Raise `ConfigurationError` for an option that makes no sense."""
     if synchronous not in get_args(Synchronous):
         message = f"synchronous must be one of {get_args(Synchronous)}, not {synchronous!r}"
         raise ConfigurationError(message)
@@ -183,7 +188,8 @@ def _check_options(synchronous: object, busy_timeout: object) -> None:
         raise ConfigurationError(message)
 
 
-def _check_loop() -> None:
+def check_loop() -> None:
+    """Raise `NotSupportedError` unless this is asyncio."""
     try:
         asyncio.get_running_loop()
     except RuntimeError as exc:
