@@ -1,0 +1,251 @@
+"""Proves that killed, halted and rival runners leave the read model equal to a fold of events."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import signal
+import subprocess
+import sys
+import time
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import pytest
+
+from anyio import create_task_group, fail_after, sleep, to_thread
+
+from eventport import EventStore, NewEvent, connect
+from eventport.projections import (
+    CheckpointStore,
+    ProjectionId,
+    Runner,
+    open_checkpoints,
+    wait_until,
+)
+from tests.toolkit.read_models import PLACES, Place, folded_totals, stored_totals, totals
+
+
+# The full form, of 100, takes some minutes.
+KILLS = int(os.environ.get("EVENTPORT_TEST_KILLS", "10"))
+LEASE = 0.4
+WORKER = Path(__file__).parent / "workers" / "project.py"
+
+Start: TypeAlias = Callable[..., subprocess.Popen[str]]
+
+
+class Scene(NamedTuple):
+    """A database, and what the test itself has opened of it."""
+
+    place: Place
+    store: EventStore
+    checkpoints: CheckpointStore[Any]
+
+
+@pytest.fixture(params=PLACES)
+async def scene(request: pytest.FixtureRequest) -> AsyncGenerator[Scene, None]:
+    place = PLACES[request.param](request)
+    async with connect(place.url) as store, open_checkpoints(store, place.url) as checkpoints:
+        yield Scene(place, store, checkpoints)
+
+
+@pytest.fixture
+def start(scene: Scene) -> Generator[Start]:
+    """Start another process that runs the projection."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start_(*, lease: float = LEASE, generation: int = 1) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, str(WORKER), scene.place.url, str(lease), str(generation)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start_
+    for process in started:
+        process.kill()
+        process.wait(10)
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+async def line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return (await to_thread.run_sync(process.stdout.readline)).strip()
+
+
+async def active(scene: Scene, generation: int = 1) -> int | None:
+    """Return the number of the process that runs the projection."""
+    checkpoint = await scene.checkpoints.load(ProjectionId("totals", generation))
+    return int(checkpoint.owner.split(":")[1]) if checkpoint.owner else None
+
+
+async def until_active(scene: Scene, *processes: subprocess.Popen[str]) -> int:
+    while True:
+        if (pid := await active(scene)) in [process.pid for process in processes]:
+            return pid
+        await sleep(0.02)
+
+
+async def move(store: EventStore) -> int:
+    amount = random.randrange(-1_000, 1_000)
+    account = f"account-{random.randrange(20)}"
+    events = [NewEvent("Moved", {"amount": amount + n}) for n in range(random.randrange(1, 4))]
+    return (await store.append(account, events)).position or 0
+
+
+@asynccontextmanager
+async def events_flowing(store: EventStore) -> AsyncGenerator[None, None]:
+    async def flow() -> None:
+        while True:
+            await move(store)
+            await sleep(0.005)
+
+    async with create_task_group() as group:
+        group.start_soon(flow)
+        yield
+        group.cancel_scope.cancel()
+
+
+async def settled(scene: Scene) -> None:
+    """Wait until all is projected, and compare it with a fold."""
+    position = await move(scene.store)
+    with fail_after(30):
+        await wait_until(scene.checkpoints, "totals", position)
+    assert await stored_totals(scene.place) == await folded_totals(scene.store)
+
+
+async def test_a_projection_killed_at_random_counts_each_event_once(
+    scene: Scene, start: Start
+) -> None:
+    seed = secrets.randbits(32)
+    print(f"seed {seed}")  # noqa: T201  # pytest shows it with a failure
+    chosen = random.Random(seed)
+    processes = [start(), start()]
+    with fail_after(60 + 5 * KILLS):
+        async with events_flowing(scene.store):
+            for _ in range(KILLS):
+                pid = await until_active(scene, *processes)
+                await sleep(chosen.uniform(0, 0.3))
+                victim = next(process for process in processes if process.pid == pid)
+                victim.kill()
+                processes.remove(victim)
+                processes.append(start())  # the other one takes over meanwhile
+        await settled(scene)
+    assert (await folded_totals(scene.store)).keys() == {f"account-{n}" for n in range(20)}
+
+
+async def test_of_two_processes_one_is_active_and_the_other_takes_over(
+    scene: Scene, start: Start
+) -> None:
+    processes = [start(), start()]
+    with fail_after(30):
+        for process in processes:
+            assert await line(process) == "ready"
+        async with events_flowing(scene.store):
+            first = await until_active(scene, *processes)
+            for _ in range(10):
+                await sleep(LEASE / 4)
+                assert await active(scene) == first, "a living runner lost its lease"
+            os.kill(first, signal.SIGKILL)
+            killed = time.monotonic()
+            second = await until_active(
+                scene, *(process for process in processes if process.pid != first)
+            )
+            # What is beyond that is for a machine with much else to do.
+            assert time.monotonic() - killed < 1.25 * LEASE + 2
+    assert second != first
+    await settled(scene)
+
+
+async def test_a_halted_runner_is_replaced_and_writes_nothing_when_it_goes_on(
+    scene: Scene, start: Start
+) -> None:
+    halted = start()
+    with fail_after(40):
+        assert await line(halted) == "ready"
+        await until_active(scene, halted)
+        await settled(scene)  # it waits for events now
+        os.kill(halted.pid, signal.SIGSTOP)
+        for _ in range(50):
+            await move(scene.store)
+        other = start()
+        await until_active(scene, other)
+        await settled(scene)
+        os.kill(halted.pid, signal.SIGCONT)
+        for _ in range(10):
+            await sleep(LEASE / 4)
+            assert await active(scene) == other.pid
+        await settled(scene)
+        other.kill()
+        await until_active(scene, halted)  # it has become a runner like any other
+        await settled(scene)
+
+
+async def test_a_runner_halted_in_its_transaction_counts_nothing_twice(
+    scene: Scene, start: Start
+) -> None:
+    halted = start()
+    with fail_after(40):
+        assert await line(halted) == "ready"
+        await until_active(scene, halted)
+        await settled(scene)
+        for _ in range(10):
+            await move(scene.store)
+        await scene.store.append("account-0", [NewEvent("Halt", {"pid": halted.pid})])
+        other = start()
+        assert await line(other) == "ready"
+        await sleep(2 * LEASE)
+        if scene.place.frees_locks_of_the_halted:
+            await until_active(scene, other)
+            await settled(scene)
+        os.kill(halted.pid, signal.SIGCONT)
+        await settled(scene)
+
+
+async def test_a_new_generation_is_built_beside_the_old_one_and_takes_its_place(
+    scene: Scene, start: Start
+) -> None:
+    for _ in range(300):
+        await move(scene.store)
+    old = start()
+    with fail_after(60):
+        assert await line(old) == "ready"
+        await until_active(scene, old)
+        async with events_flowing(scene.store):
+            await sleep(0.3)
+            seen: Counter[int] = Counter()
+            new = start(generation=2)
+            while seen[2] < 5:
+                generation = await scene.checkpoints.active("totals")
+                # What is seen under the active generation was complete when it became that.
+                rows = await scene.place.query(f"SELECT sum(events) FROM totals_{generation}")
+                seen[generation] += 1
+                assert rows[0][0] >= 300
+                await sleep(0.02)
+            assert seen[1] > 0
+            assert await line(old) == "retired"
+            assert await to_thread.run_sync(old.wait) == 0
+        await settled_as(scene, 2)
+        assert await line(new) == "ready"
+        before = await stored_totals(scene.place, 1)
+        await settled_as(scene, 2)
+        assert await stored_totals(scene.place, 1) == before
+        # The old program, started again, does nothing.
+        runner = Runner(scene.store, totals(), scene.checkpoints)
+        await runner.run()
+        assert (await runner.progress()).state == "retired"
+
+
+async def settled_as(scene: Scene, generation: int) -> None:
+    position = await move(scene.store)
+    await wait_until(scene.checkpoints, "totals", position)
+    assert await stored_totals(scene.place, generation) == await folded_totals(scene.store)

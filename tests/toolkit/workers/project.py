@@ -1,0 +1,35 @@
+"""Runs the projection of totals on the store and the checkpoints of a URL, until it is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+
+from pathlib import Path
+from typing import Any
+
+
+sys.path.insert(0, str(Path(__file__).parents[3]))
+
+from eventport import RecordedEvent, connect
+from eventport.projections import Runner, Target, open_checkpoints
+from tests.toolkit.read_models import totals
+
+
+async def main(url: str, lease: float, generation: int) -> None:
+    projection = totals(generation=generation, batch_size=20)
+
+    @projection.on("Halt")
+    async def halt(event: RecordedEvent, to: Target[Any]) -> None:
+        if event.data["pid"] == os.getpid():
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    async with connect(url) as store, open_checkpoints(store, url) as checkpoints:
+        print("ready", flush=True)
+        await Runner(store, projection, checkpoints, lease=lease).run()
+        print("retired", flush=True)
+
+
+asyncio.run(main(sys.argv[1], float(sys.argv[2]), int(sys.argv[3])))
