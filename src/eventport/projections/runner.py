@@ -9,6 +9,7 @@ import time
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from itertools import count
 from typing import Final, Generic, TypeVar
 from uuid import uuid4
 
@@ -117,12 +118,12 @@ class Runner(Generic[C]):
         Limit the time with ``anyio.fail_after``.
         """
         while self.position < position:
-            count = self._moved.count
+            moves = self._moved.count
             if self._feed is None:
                 checkpoint = await self._checkpoints.load(self._projection.id)
                 if checkpoint.position >= position:
                     return
-            await self._moved.wait(count, _LOOK)
+            await self._moved.wait(moves, _LOOK)
 
     async def progress(self) -> Progress:
         """Tell how far it is; this looks for the head of the store."""
@@ -206,8 +207,12 @@ class Runner(Generic[C]):
 
     async def _work(self, lease: Lease[C], feed: Feed) -> None:
         projection = self._projection
-        async with lease.advance(lease.position) as connection:
-            await projection.set_up(Target(connection, projection.id.generation))
+
+        async def set_up() -> None:
+            async with lease.advance(lease.position) as connection:
+                await projection.set_up(Target(connection, projection.id.generation))
+
+        await self._persist(set_up)
         while True:
             events = await feed.take(projection.batch_size)
             self._busy = True
@@ -231,24 +236,32 @@ class Runner(Generic[C]):
         return None
 
     async def _insist(self, lease: Lease[C], event: RecordedEvent) -> None:
-        """Try to handle an event until that is hopeless."""
+        """Handle an event, or else stop before it or put it on the list."""
         projection = self._projection
-        attempts = 0
-        while True:
+        try:
+            return await self._persist(lambda: self._commit(lease, [event]))
+        except LeaseLostError:
+            raise
+        except Exception as exc:
+            attempts = projection.retries.attempts
+            if projection.on_poison == "stop":
+                raise ProjectionStoppedError(projection.id, event, attempts) from exc
+            letter = _dead_letter(event, exc, attempts)
+        _log.error("projection %s goes on without %s", projection.id, letter)
+        return await self._commit(lease, [event], letter)
+
+    async def _persist(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Try something until that is hopeless, and then raise what it raised at last."""
+        for attempt in count(1):
             try:
-                return await self._commit(lease, [event])
+                return await work()
             except LeaseLostError:
                 raise
             except Exception as exc:
-                attempts += 1
-                if attempts < projection.retries.attempts:
-                    await self._pause(attempts, exc)
-                    continue
-                if projection.on_poison == "stop":
-                    raise ProjectionStoppedError(projection.id, event, attempts) from exc
-                letter = _dead_letter(event, exc, attempts)
-            _log.error("projection %s goes on without %s", projection.id, letter)
-            return await self._commit(lease, [event], letter)
+                if attempt == self._projection.retries.attempts:
+                    raise
+                await self._pause(attempt, exc)
+        return None
 
     async def _commit(
         self,

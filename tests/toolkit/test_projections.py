@@ -1,0 +1,522 @@
+"""Projections on every backend, with every kind of checkpoint: what handlers get, and when."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import pytest
+
+from anyio import create_task_group, fail_after, move_on_after, sleep
+
+from eventport import EventStore, InvalidArgumentError, NewEvent, RecordedEvent, connect
+from eventport.errors import (
+    LeaseLostError,
+    NoDeadLetterError,
+    ProjectionStoppedError,
+    StoreUnavailableError,
+    UnknownEventTypeError,
+)
+from eventport.projections import (
+    CheckpointStore,
+    MemoryCheckpoints,
+    Projection,
+    ProjectionId,
+    Retries,
+    Runner,
+    StreamCheckpoints,
+    Target,
+    discard,
+    find_head,
+    open_checkpoints,
+    retry,
+    wait_until,
+)
+from eventport.typed import EventTypes
+from tests.toolkit.conftest import BACKENDS
+from tests.toolkit.read_models import PLACES, Place, execute
+
+
+QUICK: Final = Retries(attempts=3, first_pause=0.001, max_pause=0.01)
+
+
+class Model(Protocol):
+    """Where handlers note the events that they have handled."""
+
+    async def prepare(self, to: Target[Any]) -> None: ...
+    async def note(self, events: Sequence[RecordedEvent], to: Target[Any]) -> None: ...
+    async def noted(self, generation: int = 1) -> list[int]: ...
+
+
+class ListModel:
+    """Notes that nothing undoes."""
+
+    def __init__(self) -> None:
+        self._noted: dict[int, list[int]] = {}
+
+    async def prepare(self, to: Target[Any]) -> None:
+        assert to.connection is None
+        self._noted.setdefault(to.generation, [])
+
+    async def note(self, events: Sequence[RecordedEvent], to: Target[Any]) -> None:
+        self._noted[to.generation] += [event.position for event in events]
+
+    async def noted(self, generation: int = 1) -> list[int]:
+        return self._noted.get(generation, [])
+
+
+class TableModel:
+    """Notes in a table; the order of their numbers is that of writing."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+
+    async def prepare(self, to: Target[Any]) -> None:
+        await execute(
+            to.connection,
+            f"CREATE TABLE IF NOT EXISTS noted{to.suffix} (number bigint, position bigint)",
+        )
+
+    async def note(self, events: Sequence[RecordedEvent], to: Target[Any]) -> None:
+        table = f"noted{to.suffix}"
+        for event in events:
+            sql = f"INSERT INTO {table} SELECT count(*), CAST($1 AS bigint) FROM {table}"
+            await execute(to.connection, sql, event.position)
+
+    async def noted(self, generation: int = 1) -> list[int]:
+        rows = await self._place.query(f"SELECT position FROM noted_{generation} ORDER BY number")
+        return [position for (position,) in rows]
+
+
+class Stage:
+    """A store, a checkpoint store, and a read model."""
+
+    def __init__(self, store: EventStore, checkpoints: CheckpointStore[Any], model: Model) -> None:
+        self.store = store
+        self.checkpoints = checkpoints
+        self.model = model
+
+    def projection(self, *types: str, name: str = "noted", **options: Any) -> Projection[Any]:
+        """Make a projection that notes each event of these types; or any, in batches."""
+        projection: Projection[Any] = Projection(name, retries=QUICK, **options)
+        projection.prepare(self.model.prepare)
+
+        async def note(event: RecordedEvent, to: Target[Any]) -> None:
+            await self.model.note([event], to)
+
+        if types:
+            projection.on(*types)(note)
+        else:
+            projection.on_batch()(self.model.note)
+        return projection
+
+    def runner(self, projection: Projection[Any], lease: float = 15.0) -> Runner[Any]:
+        return Runner(self.store, projection, self.checkpoints, lease=lease)
+
+    async def append(self, stream: str, *types: str) -> list[int]:
+        """Append events, and return their positions."""
+        version = (await self.store.read(stream, max_count=0)).version
+        await self.store.append(
+            stream, [NewEvent(type_, {"n": n}) for n, type_ in enumerate(types)]
+        )
+        found = await self.store.read(stream, from_version=version + 1)
+        return [event.position for event in found.events]
+
+    async def run_until(self, projection: Projection[Any], position: int) -> Runner[Any]:
+        """Run a projection until it has handled all up to a position."""
+        runner = self.runner(projection)
+        async with running(runner):
+            await runner.wait_until(position)
+        return runner
+
+
+@asynccontextmanager
+async def running(*runners: Runner[Any]) -> AsyncGenerator[None, None]:
+    with fail_after(20):
+        async with create_task_group() as group:
+            for runner in runners:
+                group.start_soon(runner.run)
+            yield
+            group.cancel_scope.cancel()
+
+
+KINDS: Final = ["memory", *(f"streams of {name}" for name in BACKENDS), *PLACES]
+
+
+@pytest.fixture(params=KINDS)
+async def stage(request: pytest.FixtureRequest) -> AsyncGenerator[Stage, None]:
+    kind: str = request.param
+    async with AsyncExitStack() as stack:
+        if kind in PLACES:
+            place = PLACES[kind](request)
+            store = await stack.enter_async_context(connect(place.url))
+            checkpoints = await stack.enter_async_context(open_checkpoints(store, place.url))
+            yield Stage(store, checkpoints, TableModel(place))
+            return
+        open_store = await stack.enter_async_context(
+            BACKENDS[kind.removeprefix("streams of ")](request)
+        )
+        store = await stack.enter_async_context(open_store())
+        kept = MemoryCheckpoints() if kind == "memory" else StreamCheckpoints(store)
+        yield Stage(store, kept, ListModel())
+
+
+async def test_each_event_is_handled_once_and_in_order_over_restarts(stage: Stage) -> None:
+    projection = stage.projection("Added", "Taken")
+    expected: list[int] = []
+    for round_ in range(3):
+        for number in range(4):
+            expected += await stage.append(f"stock-{number}", "Added", "Taken", "Added")
+            await stage.append(f"stock-{number}", "Counted")
+        last = expected[-1]
+        if round_ == 1:
+            runner = stage.runner(projection)
+            async with running(runner):
+                expected += await stage.append("stock-9", "Taken")  # while it runs
+                last = expected[-1]
+                await runner.wait_until(last)
+        else:
+            await stage.run_until(projection, last)
+        assert await stage.model.noted() == expected
+        assert (await stage.checkpoints.load(projection.id)).position >= last
+    assert (await stage.checkpoints.load(projection.id)).owner is None
+
+
+async def test_a_batch_is_what_is_there_up_to_its_size(stage: Stage) -> None:
+    expected = [p for n in range(5) for p in await stage.append(f"stock-{n}", *["Added"] * 10)]
+    sizes: list[int] = []
+    projection: Projection[Any] = Projection("sizes", batch_size=7)
+    projection.prepare(stage.model.prepare)
+
+    @projection.on_batch("Added")
+    async def handle(events: Sequence[RecordedEvent], to: Target[Any]) -> None:
+        sizes.append(len(events))
+        await stage.model.note(events, to)
+
+    runner = stage.runner(projection)
+    async with running(runner):
+        await runner.wait_until(expected[-1])
+        assert await stage.model.noted() == expected
+        assert max(sizes) == 7
+        (alone,) = await stage.append("stock-9", "Added")
+        await runner.wait_until(alone)  # nothing waits for a batch to become full
+    assert sizes[-1] == 1
+
+
+async def test_streams_can_be_selected_by_their_prefix(stage: Stage) -> None:
+    await stage.append("order-1", "Added")
+    expected = await stage.append("stock-1", "Added")
+    last = await stage.append("order-2", "Added")
+    await stage.run_until(stage.projection("Added", prefix="stock-"), last[-1])
+    assert await stage.model.noted() == expected
+
+
+async def test_the_toolkits_own_streams_are_left_out_unless_asked_for(stage: Stage) -> None:
+    own = await stage.append("eventport/command/1", "eventport.Command")
+    expected = await stage.append("order-1", "Added")
+    await stage.run_until(stage.projection(), expected[-1])
+    assert await stage.model.noted() == expected
+    asked = stage.projection(name="asked", generation=2, prefix="eventport/command/")
+    await stage.run_until(asked, expected[-1])
+    assert await stage.model.noted(2) == own
+
+
+async def test_checkpoints_are_no_reason_for_more_checkpoints(stage: Stage) -> None:
+    runners = [stage.runner(stage.projection(name=name), lease=0.6) for name in ("a", "b", "c")]
+    (last,) = await stage.append("order-1", "Added")
+    async with running(*runners):
+        for runner in runners:
+            await runner.wait_until(last)
+        before = await find_head(stage.store)
+        count = len((await stage.store.read_all(after=before)).events)
+        await sleep(1)
+        written = len((await stage.store.read_all(after=before)).events) - count
+    # Every 0.2 s a sign of life of each; three projections that chased each other would write
+    # hundreds.
+    assert written <= 3 * 6
+
+
+def failing(
+    stage: Stage, fails: Callable[[RecordedEvent], Exception | None], **options: Any
+) -> Projection[Any]:
+    """Make a projection that notes each event in batches, and may fail after that."""
+    projection: Projection[Any] = Projection("noted", retries=QUICK, **options)
+    projection.prepare(stage.model.prepare)
+
+    @projection.on_batch()
+    async def handle(events: Sequence[RecordedEvent], to: Target[Any]) -> None:
+        for event in events:
+            if error := fails(event):
+                raise error
+        await stage.model.note(events, to)
+
+    return projection
+
+
+def poison(event: RecordedEvent) -> Exception | None:
+    return RuntimeError("cannot be\ndigested \udc80") if event.type == "Poison" else None
+
+
+async def test_a_poison_event_stops_the_projection_right_before_it(stage: Stage) -> None:
+    before = await stage.append("order-1", "Added", "Added")
+    (bad,) = await stage.append("order-2", "Poison")
+    after = await stage.append("order-1", "Added")
+    runner = stage.runner(failing(stage, poison))
+    with fail_after(10), pytest.raises(ProjectionStoppedError) as caught:
+        await runner.run()
+    assert caught.value.event.position == bad
+    assert caught.value.attempts == 3
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    assert f"noted@1 stopped at position {bad}" in str(caught.value)
+    assert await stage.model.noted() == before
+    assert (await runner.progress()).state == "stopped"
+    assert await stage.checkpoints.dead_letters(ProjectionId("noted", 1)) == []
+    # The lease is free, and a handler that has been mended goes on at this event.
+    await stage.run_until(stage.projection(), after[-1])
+    assert await stage.model.noted() == [*before, bad, *after]
+
+
+async def test_a_poison_event_goes_to_the_dead_letters_and_can_be_retried_or_discarded(
+    stage: Stage,
+) -> None:
+    good = await stage.append("order-1", "Added", "Added")
+    bad = await stage.append("order-2", "Poison", "Poison")
+    good += await stage.append("order-1", "Added")
+    projection = failing(stage, poison, on_poison="dead_letter")
+    await stage.run_until(projection, good[-1])
+    assert await stage.model.noted() == good
+    letters = await stage.checkpoints.dead_letters(projection.id)
+    assert [letter.position for letter in letters] == bad
+    assert letters[0].stream == "order-2"
+    assert [letter.version for letter in letters] == [1, 2]
+    assert {letter.type for letter in letters} == {"Poison"}
+    assert {letter.attempts for letter in letters} == {3}
+    assert "digested" in letters[0].error
+    # Nothing is lost when the retry fails, too.
+    with pytest.raises(RuntimeError, match="digested"):
+        await retry(stage.store, projection, stage.checkpoints, bad[0])
+    assert await stage.checkpoints.dead_letters(projection.id) == letters
+    await retry(stage.store, stage.projection(), stage.checkpoints, bad[0])
+    assert await stage.model.noted() == [*good, bad[0]]
+    assert await stage.checkpoints.dead_letters(projection.id) == letters[1:]
+    await discard(projection, stage.checkpoints, bad[1])
+    assert await stage.checkpoints.dead_letters(projection.id) == []
+    for position in (bad[1], good[0]):
+        with pytest.raises(NoDeadLetterError, match=str(position)):
+            await retry(stage.store, projection, stage.checkpoints, position)
+        with pytest.raises(NoDeadLetterError, match=str(position)):
+            await discard(projection, stage.checkpoints, position)
+
+
+async def test_what_fails_now_and_then_is_tried_again(stage: Stage) -> None:
+    expected = await stage.append("order-1", *["Added"] * 5)
+    failures = dict.fromkeys(expected[1:4:2], 2)
+
+    def fails(event: RecordedEvent) -> Exception | None:
+        if not failures.get(event.position):
+            return None
+        failures[event.position] -= 1
+        return RuntimeError("not now")
+
+    await stage.run_until(failing(stage, fails), expected[-1])
+    assert await stage.model.noted() == expected
+    assert not any(failures.values())
+
+
+async def test_an_outage_is_no_fault_of_an_event(stage: Stage) -> None:
+    expected = await stage.append("order-1", *["Added"] * 5)
+    outages = [StoreUnavailableError("gone for a while")] * 10
+
+    def fails(_: RecordedEvent) -> Exception | None:
+        return outages.pop() if outages else None
+
+    await stage.run_until(failing(stage, fails, on_poison="dead_letter"), expected[-1])
+    assert await stage.model.noted() == expected
+    assert outages == []
+    assert await stage.checkpoints.dead_letters(ProjectionId("noted", 1)) == []
+
+
+async def test_one_can_wait_for_a_position_here_and_elsewhere(stage: Stage) -> None:
+    runner, other = (stage.runner(stage.projection("Added"), lease=0.6) for _ in range(2))
+    with move_on_after(0.2) as too_early:
+        await wait_until(stage.checkpoints, "noted", 1)
+    assert too_early.cancelled_caught
+    async with running(runner):
+        for number in range(5):
+            (added,) = await stage.append(f"order-{number}", "Added")
+            await other.wait_until(added)
+            assert added in await stage.model.noted()
+            await wait_until(stage.checkpoints, "noted", added)
+            # It is no event of the projection's, but passed.
+            (counted,) = await stage.append(f"order-{number}", "Counted")
+            await runner.wait_until(counted)
+        await wait_until(stage.checkpoints, "noted", counted)  # with the next sign of life
+        with move_on_after(0.2) as never:
+            await runner.wait_until(counted + 10**9)
+    assert never.cancelled_caught
+
+
+async def test_progress_tells_how_far_it_is(stage: Stage) -> None:
+    expected = await stage.append("order-1", *["Added"] * 20)
+    runner = stage.runner(stage.projection("Added"))
+    progress = await runner.progress()
+    assert (progress.state, progress.position, progress.handled) == ("waiting", 0, 0)
+    assert progress.lag == progress.head >= expected[-1]
+    assert not progress.caught_up
+    async with running(runner):
+        while (await runner.progress()).state != "live":
+            await sleep(0.01)
+        progress = await runner.progress()
+        assert progress.caught_up
+        assert progress.handled == 20
+        assert progress.rate > 0
+        assert progress.position >= expected[-1]
+    assert await stage.checkpoints.active("noted") == 1
+
+
+async def test_the_next_runner_takes_over_when_one_ends_and_when_one_falls_silent(
+    stage: Stage,
+) -> None:
+    projection = stage.projection("Added")
+    silent = await stage.checkpoints.acquire(projection.id, "silent", 0.4)
+    assert silent is not None
+    (first,) = await stage.append("order-1", "Added")
+    runners = [stage.runner(projection, lease=0.4) for _ in range(2)]
+    async with running(runners[0]):
+        await sleep(0.2)
+        assert (await runners[0].progress()).state == "waiting"
+        with fail_after(3):
+            await runners[0].wait_until(first)
+        async with running(runners[1]):
+            await sleep(0.6)
+            assert (await runners[1].progress()).state == "waiting"
+            assert (await stage.checkpoints.load(projection.id)).owner == runners[0].owner
+    (second,) = await stage.append("order-1", "Added")
+    async with running(runners[1]):
+        await runners[1].wait_until(second)
+    assert await stage.model.noted() == [first, second]
+
+
+async def test_whoever_lost_the_lease_changes_nothing(stage: Stage) -> None:
+    projection = stage.projection("Added")
+    expected = await stage.append("order-1", "Added", "Added")
+    event = (await stage.store.read("order-1")).events[0]
+    old = await stage.checkpoints.acquire(projection.id, "old", 0.05)
+    assert old is not None
+    async with old.advance(0) as connection:
+        await stage.model.prepare(Target(connection, 1))
+    runner = stage.runner(projection, lease=0.05)
+    async with running(runner):
+        await runner.wait_until(expected[-1])
+    assert (await stage.checkpoints.load(projection.id)).position >= expected[-1]
+    model = await stage.model.noted()
+    with pytest.raises(LeaseLostError, match="noted@1"):
+        async with old.advance(event.position) as connection:
+            if connection is not None:  # what has no transaction cannot be undone
+                await stage.model.note([event], Target(connection, 1))
+    with pytest.raises(LeaseLostError):
+        await old.renew(event.position)
+    assert await stage.model.noted() == model == expected
+    assert (await stage.checkpoints.load(projection.id)).position >= expected[-1]
+
+
+async def test_a_renewal_never_moves_a_checkpoint_back(stage: Stage) -> None:
+    lease = await stage.checkpoints.acquire(ProjectionId("noted", 1), "me", 10)
+    assert lease is not None
+    async with lease.advance(7):
+        pass
+    await lease.renew(3)
+    checkpoint = await stage.checkpoints.load(ProjectionId("noted", 1))
+    assert (checkpoint.position, checkpoint.owner) == (7, "me")
+    assert await stage.checkpoints.acquire(ProjectionId("noted", 1), "you", 10) is None
+    again = await stage.checkpoints.acquire(ProjectionId("noted", 1), "me", 10)
+    assert again is not None
+    assert again.position == 7
+    await again.release()
+    assert await stage.checkpoints.acquire(ProjectionId("noted", 1), "you", 10) is not None
+
+
+async def test_what_fails_leaves_neither_checkpoint_nor_model(stage: Stage) -> None:
+    lease = await stage.checkpoints.acquire(ProjectionId("noted", 1), "me", 10)
+    assert lease is not None
+    with pytest.raises(KeyError):
+        async with lease.advance(7):
+            raise KeyError
+    assert (await stage.checkpoints.load(ProjectionId("noted", 1))).position == 0
+    async with lease.advance(8):  # it is usable
+        pass
+    assert (await stage.checkpoints.load(ProjectionId("noted", 1))).position == 8
+
+
+async def test_a_generation_is_built_beside_the_active_one_which_ends_then(stage: Stage) -> None:
+    expected = await stage.append("order-1", *["Added"] * 20)
+    old = stage.runner(stage.projection("Added"), lease=0.3)
+    new = stage.runner(stage.projection("Added", generation=2, batch_size=3), lease=0.3)
+    ended: list[str] = []
+
+    async def run_old() -> None:
+        await old.run()
+        ended.append("old")
+
+    with fail_after(20):
+        async with create_task_group() as group:
+            group.start_soon(run_old)
+            await old.wait_until(expected[-1])
+            assert await stage.checkpoints.active("noted") == 1
+            group.start_soon(new.run)
+            while await stage.checkpoints.active("noted") == 1:
+                expected += await stage.append("order-2", "Added")
+            complete = await stage.model.noted(2)
+            assert complete == expected[: len(complete)]
+            assert len(complete) >= 20
+            while not ended:
+                await sleep(0.01)
+            expected += await stage.append("order-2", "Added")
+            await new.wait_until(expected[-1])
+            assert (await old.progress()).state == "retired"
+            group.cancel_scope.cancel()
+    assert await stage.model.noted(2) == expected
+    assert await stage.model.noted(1) == expected[: len(await stage.model.noted(1))]
+    await old.run()  # the old program ends at once
+    await stage.checkpoints.activate(ProjectionId("noted", 1))  # there is no way back
+    assert await stage.checkpoints.active("noted") == 2
+
+
+@dataclass
+class Placed:
+    total: int
+
+
+@dataclass
+class Shipped:
+    carrier: str
+
+
+async def test_handlers_can_be_registered_for_classes(stage: Stage) -> None:
+    types = EventTypes[Placed | Shipped](Placed, Shipped)
+    await stage.store.append("order-1", [types.new(Placed(3)), types.new(Shipped("dhl"))])
+    await stage.store.append("order-1", [NewEvent("Paid", {}), NewEvent("Placed", {"totl": 3})])
+    (last,) = await stage.append("order-1", "Paid")
+    seen: list[object] = []
+    projection: Projection[Any] = Projection(
+        "typed", types=types, on_poison="dead_letter", retries=QUICK
+    )
+
+    @projection.on(Placed)
+    async def placed(event: RecordedEvent[Placed], to: Target[Any]) -> None:
+        seen.append(event.data.total)
+
+    @projection.on(Shipped)
+    async def shipped(event: RecordedEvent[Shipped], to: Target[Any]) -> None:
+        seen.append(event.data.carrier)
+
+    @projection.on("Paid")
+    async def paid(event: RecordedEvent, to: Target[Any]) -> None:
+        seen.append(event.data)
+
+    await stage.run_until(projection, last)
+    assert [one for one in seen if one != 3] == ["dhl", {}, {"n": 0}]
+    letters = await stage.checkpoints.dead_letters(projection.id)
+    assert [letter.version for letter in letters] == [4]
