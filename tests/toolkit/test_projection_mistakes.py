@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from eventport import ConfigurationError, InvalidArgumentError, NewEvent, RecordedEvent
+from eventport import ConfigurationError, InvalidArgumentError
 from eventport.errors import UnknownEventTypeError
 from eventport.projections import MemoryCheckpoints, Projection, Retries, Runner, Target
 from eventport.typed import EventTypes

@@ -13,13 +13,13 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
-from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import pytest
 
 from anyio import create_task_group, fail_after, sleep, to_thread
+from tests.toolkit.read_models import PLACES, Place, folded_totals, stored_totals, totals
 
 from eventport import EventStore, NewEvent, connect
 from eventport.projections import (
@@ -29,7 +29,6 @@ from eventport.projections import (
     open_checkpoints,
     wait_until,
 )
-from tests.toolkit.read_models import PLACES, Place, folded_totals, stored_totals, totals
 
 
 # The full form, of 100, takes some minutes.

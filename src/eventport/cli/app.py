@@ -14,7 +14,7 @@ from typing import Annotated, BinaryIO, Final, NoReturn, TypeAlias
 import anyio
 import typer
 
-from eventport.cli import exporting, importing
+from eventport.cli import exporting, importing, projecting
 from eventport.cli.showing import event_writer, progress_bar
 from eventport.configuration import connect
 from eventport.errors import EventportError
@@ -64,6 +64,28 @@ schema_app: Final = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Make the schema of a store, or show it."
 )
 app.add_typer(schema_app, name="schema")
+
+
+projection_app: Final = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Run a projection, or see how far it is."
+)
+app.add_typer(projection_app, name="projection")
+
+ProjectionName: TypeAlias = Annotated[
+    str,
+    typer.Argument(metavar="MODULE:PROJECTION", help="What to import, such as shop.views:cases."),
+]
+Checkpoints: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME_OR_URL",
+        help="Where the checkpoints are: a database, or streams for the store's own streams. "
+        "[default: where the events are]",
+    ),
+]
+Lease: TypeAlias = Annotated[
+    float, typer.Option(min=0.1, help="How many seconds until another runner takes over.")
+]
 
 
 class NoStreamError(EventportError):
@@ -251,6 +273,52 @@ def upgrade_schema(store: Store = None) -> None:
             if before == after
             else f"schema version {after}, before it was {before}"
         )
+
+
+@projection_app.command("run")
+def run_projection(
+    projection: ProjectionName,
+    *,
+    store: Store = None,
+    checkpoints: Checkpoints = None,
+    lease: Lease = 15.0,
+) -> None:
+    """Keep a projection up to date, for ever.
+
+    Start as many as you like: one is active, and another one takes over if it dies. It ends when
+    a higher generation of the projection becomes the active one. Ctrl-C ends it, with exit code 0.
+    """
+    with _ending(interrupted=0):
+        handled = anyio.run(projecting.run, projection, store, checkpoints, lease)
+        _say(f"a higher generation has taken its place; {handled} events handled")
+
+
+@projection_app.command("rebuild")
+def rebuild_projection(
+    projection: ProjectionName,
+    *,
+    store: Store = None,
+    checkpoints: Checkpoints = None,
+    lease: Lease = 15.0,
+) -> None:
+    """Build a new generation of a projection, beside the active one, and switch to it.
+
+    The generation is the one that the program gives. Run again after an interruption, it goes on
+    where it was.
+    """
+    with _ending():
+        built, handled = anyio.run(projecting.rebuild, projection, store, checkpoints, lease)
+        _say(f"{built} is active now; {handled} events handled")
+
+
+@projection_app.command("status")
+def show_projection(
+    projection: ProjectionName, *, store: Store = None, checkpoints: Checkpoints = None
+) -> None:
+    """Show how far a projection is, who runs it, and what it could not handle."""
+    with _ending():
+        for name, value in anyio.run(projecting.status, projection, store, checkpoints):
+            print(f"{name}: {value}")  # noqa: T201  # what it is for
 
 
 def _open_input(file: Path) -> AbstractContextManager[BinaryIO]:

@@ -16,6 +16,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
 )
@@ -51,6 +52,32 @@ def progress_bar(what: str, total: int | None) -> Generator[Callable[[int], obje
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(what, total=total)
         yield lambda steps: progress.advance(task, steps)
+
+
+@contextmanager
+def catch_up_bar(what: str) -> Generator[Callable[[int, int, float], object] | None]:
+    """Show on standard error how far something is, if that is a terminal; None if it is not.
+
+    What it gives is called with a position, the head and the events handled a second.
+    """
+    if not sys.stderr.isatty():
+        yield None
+        return
+    columns = (
+        TextColumn(what),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("lag {task.fields[lag]}, {task.fields[rate]:,.0f} events/s"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=None, lag="?", rate=0)
+
+        def show(position: int, head: int, rate: float) -> None:
+            lag = f"{max(0, head - position):,}"
+            progress.update(task, completed=position, total=max(head, 1), lag=lag, rate=rate)
+
+        yield show
 
 
 def _write_line(event: RecordedEvent) -> None:

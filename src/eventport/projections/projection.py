@@ -194,11 +194,12 @@ class Projection(Generic[C]):
 
     async def handle(self, events: Sequence[RecordedEvent], target: Target[C]) -> None:
         """Give events to the handlers, in their order."""
+        typed = [self._typed(event) for event in events]  # all, before anything is written
         if self._batch is not None:
-            await self._batch[0]([self._typed(event) for event in events], target)
+            await self._batch[0](typed, target)
         else:
-            for event in events:
-                await self._handlers[event.type](self._typed(event), target)
+            for event in typed:
+                await self._handlers[event.type](event, target)
 
     def _typed(self, event: RecordedEvent) -> RecordedEvent:
         if self._types is not None and event.type in self._classes:

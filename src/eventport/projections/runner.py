@@ -13,7 +13,7 @@ from itertools import count
 from typing import Final, Generic, TypeVar
 from uuid import uuid4
 
-from anyio import create_task_group, sleep, sleep_forever
+from anyio import sleep, sleep_forever
 
 from eventport.errors import (
     InvalidArgumentError,
@@ -26,7 +26,8 @@ from eventport.projections.checkpoints import CheckpointStore, DeadLetter, Lease
 from eventport.projections.feed import Feed
 from eventport.projections.progress import Meter, Progress, State, find_head
 from eventport.projections.projection import Projection, Target
-from eventport.protocols import EventStore, Subscription
+from eventport.projections.racing import first_of
+from eventport.protocols import EventStore
 from eventport.shielding import run_shielded
 from eventport.signal import Signal
 
@@ -37,6 +38,9 @@ _log: Final = logging.getLogger("eventport")
 
 _LOOK: Final = 0.05
 """How many seconds to wait before looking again at what nobody tells us of."""
+
+_CAUGHT_UP: Final = 1.0
+"""Who handles within so many seconds all that there was at their beginning has caught up."""
 
 
 class Runner(Generic[C]):
@@ -90,6 +94,11 @@ class Runner(Generic[C]):
         if self._feed is None or self._busy:
             return self._handled
         return max(self._handled, self._feed.passed)
+
+    @property
+    def state(self) -> State:
+        """What it is doing."""
+        return self._state
 
     async def run(self) -> None:
         """Run the projection until a higher generation takes its place.
@@ -166,11 +175,11 @@ class Runner(Generic[C]):
         ) as subscription:
             feed = self._feed = Feed(subscription, 2 * projection.batch_size, projection.wants)
             self._state = "catching up"
-            await _first_of(
+            await first_of(
                 feed.fill,
                 lambda: self._keep(lease),
                 lambda: self._work(lease, feed),
-                lambda: self._watch(subscription),
+                self._watch,
             )
 
     async def _keep(self, lease: Lease[C]) -> None:
@@ -194,13 +203,17 @@ class Runner(Generic[C]):
         await lease.renew(self.position)
         self._valid_until = begin + self._seconds
 
-    async def _watch(self, subscription: Subscription) -> None:
-        """Notice the moment when all is handled that there was."""
+    async def _watch(self) -> None:
+        """Notice the moment when it has caught up."""
         projection = self._projection.id
         if not await self._checkpoints.active(projection.name):
             await self._checkpoints.activate(projection)  # better an unfinished one than none
-        await subscription.caught_up.wait()
-        await self.wait_until(subscription.position)
+        while True:
+            # A store that is written to all the time never has nothing new.
+            begin = time.monotonic()
+            await self.wait_until(await find_head(self._store, self.position))
+            if time.monotonic() - begin < _CAUGHT_UP:
+                break
         await self._checkpoints.activate(projection)
         self._state = "live"
         await sleep_forever()
@@ -302,10 +315,15 @@ def _dead_letter(event: RecordedEvent, error: Exception, attempts: int) -> DeadL
         event.stream,
         event.version,
         event.type,
-        ascii(error),  # what a handler says may hold what cannot be stored
+        _storable(f"{type(error).__name__}: {error}"),
         attempts,
         datetime.now(UTC),
     )
+
+
+def _storable(text: str) -> str:
+    """Return a text without what no backend can store, and not too much of it."""
+    return text[:2000].encode(errors="backslashreplace").decode().replace("\0", "\\0")
 
 
 async def _release(lease: Lease[C]) -> None:
@@ -313,21 +331,3 @@ async def _release(lease: Lease[C]) -> None:
         await lease.release()
     except (LeaseLostError, StoreUnavailableError) as exc:
         _log.info("lease not released: %s", exc)
-
-
-async def _first_of(*functions: Callable[[], Awaitable[None]]) -> None:
-    """Run functions side by side until one of them ends or fails, and cancel the others."""
-    failures: list[Exception] = []
-    async with create_task_group() as group:
-
-        async def run(function: Callable[[], Awaitable[None]]) -> None:
-            try:
-                await function()
-            except Exception as exc:  # noqa: BLE001  # the first one is raised below
-                failures.append(exc)
-            group.cancel_scope.cancel()
-
-        for function in functions:
-            group.start_soon(run, function)
-    if failures:
-        raise failures[0]

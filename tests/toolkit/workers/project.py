@@ -13,9 +13,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
+from tests.toolkit.read_models import totals
+
 from eventport import RecordedEvent, connect
 from eventport.projections import Runner, Target, open_checkpoints
-from tests.toolkit.read_models import totals
 
 
 async def main(url: str, lease: float, generation: int) -> None:
@@ -27,9 +28,9 @@ async def main(url: str, lease: float, generation: int) -> None:
             os.kill(os.getpid(), signal.SIGSTOP)
 
     async with connect(url) as store, open_checkpoints(store, url) as checkpoints:
-        print("ready", flush=True)
+        print("ready", flush=True)  # noqa: T201  # the test waits for it
         await Runner(store, projection, checkpoints, lease=lease).run()
-        print("retired", flush=True)
+        print("retired", flush=True)  # noqa: T201  # as above
 
 
 asyncio.run(main(sys.argv[1], float(sys.argv[2]), int(sys.argv[3])))

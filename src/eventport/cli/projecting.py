@@ -1,0 +1,127 @@
+"""`eventport projection`: run a projection, rebuild it, and see how far it is."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from anyio import sleep
+
+from eventport.cli.showing import catch_up_bar
+from eventport.configuration import connect
+from eventport.errors import ConfigurationError, EventportError
+from eventport.projections import (
+    CheckpointStore,
+    Progress,
+    Projection,
+    ProjectionId,
+    Runner,
+    find_head,
+    open_checkpoints,
+)
+from eventport.projections.progress import State
+from eventport.projections.racing import first_of
+from eventport.protocols import EventStore
+
+
+_LOOK = 0.25
+"""How many seconds lie between two looks at a runner's progress."""
+
+
+class NoRebuildError(EventportError):
+    """There is nothing to rebuild: this generation is the active one, or an older one."""
+
+
+def load_projection(name: str) -> Projection[Any]:
+    """Import what ``module:projection`` names; modules of the current directory are found."""
+    module, _, attribute = name.partition(":")
+    if not module or not attribute:
+        message = f"{name!r} must be written module:projection, such as shop.views:cases"
+        raise ConfigurationError(message)
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as exc:
+        message = f"{name}: {exc}"
+        raise ConfigurationError(message) from exc
+    if not isinstance(found, Projection):
+        message = f"{name} is a {type(found).__name__}, not a Projection"
+        raise ConfigurationError(message)
+    return found
+
+
+@asynccontextmanager
+async def _opened(
+    name: str, store: str | None, checkpoints: str | None
+) -> AsyncGenerator[tuple[Projection[Any], EventStore, CheckpointStore[Any]]]:
+    projection = load_projection(name)
+    async with (
+        connect(store) as events,
+        open_checkpoints(events, checkpoints or store) as kept,
+    ):
+        yield projection, events, kept
+
+
+async def run(name: str, store: str | None, checkpoints: str | None, lease: float) -> int:
+    """Run a projection until a higher generation takes its place; return how much it handled."""
+    async with _opened(name, store, checkpoints) as (projection, events, kept):
+        runner = Runner(events, projection, kept, lease=lease)
+        return (await _watch(runner, str(projection.id), until="retired")).handled
+
+
+async def rebuild(
+    name: str, store: str | None, checkpoints: str | None, lease: float
+) -> tuple[ProjectionId, int]:
+    """Run a new generation until it is the active one; return it, and how much it handled."""
+    async with _opened(name, store, checkpoints) as (projection, events, kept):
+        if (active := await kept.active(projection.id.name)) >= projection.id.generation:
+            message = (
+                f"generation {active} of {projection.id.name!r} is active already: give the "
+                f"projection generation={active + 1}, so that it is built beside that one"
+            )
+            raise NoRebuildError(message)
+        runner = Runner(events, projection, kept, lease=lease)
+        return projection.id, (await _watch(runner, str(projection.id), until="live")).handled
+
+
+async def status(name: str, store: str | None, checkpoints: str | None) -> list[tuple[str, object]]:
+    """Return what there is to know about a projection, in lines of two columns."""
+    async with _opened(name, store, checkpoints) as (projection, events, kept):
+        checkpoint = await kept.load(projection.id)
+        head = await find_head(events, checkpoint.position)
+        active = await kept.active(projection.id.name)
+        letters = await kept.dead_letters(projection.id)
+    return [
+        ("projection", projection.id),
+        ("active generation", active or "none"),
+        ("position", checkpoint.position),
+        ("head", head),
+        ("lag", max(0, head - checkpoint.position)),
+        ("runner", checkpoint.owner or "none"),
+        ("dead letters", len(letters)),
+        *(
+            (f"- position {one.position}", f"{one.type} in {one.stream}: {one.error}")
+            for one in letters
+        ),
+    ]
+
+
+async def _watch(runner: Runner[Any], what: str, *, until: State) -> Progress:
+    """Run a projection and show how far it is, until it ends or gets into a state."""
+    with catch_up_bar(what) as show:
+
+        async def look() -> None:
+            while runner.state != until:
+                await sleep(_LOOK)
+                if show is not None:
+                    progress = await runner.progress()
+                    show(progress.position, progress.head, progress.rate)
+
+        await first_of(runner.run, look)
+    return await runner.progress()
