@@ -11,7 +11,8 @@ import tempfile
 import uuid
 
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter, time
 from typing import Any, Final
@@ -41,14 +42,19 @@ POOL: Final = 16
 
 async def figures(_: Path) -> AsyncIterator[Figure]:
     """Measure all that has a goal on PostgreSQL."""
-    given = os.environ.get("EVENTPORT_TEST_POSTGRES_URL")
-    if given:
-        async for figure in _figures(given):
+    with durable_url() as url:
+        async for figure in _figures(url):
             yield figure
+
+
+@contextmanager
+def durable_url() -> Generator[str]:
+    """Give the URL of a server: the one that the environment names, or one of our own."""
+    if given := os.environ.get("EVENTPORT_TEST_POSTGRES_URL"):
+        yield given
         return
-    with running_server() as server:
-        async for figure in _figures(server.url):
-            yield figure
+    with running_server() as server:  # with the durability that it has by default
+        yield server.url
 
 
 async def _figures(url: str) -> AsyncIterator[Figure]:

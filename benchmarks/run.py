@@ -13,6 +13,7 @@ import commands
 import eventstoredb
 import memory
 import postgres
+import projections
 import sqlite
 
 from measure import HEADER
@@ -22,6 +23,7 @@ SUBJECTS = {
     "memory": memory.figures,
     "sqlite": sqlite.figures,
     "postgres": postgres.figures,
+    "projections": projections.figures,
     "eventstoredb": eventstoredb.figures,
     "commands": commands.figures,
 }

@@ -30,7 +30,7 @@ async def nothing(_: Any, to: Target[Any]) -> None: ...
 )
 def test_options_that_make_no_sense(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidArgumentError, match=message):
-        Projection(**{"name": "cases", **options})
+        Projection(options.pop("name", "cases"), **options)
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from anyio import sleep
@@ -43,7 +43,7 @@ def load_projection(name: str) -> Projection[Any]:
     if not module or not attribute:
         message = f"{name!r} must be written module:projection, such as shop.views:cases"
         raise ConfigurationError(message)
-    if (here := os.getcwd()) not in sys.path:
+    if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)
     try:
         found = getattr(importlib.import_module(module), attribute)

@@ -1,0 +1,73 @@
+"""Projections on PostgreSQL: how fast a batch handler catches up with a store."""
+
+from __future__ import annotations
+
+import asyncio
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import postgres
+
+from measure import Figure, rates
+
+from eventport import NewEvent, RecordedEvent
+from eventport.projections import Projection, Runner, Target
+
+from eventport_postgres import PostgresEventStore
+from eventport_postgres.projections import Connection, PostgresCheckpoints
+
+
+EVENTS: Final = 100_000
+
+
+async def figures(_: Path) -> AsyncIterator[Figure]:
+    """Measure all that has a goal."""
+    with postgres.durable_url() as url:
+        yield await catch_up(url)
+
+
+async def catch_up(url: str) -> Figure:
+    """Project events into a table, a row each, exactly once, from the beginning."""
+    async with (
+        await PostgresEventStore.connect(url) as store,
+        PostgresCheckpoints.connect(url) as checkpoints,
+    ):
+        for number in range(EVENTS // 1000):
+            await store.append(f"order-{number}", _events())
+        last = (await store.append("end", [NewEvent("ItemAdded", postgres.DATA)])).position or 0
+
+        async def ours(number: int) -> int:
+            runner = Runner(store, _projection(f"items-{number}", number), checkpoints)
+            running = asyncio.create_task(runner.run())
+            await runner.wait_until(last)
+            running.cancel()
+            await asyncio.wait([running])
+            return EVENTS
+
+        (rate,) = await rates([ours], rounds=5)
+    return Figure("Postgres, projection catches up, batches", rate, None, 20_000)
+
+
+def _events() -> list[NewEvent]:
+    return [NewEvent("ItemAdded", postgres.DATA) for _ in range(1000)]
+
+
+def _projection(name: str, number: int) -> Projection[Connection]:
+    projection = Projection[Connection](name)
+    table = f"items_{number}"
+
+    @projection.prepare
+    async def create(to: Target[Connection]) -> None:
+        await to.connection.execute(
+            f"CREATE TABLE IF NOT EXISTS {table} (stream text, version bigint, sku text, "
+            "quantity bigint, PRIMARY KEY (stream, version))"
+        )
+
+    @projection.on_batch("ItemAdded")
+    async def add(events: Sequence[RecordedEvent], to: Target[Connection]) -> None:
+        rows = [(e.stream, e.version, e.data["sku"], e.data["quantity"]) for e in events]
+        await to.connection.copy_records_to_table(table, records=rows)
+
+    return projection
