@@ -16,6 +16,7 @@ from uuid import uuid4
 from anyio import sleep, sleep_forever
 
 from eventport.errors import (
+    EventportError,
     InvalidArgumentError,
     LeaseLostError,
     ProjectionStoppedError,
@@ -329,5 +330,5 @@ def _storable(text: str) -> str:
 async def _release(lease: Lease[C]) -> None:
     try:
         await lease.release()
-    except (LeaseLostError, StoreUnavailableError) as exc:
+    except EventportError as exc:  # it will run out
         _log.info("lease not released: %s", exc)
