@@ -35,6 +35,56 @@ class ConcurrencyError(EventportError):
         return f"stream {self.stream!r}: expected {self.expected!r}, but it {actual}"
 
 
+class AggregateNotFoundError(EventportError):
+    """There is no aggregate of this id, or there was none yet at the version or time asked for."""
+
+    def __init__(self, category: str, aggregate_id: str) -> None:
+        super().__init__(category, aggregate_id)
+        self.category = category
+        """What it would be, such as ``"order"``."""
+        self.aggregate_id = aggregate_id
+        """The id that was asked for."""
+
+    def __str__(self) -> str:
+        return f"there is no {self.category} {self.aggregate_id!r}"
+
+
+class AggregateExistsError(EventportError):
+    """An aggregate was to be added, but there is one of this id already; nothing was written."""
+
+    def __init__(self, category: str, aggregate_id: str) -> None:
+        super().__init__(category, aggregate_id)
+        self.category = category
+        """What it is, such as ``"order"``."""
+        self.aggregate_id = aggregate_id
+        """The id that was to be added."""
+
+    def __str__(self) -> str:
+        return f"there is a {self.category} {self.aggregate_id!r} already"
+
+
+class DuplicateKeyError(EventportError):
+    """Somebody else holds a key that only one owner can hold; nothing of the change was written."""
+
+    def __init__(self, name: str, key: str, owner: str, *, hidden: bool = False) -> None:
+        super().__init__(name, key, owner)
+        self.name = name
+        """What the keys are, such as ``"email"``."""
+        self.key = key
+        """The value that was claimed."""
+        self.owner = owner
+        """Who holds it."""
+        self.hidden = hidden
+        """Whether the value is kept out of the message, because only its hash is stored."""
+
+    def __str__(self) -> str:
+        key = "this value" if self.hidden else repr(self.key)
+        return f"{self.name}: {key} is taken: it belongs to {self.owner!r}"
+
+    def __repr__(self) -> str:
+        return f"<DuplicateKeyError: {self}>"
+
+
 class InvalidArgumentError(EventportError, ValueError):
     """An argument has a value that no store accepts; the message names it and the remedy."""
 

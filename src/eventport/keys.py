@@ -1,0 +1,195 @@
+"""Keys that only one owner can hold, such as an email address: a stream for each reserves it."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from eventport.errors import (
+    CorruptEventError,
+    DuplicateKeyError,
+    InvalidArgumentError,
+    InvalidArgumentTypeError,
+)
+from eventport.events import NewEvent
+from eventport.protocols import Session, Streams
+from eventport.toolkit_streams import toolkit_stream
+from eventport.validation import show
+
+
+__all__ = ["DuplicateKeyError", "KeyChanges", "UniqueKeys"]
+
+CLAIMED: Final = "eventport.KeyClaimed"
+RELEASED: Final = "eventport.KeyReleased"
+
+
+class UniqueKeys:
+    """Keys of one kind, each of which has at most one owner at any time.
+
+    A key is claimed, moved and released in a session, and so in the same commit as the events
+    that are the reason for it. Run the session with `run_in_session`: of tasks that claim one key
+    at the same time, the first to commit gets it, and each of the others finds that out in its
+    next attempt, as a `DuplicateKeyError`. Read the owner's own stream before the key: then a
+    rival change of the same owner is a conflict, too.
+
+    Args:
+        name: What the keys are, such as ``"email"``.
+        normalise: Makes values equal that shall count as equal, such as `str.casefold`. Keys
+            that are held already are not found by another rule, so it must not change.
+        hashed: Keep the SHA-256 of a value instead of the value. Whoever can read the store can
+            still guess values that are not random, and check a guess by its hash.
+        secret: Keep an HMAC-SHA256 with this secret instead, which nobody can guess without it.
+            Keys that are held already are not found with another secret.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        normalise: Callable[[str], str] | None = None,
+        hashed: bool = False,
+        secret: bytes | None = None,
+    ) -> None:
+        if secret is not None and not secret:
+            raise InvalidArgumentError("secret is empty: anybody could guess it")
+        self.name = name
+        self.hashed = hashed or secret is not None
+        self._normalise = normalise
+        self._secret = secret
+
+    async def find_by(self, streams: Streams, value: str) -> str | None:
+        """Return who holds a key, as a store or a session sees it; None if nobody does."""
+        owner, _ = await self.look_up(streams, self.key(value))
+        return owner
+
+    async def claim(self, session: Session, value: str, owner: str) -> None:
+        """Let an owner hold a key; if it does already, nothing is written.
+
+        Args:
+            session: The unit of work whose commit makes it so.
+            value: The key's value.
+            owner: Who shall hold it, best the name of a stream.
+
+        Raises:
+            DuplicateKeyError: somebody else holds it.
+            NotSupportedError: this is the session's second stream, and the backend cannot do that;
+                leave the block with it, and nothing is written.
+        """
+        async with self.changes(session) as changes:
+            changes.claim(value, owner)
+
+    async def move(self, session: Session, old: str, new: str, owner: str) -> None:
+        """Let an owner hold another key instead; see `claim` and `release`."""
+        async with self.changes(session) as changes:
+            changes.move(old, new, owner)
+
+    async def release(self, session: Session, value: str, owner: str) -> None:
+        """Let an owner no longer hold a key; if it does not, nothing is written."""
+        async with self.changes(session) as changes:
+            changes.release(value, owner)
+
+    @asynccontextmanager
+    async def changes(self, session: Session) -> AsyncGenerator[KeyChanges, None]:
+        """Collect changes that are checked together when the block ends, whatever their order.
+
+        So two owners can swap their keys. If one of the changes cannot be, the end of the block
+        raises `DuplicateKeyError`, and none of them is made.
+        """
+        changes = KeyChanges(self)
+        yield changes
+        await changes.apply(session)
+
+    def key(self, value: str) -> str:
+        """Return what stands for a value in the store: itself, normalised, or its hash."""
+        if not isinstance(value, str):
+            message = f"a value of {self.name!r} must be text, not {show(value)}: convert it"
+            raise InvalidArgumentTypeError(message)
+        text = value if self._normalise is None else self._normalise(value)
+        if not text:
+            message = f"a value of {self.name!r} is empty: claim no key where there is no value"
+            raise InvalidArgumentError(message)
+        if not self.hashed:
+            return text
+        raw = text.encode("utf-8", "surrogatepass")  # told by its hash alone, it may be anything
+        if self._secret is not None:
+            return hmac.new(self._secret, raw, "sha256").hexdigest()
+        return hashlib.sha256(raw).hexdigest()
+
+    def stream(self, key: str) -> str:
+        """Return the stream that reserves what `key` returns."""
+        return toolkit_stream("key", self.name, key)
+
+    async def look_up(self, streams: Streams, key: str) -> tuple[str | None, int]:
+        """Return who holds what `key` returns, and the version of its stream."""
+        stream = self.stream(key)
+        found = await streams.read(stream, backwards=True, max_count=1)
+        if not found.events or found.events[0].type == RELEASED:
+            return None, found.version
+        if found.events[0].type != CLAIMED:
+            message = f"stream {stream!r} is eventport's own, but ends with an event that is not"
+            raise CorruptEventError(message)
+        return found.events[0].data["owner"], found.version
+
+
+class KeyChanges:
+    """Changes of keys that are made together; see `UniqueKeys.changes`."""
+
+    def __init__(self, keys: UniqueKeys) -> None:
+        self._keys = keys
+        self._wishes: dict[str, dict[str, bool]] = {}
+        """Of each key, who shall hold it and who shall not."""
+        self._values: dict[str, str] = {}
+
+    def claim(self, value: str, owner: str) -> None:
+        """Let an owner hold a key; see `UniqueKeys.claim`."""
+        self._wish(value, owner, holds=True)
+
+    def move(self, old: str, new: str, owner: str) -> None:
+        """Let an owner hold another key instead."""
+        self._wish(old, owner, holds=False)
+        self._wish(new, owner, holds=True)
+
+    def release(self, value: str, owner: str) -> None:
+        """Let an owner no longer hold a key; see `UniqueKeys.release`."""
+        self._wish(value, owner, holds=False)
+
+    async def apply(self, session: Session) -> None:
+        """Check all changes, and then append what they take."""
+        writes: list[tuple[str, list[NewEvent], int]] = []
+        for key, wishes in self._wishes.items():
+            owner, version = await self._keys.look_up(session, key)
+            if events := self._events(key, owner, wishes):
+                writes.append((self._keys.stream(key), events, version))
+        for stream, events, version in writes:
+            await session.append(stream, events, expected=version)
+
+    def _wish(self, value: str, owner: str, *, holds: bool) -> None:
+        if not isinstance(owner, str):
+            message = f"the owner of a key must be text, not {show(owner)}"
+            raise InvalidArgumentTypeError(message)
+        key = self._keys.key(value)
+        self._values[key] = value
+        self._wishes.setdefault(key, {})[owner] = holds
+
+    def _events(self, key: str, owner: str | None, wishes: dict[str, bool]) -> list[NewEvent]:
+        """Return the events that fulfil all wishes about one key."""
+        data: dict[str, Any] = {"name": self._keys.name}
+        if not self._keys.hashed:
+            data["value"] = key
+        events: list[NewEvent] = []
+        if owner is not None and wishes.get(owner) is False:
+            events.append(NewEvent(RELEASED, {**data, "owner": owner}))
+            owner = None
+        for claimant, holds in wishes.items():
+            if not holds or claimant == owner:
+                continue
+            if owner is not None:
+                hidden = self._keys.hashed
+                raise DuplicateKeyError(self._keys.name, self._values[key], owner, hidden=hidden)
+            events.append(NewEvent(CLAIMED, {**data, "owner": claimant}))
+            owner = claimant
+        return events

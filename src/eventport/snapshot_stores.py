@@ -1,0 +1,132 @@
+"""Where snapshots are kept: in memory, or in streams of an event store."""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+from uuid import UUID
+
+import msgspec
+
+from msgspec import Struct
+
+from eventport.errors import CorruptEventError
+from eventport.events import NewEvent, RecordedEvent
+from eventport.protocols import Streams
+from eventport.toolkit_streams import toolkit_stream
+from eventport.validation import check_int
+
+
+SNAPSHOT: Final = "eventport.SnapshotTaken"
+
+
+class Snapshot(Struct, frozen=True):
+    """The state of a stream at a version."""
+
+    stream: str
+    """The stream that was folded."""
+    version: int
+    """The version of the last event that was folded."""
+    event_id: UUID
+    """The id of that event: it tells a snapshot of this stream from one of another history."""
+    schema: str
+    """What the state was encoded as; a snapshot of another schema is not used."""
+    state: bytes
+    """The encoded state."""
+
+
+class SnapshotStore(Protocol):
+    """Keeps snapshots. It may lose any of them at any time: that costs a replay, and no more."""
+
+    async def save(self, snapshot: Snapshot) -> None:
+        """Keep a snapshot; it may let go of older ones of the same stream."""
+        ...
+
+    async def latest(self, stream: str, *, to_version: int | None = None) -> Snapshot | None:
+        """Return the newest snapshot of a stream, if there is any.
+
+        Args:
+            stream: The stream that was folded.
+            to_version: Consider none of a higher version.
+        """
+        ...
+
+
+class MemorySnapshotStore:
+    """Keeps snapshots in this process, and forgets the older ones.
+
+    Args:
+        retention: How many snapshots of a stream it keeps.
+    """
+
+    def __init__(self, *, retention: int = 1) -> None:
+        self._retention = check_int("retention", retention, least=1)
+        self._kept: dict[str, list[Snapshot]] = {}
+
+    async def save(self, snapshot: Snapshot) -> None:
+        """See `SnapshotStore.save`."""
+        kept = self._kept.setdefault(snapshot.stream, [])
+        kept.insert(0, snapshot)
+        del kept[self._retention :]
+
+    async def latest(self, stream: str, *, to_version: int | None = None) -> Snapshot | None:
+        """See `SnapshotStore.latest`."""
+        return _newest(self._kept.get(stream, []), to_version)
+
+
+class StreamSnapshotStore:
+    """Keeps the snapshots of a stream as events of another stream.
+
+    Event stores only append, so older snapshots stay in the database: retention bounds what is
+    read, and frees no space.
+
+    Args:
+        store: Where to; it may be the store of the events themselves.
+        retention: How many of a stream's snapshots are looked at for an earlier version. For the
+            newest state, one is read.
+        name: Keeps the snapshots of one fold apart from those of another one of the same streams.
+    """
+
+    def __init__(self, store: Streams, *, retention: int = 10, name: str | None = None) -> None:
+        self._store = store
+        self._retention = check_int("retention", retention, least=1)
+        self._name = name
+
+    def stream(self, stream: str) -> str:
+        """Return the stream that the snapshots of a stream are in."""
+        return toolkit_stream("snapshot", stream, *([] if self._name is None else [self._name]))
+
+    async def save(self, snapshot: Snapshot) -> None:
+        """See `SnapshotStore.save`."""
+        metadata = {
+            "stream": snapshot.stream,
+            "version": snapshot.version,
+            "event_id": str(snapshot.event_id),
+            "schema": snapshot.schema,
+        }
+        event = NewEvent(SNAPSHOT, snapshot.state, metadata)
+        await self._store.append(self.stream(snapshot.stream), [event])
+
+    async def latest(self, stream: str, *, to_version: int | None = None) -> Snapshot | None:
+        """See `SnapshotStore.latest`.
+
+        Raises:
+            CorruptEventError: something else has written to the stream of the snapshots.
+        """
+        count = 1 if to_version is None else self._retention
+        found = await self._store.read(self.stream(stream), backwards=True, max_count=count)
+        return _newest([_decode(event) for event in found.events], to_version)
+
+
+def _newest(snapshots: list[Snapshot], to_version: int | None) -> Snapshot | None:
+    for snapshot in snapshots:
+        if to_version is None or snapshot.version <= to_version:
+            return snapshot
+    return None
+
+
+def _decode(event: RecordedEvent) -> Snapshot:
+    try:
+        return msgspec.convert({**event.metadata, "state": event.data}, Snapshot)
+    except msgspec.ValidationError as exc:
+        message = f"event {event.version} of stream {event.stream!r} is not a snapshot: {exc}"
+        raise CorruptEventError(message) from exc
