@@ -33,8 +33,8 @@ class UniqueKeys:
     A key is claimed, moved and released in a session, and so in the same commit as the events
     that are the reason for it. Run the session with `run_in_session`: of tasks that claim one key
     at the same time, the first to commit gets it, and each of the others finds that out in its
-    next attempt, as a `DuplicateKeyError`. Read the owner's own stream before the key: then a
-    rival change of the same owner is a conflict, too.
+    next attempt, as a `DuplicateKeyError`. In the same session, read the owner's own stream
+    first and append to it: then a rival change of the same owner is a conflict, too.
 
     Args:
         name: What the keys are, such as ``"email"``.

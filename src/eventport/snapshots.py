@@ -40,9 +40,6 @@ __all__ = [
     "every",
 ]
 
-PAGE: Final = 500
-"""How many events are fetched at once."""
-
 _log: Final = logging.getLogger("eventport")
 
 S = TypeVar("S")
@@ -131,7 +128,7 @@ class Snapshots:
     ) -> AggregateResult[S]:
         """See `StateLoader.load`. That a snapshot cannot be taken is logged, and fails no load."""
         loaded = await self._load(streams, stream, fold, to_version)
-        if to_version is None and loaded.last is not None:
+        if to_version is None and loaded.since and loaded.last is not None:
             try:
                 if self._policy(loaded.since, loaded.result.state):
                     snapshot = self._snapshot(loaded.last, loaded.result.state)
