@@ -1,0 +1,399 @@
+"""Snapshots change no result, only the work, whatever becomes of them."""
+
+from __future__ import annotations
+
+import pickle
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import anyio
+import pytest
+
+from tests.toolkit.conftest import OpenStore
+
+from eventport import EventStore, InvalidArgumentError, NewEvent
+from eventport.folding import Fold, replay
+from eventport.snapshots import (
+    MemorySnapshotStore,
+    Snapshot,
+    Snapshots,
+    SnapshotStore,
+    StateCodec,
+    StreamSnapshotStore,
+    every,
+)
+from eventport.typed import EventTypes
+
+
+@dataclass(frozen=True)
+class Moved:
+    amount: int
+
+
+@dataclass
+class Account:
+    """It changes in place, as the states of many programs do."""
+
+    balance: int = 0
+    largest: int = 0
+    seen: set[int] = field(default_factory=set[int])
+
+
+def evolve(account: Account, event: Moved) -> Account:
+    account.balance += event.amount
+    account.largest = max(account.largest, event.amount)
+    account.seen.add(event.amount)
+    return account
+
+
+ACCOUNT = Fold(EventTypes[Moved](Moved), Account, evolve)
+STREAM = "account-1"
+
+
+async def move(store: EventStore, *amounts: int, stream: str = STREAM) -> None:
+    await store.append(stream, [ACCOUNT.types.new(Moved(amount)) for amount in amounts])
+
+
+@pytest.fixture(params=["memory", "stream"])
+def snapshot_store(request: pytest.FixtureRequest, store: EventStore) -> SnapshotStore:
+    kinds: dict[str, Callable[[], SnapshotStore]] = {
+        "memory": lambda: MemorySnapshotStore(retention=3),
+        "stream": lambda: StreamSnapshotStore(store, retention=3),
+    }
+    return kinds[request.param]()
+
+
+async def test_no_result_is_another_than_that_of_a_replay(
+    store: EventStore, snapshot_store: SnapshotStore
+) -> None:
+    snapshots = Snapshots(snapshot_store, Account, policy=every(3))
+    for version in range(13):
+        for to_version in (None, 0, 1, version // 2, version, version + 1):
+            found = await snapshots.load(store, STREAM, ACCOUNT, to_version=to_version)
+            assert found == await replay.load(store, STREAM, ACCOUNT, to_version=to_version)
+        await move(store, version)
+    assert snapshots.stats.used > 0
+    assert snapshots.stats.taken == 4
+
+
+async def test_a_load_folds_only_what_came_since_the_last_snapshot(
+    store: EventStore, snapshot_store: SnapshotStore
+) -> None:
+    snapshots = Snapshots(snapshot_store, Account)
+    stats = snapshots.stats
+    await move(store, *range(99))
+    await snapshots.load(store, STREAM, ACCOUNT)
+    assert (stats.events, stats.taken) == (99, 0)
+    await move(store, 99)
+    await snapshots.load(store, STREAM, ACCOUNT)  # it crosses the hundredth
+    assert (stats.events, stats.taken, stats.used, stats.missing) == (199, 1, 0, 2)
+    await snapshots.load(store, STREAM, ACCOUNT)
+    await move(store, 1000, 1001)
+    found = await snapshots.load(store, STREAM, ACCOUNT)
+    assert (stats.events, stats.taken, stats.used, stats.loads) == (201, 1, 2, 4)
+    assert (found.version, found.state.largest) == (102, 1001)
+
+
+async def test_a_policy_of_ones_own_decides(
+    store: EventStore, snapshot_store: SnapshotStore
+) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def large(since: int, account: Account) -> bool:
+        asked.append((since, account.balance))
+        return account.balance >= 10
+
+    snapshots = Snapshots(snapshot_store, Account, policy=large)
+    for amount in (4, 5, 6, 7):
+        await move(store, amount)
+        await snapshots.load(store, STREAM, ACCOUNT)
+    assert asked == [(1, 4), (2, 9), (3, 15), (1, 22)]
+    assert snapshots.stats.taken == 2
+
+
+async def test_a_snapshot_of_another_schema_is_passed_over_and_replaced(
+    store: EventStore, snapshot_store: SnapshotStore
+) -> None:
+    await move(store, 1, 2, 3)
+    await Snapshots(snapshot_store, Account, policy=every(1)).load(store, STREAM, ACCOUNT)
+    for other in (
+        Snapshots(snapshot_store, Account, schema=2, policy=every(1)),
+        Snapshots(snapshot_store, Account | None, schema=1, policy=every(1)),
+    ):
+        for _ in range(2):
+            found = await other.load(store, STREAM, ACCOUNT)
+            assert found.state == Account(6, 3, {1, 2, 3})
+        assert (other.stats.outdated, other.stats.used, other.stats.taken) == (1, 1, 1)
+
+
+def kept(version: int, event_id: Any = None, state: bytes = b"{}") -> Snapshot:
+    return Snapshot(STREAM, version, event_id or uuid4(), "Account 1", state)
+
+
+async def test_a_snapshot_that_cannot_be_decoded_is_passed_over_and_counted(
+    store: EventStore, snapshot_store: SnapshotStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    await move(store, 1, 2, 3)
+    last = (await store.read(STREAM)).events[-1]
+    snapshots = Snapshots(snapshot_store, Account)
+    await snapshot_store.save(kept(3, last.id, b'{"balance": "much"}'))
+    found = await snapshots.load(store, STREAM, ACCOUNT)
+    assert found.state == Account(6, 3, {1, 2, 3})
+    assert (snapshots.stats.broken, snapshots.stats.used) == (1, 0)
+    assert "snapshot of stream 'account-1' passed over" in caplog.text
+
+
+async def test_a_snapshot_ahead_of_the_stream_or_of_other_events_is_passed_over(
+    store: EventStore, snapshot_store: SnapshotStore
+) -> None:
+    await move(store, 1, 2, 3)
+    second = (await store.read(STREAM)).events[1]
+    state = b'{"balance": 1000}'
+    snapshots = Snapshots(snapshot_store, Account)
+    for number, wrong in enumerate([kept(4, None, state), kept(3, None, state)], 1):
+        await snapshot_store.save(wrong)
+        found = await snapshots.load(store, STREAM, ACCOUNT)
+        assert found.state == Account(6, 3, {1, 2, 3})
+        assert (snapshots.stats.diverged, snapshots.stats.used) == (number, 0)
+    await snapshot_store.save(kept(2, second.id, state))
+    assert (await snapshots.load(store, STREAM, ACCOUNT)).state.balance == 1003
+    assert snapshots.stats.used == 1
+
+
+async def test_a_stream_of_snapshots_that_others_wrote_to_breaks_nothing(store: EventStore) -> None:
+    await move(store, 1, 2)
+    snapshot_store = StreamSnapshotStore(store)
+    snapshots = Snapshots(snapshot_store, Account)
+    for surprise in (NewEvent("Surprise", {"a": 1}), NewEvent("Surprise", b"", {"version": "x"})):
+        await store.append(snapshot_store.stream(STREAM), [surprise])
+        assert (await snapshots.load(store, STREAM, ACCOUNT)).state.balance == 3
+    assert snapshots.stats.broken == 2
+
+
+async def test_an_earlier_version_is_loaded_from_an_earlier_snapshot(
+    store: EventStore, snapshot_store: SnapshotStore
+) -> None:
+    snapshots = Snapshots(snapshot_store, Account, policy=every(10))
+    for ten in range(5):
+        await move(store, *range(ten * 10, ten * 10 + 10))
+        await snapshots.load(store, STREAM, ACCOUNT)
+    # Three are kept: those of the versions 30, 40 and 50.
+    for version, events in {50: 0, 49: 9, 31: 1, 30: 0, 29: 29}.items():
+        before = snapshots.stats.events
+        found = await snapshots.load(store, STREAM, ACCOUNT, to_version=version)
+        assert found.version == version
+        assert found.state.balance == sum(range(version))
+        assert snapshots.stats.events - before == events
+    assert snapshots.stats.taken == 5
+
+
+async def test_what_a_session_has_only_in_mind_is_not_kept(
+    store: EventStore, snapshot_store: SnapshotStore
+) -> None:
+    snapshots = Snapshots(snapshot_store, Account, policy=every(1))
+
+    async def give_up() -> None:
+        async with store.session() as session:
+            await session.append(STREAM, [ACCOUNT.types.new(Moved(1000))])
+            found = await snapshots.load(session, STREAM, ACCOUNT)
+            assert found.state.balance == 1006
+            with pytest.raises(InvalidArgumentError, match="not committed yet"):
+                await snapshots.snapshot_now(session, STREAM, ACCOUNT)
+            raise RuntimeError
+
+    await move(store, 1, 2, 3)
+    with pytest.raises(RuntimeError):
+        await give_up()
+    assert snapshots.stats.taken == 0
+    await move(store, 4)
+    assert (await snapshots.load(store, STREAM, ACCOUNT)).state.balance == 10
+    assert snapshots.stats.taken == 1
+
+
+class Failing:
+    """A place for snapshots that is full, or away."""
+
+    async def save(self, snapshot: Snapshot) -> None:
+        raise OSError("no space left")
+
+    async def latest(self, stream: str, *, to_version: int | None = None) -> Snapshot | None:
+        raise OSError("not there")
+
+
+async def test_a_snapshot_store_that_fails_costs_a_replay_and_is_counted(
+    store: EventStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    await move(store, 1, 2)
+    snapshots = Snapshots(Failing(), Account, policy=every(1))
+    assert (await snapshots.load(store, STREAM, ACCOUNT)).state.balance == 3
+    assert (snapshots.stats.broken, snapshots.stats.failed, snapshots.stats.taken) == (1, 1, 0)
+    assert "not there" in caplog.text
+    assert "no space left" in caplog.text
+    with pytest.raises(OSError, match="no space left"):
+        await snapshots.snapshot_now(store, STREAM, ACCOUNT)
+
+
+@dataclass
+class Loose:
+    """What JSON makes something else of, or cannot hold at all."""
+
+    what: Any = None
+
+
+@pytest.mark.parametrize("state", [(1, 2), float("nan"), object(), {1: 2}, {"a"}])
+async def test_a_state_that_would_come_back_as_another_is_not_kept(
+    store: EventStore, state: object
+) -> None:
+    fold = Fold(ACCOUNT.types, Loose, lambda _, __: Loose(state))
+    snapshot_store = MemorySnapshotStore()
+    snapshots = Snapshots(snapshot_store, Loose, policy=every(1))
+    await move(store, 1)
+    for _ in range(2):
+        assert (await snapshots.load(store, STREAM, fold)).state.what is state
+    assert (snapshots.stats.failed, snapshots.stats.taken) == (2, 0)
+    with pytest.raises(InvalidArgumentError, match="pass a StateCodec"):
+        await snapshots.snapshot_now(store, STREAM, fold)
+    assert await snapshot_store.latest(STREAM) is None
+
+
+async def test_a_codec_of_ones_own_keeps_what_json_cannot(
+    store: EventStore, snapshot_store: SnapshotStore
+) -> None:
+    fold = Fold(ACCOUNT.types, tuple[int, ...], lambda state, event: (*state, event.amount))
+    codec = StateCodec[tuple[int, ...]](pickle.dumps, pickle.loads, "amounts")
+    snapshots = Snapshots(snapshot_store, codec, policy=every(2))
+    for amount in range(5):
+        await move(store, amount)
+        found = await snapshots.load(store, STREAM, fold)
+        assert found.state == tuple(range(amount + 1))
+    assert (snapshots.stats.taken, snapshots.stats.used) == (2, 3)
+
+
+async def test_a_state_is_kept_as_it_was_whatever_its_owner_does(
+    store: EventStore, snapshot_store: SnapshotStore
+) -> None:
+    await move(store, 1, 2)
+    group = anyio.create_task_group()
+    snapshots = Snapshots(snapshot_store, Account, policy=every(1), task_group=group)
+    with anyio.fail_after(10):
+        async with group:
+            found = await snapshots.load(store, STREAM, ACCOUNT)
+            found.state.balance = 1000
+    again = await snapshots.load(store, STREAM, ACCOUNT)
+    assert again.state.balance == 3
+    assert snapshots.stats.used == 1
+
+
+class Slow(MemorySnapshotStore):
+    """A place for snapshots that is far away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = anyio.Event()
+
+    async def save(self, snapshot: Snapshot) -> None:
+        await self.go.wait()
+        await super().save(snapshot)
+
+
+async def test_a_task_group_takes_the_save_out_of_the_way(store: EventStore) -> None:
+    snapshot_store = Slow()
+    await move(store, 1, 2)
+    group = anyio.create_task_group()
+    snapshots = Snapshots(snapshot_store, Account, policy=every(1), task_group=group)
+    with anyio.fail_after(10):
+        async with group:
+            for _ in range(3):
+                await snapshots.load(store, STREAM, ACCOUNT)
+            await anyio.wait_all_tasks_blocked()
+            assert snapshots.stats.taken == 0
+            snapshot_store.go.set()
+    assert snapshots.stats.taken == 1  # of one stream, one at a time
+    await snapshots.load(store, STREAM, ACCOUNT)
+    assert snapshots.stats.used == 1
+
+
+async def test_a_task_group_that_has_ended_fails_no_load(store: EventStore) -> None:
+    await move(store, 1)
+    group = anyio.create_task_group()
+    snapshots = Snapshots(MemorySnapshotStore(), Account, policy=every(1), task_group=group)
+    async with group:
+        pass
+    assert (await snapshots.load(store, STREAM, ACCOUNT)).state.balance == 1
+    assert snapshots.stats.failed == 1
+
+
+async def test_a_snapshot_can_be_taken_at_any_time(
+    store: EventStore, snapshot_store: SnapshotStore
+) -> None:
+    snapshots = Snapshots(snapshot_store, Account, policy=every(1_000))
+    assert await snapshots.snapshot_now(store, STREAM, ACCOUNT) == 0
+    await move(store, 1, 2)
+    assert await snapshots.snapshot_now(store, STREAM, ACCOUNT) == 2
+    assert await snapshots.snapshot_now(store, STREAM, ACCOUNT) == 2  # there is nothing new
+    assert snapshots.stats.taken == 1
+    await move(store, 3)
+    before = snapshots.stats.events
+    assert (await snapshots.load(store, STREAM, ACCOUNT)).state.balance == 6
+    assert snapshots.stats.events - before == 1
+
+
+async def test_memory_forgets_what_is_beyond_its_retention() -> None:
+    memory = MemorySnapshotStore(retention=2)
+    for version in (1, 2, 3):
+        await memory.save(kept(version))
+    assert await memory.latest(STREAM, to_version=1) is None
+    found = await memory.latest(STREAM)
+    assert found is not None
+    assert found.version == 3
+
+
+async def test_folds_of_one_stream_keep_apart_by_name(store: EventStore) -> None:
+    total = Fold(ACCOUNT.types, int, lambda state, event: state + event.amount)
+    await move(store, 1, 2, 3)
+    accounts = Snapshots(StreamSnapshotStore(store), Account, policy=every(1))
+    totals = Snapshots(StreamSnapshotStore(store, name="total"), int, policy=every(1))
+    for _ in range(2):
+        assert (await accounts.load(store, STREAM, ACCOUNT)).state.balance == 6
+        assert (await totals.load(store, STREAM, total)).state == 6
+    assert (accounts.stats.used, totals.stats.used) == (1, 1)
+    streams = {event.stream for event in (await store.read_all()).events}
+    assert streams == {
+        STREAM,
+        "eventport/snapshot/account-1",
+        "eventport/snapshot/account-1/total",
+    }
+
+
+async def test_loads_and_writes_at_the_same_time_see_true_states(open_store: OpenStore) -> None:
+    with anyio.fail_after(30):
+        async with open_store() as store, open_store() as other:
+            snapshots = Snapshots(StreamSnapshotStore(other), Account, policy=every(5))
+
+            async def write() -> None:
+                for _ in range(40):
+                    await move(store, 1)
+
+            async def watch() -> None:
+                version = 0
+                while version < 80:
+                    found = await snapshots.load(other, STREAM, ACCOUNT)
+                    assert found.state.balance == found.version >= version
+                    version = found.version
+
+            async with anyio.create_task_group() as group:
+                for task in (write, write, watch, watch):
+                    group.start_soon(task)
+            assert snapshots.stats.used > 0
+
+
+def test_bad_arguments_are_named_with_the_remedy() -> None:
+    with pytest.raises(InvalidArgumentError, match="events must be from 1"):
+        every(0)
+    with pytest.raises(InvalidArgumentError, match="retention must be from 1"):
+        MemorySnapshotStore(retention=0)
+    with pytest.raises(InvalidArgumentError, match="pass a StateCodec"):
+        Snapshots(MemorySnapshotStore(), 7)
