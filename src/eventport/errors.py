@@ -60,7 +60,7 @@ class AggregateExistsError(EventportError):
         """The id that was to be added."""
 
     def __str__(self) -> str:
-        return f"there is a {self.category} {self.aggregate_id!r} already"
+        return f"{self.category} {self.aggregate_id!r} exists already"
 
 
 class DuplicateKeyError(EventportError):

@@ -6,7 +6,7 @@ import re
 
 from collections.abc import Callable, Sequence
 from difflib import ndiff
-from inspect import isawaitable
+from inspect import iscoroutine
 from pprint import pformat
 from typing import Any, Generic, TypeVar, cast, overload
 
@@ -65,7 +65,8 @@ class Given(Generic[C, E]):
 
         A function may return another aggregate, such as a new one; then that one's events count.
         """
-        told = f"given\n{_indented(self._events)}\nwhen\n{_indented([what])}"
+        action = getattr(what, "__qualname__", None) or "\n    ".join(_lines([what]))
+        told = f"given\n{_indented(self._events)}\nwhen\n    {action}"
         try:
             return Outcome(told, self._run(self._events, what), None)
         except Exception as exc:  # noqa: BLE001  # the program's own, to be looked at
@@ -134,7 +135,8 @@ def _act(
     for event in past:
         aggregate.apply(event)
     result = action(aggregate)
-    if isawaitable(result):
+    if iscoroutine(result):
+        result.close()
         message = f"{action!r} is asynchronous: rules that wait for something are not specified"
         raise TypeError(message)
     if isinstance(result, Aggregate):

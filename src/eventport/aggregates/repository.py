@@ -97,7 +97,7 @@ class Repository(Generic[A]):
     def stream(self, aggregate_id: str) -> str:
         """Return the name of an aggregate's stream."""
         if not isinstance(aggregate_id, str):
-            message = f"the id of a {self.category} must be text, not {show(aggregate_id)}"
+            message = f"an id of {self.category!r} must be text, not {show(aggregate_id)}"
             raise InvalidArgumentTypeError(message)
         return self._name_stream(self.category, aggregate_id)
 

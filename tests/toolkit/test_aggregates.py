@@ -1,0 +1,435 @@
+"""Aggregates come from their events and are saved by what they record, one or several at once."""
+
+from __future__ import annotations
+
+import copy
+
+from datetime import datetime, timedelta
+
+import anyio
+import pytest
+
+from tests.toolkit.conftest import BACKENDS, WITH_SESSIONS, OpenStore
+from tests.toolkit.orders import (
+    EVENTS,
+    ORDER,
+    ItemAdded,
+    Order,
+    OrderEvent,
+    Placed,
+    RefusedError,
+    Shipped,
+    State,
+)
+
+from eventport import (
+    ConcurrencyError,
+    EventStore,
+    InvalidArgumentError,
+    InvalidArgumentTypeError,
+    NewEvent,
+    NotSupportedError,
+    Session,
+    run_in_session,
+)
+from eventport.aggregates import (
+    AggregateExistsError,
+    AggregateNotFoundError,
+    Folded,
+    Repository,
+)
+from eventport.context import acting
+from eventport.keys import DuplicateKeyError, UniqueKeys
+from eventport.snapshots import Snapshots, StreamSnapshotStore, every
+
+
+with_sessions = pytest.mark.parametrize("backend", WITH_SESSIONS)
+without_sessions = pytest.mark.parametrize("backend", sorted(BACKENDS.keys() - set(WITH_SESSIONS)))
+
+
+@pytest.fixture
+def orders(store: EventStore) -> Repository[Order]:
+    return Repository(store, "order", Order, EVENTS)
+
+
+async def types(store: EventStore, stream: str) -> list[str]:
+    return [event.type for event in (await store.read(stream)).events]
+
+
+async def test_what_is_recorded_is_saved_and_loaded(
+    store: EventStore, orders: Repository[Order]
+) -> None:
+    order = Order.place("ada")
+    order.add("tea", 2)
+    assert (order.aggregate_id, order.aggregate_version) == (None, 0)
+    assert order.pending_events == [Placed("ada"), ItemAdded("tea", 2)]
+    await orders.add("42", order)
+    assert (order.aggregate_id, order.aggregate_version) == ("42", 2)
+    assert order.pending_events == []
+
+    found = await orders.load("42")
+    assert found == order
+    assert found is not order
+    assert (found.aggregate_id, found.aggregate_version) == ("42", 2)
+    found.ship()
+    await orders.save(found)
+    assert found.aggregate_version == 3
+    assert (await orders.load("42")).shipped
+    assert await types(store, "order-42") == ["Placed", "ItemAdded", "Shipped"]
+
+
+async def test_an_aggregate_is_saved_again_and_again(orders: Repository[Order]) -> None:
+    order = Order.place("ada")
+    await orders.add("42", order)
+    for number in range(3):
+        order.add("tea")
+        await orders.save(order)
+        assert order.aggregate_version == number + 2
+    assert (await orders.load("42")).items == {"tea": 3}
+
+
+async def test_an_aggregate_that_is_not_there_is_not_found(
+    store: EventStore, orders: Repository[Order]
+) -> None:
+    with pytest.raises(AggregateNotFoundError, match="there is no order '42'") as caught:
+        await orders.load("42")
+    assert (caught.value.category, caught.value.aggregate_id) == ("order", "42")
+    await orders.add("1", Order.place("ada"))
+    with pytest.raises(AggregateNotFoundError, match="'42'"):
+        await orders.load_many(["1", "42"])
+    with pytest.raises(AggregateNotFoundError):
+        await orders.load("1", to_version=0)
+    assert [event.stream for event in (await store.read_all()).events] == ["order-1"]
+
+
+async def test_an_aggregate_is_added_once(store: EventStore, orders: Repository[Order]) -> None:
+    await orders.add("42", Order.place("ada"))
+    late = Order.place("bob")
+    with pytest.raises(AggregateExistsError, match="order '42' exists already"):
+        await orders.add("42", late)
+    assert (await orders.load("42")).customer == "ada"
+    await orders.add("43", late)
+    assert (await orders.load("43")).customer == "bob"
+
+
+async def test_of_many_that_add_one_id_one_succeeds(open_store: OpenStore) -> None:
+    refused: list[str] = []
+
+    async def add(store: EventStore, customer: str) -> None:
+        orders = Repository(store, "order", Order, EVENTS)
+        try:
+            if int(customer) % 2:
+                await orders.add("42", Order.place(customer))
+            else:
+                async with orders.unit_of_work() as work:
+                    work.add("42", Order.place(customer))
+        except AggregateExistsError:
+            refused.append(customer)
+
+    with anyio.fail_after(30):
+        async with open_store() as one, open_store() as other:
+            async with anyio.create_task_group() as group:
+                for number in range(20):
+                    group.start_soon(add, one if number % 3 else other, str(number))
+            assert len(refused) == 19
+            assert (await one.read("order-42")).version == 1
+            winner = await Repository(one, "order", Order, EVENTS).load("42")
+            assert winner.customer not in refused
+
+
+async def test_a_stale_aggregate_is_a_conflict(orders: Repository[Order]) -> None:
+    await orders.add("42", Order.place("ada"))
+    first, second = await orders.load("42"), await orders.load("42")
+    first.add("tea")
+    await orders.save(first)
+    second.add("milk")
+    with pytest.raises(ConcurrencyError) as caught:
+        await orders.save(second)
+    assert (caught.value.stream, caught.value.expected, caught.value.actual) == ("order-42", 1, 2)
+    assert second.pending_events == [ItemAdded("milk")]
+    assert (await orders.load("42")).items == {"tea": 1}
+
+
+async def test_without_anything_recorded_nothing_is_written(
+    store: EventStore, orders: Repository[Order]
+) -> None:
+    await orders.add("42", Order.place("ada"))
+    order = await orders.load("42")
+    order.ship()
+    await orders.save(order)
+    order.ship()  # it is shipped already
+    await orders.save(order, order)
+    await orders.save()
+    assert (await store.read("order-42")).version == 2
+
+
+async def test_saving_again_after_a_lost_answer_writes_nothing_twice(
+    store: EventStore, orders: Repository[Order]
+) -> None:
+    await orders.add("42", Order.place("ada"))
+    order = await orders.load("42")
+    order.add("tea")
+    twin = copy.copy(order)  # as if the answer of the first had been lost
+    await orders.save(order)
+    await orders.save(twin)
+    assert twin.aggregate_version == 2
+    assert await types(store, "order-42") == ["Placed", "ItemAdded"]
+
+
+@with_sessions
+async def test_several_are_saved_in_one_commit(
+    store: EventStore, orders: Repository[Order]
+) -> None:
+    for id_ in ("1", "2", "3"):
+        await orders.add(id_, Order.place("ada"))
+    loaded = await orders.load_many(["3", "1", "2"])
+    assert [order.aggregate_id for order in loaded] == ["3", "1", "2"]
+    rival = await orders.load("2")
+    rival.add("milk")
+    for order in loaded:
+        order.add("tea")
+    await orders.save(rival)
+    with pytest.raises(ConcurrencyError):
+        await orders.save(*loaded)
+    assert [len(await types(store, f"order-{id_}")) for id_ in (1, 2, 3)] == [1, 2, 1]
+    again = await orders.load_many(["3", "1", "2"])
+    for order in again:
+        order.add("tea")
+    await orders.save(*again)
+    assert [order.aggregate_version for order in again] == [2, 2, 3]
+    assert [len(await types(store, f"order-{id_}")) for id_ in (1, 2, 3)] == [2, 3, 2]
+
+
+@without_sessions
+async def test_without_sessions_one_is_saved_and_several_are_refused(
+    store: EventStore, orders: Repository[Order]
+) -> None:
+    for id_ in ("1", "2"):
+        await orders.add(id_, Order.place("ada"))
+    async with orders.unit_of_work() as work:
+        (await work.load("1")).add("milk")
+        await work.load("2")
+    both = await orders.load_many(["1", "2"])
+    for order in both:
+        order.add("tea")
+    with pytest.raises(NotSupportedError, match="several streams in one commit take KurrentDB"):
+        await orders.save(*both)
+    assert [len(await types(store, f"order-{id_}")) for id_ in (1, 2)] == [2, 1]
+    for order in both:
+        await orders.save(order)
+    assert [len(await types(store, f"order-{id_}")) for id_ in (1, 2)] == [3, 2]
+
+
+async def test_an_aggregate_is_loaded_as_it_was_at_a_version(orders: Repository[Order]) -> None:
+    order = Order.place("ada")
+    order.add("tea")
+    order.ship()
+    await orders.add("42", order)
+    was = await orders.load("42", to_version=2)
+    assert (was.items, was.shipped, was.aggregate_version) == ({"tea": 1}, False, 2)
+    was.add("milk")
+    with pytest.raises(ConcurrencyError):
+        await orders.save(was)
+    assert (await orders.load("42", to_version=9)).aggregate_version == 3
+
+
+async def test_an_aggregate_is_loaded_as_it_was_at_a_time(
+    store: EventStore, orders: Repository[Order]
+) -> None:
+    order = Order.place("ada")
+    await orders.add("42", order)
+    for _ in range(2):
+        await anyio.sleep(0.002)
+        order.add("tea")
+        await orders.save(order)
+    times = [event.recorded_at for event in (await store.read("order-42")).events]
+    moment = timedelta(microseconds=1)
+    for version, time in enumerate(times, 1):
+        assert (await orders.load("42", to_time=time)).aggregate_version == version
+        assert (await orders.load("42", to_time=time + moment)).aggregate_version == version
+    assert (await orders.load("42", to_time=times[2] - moment)).items == {"tea": 1}
+    with pytest.raises(AggregateNotFoundError):
+        await orders.load("42", to_time=times[0] - moment)
+
+
+async def test_in_a_unit_of_work_an_id_is_one_object(orders: Repository[Order]) -> None:
+    async with orders.unit_of_work() as work:
+        placed = Order.place("ada")
+        work.add("42", placed)
+        assert await work.load("42") is placed
+        with pytest.raises(AggregateExistsError):
+            work.add("42", Order.place("bob"))
+    assert placed.aggregate_version == 1
+    async with orders.unit_of_work() as work:
+        order = await work.load("42")
+        order.add("tea")
+        assert (await work.load_many(["42", "42"])) == [order, order]
+        assert await work.load("42") is order
+        (await work.load("42")).add("milk")
+    assert order.aggregate_version == 3
+    assert (await orders.load("42")).items == {"tea": 1, "milk": 1}
+
+
+@with_sessions
+async def test_a_unit_of_work_is_one_commit_or_nothing(
+    store: EventStore, orders: Repository[Order]
+) -> None:
+    await orders.add("1", Order.place("ada"))
+
+    async def work_and_fail() -> None:
+        async with orders.unit_of_work() as work:
+            (await work.load("1")).add("tea")
+            work.add("2", Order.place("bob"))
+            raise RefusedError
+
+    async def work_and_lose() -> None:
+        async with orders.unit_of_work() as work:
+            (await work.load("1")).add("tea")
+            work.add("2", Order.place("bob"))
+            rival = await orders.load("1")
+            rival.add("milk")
+            await orders.save(rival)
+
+    with pytest.raises(RefusedError):
+        await work_and_fail()
+    with pytest.raises(ConcurrencyError):
+        await work_and_lose()
+    assert (await orders.load("1")).items == {"milk": 1}
+    assert not (await store.read("order-2")).exists
+
+
+@with_sessions
+async def test_a_unit_of_work_shares_a_session_with_keys_and_other_repositories(
+    store: EventStore, orders: Repository[Order]
+) -> None:
+    emails = UniqueKeys("email")
+    invoices = Repository(store, "invoice", Order, EVENTS)
+
+    async def order(session: Session, id_: str) -> None:
+        async with orders.unit_of_work(session) as work:
+            work.add(id_, Order.place("ada"))
+            async with invoices.unit_of_work(work.session) as more:
+                more.add(id_, Order.place("ada"))
+        await emails.claim(session, "ada@example.org", orders.stream(id_))
+
+    await run_in_session(store, lambda session: order(session, "1"))
+    assert await emails.find_by(store, "ada@example.org") == "order-1"
+    assert (await invoices.load("1")).customer == "ada"
+    with pytest.raises(DuplicateKeyError, match="belongs to 'order-1'"):
+        await run_in_session(store, lambda session: order(session, "2"))
+    with pytest.raises(AggregateExistsError):
+        await run_in_session(store, lambda session: order(session, "1"))
+    streams = {event.stream for event in (await store.read_all()).events}
+    assert streams == {"order-1", "invoice-1", "eventport/key/email/ada@example.org"}
+
+
+async def test_units_of_work_at_the_same_time_lose_no_update(open_store: OpenStore) -> None:
+    async def add(store: EventStore, orders: Repository[Order]) -> None:
+        async def change(session: Session) -> None:
+            async with orders.unit_of_work(session) as work:
+                (await work.load("42")).add("tea")
+
+        await run_in_session(store, change, attempts=1_000)
+
+    with anyio.fail_after(60):
+        async with open_store() as one, open_store() as other:
+            repositories = [Repository(store, "order", Order, EVENTS) for store in (one, other)]
+            await repositories[0].add("42", Order.place("ada"))
+            async with anyio.create_task_group() as group:
+                for _ in range(10):
+                    for store, orders in zip((one, other), repositories, strict=True):
+                        group.start_soon(add, store, orders)
+            assert (await repositories[1].load("42")).items == {"tea": 20}
+
+
+async def test_tasks_of_one_unit_of_work_share_the_object(orders: Repository[Order]) -> None:
+    await orders.add("42", Order.place("ada"))
+    async with orders.unit_of_work() as work:
+
+        async def add() -> None:
+            (await work.load("42")).add("tea")
+
+        async with anyio.create_task_group() as group:
+            for _ in range(5):
+                group.start_soon(add)
+    assert (await orders.load("42")).items == {"tea": 5}
+
+
+async def test_functions_do_what_a_class_does(store: EventStore) -> None:
+    orders = Repository.of_fold(store, "order", ORDER.fold)
+    order = Folded[State, OrderEvent](ORDER.fold)
+    order.record(Placed("ada"))
+    await orders.add("42", order)
+    async with orders.unit_of_work() as work:
+        found = await work.load("42")
+        assert found.state == State("ada")
+        found.record(ItemAdded("tea", 3))
+        found.record(Shipped())
+        assert found.state == State("ada", 3, shipped=True)
+    assert (await orders.load("42")).state == State("ada", 3, shipped=True)
+    assert (await orders.load("42", to_version=2)).state == State("ada", 3)
+    assert await types(store, "order-42") == ["Placed", "ItemAdded", "Shipped"]
+
+
+async def test_snapshots_serve_classes_and_functions(store: EventStore) -> None:
+    of_class = Snapshots(StreamSnapshotStore(store), Order, policy=every(10))
+    of_state = Snapshots(StreamSnapshotStore(store, name="state"), State, policy=every(10))
+    orders = Repository(store, "order", Order, EVENTS, loader=of_class)
+    states = Repository.of_fold(store, "order", ORDER.fold, loader=of_state)
+    order = Order.place("ada")
+    for _ in range(11):
+        order.add("tea")
+    await orders.add("42", order)
+    for _ in range(2):
+        found, state = await orders.load("42"), await states.load("42")
+        assert (found.items, state.state) == ({"tea": 12 - 1}, State("ada", 11))
+        assert found.aggregate_version == state.aggregate_version == 12
+    for stats in (of_class.stats, of_state.stats):
+        assert (stats.used, stats.taken, stats.events, stats.failed) == (1, 1, 12, 0)
+    found = await orders.load("42")
+    found.ship()
+    await orders.save(found)
+    assert (await orders.load("42")).shipped
+    assert (await states.load("42")).state.shipped
+    assert await of_class.snapshot_now(store, orders.stream("42"), orders.fold) == 13
+
+
+async def test_streams_may_have_other_names(store: EventStore) -> None:
+    orders = Repository(
+        store, "order", Order, EVENTS, name_stream=lambda category, id_: f"{category}/{id_}/v2"
+    )
+    await orders.add("42", Order.place("ada"))
+    assert orders.stream("42") == "order/42/v2"
+    assert (await orders.load("42")).customer == "ada"
+    assert await types(store, "order/42/v2") == ["Placed"]
+
+
+async def test_events_say_what_they_are_due_to(
+    store: EventStore, orders: Repository[Order]
+) -> None:
+    with acting(correlation_id="request-7", causation_id="click-1"):
+        await orders.add("42", Order.place("ada"))
+    event = (await store.read("order-42")).events[0]
+    assert event.metadata == {"correlation_id": "request-7", "causation_id": "click-1"}
+
+
+async def test_bad_calls_are_named_with_the_remedy(
+    store: EventStore, orders: Repository[Order]
+) -> None:
+    with pytest.raises(InvalidArgumentError, match="has no id yet: add it"):
+        await orders.save(Order.place("ada"))
+    with pytest.raises(InvalidArgumentError, match="record its first event"):
+        await orders.add("42", Order())
+    with pytest.raises(InvalidArgumentTypeError, match="an id of 'order' must be text, not 42 "):
+        await orders.load(42)  # type: ignore[arg-type]
+    order = Order.place("ada")
+    await orders.add("42", order)
+    with pytest.raises(InvalidArgumentError, match="was loaded or saved before"):
+        await orders.add("43", order)
+    with pytest.raises(InvalidArgumentError, match="give it a timezone"):
+        await orders.load("42", to_time=datetime(2026, 1, 1))  # noqa: DTZ001  # that is the point
+    with pytest.raises(InvalidArgumentError, match="not both"):
+        await orders.load("42", to_time=datetime.now().astimezone(), to_version=1)
+    await store.append("order-7", [NewEvent("Unheard", {})])
+    with pytest.raises(LookupError, match="Unheard"):
+        await orders.load("7")
