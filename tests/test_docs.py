@@ -26,6 +26,7 @@ PAGES = sorted(
         ("docs/guide.md", 5),
         ("docs/typed-events.md", 4),
         ("docs/commands.md", 5),
+        ("docs/aggregates.md", 5),
     ],
 )
 def test_the_programs_of_a_page_run(tmp_path: Path, page: str, programs: int) -> None:
