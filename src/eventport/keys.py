@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -17,7 +14,7 @@ from eventport.errors import (
 )
 from eventport.events import NewEvent
 from eventport.protocols import Session, Streams
-from eventport.toolkit_streams import toolkit_stream
+from eventport.toolkit_streams import digest, toolkit_stream
 from eventport.validation import show
 
 
@@ -112,12 +109,7 @@ class UniqueKeys:
         if not text:
             message = f"a value of {self.name!r} is empty: claim no key where there is no value"
             raise InvalidArgumentError(message)
-        if not self.hashed:
-            return text
-        raw = text.encode("utf-8", "surrogatepass")  # told by its hash alone, it may be anything
-        if self._secret is not None:
-            return hmac.new(self._secret, raw, "sha256").hexdigest()
-        return hashlib.sha256(raw).hexdigest()
+        return digest(text, self._secret) if self.hashed else text
 
     def stream(self, key: str) -> str:
         """Return the stream that reserves what `key` returns."""

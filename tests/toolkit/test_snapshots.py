@@ -15,6 +15,7 @@ import pytest
 from tests.toolkit.conftest import OpenStore
 
 from eventport import EventStore, InvalidArgumentError, NewEvent
+from eventport.commands import CommandHandler, Decider
 from eventport.folding import Fold, replay
 from eventport.snapshots import (
     MemorySnapshotStore,
@@ -366,6 +367,25 @@ async def test_folds_of_one_stream_keep_apart_by_name(store: EventStore) -> None
         "eventport/snapshot/account-1",
         "eventport/snapshot/account-1/total",
     }
+
+
+async def test_commands_do_the_same_with_snapshots_and_with_less_work(store: EventStore) -> None:
+    def decide(amount: int, account: Account) -> list[Moved]:
+        return [Moved(amount)] if account.balance < 1_000 else []
+
+    rules = Decider(types=ACCOUNT.types, initial=Account, evolve=evolve, decide=decide)
+    snapshots = Snapshots(StreamSnapshotStore(store), Account, policy=every(10))
+    with_snapshots = CommandHandler(store, rules, loader=snapshots)
+    without = CommandHandler(store, rules)
+    for amount in range(60):
+        handled = await with_snapshots.handle(STREAM, amount)
+        assert handled.state == (await without.handle("account-2", amount)).state
+    last = await without.handle("account-2", 1)
+    assert (last.version, last.events) == (46, ())
+    assert (await replay.load(store, STREAM, ACCOUNT)).state == last.state
+    # Without them, 0 + 1 + … + 45 events are folded, and 46 each time from then on.
+    assert snapshots.stats.events < 60 * 10
+    assert snapshots.stats.taken == 4
 
 
 async def test_loads_and_writes_at_the_same_time_see_true_states(open_store: OpenStore) -> None:
