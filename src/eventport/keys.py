@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
 from eventport.errors import (
     CorruptEventError,
@@ -169,9 +169,7 @@ class KeyChanges:
 
     def _events(self, key: str, owner: str | None, wishes: dict[str, bool]) -> list[NewEvent]:
         """Return the events that fulfil all wishes about one key."""
-        data: dict[str, Any] = {"name": self._keys.name}
-        if not self._keys.hashed:
-            data["value"] = key
+        data = {"name": self._keys.name, "key": key}
         events: list[NewEvent] = []
         if owner is not None and wishes.get(owner) is False:
             events.append(NewEvent(RELEASED, {**data, "owner": owner}))

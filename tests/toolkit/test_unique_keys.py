@@ -62,7 +62,7 @@ async def test_a_key_is_claimed_in_the_commit_of_the_events(store: EventStore) -
     assert await EMAILS.find_by(store, BOB) is None
     events = (await store.read(f"eventport/key/email/{ADA}")).events
     assert [(event.type, event.data) for event in events] == [
-        ("eventport.KeyClaimed", {"name": "email", "value": ADA, "owner": "user-1"})
+        ("eventport.KeyClaimed", {"name": "email", "key": ADA, "owner": "user-1"})
     ]
 
 
@@ -144,7 +144,7 @@ async def test_any_text_is_a_value_of_its_own(store: EventStore, value: str) -> 
     assert await EMAILS.find_by(store, value) == "user-1"
     assert await EMAILS.find_by(store, value + "b") is None
     events = (await store.read(EMAILS.stream(EMAILS.key(value)))).events
-    assert events[0].data["value"] == value
+    assert events[0].data["key"] == value
 
 
 @with_sessions
