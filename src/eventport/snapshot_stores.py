@@ -54,23 +54,33 @@ class SnapshotStore(Protocol):
 class MemorySnapshotStore:
     """Keeps snapshots in this process, and forgets the older ones.
 
+    It is a cache, and right even if other processes write to the same streams: a load folds what
+    has come since.
+
     Args:
         retention: How many snapshots of a stream it keeps.
+        streams: Of how many streams it keeps any: of those that were used last.
     """
 
-    def __init__(self, *, retention: int = 1) -> None:
+    def __init__(self, *, retention: int = 1, streams: int = 10_000) -> None:
         self._retention = check_int("retention", retention, least=1)
+        self._streams = check_int("streams", streams, least=1)
         self._kept: dict[str, list[Snapshot]] = {}
+        """The stream that was used last stands last."""
 
     async def save(self, snapshot: Snapshot) -> None:
         """See `SnapshotStore.save`."""
-        kept = self._kept.setdefault(snapshot.stream, [])
-        kept.insert(0, snapshot)
-        del kept[self._retention :]
+        kept = self._kept.pop(snapshot.stream, [])
+        self._kept[snapshot.stream] = [snapshot, *kept][: self._retention]
+        if len(self._kept) > self._streams:
+            del self._kept[next(iter(self._kept))]
 
     async def latest(self, stream: str, *, to_version: int | None = None) -> Snapshot | None:
         """See `SnapshotStore.latest`."""
-        return _newest(self._kept.get(stream, []), to_version)
+        if stream not in self._kept:
+            return None
+        self._kept[stream] = kept = self._kept.pop(stream)
+        return _newest(kept, to_version)
 
 
 class StreamSnapshotStore:

@@ -130,8 +130,10 @@ async def test_a_snapshot_of_another_schema_is_passed_over_and_replaced(
         assert (other.stats.outdated, other.stats.used, other.stats.taken) == (1, 1, 1)
 
 
-def kept(version: int, event_id: Any = None, state: bytes = b"{}") -> Snapshot:
-    return Snapshot(STREAM, version, event_id or uuid4(), "Account 1", state)
+def kept(
+    version: int, event_id: Any = None, state: bytes = b"{}", stream: str = STREAM
+) -> Snapshot:
+    return Snapshot(stream, version, event_id or uuid4(), "Account 1", state)
 
 
 async def test_a_snapshot_that_cannot_be_decoded_is_passed_over_and_counted(
@@ -350,6 +352,16 @@ async def test_memory_forgets_what_is_beyond_its_retention() -> None:
     found = await memory.latest(STREAM)
     assert found is not None
     assert found.version == 3
+
+
+async def test_memory_forgets_the_streams_that_were_not_used_for_long() -> None:
+    memory = MemorySnapshotStore(streams=2)
+    for stream in "abac":
+        await memory.save(kept(1, stream=stream))
+    assert [await memory.latest(stream) is not None for stream in "abc"] == [True, False, True]
+    await memory.latest("a")
+    await memory.save(kept(1, stream="b"))
+    assert [await memory.latest(stream) is not None for stream in "abc"] == [True, True, False]
 
 
 async def test_folds_of_one_stream_keep_apart_by_name(store: EventStore) -> None:
