@@ -14,7 +14,7 @@ import pytest
 
 from tests.toolkit.conftest import OpenStore
 
-from eventport import EventStore, InvalidArgumentError, NewEvent
+from eventport import CorruptEventError, EventStore, InvalidArgumentError, NewEvent
 from eventport.commands import CommandHandler, Decider
 from eventport.folding import Fold, replay
 from eventport.snapshots import (
@@ -115,6 +115,16 @@ async def test_a_policy_of_ones_own_decides(
     assert snapshots.stats.taken == 2
 
 
+async def test_without_anything_new_no_snapshot_is_taken_again(
+    store: EventStore, snapshot_store: SnapshotStore
+) -> None:
+    snapshots = Snapshots(snapshot_store, Account, policy=lambda *_: True)
+    await move(store, 1)
+    for _ in range(3):
+        await snapshots.load(store, STREAM, ACCOUNT)
+    assert (snapshots.stats.taken, snapshots.stats.used) == (1, 2)
+
+
 async def test_a_snapshot_of_another_schema_is_passed_over_and_replaced(
     store: EventStore, snapshot_store: SnapshotStore
 ) -> None:
@@ -172,6 +182,8 @@ async def test_a_stream_of_snapshots_that_others_wrote_to_breaks_nothing(store: 
     snapshots = Snapshots(snapshot_store, Account)
     for surprise in (NewEvent("Surprise", {"a": 1}), NewEvent("Surprise", b"", {"version": "x"})):
         await store.append(snapshot_store.stream(STREAM), [surprise])
+        with pytest.raises(CorruptEventError, match="is not a snapshot"):
+            await snapshot_store.latest(STREAM)
         assert (await snapshots.load(store, STREAM, ACCOUNT)).state.balance == 3
     assert snapshots.stats.broken == 2
 
