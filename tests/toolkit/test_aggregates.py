@@ -284,8 +284,8 @@ async def test_a_unit_of_work_is_one_commit_or_nothing(
 
     async def work_and_lose() -> None:
         async with orders.unit_of_work() as work:
-            (await work.load("1")).add("tea")
             work.add("2", Order.place("bob"))
+            (await work.load("1")).add("tea")
             rival = await orders.load("1")
             rival.add("milk")
             await orders.save(rival)
