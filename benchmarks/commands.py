@@ -17,6 +17,7 @@ from eventport import EventStore, NewEvent
 from eventport.command_log import CommandLog
 from eventport.commands import CommandHandler, Decider
 from eventport.context import acting
+from eventport.snapshots import MemorySnapshotStore, Snapshots, StreamSnapshotStore, every
 from eventport.typed import EventTypes
 
 from eventport_postgres import PostgresEventStore
@@ -31,6 +32,7 @@ from server import server_url  # what the tests start, too
 EVENTS: Final = 100
 AGGREGATES: Final = 64
 ROUNDS: Final = 9
+SNAPSHOT_EVERY: Final = 50
 DATA: Final = {"sku": "abc", "quantity": 2, "price": 12.5, "note": "as a gift"}
 
 Work: TypeAlias = Callable[[str], Awaitable[object]]
@@ -82,6 +84,10 @@ async def figures(folder: Path) -> AsyncIterator[Figure]:
 async def _figures(name: str, store: EventStore) -> AsyncIterator[Figure]:
     plain = CommandHandler(store, ORDERS)
     logged = CommandHandler(store, ORDERS, log=CommandLog(store))
+    kept = Snapshots(StreamSnapshotStore(store), Order, policy=every(SNAPSHOT_EVERY))
+    cached = Snapshots(MemorySnapshotStore(), Order, policy=every(1))
+    with_kept = CommandHandler(store, ORDERS, loader=kept)
+    with_cached = CommandHandler(store, ORDERS, loader=cached)
 
     async def bare(stream: str) -> None:
         version = (await store.read(stream)).version
@@ -93,6 +99,8 @@ async def _figures(name: str, store: EventStore) -> AsyncIterator[Figure]:
 
     works: dict[str, Work] = {
         "command": lambda stream: plain.handle(stream, "add"),
+        "command, snapshots": lambda stream: with_kept.handle(stream, "add"),
+        "command, cached": lambda stream: with_cached.handle(stream, "add"),
         "command with id": lambda stream: plain.handle(stream, "add", id=uuid4()),
         "command with id and log": with_log,
     }
@@ -101,6 +109,11 @@ async def _figures(name: str, store: EventStore) -> AsyncIterator[Figure]:
             ours, floor = await compare(store, work, bare, tasks)
             count = "one task" if tasks == 1 else f"{tasks} tasks"
             yield Figure(f"{name}, {count}, {what} / bare read, append", ours, floor, 0)
+    for what, snapshots in (("in streams", kept), ("in memory", cached)):
+        stats = snapshots.stats
+        mean = stats.events / stats.loads
+        print(f"{name}, events folded a command, snapshots {what}: {mean:.1f}; {stats}")
+    print(f"{name}, events folded a command without: {EVENTS + (ROUNDS - 1) / 2:.1f}")
 
 
 async def compare(store: EventStore, ours: Work, bare: Work, tasks: int) -> tuple[float, float]:

@@ -163,6 +163,16 @@ async def test_without_anything_recorded_nothing_is_written(
     assert (await store.read("order-42")).version == 2
 
 
+async def test_an_aggregate_that_is_named_twice_is_saved_once(
+    store: EventStore, orders: Repository[Order]
+) -> None:
+    await orders.add("42", Order.place("ada"))
+    order = await orders.load("42")
+    order.ship()
+    await orders.save(order, order)
+    assert (await store.read("order-42")).version == 2
+
+
 async def test_saving_again_after_a_lost_answer_writes_nothing_twice(
     store: EventStore, orders: Repository[Order]
 ) -> None:
@@ -321,6 +331,19 @@ async def test_a_unit_of_work_shares_a_session_with_keys_and_other_repositories(
         await run_in_session(store, lambda session: order(session, "1"))
     streams = {event.stream for event in (await store.read_all()).events}
     assert streams == {"order-1", "invoice-1", "eventport/key/email/ada@example.org"}
+
+
+async def test_a_unit_of_work_sees_what_its_session_has_in_mind(
+    store: EventStore, orders: Repository[Order]
+) -> None:
+    async with store.session() as session:
+        async with orders.unit_of_work(session) as work:
+            work.add("42", Order.place("ada"))
+        async with orders.unit_of_work(session) as work:
+            (await work.load("42")).add("tea")
+        with pytest.raises(AggregateNotFoundError):
+            await orders.load("42")
+    assert (await orders.load("42")).items == {"tea": 1}
 
 
 async def test_units_of_work_at_the_same_time_lose_no_update(open_store: OpenStore) -> None:

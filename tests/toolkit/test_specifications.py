@@ -21,6 +21,7 @@ from tests.toolkit.orders import (
     State,
 )
 
+from eventport.errors import UnknownEventTypeError
 from eventport.testing import Outcome, specify
 
 
@@ -121,7 +122,7 @@ def test_what_cannot_be_stored_or_evolved_fails() -> None:
         raise RefusedError(event)
 
     outcome = specify(replace(ORDER, decide=unstorable)).given().when(Ship())
-    assert "Unregistered" in failure(outcome.then_nothing)
+    outcome.then_raises(UnknownEventTypeError, "Unregistered")
     outcome = specify(replace(ORDER, evolve=broken)).given().when(Ship())
     assert "RefusedError(Shipped())" in failure(outcome.then, Shipped())
 
