@@ -168,7 +168,10 @@ class Snapshots:
                 loaded = await self._fold(streams, stream, fold, found, to_version)
             except _DivergedError:
                 self.stats.diverged += 1
-                _log.warning("snapshot of stream %r passed over: its event is not there", stream)
+                _log.warning(
+                    "snapshot of stream %r passed over: the stream, as seen here, lacks its event",
+                    stream,
+                )
             else:
                 self.stats.used += 1
                 return loaded
