@@ -42,6 +42,19 @@ def test_a_block_changes_only_what_it_says_and_gives_it_back() -> None:
     assert current_context() == Context()
 
 
+def test_each_id_stays_where_only_another_is_given() -> None:
+    with acting(user="ada", correlation_id="request-1", causation_id="message-1"):
+        for changed in (
+            acting(user="bob"),
+            acting(correlation_id="request-2"),
+            acting(causation_id="message-2"),
+        ):
+            with changed as context:
+                around = Context("request-1", "message-1", "ada")
+                names = ("correlation_id", "causation_id", "user")
+                assert sum(getattr(context, n) != getattr(around, n) for n in names) == 1
+
+
 def test_ids_may_be_uuids() -> None:
     correlation, causation, user = uuid4(), uuid4(), uuid4()
     with acting(correlation_id=correlation, causation_id=causation, user=user) as context:
