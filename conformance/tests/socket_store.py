@@ -144,6 +144,7 @@ class Server:
         self.port = 0
         self._tasks = tasks
         self._running: anyio.CancelScope | None = None
+        self._ended = anyio.Event()
         self._heard: dict[str, SocketStream] = {}
 
     async def start(self) -> None:
@@ -154,11 +155,11 @@ class Server:
         """End with all connections, in the middle of whatever is going on."""
         if self._running is not None:
             self._running.cancel()
-        while self._running is not None:
-            await anyio.sleep(0)
+            await self._ended.wait()
 
     async def _run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         listener = await anyio.create_tcp_listener(local_host=LOOPBACK, local_port=self.port)
+        self._ended = anyio.Event()
         try:
             with anyio.CancelScope() as self._running:
                 async with listener:
@@ -167,6 +168,7 @@ class Server:
                     await listener.serve(self._serve)
         finally:
             self._running = None
+            self._ended.set()
 
     async def _serve(self, stream: SocketStream) -> None:
         client = ""
@@ -263,6 +265,7 @@ class SocketStore(BaseEventStore):
 
     async def ask_on(self, request: Request) -> Any:
         """Ask until there is an answer, but not for ever."""
+        cause: Exception | None = None
         for number in range(TRIES):
             try:
                 return await self.ask(request)

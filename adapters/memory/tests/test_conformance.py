@@ -20,6 +20,9 @@ class MemoryHarness(Harness):
         durable=Unsupported("the events live in memory"),
         hooks=Supported(),
     )
+    absent = dict.fromkeys(
+        ("address", "open_at", "restart"), "the events live in the process of the tests"
+    )
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[MemoryEventStore, None]:

@@ -21,6 +21,7 @@ class FileHarness(Harness):
         durable=Supported(),
         hooks=Supported(),
     )
+    absent = dict.fromkeys(("address", "open_at", "restart"), "SQLite has no server")
     path = Path()
 
     @asynccontextmanager
@@ -49,6 +50,7 @@ class InMemoryHarness(Harness):
         durable=Unsupported("a database in memory ends with its store"),
         hooks=Supported(),
     )
+    absent = dict.fromkeys(("address", "open_at", "restart"), "SQLite has no server")
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[SQLiteEventStore, None]:

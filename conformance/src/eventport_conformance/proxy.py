@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import Final, Literal, TypeAlias, cast
+from typing import Final, Literal, TypeAlias
 
 import anyio
 
@@ -28,6 +28,7 @@ class Proxy:
         self._target = target
         self._tasks = tasks
         self._listening: anyio.CancelScope | None = None
+        self._refusing = anyio.Event()
         self._lines: set[anyio.CancelScope] = set()
         self._left: dict[Direction, int] = {}
         self._flowing = anyio.Event()
@@ -66,8 +67,7 @@ class Proxy:
         """Refuse new connections, as a host does on which no server listens; lines stay."""
         if self._listening is not None:
             self._listening.cancel()
-            while self._listening is not None:
-                await anyio.sleep(0)
+            await self._refusing.wait()
 
     async def accept(self) -> None:
         """Take new connections again."""
@@ -84,15 +84,17 @@ class Proxy:
         self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
     ) -> None:
         listener = await anyio.create_tcp_listener(local_host=_LOOPBACK, local_port=self.port)
+        self._refusing = anyio.Event()
         try:
             with anyio.CancelScope() as self._listening:
                 async with listener:
-                    self.port = cast("int", listener.extra(SocketAttribute.local_port))
+                    self.port = listener.extra(SocketAttribute.local_port)  # noqa: S610  # not Django's
                     task_status.started()
                     # The lines belong to the proxy, not to the listener: they outlive it.
                     await listener.serve(self._serve, self._tasks)
         finally:
             self._listening = None
+            self._refusing.set()
 
     async def _serve(self, client: SocketStream) -> None:
         async with AsyncExitStack() as stack:
@@ -123,8 +125,8 @@ class Proxy:
                 left = self._left.get(direction)
                 if left is not None and len(data) >= left:
                     del self._left[direction]
-                    await self._send(sink, data[:left], direction)
                     self.cuts += 1
+                    await self._send(sink, data[:left], direction)
                     self.drop()
                     return
                 if left is not None:
@@ -134,8 +136,8 @@ class Proxy:
 
     async def _send(self, sink: SocketStream, data: bytes, direction: Direction) -> None:
         if data:
+            self.passed[direction] += len(data)  # first: who gets them may look at once
             await sink.send(data)
-            self.passed[direction] += len(data)
 
 
 @asynccontextmanager
