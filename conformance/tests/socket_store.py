@@ -27,7 +27,6 @@ from eventport.adapter import (
     BaseEventStore,
     Commit,
     Committed,
-    Conflict,
     Outcome,
     StreamPage,
     Written,
@@ -88,13 +87,6 @@ class ReadAll(Struct):
 Request: TypeAlias = Hello | Write | Read | ReadAll
 
 
-class Answer(Struct):
-    """What became of one commit: one of the two."""
-
-    committed: Committed | None
-    conflict: Conflict | None
-
-
 class Page(Struct):
     """A page of a stream (then the position is 0), or of all."""
 
@@ -106,16 +98,12 @@ class Page(Struct):
 class Engine(MemoryEventStore):
     """What survives the server's death, as a disk would."""
 
-    async def write(self, batch: Write) -> list[Answer]:
+    async def write(self, batch: Write) -> list[Outcome]:
         """Write a batch, commit by commit, except for what is found to be there already."""
-        answers: list[Answer] = []
-        for commit in batch.commits:
-            outcome = (self.find(commit) if batch.again else None) or self._apply(commit)
-            if isinstance(outcome, Committed):
-                answers.append(Answer(outcome, None))
-            else:
-                answers.append(Answer(None, outcome))
-        return answers
+        return [
+            (self.find(commit) if batch.again else None) or self._apply(commit)
+            for commit in batch.commits
+        ]
 
     def find(self, commit: Commit) -> Committed | None:
         """Find a commit by the ids of the first events of its writes."""
@@ -283,8 +271,8 @@ class SocketStore(BaseEventStore):
 
     async def write(self, commits: Sequence[Commit]) -> list[Outcome]:
         """Write a batch."""
-        answers = await self.ask_on(Write(list(commits), again=False))
-        return [answer.committed or answer.conflict for answer in answers]
+        outcomes: list[Outcome] = await self.ask_on(Write(list(commits), again=False))
+        return outcomes
 
     async def _commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
         return await self.write(commits)

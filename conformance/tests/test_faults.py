@@ -22,6 +22,7 @@ from conformance.tests.socket_store import (
     SocketStore,
     Write,
 )
+from msgspec import structs
 
 from eventport import StoreUnavailableError
 from eventport.adapter import AllPage, Commit, Committed, Conflict, Outcome, StreamPage, Written
@@ -63,13 +64,13 @@ class ConflictForALostAnswer(SocketStore):
 
     async def write(self, commits: Sequence[Commit]) -> list[Outcome]:
         try:
-            answers = await self.ask(Write(list(commits), again=False))
+            answers: list[Outcome] = await self.ask(Write(list(commits), again=False))
         except LOST:
             write = commits[0].writes[0]
             page = await self._read_stream(write.stream, 1, 1, 0, backwards=False)
             conflict = Conflict(write.stream, write.expected, page.version)
             return [conflict for _ in commits]
-        return [answer.committed or answer.conflict for answer in answers]
+        return answers
 
 
 class AcknowledgesTheLost(SocketStore):
@@ -77,10 +78,10 @@ class AcknowledgesTheLost(SocketStore):
 
     async def write(self, commits: Sequence[Commit]) -> list[Outcome]:
         try:
-            answers = await self.ask(Write(list(commits), again=False))
+            answers: list[Outcome] = await self.ask(Write(list(commits), again=False))
         except LOST:
             return [await self.made_up(commit) for commit in commits]
-        return [answer.committed or answer.conflict for answer in answers]
+        return answers
 
     async def made_up(self, commit: Commit) -> Committed:
         found = await self._read_all(0, 1, None, None)
@@ -160,6 +161,45 @@ class SkipsAfterACut(SocketStore):
         return AllPage(page.events, page.position, page.head)
 
 
+class GivesUp(SocketStore):
+    """It leaves it to its caller to find out what became of an append."""
+
+    async def write(self, commits: Sequence[Commit]) -> list[Outcome]:
+        try:
+            answers: list[Outcome] = await self.ask(Write(list(commits), again=False))
+        except LOST as exc:
+            raise StoreUnavailableError("the line was cut") from exc
+        return answers
+
+
+class TakesItsOwnForARetry(SocketStore):
+    """It finds its own events, and says that they had been there before."""
+
+    async def write(self, commits: Sequence[Commit]) -> list[Outcome]:
+        try:
+            answers: list[Outcome] = await self.ask(Write(list(commits), again=False))
+        except LOST:
+            answers = await self.ask_on(Write(list(commits), again=True))
+            answers = [
+                structs.replace(one, deduplicated=True) if isinstance(one, Committed) else one
+                for one in answers
+            ]
+        return answers
+
+
+class EndsItsSubscriptions(SocketStore):
+    """Its subscriptions raise when the line is cut, instead of going on."""
+
+    async def _read_all(
+        self, after: int, max_count: int, types: frozenset[str] | None, prefix: str | None
+    ) -> AllPage:
+        try:
+            page = await self.ask(ReadAll(after, max_count, None, None))
+        except LOST as exc:
+            raise RuntimeError("the subscription has ended") from exc
+        return AllPage(page.events, page.position, page.head)
+
+
 class WaitsForEver(SocketStore):
     """It tries again and again, and never gives up."""
 
@@ -189,12 +229,12 @@ class WritesLater(SocketStore):
     async def write(self, commits: Sequence[Commit]) -> list[Outcome]:
         kept = self.kept
         try:
-            answers = await self.ask_on(Write([*kept, *commits], again=bool(kept)))
+            answers: list[Outcome] = await self.ask_on(Write([*kept, *commits], again=bool(kept)))
         except StoreUnavailableError:
             self.kept = [*kept, *commits]
             raise
         self.kept = []
-        return [answer.committed or answer.conflict for answer in answers[len(kept) :]]
+        return answers[len(kept) :]
 
 
 class ForgetfulEngine(Engine):
@@ -224,6 +264,9 @@ KILLED_BY: dict[type[SocketStore | Server], tuple[str, ...]] = {
     LeaksTheDriver: ("FLT-07", "FLT-09"),
     TornSessions: ("FLT-06",),
     SkipsAfterACut: ("FLT-08",),
+    EndsItsSubscriptions: ("FLT-08", "FLT-15"),
+    GivesUp: ("FLT-14",),
+    TakesItsOwnForARetry: ("FLT-14",),
     WaitsForEver: ("FLT-09",),
     Impatient: ("FLT-10",),
     WritesLater: ("FLT-09",),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import anyio
 import pytest
 
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import ByteStream, SocketAttribute, SocketStream
 
 from eventport_conformance.proxy import Proxy, open_proxy
 
@@ -33,7 +34,7 @@ async def echo() -> AsyncGenerator[tuple[Proxy, list[bytes]], None]:
         async with listener, anyio.create_task_group() as tasks:
             tasks.start_soon(listener.serve, serve)
             port = listener.extra(SocketAttribute.local_port)
-            async with open_proxy("127.0.0.1", port) as proxy:
+            async with open_proxy(("127.0.0.1", port)) as proxy:
                 yield proxy, heard
                 tasks.cancel_scope.cancel()
 
@@ -142,6 +143,26 @@ async def test_it_stalls_and_goes_on() -> None:
 
 
 async def test_without_a_server_a_line_ends() -> None:
-    async with open_proxy("127.0.0.1", 1) as proxy, await dial(proxy) as line:
+    async with open_proxy(("127.0.0.1", 1)) as proxy, await dial(proxy) as line:
         with anyio.fail_after(5):
             assert await receive(line, 1) == b""
+
+
+async def test_the_server_may_be_behind_a_unix_socket(tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+
+    async def serve(stream: ByteStream) -> None:
+        async with stream:
+            await stream.send(await stream.receive() * 2)
+
+    with anyio.fail_after(10):
+        async with (
+            await anyio.create_unix_listener(path) as listener,
+            open_proxy(path) as proxy,
+            anyio.create_task_group() as tasks,
+            await dial(proxy) as line,
+        ):
+            tasks.start_soon(listener.serve, serve)
+            await line.send(b"abc")
+            assert await receive(line, 6) == b"abcabc"
+            tasks.cancel_scope.cancel()

@@ -12,6 +12,8 @@ from eventport_conformance.capabilities import Capabilities, Supported
 if TYPE_CHECKING:
     from eventport import EventStore
 
+    from eventport_conformance.proxy import Address
+
 
 Backend: TypeAlias = Literal["asyncio", "trio"]
 """An event loop that the clauses run on."""
@@ -66,11 +68,12 @@ class Harness:
         """
         raise NotImplementedError
 
-    def address(self) -> tuple[str, int]:
-        """Return the host and the port of the server behind the store that `open` gave.
+    def address(self) -> Address:
+        """Return where the server behind the store that `open` gave listens.
 
-        Optional, together with `open_at`. With both, the clauses run in which lines are cut: the
-        suite puts a proxy in front of this address.
+        It is a host and a port, or the path of a Unix socket. Optional, together with `open_at`.
+        With both, the clauses run in which lines are cut: the suite puts a proxy in front of this
+        address.
         """
         raise NotImplementedError
 

@@ -8,8 +8,11 @@ from typing import Final, Literal, TypeAlias
 
 import anyio
 
-from anyio.abc import SocketAttribute, SocketStream, TaskGroup
+from anyio.abc import ByteStream, SocketAttribute, SocketStream, TaskGroup
 
+
+Address: TypeAlias = tuple[str, int] | str
+"""Where a server listens: a host and a port, or the path of a Unix socket."""
 
 Direction: TypeAlias = Literal["to_server", "to_client"]
 
@@ -24,7 +27,7 @@ class Proxy:
     before arrives, and then comes the end.
     """
 
-    def __init__(self, target: tuple[str, int], tasks: TaskGroup) -> None:
+    def __init__(self, target: Address, tasks: TaskGroup) -> None:
         self._target = target
         self._tasks = tasks
         self._listening: anyio.CancelScope | None = None
@@ -103,7 +106,7 @@ class Proxy:
                 self._lines.add(line)
                 stack.callback(self._lines.discard, line)
                 try:
-                    server = await anyio.connect_tcp(*self._target)
+                    server = await _connect(self._target)
                 except OSError:
                     return  # a server that is down: the client sees the end of the line
                 await stack.enter_async_context(server)
@@ -113,8 +116,8 @@ class Proxy:
 
     async def _pass_on(
         self,
-        source: SocketStream,
-        sink: SocketStream,
+        source: ByteStream,
+        sink: ByteStream,
         direction: Direction,
         line: anyio.CancelScope,
     ) -> None:
@@ -134,19 +137,25 @@ class Proxy:
                 await self._send(sink, data, direction)
         line.cancel()  # a line whose one half has ended has ended
 
-    async def _send(self, sink: SocketStream, data: bytes, direction: Direction) -> None:
+    async def _send(self, sink: ByteStream, data: bytes, direction: Direction) -> None:
         if data:
             self.passed[direction] += len(data)  # first: who gets them may look at once
             await sink.send(data)
 
 
 @asynccontextmanager
-async def open_proxy(host: str, port: int) -> AsyncGenerator[Proxy, None]:
+async def open_proxy(target: Address) -> AsyncGenerator[Proxy, None]:
     """Open a proxy in front of a server."""
     async with anyio.create_task_group() as tasks:
-        proxy = Proxy((host, port), tasks)
+        proxy = Proxy(target, tasks)
         await proxy.accept()
         try:
             yield proxy
         finally:
             tasks.cancel_scope.cancel()
+
+
+async def _connect(target: Address) -> ByteStream:
+    if isinstance(target, str):
+        return await anyio.connect_unix(target)
+    return await anyio.connect_tcp(*target)

@@ -66,7 +66,7 @@ class Trial:
     async def behind_proxy(self) -> AsyncGenerator[tuple[Proxy, EventStore], None]:
         """Open another store on the same data, with a proxy on its line to the server."""
         async with (
-            open_proxy(*self.harness.address()) as proxy,
+            open_proxy(self.harness.address()) as proxy,
             self.harness.open_at(proxy.host, proxy.port) as store,
         ):
             try:

@@ -8,6 +8,7 @@ import random
 
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final, TypeVar
 
@@ -26,7 +27,7 @@ from eventport import (
 
 from eventport_conformance.clause import clause
 from eventport_conformance.harness import PATIENCE
-from eventport_conformance.material import at_once, collect, fill, make, take
+from eventport_conformance.material import at_once, collect, fill, make
 from eventport_conformance.proxy import Direction, Proxy
 from eventport_conformance.trial import Deviation, Trial
 
@@ -127,6 +128,38 @@ class _Ledger:
                 if found == {1}:
                     whole = stored[stream][first : first + len(events)]
                     t.recorded(whole, events, f"events of an append {kind}, in one piece")
+
+
+class _Followed:
+    """What a subscription has given so far."""
+
+    def __init__(self) -> None:
+        self.events: list[RecordedEvent] = []
+
+    async def reaches(self, count: int) -> None:
+        """Wait until it has given so many events."""
+        with anyio.move_on_after(PATIENCE):
+            while len(self.events) < count:  # noqa: ASYNC110  # by another task
+                await anyio.sleep(0.005)
+            return
+        what = f"events from the subscription within {PATIENCE:g} seconds"
+        raise Deviation(what, str(count), str(len(self.events)))
+
+
+@asynccontextmanager
+async def _following(store: EventStore) -> AsyncGenerator[_Followed, None]:
+    """Let a task wait for the events of a subscription all the time."""
+    followed = _Followed()
+
+    async def follow() -> None:
+        async with store.subscribe() as subscription:
+            async for event in subscription:
+                followed.events.append(event)  # one by one, as they come
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(follow)
+        yield followed
+        tasks.cancel_scope.cancel()
 
 
 async def _usable(t: Trial, store: EventStore) -> None:
@@ -308,6 +341,19 @@ async def sessions_are_whole(t: Trial) -> None:
         await _usable(t, store)
 
 
+async def _cut_reads(
+    t: Trial, proxy: Proxy, what: str, truth: T, read: Callable[[], Awaitable[T]]
+) -> None:
+    """Cut the line at many places of a read, and read again."""
+    for direction in _BOTH:
+        await _in_the_end(what, read)
+        async for where in _each_cut(t, proxy, direction, read):
+            seen = await _or_unavailable(f"{what}, {where}", read)
+            if seen is not None:
+                t.equal(seen, truth, f"{what}, {where}")
+            t.equal(await _in_the_end(what, read), truth, f"{what} again, {where}")
+
+
 @clause("FLT-07", uses=_PROXIED, seconds=120)
 async def reads_recover(t: Trial) -> None:
     """A read whose line is cut at any byte gives the truth or raises `StoreUnavailableError`, and
@@ -316,47 +362,38 @@ async def reads_recover(t: Trial) -> None:
     await fill(t.store, "a", 20)
     truth = await t.store.read("a")
     async with t.behind_proxy() as (proxy, store):
-        for direction in _BOTH:
-            await _in_the_end("read", lambda: store.read("a"))
-            async for where in _each_cut(t, proxy, direction, lambda: store.read("a")):
-                what = f"read, {where}"
-                seen = await _or_unavailable(what, lambda: store.read("a"))
-                if seen is not None:
-                    t.equal(seen, truth, what)
-                t.equal(await _in_the_end(what, lambda: store.read("a")), truth, f"next {what}")
-                proxy.drop()
-                events = await _or_unavailable(what, lambda: collect(store.iterate("a")))
-                if events is not None:
-                    t.equal(events, truth.events, f"iteration after a {what}")
+        await _cut_reads(t, proxy, "read", truth, lambda: store.read("a"))
+        iterate = lambda: collect(store.iterate("a"))  # noqa: E731  # short, and used once
+        await _cut_reads(t, proxy, "iterate", truth.events, iterate)
         await _usable(t, store)
 
 
 @clause("FLT-08", needs=("global_order",), uses=_PROXIED, seconds=120)
 async def a_subscription_survives(t: Trial) -> None:
-    """A subscription whose line is cut goes on by itself, and misses and repeats nothing."""
+    """A subscription whose line is cut while it catches up or waits goes on by itself, and misses
+    and repeats nothing.
+    """
     chance = random.Random(t.seed)  # noqa: S311  # it is to be the same the next time
-    found: list[RecordedEvent] = []
-    async with t.behind_proxy() as (proxy, store), store.subscribe() as subscription:
+    async with t.behind_proxy() as (proxy, store), _following(store) as followed:
         await fill(t.store, "s0", 3)
-        found += await take(subscription, 3, PATIENCE)
+        await followed.reaches(3)
         for round_ in range(1, 17):
-            match round_ % 4:
-                case 0:
-                    proxy.drop()
-                case 1:
-                    await proxy.refuse()
-                    proxy.drop()
-                case _:
-                    proxy.cut_after(chance.randrange(600), chance.choice(_BOTH))
+            refused = round_ % 4 == 1
+            if refused:
+                await proxy.refuse()
+            if round_ % 2:
+                proxy.drop()  # it waits: it has been given all that there is
+            else:
+                proxy.cut_after(chance.randrange(600), chance.choice(_BOTH))
             await fill(t.store, f"s{round_ % 3}", 3)
-            if round_ % 4 == 1:
-                with anyio.move_on_after(0.1):
-                    found.append(await anext(subscription))
-                    raise Deviation("while connections are refused", "no event", "an event")
+            if refused:
+                await anyio.sleep(0.1)
+                t.equal(len(followed.events), 3 * round_, "events while connections are refused")
                 await proxy.heal()
-            found += await take(subscription, 3, PATIENCE)
+            await followed.reaches(3 * round_ + 3)
         await proxy.heal()
-        t.equal(found, (await t.store.read_all()).events, "events that the subscription gave")
+        truth = (await t.store.read_all()).events
+        t.equal(followed.events, truth, "events that the subscription gave")
         await _usable(t, store)
 
 
@@ -372,6 +409,12 @@ async def refused_connections(t: Trial) -> None:
     writes nothing, and then the store works again.
     """
     async with t.behind_proxy() as (proxy, store):
+
+        async def session() -> str:
+            async with store.session() as opened:
+                await opened.append("a", make(1))
+            return "committed"
+
         await fill(store, "a", 2)
         await proxy.refuse()
         proxy.drop()
@@ -381,6 +424,7 @@ async def refused_connections(t: Trial) -> None:
             "append of nothing": lambda: store.append("a", []),
             "read": lambda: store.read("a"),
             "iterate": lambda: collect(store.iterate("a")),
+            "session": session,
         }
         for what, call in calls.items():
             async with anyio.create_task_group() as tasks:
@@ -475,10 +519,10 @@ async def a_subscription_outlives_the_server(t: Trial) -> None:
     """A subscription goes on after the server has died and come back, and misses and repeats
     nothing.
     """
-    async with t.store.subscribe() as subscription:
+    async with _following(t.store) as followed:
         await fill(t.store, "a", 3)
-        found = await take(subscription, 3)
-        for _ in range(2):
+        await followed.reaches(3)
+        for round_ in range(1, 3):
             await fill(t.store, "b", 2)
             await t.harness.restart()
             events = make(2)
@@ -489,5 +533,49 @@ async def a_subscription_outlives_the_server(t: Trial) -> None:
                     "a", events, expected=head.version
                 ),
             )
-            found += await take(subscription, 4, PATIENCE)
-    t.equal(found, (await t.store.read_all()).events, "events that the subscription gave")
+            await followed.reaches(3 + 4 * round_)
+        truth = (await t.store.read_all()).events
+        t.equal(followed.events, truth, "events that the subscription gave")
+
+
+@clause("FLT-14", uses=_PROXIED, seconds=120)
+async def what_became_of_it_is_found_out(t: Trial) -> None:
+    """An append whose line is cut at any byte, while new connections can be made, succeeds as if
+    nothing had happened.
+    """
+    ledger = _Ledger()
+    async with t.behind_proxy() as (proxy, store):
+        for stream in ("any", "exact"):
+            head = 0
+            for direction in _BOTH:
+                await fill(store, stream, 2)
+                head += 4  # with what is appended to measure it
+                async for where in _each_cut(t, proxy, direction, partial(fill, store, stream, 2)):
+                    expected: Expectation = ANY if stream == "any" else head
+                    what = f"append expecting {expected!r}, {where}"
+                    result = await ledger.append(store, stream, make(2), expected)
+                    if result is None:
+                        raise Deviation(what, "success", "StoreUnavailableError")
+                    head += 2
+                    seen = (result.version, result.created, result.deduplicated)
+                    t.equal(seen, (head, False, False), f"{what}: version, created, deduplicated")
+        await ledger.check(t)
+
+
+@clause("FLT-15", needs=("global_order",), uses=_PROXIED, seconds=120)
+async def reads_of_everything_recover(t: Trial) -> None:
+    """A read of all streams whose line is cut at any byte gives the truth or raises
+    `StoreUnavailableError`, as it does while connections are refused, and the next one gives the
+    truth.
+    """
+    for stream in "abc":
+        await fill(t.store, stream, 6)
+    truth = await t.store.read_all()
+    async with t.behind_proxy() as (proxy, store):
+        await _cut_reads(t, proxy, "read_all", truth, store.read_all)
+        await proxy.refuse()
+        proxy.drop()
+        refused = await _or_unavailable("read_all, refused", store.read_all)
+        t.equal(refused, None, "result of read_all, refused")
+        await proxy.accept()
+        t.equal(await _in_the_end("read_all", store.read_all), truth, "read_all after it all")
