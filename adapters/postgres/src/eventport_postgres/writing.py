@@ -78,7 +78,9 @@ class Writer:
         deadline = clock() + self._timeout
         lost: _Lost | None = None
         while True:
-            left = max(deadline - clock(), 0.01)
+            # Whether it was written has to be found out, even if that takes longer.
+            limit = deadline if lost is None else deadline + self._timeout
+            left = max(limit - clock(), 0.01)
             connection: AnyConnection | None = None
             try:
                 async with self._connections.writing(left) as connection:
@@ -98,11 +100,8 @@ class Writer:
                         raise translated(exc) from exc
                 elif connection is not None:
                     connection.terminate()
-                if clock() > deadline:
-                    if lost is None or clock() > deadline + self._timeout:
-                        raise translated(exc) from exc
-                    # Whether it was written has to be found out, even if that takes longer.
-                    deadline += self._timeout
+                if clock() > (deadline if lost is None else deadline + self._timeout):
+                    raise translated(exc) from exc
             await asyncio.sleep(_PAUSE)
 
     async def _settle(

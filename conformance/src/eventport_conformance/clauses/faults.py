@@ -260,9 +260,10 @@ async def another_store_can_send_it_again(t: Trial) -> None:
 async def _cut_at_random(t: Trial, proxy: Proxy, running: Callable[[], bool]) -> None:
     """Cut the line now and then, after some bytes, as long as there is someone to annoy."""
     chance = random.Random(t.seed)  # noqa: S311  # it is to be the same the next time
-    while running():
+    while running() and proxy.cuts < _CUTS:
         cuts = proxy.cuts
-        proxy.cut_after(chance.randrange(2000), chance.choice(_BOTH))
+        # Far enough from each other that what is sent again can arrive in between.
+        proxy.cut_after(chance.randrange(10_000), chance.choice(_BOTH))
         # Each is waited for, or else the way that more bytes go would get all the cuts.
         while running() and proxy.cuts == cuts:  # noqa: ASYNC110  # the cut is made elsewhere
             await anyio.sleep(0.002)
