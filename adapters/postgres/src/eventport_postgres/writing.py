@@ -66,7 +66,9 @@ class Writer:
             WHERE position > $1 AND id = ANY ($2) ORDER BY position
         """  # noqa: S608  # it is quoted
 
-    async def commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:  # noqa: C901  # one loop, all in one place
+    async def commit(
+        self, commits: Sequence[Commit]
+    ) -> Sequence[Outcome]:  # one loop, all in one place
         """Write a batch.
 
         Raises:
