@@ -82,7 +82,6 @@ def test_a_harness_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         ("nowhere:Harness", "No module named 'nowhere'"),
         ("json:Harness", "there is no Harness in json"),
         ("json:JSONDecoder", "a subclass of Harness"),
-        ("nothing://", "nothing is installed for nothing://"),
     ],
 )
 def test_a_store_that_cannot_be_found_is_named(store: str, message: str) -> None:
@@ -156,6 +155,21 @@ def test_a_store_that_cannot_be_opened_is_tried_once(
     assert result.exit_code == 1
     assert ": not-run 0/" in result.output
     assert result.output.count("no store could be opened: OSError: nobody listens") == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [("nothing://", "nothing is installed for nothing://"), ("sqlite:///{folder}", "directory")],
+)
+def test_a_url_that_leads_nowhere_is_not_run(tmp_path: Path, url: str, message: str) -> None:
+    report = tmp_path / "report.json"
+    result = call("run", "--store", url.format(folder=tmp_path), "--report", str(report))
+    assert result.exit_code == 1
+    assert "no store could be opened: " in result.output
+    assert message in result.output
+    (store,) = json.loads(report.read_text(encoding="utf-8"))["stores"]
+    assert (store["verdict"], store["held"]) == ("not-run", 0)
+    assert f"{store['subject']['name']}: not-run 0/" in result.output
 
 
 def test_what_could_only_end_badly_is_refused_before_it_begins(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from eventport import EventportError
 from eventport.configuration import redact
 
 from eventport_conformance.clause import GROUPS, Clause, MustFail, Runs, all_clauses, applies
@@ -64,7 +63,8 @@ def run(
     try:
         _check_arguments(only or [], report)
         harness = find_harness(store, _loops(loop or ["asyncio"]))
-    except (EventportError, ImportError, TypeError, ValueError) as exc:
+    except (ImportError, TypeError, ValueError) as exc:
+        # This is about the command line: there is no store yet about which anything could be said.
         console.print(f"{type(exc).__name__}: {exc}", style="red", markup=False)
         raise typer.Exit(2) from exc
     started = time.monotonic()
