@@ -27,7 +27,7 @@ class SharedFileStore(FileEventStore):
     """It looks at what others have written before it writes, and before it reads."""
 
     capabilities = FileEventStore.capabilities | {Capability.SHARED}
-    poll_interval = 0.005
+    poll_interval = 0.005  # type: ignore[assignment]  # others write, too
     max_poll_interval = 0.01
 
     def __init__(self, path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -123,9 +124,14 @@ def test_the_specification_is_printed() -> None:
 
 def test_pages_are_made_of_a_report(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
-    call("run", "--store", "memory://", "--only", "VER", "--report", str(report))
+    asked = ("--only", "VER", "--seed", "7", "--report", str(report))
+    call("run", "--store", "memory://", *asked)
     page = call("matrix", str(report)).output
     assert "| **verdict** | **partial** |" in page
+    assert f"| adapter | eventport-memory {version('eventport-memory')} |" in page
+    assert f"| suite | {version('eventport-conformance')} |" in page
+    assert f"| core | {version('eventport')} |" in page
+    assert "| seed | 7 |" in page
     assert "| Versions | 7/7 |" in page
     assert "| Append | 0/15 |" in page
     assert "| Durability | -<sup>" in page

@@ -34,9 +34,9 @@ KILLED_BY: dict[type[SharedFileStore], str] = {
     Torn: "DUR-05",
 }
 
-SEEN = {
-    "SHA-13": "what the processes were told about stream",
-    "SHA-14": "number of events that the subscription gave",
+SEEN: dict[str, tuple[str, ...]] = {
+    "SHA-13": ("what the processes were told about stream",),
+    "SHA-14": ("number of events that the subscription gave",),
     "DUR-05": ("what was acknowledged is there", "events of a part of an append"),
 }
 

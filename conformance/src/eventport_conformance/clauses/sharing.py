@@ -284,7 +284,7 @@ async def a_reader_of_processes_misses_nothing(t: Trial) -> None:
 
         async def follow() -> None:
             async for event in subscription:
-                found.append(event)
+                found.append(event)  # noqa: PERF401  # one by one, as they come
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(follow)
