@@ -19,6 +19,8 @@ from msgspec.json import Decoder, encode
 from eventport import Capability
 from eventport.adapter import AllPage, Commit, Outcome, StreamPage
 
+from eventport_conformance.proof.nothing import NothingStore
+
 
 _DECODER: Final = Decoder(list[Row])
 
@@ -143,6 +145,11 @@ class Torn(SharedFileStore):
             for row in _DECODER.decode(line):
                 super().write(encode([row]) + b"\n")
                 time.sleep(0.002)
+
+
+async def nothing(url: str) -> NothingStore:
+    """Open the store that does nothing, as if it were at a URL."""
+    return NothingStore()
 
 
 STORES: Final = (SharedFileStore, WithoutLock, SkipsHalfLines, WritesLater, Torn)

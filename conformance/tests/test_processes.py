@@ -23,6 +23,7 @@ from conformance.tests.shared_file_store import (
 
 from eventport_conformance import Capabilities, Harness, Supported, Unsupported
 from eventport_conformance.clause import Clause, all_clauses
+from eventport_conformance.proof.nothing import NothingStore
 from eventport_conformance.running import run_clause
 
 
@@ -50,6 +51,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "Metadata-Version: 2.1\nName: shared-file-stores\nVersion: 1.0\n"
     )
     lines = [f"{one.__name__.lower()} = shared_file_store:{one.__name__}.connect" for one in STORES]
+    lines.append("nothing = shared_file_store:nothing")
     (info / "entry_points.txt").write_text("\n".join(["[eventport.adapters]", *lines]))
     here = Path(shared_file_store.__file__ or "").parent
     example = here.parents[1] / "examples" / "file_store"
@@ -104,3 +106,21 @@ def test_a_planted_bug_is_found(store: type[SharedFileStore], id_: str) -> None:
 
 def test_each_clause_finds_a_bug() -> None:
     assert set(KILLED_BY.values()) == set(CLAUSES)
+
+
+class NothingHarness(harness_of(SharedFileStore)):
+    name = "nothing"
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[NothingStore, None]:
+        yield NothingStore()
+
+    def url(self) -> str:
+        return "nothing://"
+
+
+@pytest.mark.parametrize("one", CLAUSES.values(), ids=lambda one: one.id)
+def test_none_is_true_of_a_store_that_does_nothing(one: Clause) -> None:
+    outcome = run_clause(NothingHarness, one, "asyncio")
+    assert outcome.result == "failed"
+    assert "opens the store" not in outcome.reason
