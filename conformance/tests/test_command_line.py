@@ -136,6 +136,8 @@ def test_pages_are_made_of_a_report(tmp_path: Path) -> None:
     assert "| Append | 0/15 |" in page
     assert "| Durability | -<sup>" in page
     assert "memory: the store does not claim durable" in page
+    assert "| Lost connections | -<sup>" in page
+    assert "memory: a URL alone does not give power over the server" in page
     badge = json.loads(call("badge", str(report)).output)
     assert badge["message"] == "0 of 1 stores conformant"
     assert badge["color"] == "red"

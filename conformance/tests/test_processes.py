@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import ClassVar
 
 import pytest
 
@@ -20,6 +21,8 @@ from conformance.tests.shared_file_store import (
     WithoutLock,
     WritesLater,
 )
+
+from eventport import EventStore
 
 from eventport_conformance import Capabilities, Harness, Supported, Unsupported
 from eventport_conformance.clause import Clause, all_clauses
@@ -58,48 +61,49 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (tmp_path, here, example))))
 
 
-def harness_of(store: type[SharedFileStore]) -> type[Harness]:
-    class FileHarness(Harness):
-        name = store.__name__
-        capabilities = Capabilities(
-            sessions=Supported(),
-            global_order=Supported(),
-            push=Unsupported("it looks again and again"),
-            shared=Supported(),
-            durable=Supported(),
-            hooks=Supported(),
-        )
-        path = Path()
+class FileHarness(Harness):
+    name = "file"
+    capabilities = Capabilities(
+        sessions=Supported(),
+        global_order=Supported(),
+        push=Unsupported("it looks again and again"),
+        shared=Supported(),
+        durable=Supported(),
+        hooks=Supported(),
+    )
+    store: ClassVar[type[SharedFileStore]] = SharedFileStore
+    path = Path()
 
-        @asynccontextmanager
-        async def open(self) -> AsyncGenerator[SharedFileStore, None]:
-            with TemporaryDirectory() as folder:
-                self.path = Path(folder, "events")
-                async with self.second_client() as opened:
-                    yield opened
-
-        @asynccontextmanager
-        async def second_client(self) -> AsyncGenerator[SharedFileStore, None]:
-            async with store(self.path) as opened:
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[EventStore, None]:
+        with TemporaryDirectory() as folder:
+            self.path = Path(folder, "events")
+            async with self.second_client() as opened:
                 yield opened
 
-        def url(self) -> str:
-            return f"{store.__name__.lower()}:///{self.path}"
+    @asynccontextmanager
+    async def second_client(self) -> AsyncGenerator[EventStore, None]:
+        async with self.store(self.path) as opened:
+            yield opened
 
-    return FileHarness
+    def url(self) -> str:
+        return f"{self.store.__name__.lower()}:///{self.path}"
 
 
 @pytest.mark.parametrize("one", CLAUSES.values(), ids=lambda one: one.id)
 def test_each_holds_of_a_file_behind_a_lock(one: Clause) -> None:
-    outcome = run_clause(harness_of(SharedFileStore), one, "asyncio")
+    outcome = run_clause(FileHarness, one, "asyncio")
     assert outcome.result == "held", outcome.details
 
 
 @pytest.mark.parametrize(
     ("store", "id_"), KILLED_BY.items(), ids=[store.__name__ for store in KILLED_BY]
 )
-def test_a_planted_bug_is_found(store: type[SharedFileStore], id_: str) -> None:
-    outcome = run_clause(harness_of(store), CLAUSES[id_], "asyncio")
+def test_a_planted_bug_is_found(
+    store: type[SharedFileStore], id_: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FileHarness, "store", store)
+    outcome = run_clause(FileHarness, CLAUSES[id_], "asyncio")
     assert outcome.result == "failed", f"{id_} does not see it"
     assert outcome.reason.startswith(SEEN[id_]), outcome.details
 
@@ -108,11 +112,11 @@ def test_each_clause_finds_a_bug() -> None:
     assert set(KILLED_BY.values()) == set(CLAUSES)
 
 
-class NothingHarness(harness_of(SharedFileStore)):
+class NothingHarness(FileHarness):
     name = "nothing"
 
     @asynccontextmanager
-    async def open(self) -> AsyncGenerator[NothingStore, None]:
+    async def open(self) -> AsyncGenerator[EventStore, None]:
         yield NothingStore()
 
     def url(self) -> str:

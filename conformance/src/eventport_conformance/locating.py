@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from importlib import import_module
-from typing import Final
+from typing import ClassVar, Final
 from uuid import uuid4
 
 import anyio
@@ -15,7 +15,7 @@ import anyio
 from eventport import Capability, EventStore, connect
 
 from eventport_conformance.capabilities import Answer, Capabilities, Supported, Unsupported
-from eventport_conformance.harness import Backend, Harness, check_harness
+from eventport_conformance.harness import Backend, Harness, Hook, check_harness
 from eventport_conformance.running import OPENING_SECONDS
 
 
@@ -74,6 +74,9 @@ def _harness_of_url(template: str, loops: tuple[Backend, ...]) -> type[Harness]:
             shared=answer(Capability.SHARED),
             durable=answer(Capability.DURABLE),
             hooks=Supported() if with_hooks else Unsupported("the store has no after_commit"),
+        )
+        absent: ClassVar[Mapping[Hook, str]] = dict.fromkeys(
+            ("address", "open_at", "restart"), "a URL alone does not give power over the server"
         )
         current = template
 
