@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -82,7 +83,6 @@ def test_a_harness_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         ("nowhere:Harness", "No module named 'nowhere'"),
         ("json:Harness", "there is no Harness in json"),
         ("json:JSONDecoder", "a subclass of Harness"),
-        ("nothing://", "nothing is installed for nothing://"),
     ],
 )
 def test_a_store_that_cannot_be_found_is_named(store: str, message: str) -> None:
@@ -124,13 +124,20 @@ def test_the_specification_is_printed() -> None:
 
 def test_pages_are_made_of_a_report(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
-    call("run", "--store", "memory://", "--only", "VER", "--report", str(report))
+    asked = ("--only", "VER", "--seed", "7", "--report", str(report))
+    call("run", "--store", "memory://", *asked)
     page = call("matrix", str(report)).output
     assert "| **verdict** | **partial** |" in page
+    assert f"| adapter | eventport-memory {version('eventport-memory')} |" in page
+    assert f"| suite | {version('eventport-conformance')} |" in page
+    assert f"| core | {version('eventport')} |" in page
+    assert "| seed | 7 |" in page
     assert "| Versions | 7/7 |" in page
     assert "| Append | 0/15 |" in page
     assert "| Durability | -<sup>" in page
     assert "memory: the store does not claim durable" in page
+    assert "| Lost connections | -<sup>" in page
+    assert "memory: a URL alone does not give power over the server" in page
     badge = json.loads(call("badge", str(report)).output)
     assert badge["message"] == "0 of 1 stores conformant"
     assert badge["color"] == "red"
@@ -156,6 +163,21 @@ def test_a_store_that_cannot_be_opened_is_tried_once(
     assert result.exit_code == 1
     assert ": not-run 0/" in result.output
     assert result.output.count("no store could be opened: OSError: nobody listens") == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [("nothing://", "nothing is installed for nothing://"), ("sqlite:///{folder}", "directory")],
+)
+def test_a_url_that_leads_nowhere_is_not_run(tmp_path: Path, url: str, message: str) -> None:
+    report = tmp_path / "report.json"
+    result = call("run", "--store", url.format(folder=tmp_path), "--report", str(report))
+    assert result.exit_code == 1
+    assert "no store could be opened: " in result.output
+    assert message in result.output
+    (store,) = json.loads(report.read_text(encoding="utf-8"))["stores"]
+    assert (store["verdict"], store["held"]) == ("not-run", 0)
+    assert f"{store['subject']['name']}: not-run 0/" in result.output
 
 
 def test_what_could_only_end_badly_is_refused_before_it_begins(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from eventport_conformance import (
     Unsupported,
     conformance,
 )
-from eventport_conformance.harness import Hook, absent_hooks
+from eventport_conformance.harness import HOOKS, Hook, absent_hooks
 from eventport_memory import MemoryEventStore
 
 
@@ -117,9 +117,18 @@ def test_only_a_harness_will_do() -> None:
 
 def test_why_a_method_is_absent_is_told() -> None:
     class Explained(Good):
-        absent: ClassVar[Mapping[Hook, str]] = {"url": "it has no address"}
+        absent: ClassVar[Mapping[Hook, str]] = {"url": "it is in memory"}
 
-    assert absent_hooks(Explained) == {
-        "second_client": "the harness has no second_client()",
-        "url": "it has no address",
-    }
+    reasons = absent_hooks(Explained)
+    assert set(reasons) == set(HOOKS)
+    assert reasons["url"] == "it is in memory"
+    assert reasons["second_client"] == "the harness has no second_client()"
+
+
+def test_an_address_needs_a_way_to_open_a_store_there() -> None:
+    class Halved(Good):
+        def address(self) -> tuple[str, int]:
+            return "127.0.0.1", 5432
+
+    with pytest.raises(TypeError, match="one of address\\(\\) and open_at\\(\\)"):
+        conformance(Halved)

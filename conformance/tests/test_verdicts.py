@@ -61,6 +61,18 @@ class Gone:
 MemoryEventStore = Gone
 """
 
+SHUFFLED = """
+import random
+
+from pathlib import Path
+
+def pytest_collection_modifyitems(items):
+    before = list(items)
+    random.Random(7).shuffle(items)
+    assert items != before
+    Path("shuffled").touch()
+"""
+
 PLANNED = """
 class Soon(Mine):
     capabilities = Capabilities(
@@ -103,6 +115,33 @@ def test_a_part_of_the_suite_is_partial(tmp_path: Path, processes: tuple[str, ..
     assert len(store["missing"]) == store["of"] - 11
     assert f"mine: partial 11/{store['of']}" in output
     assert "missing: AGG-01[asyncio]" in output
+
+
+def test_what_failed_last_is_a_part_too(tmp_path: Path) -> None:
+    chosen = ("-k", "REA_08 or REA_01")
+    _, _, before = pytest_in(tmp_path, *chosen, change=ONE_BROKEN)
+    assert (before["verdict"], before["held"]) == ("failed", 1)
+    code, _, store = pytest_in(tmp_path, "--lf")
+    assert code == 0
+    assert [one["id"] for one in store["clauses"]] == ["REA-08"]
+    assert (store["verdict"], store["held"]) == ("partial", 1)
+    assert "REA-01[asyncio]" in store["missing"]
+
+
+@pytest.mark.parametrize("processes", [(), ("-n", "2")], ids=["one process", "two processes"])
+def test_the_order_of_the_tests_does_not_matter(tmp_path: Path, processes: tuple[str, ...]) -> None:
+    chosen = ("-k", "REA_0")
+    _, _, in_order = pytest_in(tmp_path, *chosen, change=ONE_BROKEN)
+    tmp_path.joinpath("conftest.py").write_text(SHUFFLED, encoding="utf-8")
+    code, _, store = pytest_in(tmp_path, *chosen, *processes, change=ONE_BROKEN)
+    assert (tmp_path / "shuffled").exists()
+    assert code == pytest.ExitCode.TESTS_FAILED
+    assert store["verdict"] == in_order["verdict"] == "failed"
+    assert store["missing"] == in_order["missing"]
+    results, others = (
+        [(one["id"], one["result"]) for one in each["clauses"]] for each in (store, in_order)
+    )
+    assert results == others
 
 
 def test_nothing_selected_is_partial_too(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ class FileHarness(Harness):
         durable=Supported(),
         hooks=Supported(),
     )
+    absent = dict.fromkeys(("address", "open_at", "restart"), "a file has no server")
     path = Path()
 
     @asynccontextmanager

@@ -20,6 +20,7 @@ class MemoryHarness(Harness):
         durable=Unsupported("the events live in memory"),
         hooks=Supported(),
     )
+    absent = dict.fromkeys(("address", "open_at", "restart"), "there is no server")
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[MemoryEventStore, None]:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import os
+
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from itertools import count
 from os import getpid
 from typing import ClassVar
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import asyncpg
 import pytest
 
+from anyio import to_thread
+from server import Server, running_server
+
 from eventport_conformance import Capabilities, Harness, Supported, conformance
 from eventport_postgres import PostgresEventStore
+
+
+GIVEN_URL = os.environ.get("EVENTPORT_TEST_POSTGRES_URL", "")
 
 
 class PostgresHarness(Harness):
@@ -26,7 +34,8 @@ class PostgresHarness(Harness):
         durable=Supported(),
         hooks=Supported(),
     )
-    server_url: ClassVar[str] = ""
+    absent = {"restart": "the server belongs to others"}  # noqa: RUF012  # a constant
+    server_url: ClassVar[str] = GIVEN_URL
     numbers = count()
 
     @asynccontextmanager
@@ -52,10 +61,42 @@ class PostgresHarness(Harness):
         mark = "&" if "?" in self.server_url else "?"
         return f"{self.server_url}{mark}{urlencode({'schema': self.schema})}"
 
+    def address(self) -> tuple[str, int] | str:
+        parts = urlsplit(self.server_url)
+        host = parse_qs(parts.query).get("host", [parts.hostname or "localhost"])[0]
+        port = parts.port or 5432
+        return f"{host}/.s.PGSQL.{port}" if host.startswith("/") else (host, port)
+
+    @asynccontextmanager
+    async def open_at(self, host: str, port: int) -> AsyncGenerator[PostgresEventStore, None]:
+        parts = urlsplit(self.server_url)
+        user = parts.netloc.rpartition("@")[0]
+        query = {key: value for key, value in parse_qs(parts.query).items() if key != "host"}
+        there = parts._replace(
+            netloc=f"{user}@{host}:{port}", query=urlencode(query, doseq=True)
+        ).geturl()
+        async with await PostgresEventStore.connect(there, schema=self.schema, timeout=1) as store:
+            yield store
+
+
+class OwnServerHarness(PostgresHarness):
+    absent = {}  # noqa: RUF012  # as above
+    running: ClassVar[Server]
+
+    async def restart(self) -> None:
+        await to_thread.run_sync(self.running.stop)
+        await to_thread.run_sync(self.running.start)
+
 
 @pytest.fixture(scope="module", autouse=True)
-def server(url: str) -> None:
-    PostgresHarness.server_url = url
+def server() -> Generator[None]:
+    if GIVEN_URL:
+        yield
+        return
+    # Nothing here outlives the machine, so nothing has to reach the disk.
+    with running_server("fsync = off\n") as OwnServerHarness.running:
+        OwnServerHarness.server_url = OwnServerHarness.running.url
+        yield
 
 
-TestPostgres = conformance(PostgresHarness)
+TestPostgres = conformance(PostgresHarness if GIVEN_URL else OwnServerHarness)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,6 +23,8 @@ class FileHarness(Harness):
         durable=Supported(),
         hooks=Supported(),
     )
+    server = f"SQLite {sqlite3.sqlite_version}"
+    absent = dict.fromkeys(("address", "open_at", "restart"), "SQLite has no server")
     path = Path()
 
     @asynccontextmanager
@@ -49,6 +53,8 @@ class InMemoryHarness(Harness):
         durable=Unsupported("a database in memory ends with its store"),
         hooks=Supported(),
     )
+    server = f"SQLite {sqlite3.sqlite_version}"
+    absent = dict.fromkeys(("address", "open_at", "restart"), "SQLite has no server")
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[SQLiteEventStore, None]:

@@ -42,6 +42,7 @@ GROUPS: Final = {
     "CAN": "Cancellation",
     "SHA": "Several stores on the same events",
     "DUR": "Durability",
+    "FLT": "Lost connections",
     "CLO": "Closing",
     "MOD": "Against a model",
 }

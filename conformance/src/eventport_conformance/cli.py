@@ -15,7 +15,6 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from eventport import EventportError
 from eventport.configuration import redact
 
 from eventport_conformance.clause import GROUPS, Clause, MustFail, Runs, all_clauses, applies
@@ -25,7 +24,7 @@ from eventport_conformance.matrix import render_badge, render_matrix
 from eventport_conformance.report import (
     ClauseResult,
     Results,
-    StoreReport,
+    Run,
     Subject,
     from_json,
     to_json,
@@ -64,7 +63,8 @@ def run(
     try:
         _check_arguments(only or [], report)
         harness = find_harness(store, _loops(loop or ["asyncio"]))
-    except (EventportError, ImportError, TypeError, ValueError) as exc:
+    except (ImportError, TypeError, ValueError) as exc:
+        # This is about the command line: there is no store yet about which anything could be said.
         console.print(f"{type(exc).__name__}: {exc}", style="red", markup=False)
         raise typer.Exit(2) from exc
     started = time.monotonic()
@@ -107,13 +107,13 @@ def spec() -> None:
 @app.command()
 def matrix(files: _ReportFiles) -> None:
     """Print which clauses hold of which store, in Markdown."""
-    typer.echo(render_matrix(_reports(files)), nl=False)
+    typer.echo(render_matrix(_runs(files)), nl=False)
 
 
 @app.command()
 def badge(files: _ReportFiles) -> None:
     """Print a badge, in the form that shields.io reads."""
-    typer.echo(render_badge(_reports(files)), nl=False)
+    typer.echo(render_badge(_runs(files)), nl=False)
 
 
 def main() -> None:
@@ -121,9 +121,9 @@ def main() -> None:
     app()
 
 
-def _reports(files: Sequence[Path]) -> list[StoreReport]:
+def _runs(files: Sequence[Path]) -> list[Run]:
     try:
-        return [report for file in files for report in from_json(file)]
+        return [from_json(file) for file in files]
     except (KeyError, TypeError, ValueError) as exc:
         typer.echo(f"this is no conformance.json: {exc}", err=True)
         raise typer.Exit(2) from exc

@@ -12,15 +12,20 @@ from eventport_conformance.capabilities import Capabilities, Supported
 if TYPE_CHECKING:
     from eventport import EventStore
 
+    from eventport_conformance.proxy import Address
+
 
 Backend: TypeAlias = Literal["asyncio", "trio"]
 """An event loop that the clauses run on."""
 
-Hook: TypeAlias = Literal["second_client", "url"]
+Hook: TypeAlias = Literal["second_client", "url", "address", "open_at", "restart"]
 """What a harness may offer beyond `open`."""
 
 BACKENDS: Final[tuple[Backend, ...]] = get_args(Backend)
 HOOKS: Final[tuple[Hook, ...]] = get_args(Hook)
+
+PATIENCE: Final = 10.0
+"""How many seconds a store may take to find that its server cannot be reached, or can be again."""
 
 
 class Harness:
@@ -63,6 +68,31 @@ class Harness:
         """
         raise NotImplementedError
 
+    def address(self) -> Address:
+        """Return where the server behind the store that `open` gave listens.
+
+        It is a host and a port, or the path of a Unix socket. Optional, together with `open_at`.
+        With both, the clauses run in which lines are cut: the suite puts a proxy in front of this
+        address.
+        """
+        raise NotImplementedError
+
+    def open_at(self, host: str, port: int) -> AbstractAsyncContextManager[EventStore]:
+        """Open another store on the data of the one that `open` gave, by way of this address.
+
+        Its driver must give up within `PATIENCE` seconds on a server that it cannot reach, which
+        may need other timeouts than the usual ones.
+        """
+        raise NotImplementedError
+
+    async def restart(self) -> None:
+        """Stop the server behind the store the hard way, and start it again on the same data.
+
+        Optional. It must have the same address after it. With it, the clauses run in which the
+        server dies; the stores that are open stay open.
+        """
+        raise NotImplementedError
+
 
 def given_hooks(harness: type[Harness]) -> tuple[Hook, ...]:
     """Tell which of the optional methods a harness has."""
@@ -98,8 +128,12 @@ def check_harness(harness: type[Harness]) -> None:
     if not harness.backends or not set(harness.backends) <= set(BACKENDS):
         message = f"{where}.backends must be some of {BACKENDS}, not {harness.backends!r}"
         raise ValueError(message)
+    hooks = given_hooks(harness)
+    if ("address" in hooks) != ("open_at" in hooks):
+        message = f"{where} has one of address() and open_at(), which are of use only together"
+        raise TypeError(message)
     for feature in ("shared", "durable"):
         claimed = isinstance(getattr(harness.capabilities, feature), Supported)
-        if claimed and "second_client" not in given_hooks(harness):
+        if claimed and "second_client" not in hooks:
             message = f"{where} says {feature}=Supported(), which needs second_client() as a proof"
             raise TypeError(message)

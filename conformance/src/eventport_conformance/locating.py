@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from importlib import import_module
-from typing import Final
+from typing import ClassVar, Final
 from uuid import uuid4
 
 import anyio
@@ -15,7 +15,8 @@ import anyio
 from eventport import Capability, EventStore, connect
 
 from eventport_conformance.capabilities import Answer, Capabilities, Supported, Unsupported
-from eventport_conformance.harness import Backend, Harness, check_harness
+from eventport_conformance.harness import Backend, Harness, Hook, check_harness
+from eventport_conformance.running import OPENING_SECONDS
 
 
 NEW: Final = "{new}"
@@ -32,7 +33,6 @@ def find_harness(store: str, backends: tuple[Backend, ...]) -> type[Harness]:
     Raises:
         ValueError: it is neither.
         ImportError: there is no such module.
-        EventportError: the URL does not lead to a store.
     """
     if "://" in store:
         return _harness_of_url(store, backends)
@@ -52,7 +52,10 @@ def find_harness(store: str, backends: tuple[Backend, ...]) -> type[Harness]:
 
 def _harness_of_url(template: str, loops: tuple[Backend, ...]) -> type[Harness]:
     """Ask a store itself what it can do, and make a harness of that."""
-    claimed, with_hooks = anyio.run(_ask, _new(template), backend=loops[0])
+    try:
+        claimed, with_hooks = anyio.run(_ask, _new(template), backend=loops[0])
+    except Exception:  # noqa: BLE001  # the first clause will say what it is, and is not run
+        claimed, with_hooks = frozenset(Capability), True
 
     def answer(capability: Capability) -> Answer:
         if capability in claimed:
@@ -71,6 +74,9 @@ def _harness_of_url(template: str, loops: tuple[Backend, ...]) -> type[Harness]:
             shared=answer(Capability.SHARED),
             durable=answer(Capability.DURABLE),
             hooks=Supported() if with_hooks else Unsupported("the store has no after_commit"),
+        )
+        absent: ClassVar[Mapping[Hook, str]] = dict.fromkeys(
+            ("address", "open_at", "restart"), "a URL alone does not give power over the server"
         )
         current = template
 
@@ -93,8 +99,9 @@ def _harness_of_url(template: str, loops: tuple[Backend, ...]) -> type[Harness]:
 
 
 async def _ask(url: str) -> tuple[frozenset[Capability], bool]:
-    async with connect(url) as store:
-        return store.capabilities, hasattr(store, "after_commit")
+    with anyio.fail_after(OPENING_SECONDS):
+        async with connect(url) as store:
+            return store.capabilities, hasattr(store, "after_commit")
 
 
 async def _check_empty(store: EventStore, *, separate: bool) -> None:

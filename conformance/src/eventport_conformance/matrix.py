@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from eventport_conformance.clause import GROUPS, Answered, all_clauses
-from eventport_conformance.report import StoreReport
+from eventport_conformance.report import Run, StoreReport
 
 
 _INTRODUCTION: Final = """\
@@ -23,9 +23,11 @@ The page is made from the report of a run with `eventport-conformance matrix`.
 """
 
 
-def render_matrix(reports: Sequence[StoreReport]) -> str:
+def render_matrix(runs: Sequence[Run]) -> str:
     """Return the page in Markdown."""
     notes: dict[str, int] = {}
+    reports = [report for run in runs for report in run.stores]
+    of = [run for run in runs for _ in run.stores]
     names = [report.subject.name for report in reports]
     rows = [
         f"| | {' | '.join(names)} |",
@@ -34,6 +36,10 @@ def render_matrix(reports: Sequence[StoreReport]) -> str:
         f"| adapter | {' | '.join(report.adapter or '-' for report in reports)} |",
         f"| server | {' | '.join(report.server or '-' for report in reports)} |",
         f"| event loops | {' | '.join(', '.join(one.subject.backends) for one in reports)} |",
+        f"| suite | {' | '.join(run.suite for run in of)} |",
+        f"| core | {' | '.join(run.core for run in of)} |",
+        f"| Python | {' | '.join(run.python for run in of)} |",
+        f"| seed | {' | '.join(str(run.seed) for run in of)} |",
     ]
     for group, title in GROUPS.items():
         cells = [_cell(report, group, notes) for report in reports]
@@ -42,8 +48,9 @@ def render_matrix(reports: Sequence[StoreReport]) -> str:
     return "\n".join([_INTRODUCTION, *rows, "", *footnotes]) + "\n"
 
 
-def render_badge(reports: Sequence[StoreReport]) -> str:
+def render_badge(runs: Sequence[Run]) -> str:
     """Return a badge in the form that shields.io reads from an address."""
+    reports = [report for run in runs for report in run.stores]
     good = sum(report.verdict == "conformant" for report in reports)
     badge = {
         "schemaVersion": 1,

@@ -95,6 +95,19 @@ class StoreReport:
         return f"{self.verdict} {self.held}/{self.of}"
 
 
+@dataclass(frozen=True)
+class Run:
+    """What stands in one ``conformance.json``."""
+
+    suite: str
+    """The version of the suite; `core` is that of the toolkit."""
+    core: str
+    python: str
+    seed: int
+    seconds: float
+    stores: Sequence[StoreReport]
+
+
 class Results:
     """Gathers the results about one store, in whatever order they come."""
 
@@ -169,13 +182,14 @@ def to_json(reports: Iterable[StoreReport], seed: int, seconds: float) -> str:
     return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
 
 
-def from_json(path: Path) -> list[StoreReport]:
-    """Read the reports of a ``conformance.json``."""
-    value = json.loads(path.read_text(encoding="utf-8"))
-    if value.get("format") != FORMAT:
+def from_json(path: Path) -> Run:
+    """Read a ``conformance.json``."""
+    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if value.pop("format", None) != FORMAT:
         message = f"{path} is no conformance.json of format {FORMAT}"
         raise ValueError(message)
-    return [_store_report(store) for store in value["stores"]]
+    value["stores"] = [_store_report(store) for store in value["stores"]]
+    return Run(**value)
 
 
 def _store_report(value: dict[str, Any]) -> StoreReport:

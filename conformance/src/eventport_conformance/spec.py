@@ -29,7 +29,9 @@ Some words that all clauses use:
 What not every store can do is named in brackets after the sentence: *sessions* over several
 streams, the *global order*, *push*, being *shared* by several stores, being *durable*, and
 after-commit *hooks*. A store that cannot do it says why, and has to keep the clauses about refusing
-it, which are marked with *without*. No clause is ever skipped.
+it, which are marked with *without*. Clauses about other processes, lost connections and servers
+that die need a hand with that, and the report says where nobody lent one, and why. No clause is
+ever skipped.
 """
 
 

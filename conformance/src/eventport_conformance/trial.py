@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from eventport import EventportError, EventStore, NewEvent, RecordedEvent
 
+from eventport_conformance.proxy import Proxy, open_proxy
+
 
 if TYPE_CHECKING:
     from eventport_conformance.harness import Backend, Harness
@@ -59,6 +61,18 @@ class Trial:
         """Open another store on the same data."""
         async with self.harness.second_client() as store:
             yield self.steps.noted(store, name)
+
+    @asynccontextmanager
+    async def behind_proxy(self) -> AsyncGenerator[tuple[Proxy, EventStore], None]:
+        """Open another store on the same data, with a proxy on its line to the server."""
+        async with (
+            open_proxy(self.harness.address()) as proxy,
+            self.harness.open_at(proxy.host, proxy.port) as store,
+        ):
+            try:
+                yield proxy, self.steps.noted(store, "behind the proxy")
+            finally:
+                await proxy.heal()  # so that the store can take its leave
 
     def equal(self, seen: object, expected: object, what: str) -> None:
         """Fail unless two values are equal and of the same type, all the way down."""

@@ -1,7 +1,8 @@
 """A double of EventStoreDB and KurrentDB: their gRPC protocol in front of a `Database`.
 
 The real clients talk to it as they talk to the real servers. Run as a script it serves in a
-process of its own: it prints its port, and empties itself for each line that it reads.
+process of its own: it prints its port, and does what each line of its input says: ``empty`` or
+``restart``.
 """
 
 from __future__ import annotations
@@ -159,7 +160,7 @@ class Double:
 
 @asynccontextmanager
 async def serve(double: Double) -> AsyncGenerator[Double, None]:
-    """Serve on a free port of the loopback interface."""
+    """Serve on a free port of the loopback interface, or on the one where it was before."""
     server = aio.server(
         options=[
             ("grpc.max_receive_message_length", _LARGEST_MESSAGE),
@@ -170,7 +171,7 @@ async def serve(double: Double) -> AsyncGenerator[Double, None]:
     v1.grpc.add_StreamsServicer_to_server(_Streams(double), server)
     if v2 is not None and double.version != "24.10":
         v2.add_to_server(double, server, _V2(double))
-    double.port = server.add_insecure_port("127.0.0.1:0")
+    double.port = server.add_insecure_port(f"127.0.0.1:{double.port}")
     double.attend()
     await server.start()
     try:
@@ -587,13 +588,15 @@ def _ascii(text: str) -> str:
 async def _main(arguments: Sequence[str]) -> None:
     """Serve until standard input ends."""
     double = Double(version=arguments[0] if arguments else "26.1")  # type: ignore[arg-type]
-    async with serve(double):
-        print(double.port, flush=True)  # noqa: T201  # its parent reads it
-        loop = asyncio.get_running_loop()
-        while await loop.run_in_executor(None, sys.stdin.readline):
-            double.reset()
-            double.attend()
-            print("empty", flush=True)  # noqa: T201  # as above
+    loop = asyncio.get_running_loop()
+    line = "restart\n"
+    while line == "restart\n":
+        async with serve(double):
+            print(double.port, flush=True)  # noqa: T201  # its parent reads it
+            while (line := await loop.run_in_executor(None, sys.stdin.readline)) == "empty\n":
+                double.reset()
+                double.attend()
+                print("empty", flush=True)  # noqa: T201  # as above
 
 
 if __name__ == "__main__":

@@ -71,7 +71,9 @@ class Writer:
             WHERE position > $1 AND id = ANY ($2) ORDER BY position
         """  # noqa: S608  # it is quoted
 
-    async def commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:  # noqa: C901  # one loop, all in one place
+    async def commit(
+        self, commits: Sequence[Commit]
+    ) -> Sequence[Outcome]:  # one loop, all in one place
         """Write a batch.
 
         Raises:
@@ -84,7 +86,9 @@ class Writer:
         deadline = clock() + self._timeout
         lost: _Lost | None = None
         while True:
-            left = max(deadline - clock(), 0.01)
+            # Whether it was written has to be found out, even if that takes longer.
+            limit = deadline if lost is None else deadline + self._timeout
+            left = max(limit - clock(), 0.01)
             try:
                 async with (
                     self._connections.writing(left) as connection,
@@ -109,11 +113,8 @@ class Writer:
                         if len(commits) > 1:
                             raise NothingWrittenError(str(exc)) from exc
                         raise translated(exc) from exc
-                if clock() > deadline:
-                    if lost is None or clock() > deadline + self._timeout:
-                        raise translated(exc) from exc
-                    # Whether it was written has to be found out, even if that takes longer.
-                    deadline += self._timeout
+                if clock() > (deadline if lost is None else deadline + self._timeout):
+                    raise translated(exc) from exc
             await asyncio.sleep(_PAUSE)
 
     async def _settle(

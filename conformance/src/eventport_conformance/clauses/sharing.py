@@ -19,6 +19,7 @@ from eventport import (
 
 from eventport_conformance.clause import clause
 from eventport_conformance.clauses.concurrency import history
+from eventport_conformance.harness import PATIENCE
 from eventport_conformance.linearizability import Write, violation
 from eventport_conformance.material import at_once, fill, make, take
 from eventport_conformance.processes import Worker, worker
@@ -271,6 +272,8 @@ async def one_of_all_processes_wins(t: Trial) -> None:
 async def a_reader_of_processes_misses_nothing(t: Trial) -> None:
     """A subscription sees every event of several processes once, in order, whatever their pace."""
     appends, count = 90, 3
+    total = appends * count * 2
+    found: list[RecordedEvent] = []
     async with AsyncExitStack() as stack:
         url = t.harness.url()
         processes = [
@@ -278,11 +281,22 @@ async def a_reader_of_processes_misses_nothing(t: Trial) -> None:
             for name in range(count)
         ]
         subscription = await stack.enter_async_context(t.store.subscribe())
-        for process in processes:
-            await process.go()
-        found = await take(subscription, count * appends * 2, 60)
-        for process in processes:
-            t.equal(await process.line(), "done", "what a process told in the end")
+
+        async def follow() -> None:
+            async for event in subscription:
+                found.append(event)  # noqa: PERF401  # one by one, as they come
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(follow)
+            for process in processes:
+                await process.go()
+            for process in processes:
+                t.equal(await process.line(), "done", "what a process told in the end")
+            with anyio.move_on_after(PATIENCE):
+                while len(found) < total:  # noqa: ASYNC110  # by another task
+                    await anyio.sleep(0.01)
+            tasks.cancel_scope.cancel()
+    t.equal(len(found), total, "number of events that the subscription gave")
     positions = [event.position for event in found]
     t.equal(positions, sorted(set(positions)), "positions, sorted, each once")
     for number in range(4):

@@ -1,0 +1,130 @@
+"""The clauses about several processes, and about killed ones, find what is wrong."""
+
+from __future__ import annotations
+
+import os
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import ClassVar
+
+import pytest
+
+from conformance.tests import shared_file_store
+from conformance.tests.shared_file_store import (
+    STORES,
+    SharedFileStore,
+    SkipsHalfLines,
+    Torn,
+    WithoutLock,
+    WritesLater,
+)
+
+from eventport import EventStore
+
+from eventport_conformance import Capabilities, Harness, Supported, Unsupported
+from eventport_conformance.clause import Clause, all_clauses
+from eventport_conformance.proof.nothing import NothingStore
+from eventport_conformance.running import run_clause
+
+
+CLAUSES = {one.id: one for one in all_clauses() if "url" in one.uses}
+KILLED_BY: dict[type[SharedFileStore], str] = {
+    WithoutLock: "SHA-13",
+    SkipsHalfLines: "SHA-14",
+    WritesLater: "DUR-05",
+    Torn: "DUR-05",
+}
+
+SEEN: dict[str, tuple[str, ...]] = {
+    "SHA-13": ("what the processes were told about stream",),
+    "SHA-14": ("number of events that the subscription gave",),
+    "DUR-05": ("what was acknowledged is there", "events of a part of an append"),
+}
+
+
+@pytest.fixture(autouse=True)
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let other processes find the stores, as if a distribution of them were installed."""
+    info = tmp_path / "shared_files-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: shared-file-stores\nVersion: 1.0\n"
+    )
+    lines = [f"{one.__name__.lower()} = shared_file_store:{one.__name__}.connect" for one in STORES]
+    lines.append("nothing = shared_file_store:nothing")
+    (info / "entry_points.txt").write_text("\n".join(["[eventport.adapters]", *lines]))
+    here = Path(shared_file_store.__file__ or "").parent
+    example = here.parents[1] / "examples" / "file_store"
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (tmp_path, here, example))))
+
+
+class FileHarness(Harness):
+    name = "file"
+    capabilities = Capabilities(
+        sessions=Supported(),
+        global_order=Supported(),
+        push=Unsupported("it looks again and again"),
+        shared=Supported(),
+        durable=Supported(),
+        hooks=Supported(),
+    )
+    store: ClassVar[type[SharedFileStore]] = SharedFileStore
+    path = Path()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[EventStore, None]:
+        with TemporaryDirectory() as folder:
+            self.path = Path(folder, "events")
+            async with self.second_client() as opened:
+                yield opened
+
+    @asynccontextmanager
+    async def second_client(self) -> AsyncGenerator[EventStore, None]:
+        async with self.store(self.path) as opened:
+            yield opened
+
+    def url(self) -> str:
+        return f"{self.store.__name__.lower()}:///{self.path}"
+
+
+@pytest.mark.parametrize("one", CLAUSES.values(), ids=lambda one: one.id)
+def test_each_holds_of_a_file_behind_a_lock(one: Clause) -> None:
+    outcome = run_clause(FileHarness, one, "asyncio")
+    assert outcome.result == "held", outcome.details
+
+
+@pytest.mark.parametrize(
+    ("store", "id_"), KILLED_BY.items(), ids=[store.__name__ for store in KILLED_BY]
+)
+def test_a_planted_bug_is_found(
+    store: type[SharedFileStore], id_: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FileHarness, "store", store)
+    outcome = run_clause(FileHarness, CLAUSES[id_], "asyncio")
+    assert outcome.result == "failed", f"{id_} does not see it"
+    assert outcome.reason.startswith(SEEN[id_]), outcome.details
+
+
+def test_each_clause_finds_a_bug() -> None:
+    assert set(KILLED_BY.values()) == set(CLAUSES)
+
+
+class NothingHarness(FileHarness):
+    name = "nothing"
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[EventStore, None]:
+        yield NothingStore()
+
+    def url(self) -> str:
+        return "nothing://"
+
+
+@pytest.mark.parametrize("one", CLAUSES.values(), ids=lambda one: one.id)
+def test_none_is_true_of_a_store_that_does_nothing(one: Clause) -> None:
+    outcome = run_clause(NothingHarness, one, "asyncio")
+    assert outcome.result == "failed"
+    assert "opens the store" not in outcome.reason
