@@ -7,7 +7,7 @@ import json
 import asyncpg
 import pytest
 
-from anyio import create_task_group, fail_after
+from anyio import create_task_group, fail_after, sleep
 
 from eventport import (
     NO_STREAM,
@@ -94,6 +94,56 @@ async def test_others_wait_for_the_stream_but_not_for_other_streams(
         with fail_after(5):
             await other.append("order-2", EVENT)
     assert (await store.read("order-1")).version == 1
+
+
+async def test_a_locked_stream_holds_up_nobody_who_wants_others(
+    store: PostgresEventStore, admin: asyncpg.Connection
+) -> None:
+    versions: list[int] = []
+
+    async def rival() -> None:
+        versions.append((await store.append("order-1", [NewEvent("E", 2)])).version)
+
+    async def session() -> None:
+        async with store.session() as both:
+            await both.append("order-3", EVENT)
+            versions.append((await both.append("order-4", EVENT)).version)
+
+    with fail_after(30):
+        async with create_task_group() as group, admin.transaction():
+            await store.using(admin).append("order-1", EVENT)
+            for _ in range(3):
+                group.start_soon(rival)
+            async with create_task_group() as others:
+                for number in range(20):
+                    others.start_soon(store.append, f"other-{number}", EVENT)
+            assert versions == []
+            group.start_soon(rival)
+            group.start_soon(session)
+            await store.append("order-2", EVENT)
+            await sleep(0.1)
+            assert versions == [1]
+        assert sorted(versions) == [1, 2, 3, 4, 5]
+        assert (await store.append("order-1", EVENT)).version == 6
+
+
+async def test_closing_waits_for_an_append_that_waits(
+    store: PostgresEventStore, admin: asyncpg.Connection
+) -> None:
+    versions: list[int] = []
+
+    async def rival() -> None:
+        versions.append((await store.append("order-1", [NewEvent("E", 2)])).version)
+
+    with fail_after(30):
+        async with create_task_group() as group, admin.transaction():
+            await store.using(admin).append("order-1", EVENT)
+            group.start_soon(rival)
+            await sleep(0.02)
+            group.start_soon(store.aclose)
+            await sleep(0.2)
+            assert versions == []
+        assert versions == [2]
 
 
 async def test_tasks_may_share_it(store: PostgresEventStore, admin: asyncpg.Connection) -> None:
