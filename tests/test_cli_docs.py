@@ -12,7 +12,7 @@ from tests.doc_examples import run_page
 DOCS = Path(__file__).parents[1] / "docs"
 
 
-@pytest.mark.parametrize(("page", "examples"), [("configuration.md", 10), ("command-line.md", 12)])
+@pytest.mark.parametrize(("page", "examples"), [("configuration.md", 10), ("command-line.md", 13)])
 def test_the_examples_of_a_page_do_what_it_says(tmp_path: Path, page: str, examples: int) -> None:
     assert run_page(DOCS / page, tmp_path, environment={"EVENTPORT_URL": ""}) == examples
 

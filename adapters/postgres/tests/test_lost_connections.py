@@ -8,6 +8,7 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import suppress
+from datetime import UTC, datetime
 from itertools import count
 from uuid import UUID
 
@@ -19,6 +20,8 @@ from proxy import proxy
 from server import Server, running_server
 
 from eventport import ANY, ConcurrencyError, NewEvent, StoreUnavailableError
+from eventport.adapter import Commit, Committed, Failed, StreamWrite, Written
+from eventport.codec import encode_events
 
 from eventport_postgres import PostgresEventStore
 
@@ -87,9 +90,9 @@ class Work:
             for time in count(1):
                 done = len(self.acknowledged)
                 await disturb()
-                # On a busy machine, something has to get through.
-                while len(self.acknowledged) == done and not all(w.done() for w in workers):
-                    await asyncio.sleep(0.001)  # noqa: ASYNC110  # nobody tells
+                # On a busy machine, something has to get through; nobody tells when.
+                while len(self.acknowledged) == done and not all(w.done() for w in workers):  # noqa: ASYNC110
+                    await asyncio.sleep(0.001)
                 if time >= times:
                     self.troubled.set()
                 if all(worker.done() for worker in workers):
@@ -173,6 +176,28 @@ async def test_what_cannot_be_settled_in_time_is_said_so(schema: str) -> None:
         await to_thread.run_sync(server.start)
         assert (await store.append("s", [NewEvent("E", 3)])).version == 2
         await store.aclose()
+
+
+async def test_an_error_of_the_rest_of_a_batch_is_not_one_of_the_whole(
+    store: PostgresEventStore,
+) -> None:
+    # The first commit has been found to be written. If its batch failed as a whole, it would be
+    # written once more.
+    committed = Committed([Written(1, [1], created=True)], datetime.now(UTC))
+    first, *others = (
+        Commit((StreamWrite(f"s-{number}", ANY, encode_events([NewEvent("E", number)])),))
+        for number in range(3)
+    )
+    writer = store._writer
+    for connection in store._connections._writers.values():  # type: ignore[attr-defined]
+        connection.terminate()
+    store._connections._url = "postgresql://127.0.0.1:1/nowhere"  # type: ignore[attr-defined]
+    writer._timeout = 0.1
+    outcomes = await writer._complete([first, *others], [committed, None, None])
+    assert outcomes[0] is committed
+    for outcome in outcomes[1:]:
+        assert isinstance(outcome, Failed)
+        assert isinstance(outcome.error, StoreUnavailableError)
 
 
 async def test_what_is_still_on_its_way_is_not_written_twice(
