@@ -38,7 +38,7 @@ async def test_the_page_does_what_it_says(
                 await connection.execute(block.text)
         await connection.execute("SET ROLE app")
         async with (
-            asyncpg.create_pool(shop, max_size=2, init=become_app) as pool,
+            asyncpg.create_pool(shop, min_size=1, max_size=2, init=become_app) as pool,
             await PostgresEventStore.on_pool(pool, schema="orders", migrate="explicit") as store,
         ):
             assert (await store.append("order-1", [NewEvent("OrderPaid", {})])).version == 2
