@@ -7,7 +7,7 @@ import json
 import asyncpg
 import pytest
 
-from anyio import create_task_group, fail_after, sleep
+from anyio import Event, create_task_group, fail_after, sleep
 
 from eventport import (
     NO_STREAM,
@@ -100,6 +100,7 @@ async def test_a_locked_stream_holds_up_nobody_who_wants_others(
     store: PostgresEventStore, admin: asyncpg.Connection
 ) -> None:
     versions: list[int] = []
+    committed = Event()
 
     async def rival() -> None:
         versions.append((await store.append("order-1", [NewEvent("E", 2)])).version)
@@ -108,6 +109,7 @@ async def test_a_locked_stream_holds_up_nobody_who_wants_others(
         async with store.session() as both:
             await both.append("order-3", EVENT)
             versions.append((await both.append("order-4", EVENT)).version)
+        committed.set()
 
     with fail_after(30):
         async with create_task_group() as group, admin.transaction():
@@ -121,10 +123,26 @@ async def test_a_locked_stream_holds_up_nobody_who_wants_others(
             group.start_soon(rival)
             group.start_soon(session)
             await store.append("order-2", EVENT)
-            await sleep(0.1)
+            await committed.wait()
             assert versions == [1]
         assert sorted(versions) == [1, 2, 3, 4, 5]
         assert (await store.append("order-1", EVENT)).version == 6
+
+
+async def test_a_pool_of_the_caller_may_have_a_lock_timeout(
+    url: str, schema: str, store: PostgresEventStore, admin: asyncpg.Connection
+) -> None:
+    settings = {"lock_timeout": "20ms"}
+    async with (
+        asyncpg.create_pool(url, min_size=1, max_size=4, server_settings=settings) as pool,
+        await PostgresEventStore.on_pool(pool, schema=schema, timeout=0.5) as pooled,
+    ):
+        with fail_after(30):
+            async with admin.transaction():
+                await store.using(admin).append("order-1", EVENT)
+                with pytest.raises(StoreUnavailableError):
+                    await pooled.append("order-1", EVENT)
+            assert (await pooled.append("order-1", EVENT)).version == 2
 
 
 async def test_closing_waits_for_an_append_that_waits(

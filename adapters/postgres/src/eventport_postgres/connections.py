@@ -13,7 +13,7 @@ import asyncpg
 
 from eventport.errors import NotSupportedError
 
-from eventport_postgres.errors import DRIVER_ERRORS
+from eventport_postgres.errors import DRIVER_ERRORS, is_lost
 from eventport_postgres.schema import AnyConnection
 
 
@@ -75,6 +75,8 @@ class OwnConnections(Connections):
         self._slots = asyncio.Semaphore(pool_size)
         self._readers: list[AnyConnection] = []
         """Those that nobody uses at the moment."""
+        self._reading: set[AnyConnection] = set()
+        """Those that somebody uses."""
         self._writers: dict[bool, AnyConnection] = {}
         """By whether they are patient."""
 
@@ -100,9 +102,11 @@ class OwnConnections(Connections):
                 connection = self._readers.pop()
             if connection is None or connection.is_closed():
                 connection = await self._connect(within)
+            self._reading.add(connection)
             try:
                 yield connection
             finally:
+                self._reading.remove(connection)
                 self._readers.append(connection)
         finally:
             self._slots.release()
@@ -122,7 +126,7 @@ class OwnConnections(Connections):
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 for _ in range(self._pool_size):
                     await self._slots.acquire()  # who reads ends first
-        for connection in (*self._writers.values(), *self._readers):
+        for connection in (*self._writers.values(), *self._readers, *self._reading):
             await _close(connection)
 
     async def _connect(self, within: float, **settings: str) -> AnyConnection:
@@ -161,6 +165,17 @@ class PoolConnections(Connections):
 
     async def close(self) -> None:
         """Leave the pool to its owner."""
+
+
+@asynccontextmanager
+async def not_used_again_if_lost(connection: AnyConnection) -> AsyncGenerator[None, None]:
+    """Close a connection that was lost before its pool takes it back, and hands it out again."""
+    try:
+        yield
+    except DRIVER_ERRORS as exc:
+        if is_lost(exc):
+            connection.terminate()
+        raise
 
 
 async def check_server(connection: AnyConnection) -> None:

@@ -404,6 +404,7 @@ async def upgrade(connection: AnyConnection, schema: str) -> int:
     if before == SCHEMA_VERSION:
         return before
     async with connection.transaction(isolation="read_committed"):
+        await connection.execute("SET LOCAL lock_timeout = 0")
         await connection.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"eventport schema {schema}"
         )

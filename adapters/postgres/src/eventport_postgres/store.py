@@ -46,6 +46,7 @@ from eventport_postgres.connections import (
     OwnConnections,
     PoolConnections,
     check_server,
+    not_used_again_if_lost,
 )
 from eventport_postgres.errors import DRIVER_ERRORS, StreamBusyError, is_lost, translated
 from eventport_postgres.joined import JoinedEventStore
@@ -316,18 +317,17 @@ class PostgresEventStore(BaseEventStore):
         deadline = clock() + self._timeout
         while True:
             try:
-                async with self._connections.reading(max(deadline - clock(), 0.01)) as connection:
-                    try:
-                        return await query(connection, *args, **kwargs)
-                    except DRIVER_ERRORS as exc:
-                        if is_lost(exc):
-                            connection.terminate()  # or else its pool might hand it out again
-                        raise
+                async with (
+                    self._connections.reading(max(deadline - clock(), 0.01)) as connection,
+                    not_used_again_if_lost(connection),
+                ):
+                    return await query(connection, *args, **kwargs)
             except DRIVER_ERRORS as exc:
                 self._check_open()
                 if not is_lost(exc) or clock() > deadline:
                     raise translated(exc) from exc
             await asyncio.sleep(_PAUSE)
+            self._check_open()
 
 
 class PostgresSchema:

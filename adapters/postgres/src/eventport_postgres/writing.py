@@ -16,7 +16,7 @@ from eventport.errors import EventportError, StoreUnavailableError
 from eventport.expectations import exact_version
 
 from eventport_postgres.batches import Statements, outcomes
-from eventport_postgres.connections import Connections
+from eventport_postgres.connections import Connections, not_used_again_if_lost
 from eventport_postgres.errors import (
     NothingWrittenError,
     StreamBusyError,
@@ -34,8 +34,6 @@ _END: Final = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE pid = $1 AND backend_start < clock_timestamp() - make_interval(secs => $2)
 """
-
-
 # By the locks of the function `append`; those that this takes itself end with it.
 _LOCKED: Final = """
     SELECT u.stream FROM unnest($1::text[]) AS u(stream)
@@ -89,7 +87,7 @@ class Writer:
         """  # noqa: S608  # it is quoted
         self._sequence = f"{name}.positions"
 
-    async def commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:  # noqa: C901  # one loop, all in one place
+    async def commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
         """Write a batch.
 
         Raises:
@@ -103,9 +101,11 @@ class Writer:
         found: Sequence[Outcome | None] | None = None
         while found is None:
             left = max(deadline - clock(), 0.01)
-            connection: AnyConnection | None = None
             try:
-                async with self._connections.writing(left, patient=self._patient) as connection:
+                async with (
+                    self._connections.writing(left, patient=self._patient) as connection,
+                    not_used_again_if_lost(connection),
+                ):
                     if lost is not None:
                         found = await self._settle(connection, commits, lost, left)
                     if found is None:
@@ -118,8 +118,6 @@ class Writer:
                         if len(commits) > 1:
                             raise NothingWrittenError(str(exc)) from exc
                         raise translated(exc) from exc
-                elif connection is not None:
-                    connection.terminate()
                 if clock() > deadline:
                     if lost is None or clock() > deadline + self._timeout:
                         raise translated(exc) from exc
@@ -139,6 +137,8 @@ class Writer:
         try:
             row = await connection.fetchrow(*request, timeout=within)
         except LockNotAvailableError:
+            if self._patient:
+                raise
             streams = {write.stream for commit in commits for write in commit.writes}
             rows = await connection.fetch(_LOCKED, list(streams), self._sequence, timeout=within)
             locked = {row["stream"] for row in rows}
