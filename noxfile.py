@@ -21,6 +21,7 @@ nox.options.sessions = [
     "tests",
     "conformance(backend='memory')",
     "conformance(backend='sqlite')",
+    "conformance(backend='postgres')",
     "conformance(backend='mongodb[motor]')",
     "conformance(backend='eventstoredb[kurrentdb]')",
     "conformance(backend='eventstoredb[esdb]')",
@@ -42,8 +43,6 @@ HARNESSES = {
     "eventstoredb[kurrentdb]": "eventstoredb-kurrentdb",
     "eventstoredb[esdb]": "eventstoredb-esdb",
 }
-# Adapters in the making: their tests and conformance are run by name, until they never waver.
-IN_THE_MAKING = ("postgres",)
 THIS_PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
@@ -95,7 +94,6 @@ def tests(session: nox.Session) -> None:
     others = [
         "--ignore=tests/packaging",
         "--ignore-glob=adapters/*/tests/test_conformance.py",
-        *(f"--ignore=adapters/{name}" for name in IN_THE_MAKING),
     ]
     session.run("pytest", *(session.posargs or ["tests", "adapters", "examples", *others]))
 

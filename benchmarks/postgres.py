@@ -34,8 +34,10 @@ from server import running_server  # what the tests start, too
 DATA: Final = {"order": "o-1", "sku": "abc", "quantity": 2, "price": 12.5}
 JSON: Final = '{"order":"o-1","sku":"abc","quantity":2,"price":12.5}'
 INSERT: Final = """
-    INSERT INTO eventport.events (position, stream, version, type, data, metadata, id, recorded_at)
-    VALUES (nextval('eventport.positions'), $1, 1, 'ItemAdded', $2, '{}', $3, now())
+    INSERT INTO eventport.events (
+        position, stream, version, type, data, metadata, id, recorded_at, size
+    )
+    VALUES (nextval('eventport.positions'), $1, 1, 'ItemAdded', $2, '{}', $3, now(), 55)
 """
 POOL: Final = 16
 
@@ -301,7 +303,7 @@ async def growth(url: str, pool: asyncpg.Pool) -> Figure:
                 f"""
                 INSERT INTO {schema}.events
                 SELECT nextval('{schema}.positions'), 'filled-' || n / 10, n % 10 + 1,
-                    'ItemAdded', $1, NULL, '{{}}', gen_random_uuid(), now()
+                    'ItemAdded', $1, NULL, '{{}}', gen_random_uuid(), now(), 55
                 FROM generate_series(0, {count - 1}) AS n
                 """,
                 JSON,

@@ -35,7 +35,12 @@ from eventport.commits import (
     Written,
 )
 from eventport.errors import PayloadTooLargeError, StoreUnavailableError
-from eventport.group_commit import MAX_BATCH_BYTES, MAX_BATCH_EVENTS, GroupCommit
+from eventport.group_commit import (
+    MAX_BATCH_BYTES,
+    MAX_BATCH_COMMITS,
+    MAX_BATCH_EVENTS,
+    GroupCommit,
+)
 
 
 pytestmark = pytest.mark.usefixtures("in_time")
@@ -434,6 +439,19 @@ async def test_a_batch_is_full_at_a_number_of_events() -> None:
         for _ in range(3):
             await engine.answer()
     assert engine.batches == [["a"], ["b", "c"], ["d", "e"]]
+
+
+async def test_a_batch_is_full_at_a_number_of_commits() -> None:
+    engine = Engine(held=True)
+    group = GroupCommit(engine)
+    async with task_group() as tasks:
+        await start(tasks, group, "a")
+        for number in range(MAX_BATCH_COMMITS + 1):
+            tasks.start_soon(group.submit, commit(f"b-{number}"))
+        await wait_all_tasks_blocked()
+        for _ in range(3):
+            await engine.answer()
+    assert [len(batch) for batch in engine.batches] == [1, MAX_BATCH_COMMITS, 1]
 
 
 async def test_a_batch_is_full_at_a_number_of_bytes() -> None:

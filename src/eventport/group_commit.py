@@ -13,6 +13,10 @@ from eventport.errors import StoreUnavailableError
 from eventport.shielding import start_task, wait_out
 
 
+MAX_BATCH_COMMITS: Final = 128
+"""A batch is full when it has this many commits: the backend is better off with it now than with
+a larger one later, since what comes next is encoded while this one is written."""
+
 MAX_BATCH_EVENTS: Final = 1_000
 """A batch is full when its events are this many, so that no caller waits for too large a one."""
 
@@ -94,7 +98,7 @@ class GroupCommit:
     def _take(self) -> list[_Request]:
         batch = [self._queue.popleft()]
         events, size = batch[0].events, batch[0].size
-        while self._queue:
+        while self._queue and len(batch) < MAX_BATCH_COMMITS:
             request = self._queue[0]
             events += request.events
             size += request.size

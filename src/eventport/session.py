@@ -70,7 +70,12 @@ class UnitOfWork(StreamReader):
         stream = check_stream(stream)
         expected = check_expectation(expected)
         encoded = encode_events(events)
-        head = (await self.read_page(stream, 1, 1, 0, backwards=False)).version
+        pin = self._pins.get(stream)
+        if pin is None:
+            head = (await self.read_page(stream, 1, 1, 0, backwards=False)).version
+        else:
+            self._check_open()
+            head = pin + len(self._own.get(stream, ()))
         if not holds(expected, head):
             if earlier := await self._earlier_try(stream, expected, encoded):
                 return earlier

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from subprocess import CalledProcessError
+from subprocess import CalledProcessError, SubprocessError
 from urllib.parse import parse_qs, urlsplit
 
 
@@ -41,8 +41,14 @@ class Server:
         return parse_qs(urlsplit(self.url).query)["host"][0] + "/.s.PGSQL.5432"
 
     def start(self) -> None:
-        """Start it."""
-        self._server.ensure_postgres_running()
+        """Start it, and wait for as long as that takes on a busy machine."""
+        for _ in range(6):
+            try:
+                self._server.ensure_postgres_running()
+            except SubprocessError:  # it was given 10 seconds, and is coming up
+                continue
+            return
+        raise TimeoutError
 
     def stop(self, mode: str = "immediate") -> None:
         """Stop it, if it runs; ``immediate`` is a crash."""

@@ -101,6 +101,28 @@ async def test_positions_beyond_32_bits_keep_the_order(
         assert after == [*((f"a-{start}", v) for v in (1, 2, 3)), (f"b-{start}", 1)]
 
 
+async def test_positions_that_a_crash_gives_out_again_are_not_missed(
+    url: str, schema: str, store: PostgresEventStore, admin: asyncpg.Connection
+) -> None:
+    last = (await store.append("a", new(1))).position
+    transaction = admin.transaction()
+    await transaction.start()
+    await store.using(admin).append("b", new(2))
+    await transaction.rollback()
+    async with store.subscribe() as subscription:
+        with fail_after(5):
+            assert (await anext(subscription)).stream == "a"
+        position = (await store.read_all()).position
+        filtered = (await store.read_all(types=["Other"])).position
+        # The server forgets what no commit has made it write to its log.
+        await admin.execute(f"""SELECT setval('"{schema}".positions', {last})""")
+        await store.append("c", new(3))
+        assert await seen(store, position) == [("c", 1)]
+        assert await seen(store, filtered) == [("c", 1)]
+        with fail_after(5):
+            assert (await anext(subscription)).stream == "c"
+
+
 async def test_two_schemas_neither_see_nor_hold_up_each_other(
     url: str, schema: str, store: PostgresEventStore, admin: asyncpg.Connection
 ) -> None:

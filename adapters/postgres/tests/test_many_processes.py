@@ -69,6 +69,19 @@ async def test_a_tailing_reader_misses_repeats_and_reorders_nothing(
         assert all(a.version + 1 == b.version for a, b in pairwise(events))
 
 
+async def test_who_opens_a_store_waits_for_who_sets_it_up(
+    url: str, schema: str, admin: asyncpg.Connection
+) -> None:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group, admin.transaction():
+        await admin.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"eventport schema {schema}"
+        )
+        opening = group.create_task(PostgresEventStore.connect(url, schema=schema))
+        await asyncio.sleep(0.3)
+        assert not opening.done()
+    await opening.result().aclose()
+
+
 async def test_twenty_stores_that_open_at_once_set_up_once(
     url: str, schema: str, admin: asyncpg.Connection
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from collections.abc import Generator
 from functools import partial
 
@@ -268,6 +270,30 @@ async def test_a_pool_of_the_caller_is_used_and_left_open(
             await store.append("s", EVENT)
             assert (await anext(events)).stream == "s"
         assert await pool.fetchval("SELECT 1") == 1
+
+
+async def test_a_pool_that_is_too_small(url: str, schema: str, admin: asyncpg.Connection) -> None:
+    async with asyncpg.create_pool(url, min_size=1, max_size=1) as pool:
+        with pytest.raises(ConfigurationError, match=r"max_size=1; .* max_size=2 or more"):
+            await PostgresEventStore.on_pool(pool, schema=schema)
+
+
+async def test_the_smallest_pools_will_do(url: str, schema: str, admin: asyncpg.Connection) -> None:
+    async def work(store: PostgresEventStore) -> None:
+        async with store.subscribe() as events:
+            await store.append("s", EVENT)
+            assert (await anext(events)).stream == "s"
+            async with asyncio.TaskGroup() as group:
+                for number in range(20):
+                    group.create_task(store.append(f"s-{number}", EVENT))
+                    group.create_task(store.read(f"s-{number}"))
+                    group.create_task(store.read_all())
+
+    async with asyncio.timeout(60), asyncpg.create_pool(url, min_size=1, max_size=2) as pool:
+        async with await PostgresEventStore.on_pool(pool, schema=schema) as store:
+            await work(store)
+        async with await PostgresEventStore.connect(url, schema=schema, pool_size=1) as store:
+            await work(store)
 
 
 async def test_a_pooler_in_transaction_mode_is_said_to_be_there(

@@ -7,7 +7,7 @@ import json
 import asyncpg
 import pytest
 
-from anyio import create_task_group, fail_after
+from anyio import Event, create_task_group, fail_after, sleep
 
 from eventport import (
     NO_STREAM,
@@ -94,6 +94,74 @@ async def test_others_wait_for_the_stream_but_not_for_other_streams(
         with fail_after(5):
             await other.append("order-2", EVENT)
     assert (await store.read("order-1")).version == 1
+
+
+async def test_a_locked_stream_holds_up_nobody_who_wants_others(
+    store: PostgresEventStore, admin: asyncpg.Connection
+) -> None:
+    versions: list[int] = []
+    committed = Event()
+
+    async def rival() -> None:
+        versions.append((await store.append("order-1", [NewEvent("E", 2)])).version)
+
+    async def session() -> None:
+        async with store.session() as both:
+            await both.append("order-3", EVENT)
+            versions.append((await both.append("order-4", EVENT)).version)
+        committed.set()
+
+    with fail_after(30):
+        async with create_task_group() as group, admin.transaction():
+            await store.using(admin).append("order-1", EVENT)
+            for _ in range(3):
+                group.start_soon(rival)
+            async with create_task_group() as others:
+                for number in range(20):
+                    others.start_soon(store.append, f"other-{number}", EVENT)
+            assert versions == []
+            group.start_soon(rival)
+            group.start_soon(session)
+            await store.append("order-2", EVENT)
+            await committed.wait()
+            assert versions == [1]
+        assert sorted(versions) == [1, 2, 3, 4, 5]
+        assert (await store.append("order-1", EVENT)).version == 6
+
+
+async def test_a_pool_of_the_caller_may_have_a_lock_timeout(
+    url: str, schema: str, store: PostgresEventStore, admin: asyncpg.Connection
+) -> None:
+    settings = {"lock_timeout": "20ms"}
+    async with (
+        asyncpg.create_pool(url, min_size=1, max_size=4, server_settings=settings) as pool,
+        await PostgresEventStore.on_pool(pool, schema=schema, timeout=0.5) as pooled,
+    ):
+        with fail_after(30):
+            async with admin.transaction():
+                await store.using(admin).append("order-1", EVENT)
+                with pytest.raises(StoreUnavailableError):
+                    await pooled.append("order-1", EVENT)
+            assert (await pooled.append("order-1", EVENT)).version == 2
+
+
+async def test_closing_waits_for_an_append_that_waits(
+    store: PostgresEventStore, admin: asyncpg.Connection
+) -> None:
+    versions: list[int] = []
+
+    async def rival() -> None:
+        versions.append((await store.append("order-1", [NewEvent("E", 2)])).version)
+
+    with fail_after(30):
+        async with create_task_group() as group, admin.transaction():
+            await store.using(admin).append("order-1", EVENT)
+            group.start_soon(rival)
+            await sleep(0.02)
+            group.start_soon(store.aclose)
+            await sleep(0.2)
+            assert versions == []
+        assert versions == [2]
 
 
 async def test_tasks_may_share_it(store: PostgresEventStore, admin: asyncpg.Connection) -> None:

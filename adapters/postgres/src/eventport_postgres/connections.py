@@ -6,14 +6,14 @@ import asyncio
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, Final
 
 import asyncpg
 
 from eventport.errors import NotSupportedError
 
-from eventport_postgres.errors import DRIVER_ERRORS
+from eventport_postgres.errors import DRIVER_ERRORS, is_lost
 from eventport_postgres.schema import AnyConnection
 
 
@@ -29,21 +29,24 @@ _SETTINGS: Final = {
     # Compiling does not pay for statements that take less than a millisecond.
     "jit": "off",
 }
-
-
-class _Connection(asyncpg.Connection):
-    """A connection of ours: nothing needs to be reset when it goes back to its pool."""
-
-    def get_reset_query(self) -> str:
-        return ""
+_IMPATIENCE: Final = {"lock_timeout": "50ms"}
+"""How long a batch of commits waits for a stream that some transaction keeps locked."""
 
 
 class Connections(ABC):
     """Connections by their purpose, so that none has to wait for another."""
 
     @abstractmethod
-    def writing(self, within: float) -> AbstractAsyncContextManager[AnyConnection]:
-        """Give the connection for a batch of commits. There is one batch at a time."""
+    def writing(
+        self, within: float, *, patient: bool = False
+    ) -> AbstractAsyncContextManager[AnyConnection]:
+        """Give the connection for a batch of commits. There is one batch of each kind at a time.
+
+        Args:
+            within: How many seconds that may take.
+            patient: Whether the batch shall wait for streams that are locked, however long. If
+                not, the server may refuse it with `asyncpg.LockNotAvailableError`.
+        """
 
     @abstractmethod
     def reading(self, within: float) -> AbstractAsyncContextManager[AnyConnection]:
@@ -59,41 +62,54 @@ class Connections(ABC):
 
 
 class OwnConnections(Connections):
-    """Connections to a URL: one that writes, one that listens, and a pool of those that read."""
+    """Connections to a URL: those that write, one that listens, and some that read.
+
+    They are kept without asyncpg's pool: what that does between two uses costs as much as a
+    small query.
+    """
 
     def __init__(self, url: str, pool_size: int, *, transaction_pooling: bool) -> None:
         self._url = url
-        # A pooler in transaction mode passes on neither settings nor prepared statements.
-        self._arguments: dict[str, Any] = (
-            {"statement_cache_size": 0} if transaction_pooling else {"server_settings": _SETTINGS}
-        )
+        self._transaction_pooling = transaction_pooling
         self._pool_size = pool_size
-        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
-        self._writer: AnyConnection | None = None
+        self._slots = asyncio.Semaphore(pool_size)
+        self._readers: list[AnyConnection] = []
+        """Those that nobody uses at the moment."""
+        self._reading: set[AnyConnection] = set()
+        """Those that somebody uses."""
+        self._writers: dict[bool, AnyConnection] = {}
+        """By whether they are patient."""
 
     @asynccontextmanager
-    async def writing(self, within: float) -> AsyncGenerator[AnyConnection, None]:
+    async def writing(
+        self, within: float, *, patient: bool = False
+    ) -> AsyncGenerator[AnyConnection, None]:
         """See `Connections.writing`."""
-        # It is kept, because what a pool does between two uses costs as much as a commit.
-        if self._writer is None or self._writer.is_closed():
-            self._writer = await self._connect(within)
-        yield self._writer
+        connection = self._writers.get(patient)
+        if connection is None or connection.is_closed():
+            settings = {} if patient else _IMPATIENCE
+            connection = self._writers[patient] = await self._connect(within, **settings)
+        yield connection
 
     @asynccontextmanager
     async def reading(self, within: float) -> AsyncGenerator[AnyConnection, None]:
         """See `Connections.reading`."""
-        if self._pool is None:
-            self._pool = asyncpg.create_pool(
-                self._url,
-                min_size=0,
-                max_size=self._pool_size,
-                connection_class=_Connection,
-                timeout=within,
-                **self._arguments,
-            )
-        await self._pool  # whoever comes first makes it; the others wait
-        async with self._pool.acquire(timeout=within) as connection:
-            yield connection
+        async with asyncio.timeout(within):
+            await self._slots.acquire()
+        try:
+            connection: AnyConnection | None = None
+            while self._readers and (connection is None or connection.is_closed()):
+                connection = self._readers.pop()
+            if connection is None or connection.is_closed():
+                connection = await self._connect(within)
+            self._reading.add(connection)
+            try:
+                yield connection
+            finally:
+                self._reading.remove(connection)
+                self._readers.append(connection)
+        finally:
+            self._slots.release()
 
     @asynccontextmanager
     async def listening(self, within: float) -> AsyncGenerator[AnyConnection, None]:
@@ -106,18 +122,22 @@ class OwnConnections(Connections):
 
     async def close(self) -> None:
         """See `Connections.close`."""
-        if self._writer is not None:
-            await _close(self._writer)
-        if self._pool is not None:
-            try:
-                await asyncio.wait_for(self._pool.close(), CLOSE_TIMEOUT)
-            except DRIVER_ERRORS:
-                self._pool.terminate()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                for _ in range(self._pool_size):
+                    await self._slots.acquire()  # who reads ends first
+        for connection in (*self._writers.values(), *self._readers, *self._reading):
+            await _close(connection)
 
-    async def _connect(self, within: float) -> AnyConnection:
-        return await asyncpg.connect(
-            self._url, connection_class=_Connection, timeout=within, **self._arguments
+    async def _connect(self, within: float, **settings: str) -> AnyConnection:
+        # A pooler in transaction mode passes on neither settings nor prepared statements.
+        arguments: dict[str, Any] = (
+            {"statement_cache_size": 0}
+            if self._transaction_pooling
+            else {"server_settings": _SETTINGS | settings}
         )
+        connection: AnyConnection = await asyncpg.connect(self._url, timeout=within, **arguments)
+        return connection
 
 
 class PoolConnections(Connections):
@@ -126,17 +146,36 @@ class PoolConnections(Connections):
     def __init__(self, pool: asyncpg.Pool[Any]) -> None:
         self._pool = pool
 
-    @asynccontextmanager
-    async def writing(self, within: float) -> AsyncGenerator[AnyConnection, None]:
+    def writing(
+        self,
+        within: float,
+        *,
+        patient: bool = False,  # noqa: ARG002  # the settings are the caller's
+    ) -> AbstractAsyncContextManager[AnyConnection]:
         """See `Connections.writing`."""
+        return self.reading(within)
+
+    @asynccontextmanager
+    async def reading(self, within: float) -> AsyncGenerator[AnyConnection, None]:
+        """See `Connections.reading`."""
         async with self._pool.acquire(timeout=within) as connection:
             yield connection
 
-    reading = writing
-    listening = writing
+    listening = reading
 
     async def close(self) -> None:
         """Leave the pool to its owner."""
+
+
+@asynccontextmanager
+async def not_used_again_if_lost(connection: AnyConnection) -> AsyncGenerator[None, None]:
+    """Close a connection that was lost before its pool takes it back, and hands it out again."""
+    try:
+        yield
+    except DRIVER_ERRORS as exc:
+        if is_lost(exc):
+            connection.terminate()
+        raise
 
 
 async def check_server(connection: AnyConnection) -> None:

@@ -34,7 +34,7 @@ _LOST: Final = (
     pg.TooManyConnectionsError,
     pg.InternalClientError,
 )
-_AGAIN: Final = (pg.DeadlockDetectedError, pg.SerializationError)
+_AGAIN: Final = (pg.DeadlockDetectedError, pg.SerializationError, pg.LockNotAvailableError)
 _REFUSED: Final = (
     pg.InvalidAuthorizationSpecificationError,
     pg.InvalidCatalogNameError,
@@ -55,6 +55,10 @@ _NOT_OURS: Final = (
 
 class NothingWrittenError(EventportError):
     """The server refused a batch as a whole; its members are worth trying one by one."""
+
+
+class StreamBusyError(EventportError):
+    """Some transaction keeps a stream locked for long; nothing was written of this commit."""
 
 
 def is_lost(exc: BaseException) -> bool:

@@ -16,6 +16,9 @@ from eventport.validation import MAX_INT
 from eventport_postgres.schema import AnyConnection, quoted
 
 
+PAGE_BYTES: Final = 4 * 1024 * 1024
+"""A page ends with the event that makes it this large, so that memory stays bounded."""
+
 SCAN: Final = 100_000
 """How many positions a filtered page looks at, so that a rare filter does not take for ever."""
 
@@ -37,18 +40,21 @@ class Reader:
         # One statement, so that the head and the events are of one moment.
         self._forwards, self._backwards = (
             f"""
-            SELECT e.*, NULL, h.head FROM ({self._head}) AS h(head)
+            SELECT {columns}, NULL, h.head FROM ({self._head}) AS h(head)
             LEFT JOIN LATERAL (
-                SELECT {columns} FROM {events} e
+                SELECT e.*, sum(e.size) OVER (
+                    ORDER BY e.version {order} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+                ) AS before
+                FROM {events} e
                 WHERE e.stream = $1 AND e.version >= $2 AND e.version <= $3
                 ORDER BY e.version {order} LIMIT $4
-            ) AS e ON true
+            ) AS e ON coalesce(e.before, 0) < {PAGE_BYTES}
             """  # noqa: S608  # quoted
             for order in ("ASC", "DESC")
         )
         self._all = f"""
-            SELECT {columns}, e.stream, e.head
-            FROM {quoted(schema)}.read_all($1, $2, $3, $4, {SCAN}) AS e
+            SELECT {columns}, e.stream, e.extent
+            FROM {quoted(schema)}.read_all($1, $2, $3, $4, {SCAN}, {PAGE_BYTES}) AS e
         """  # noqa: S608  # quoted
 
     async def stream(
@@ -88,9 +94,9 @@ class Reader:
         progress, *rows = await connection.fetch(self._all, after, max_count, chosen, prefix)
         until: int = progress["position"]
         events = _decode(rows)
-        if len(events) == max_count and events:
+        if events and (len(events) == max_count or rows[-1]["extent"] >= PAGE_BYTES):
             until = events[-1].position
-        return AllPage(events, max(after, until), progress["head"])
+        return AllPage(events, max(after, until), progress["extent"])
 
 
 def _decode(rows: Sequence[Record], stream: str | None = None) -> list[RecordedEvent]:

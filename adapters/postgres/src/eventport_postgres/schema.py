@@ -37,6 +37,7 @@ CREATE TABLE {schema}.events (
     metadata    json             NOT NULL,
     id          uuid             NOT NULL,
     recorded_at timestamptz      NOT NULL,
+    size        integer          NOT NULL, -- the bytes of data and metadata
     UNIQUE (stream, version),
     CHECK (num_nonnulls(data, binary_data) = 1)
 );
@@ -130,7 +131,9 @@ BEGIN
     WITH written AS (
         INSERT INTO {schema}.events
         SELECT nextval('{schema}.positions'), e.stream, heads[e.write] + e.ordinal, e.type,
-               e.data::json, e.binary_data, e.metadata::json, e.id, written_at
+               e.data::json, e.binary_data, e.metadata::json, e.id, written_at,
+               coalesce(octet_length(e.data), octet_length(e.binary_data))
+                   + octet_length(e.metadata)
         FROM unnest(
             event_streams, event_writes, event_offsets, event_types, event_data, event_binary,
             event_metadata, event_ids
@@ -186,7 +189,9 @@ BEGIN
     ), pg_advisory_xact_lock(hashtextextended(to_stream, namespace)) FROM {schema}.positions;
     INSERT INTO {schema}.events
     SELECT nextval('{schema}.positions'), to_stream, h.head + 1, event_type, event_data::json,
-           event_binary, event_metadata::json, event_id, clock_timestamp()
+           event_binary, event_metadata::json, event_id, clock_timestamp(),
+           coalesce(octet_length(event_data), octet_length(event_binary))
+               + octet_length(event_metadata)
     FROM (
         SELECT coalesce((
             SELECT e.version FROM {schema}.events e
@@ -243,13 +248,15 @@ BEGIN
 END
 $function$;
 
--- Read events of all streams. The first row tells how far one could read (head) and how far this
--- has looked (position); the others are the events.
+-- Read events of all streams. The first row tells how far one could read (extent) and how far
+-- this has looked (position). The others are the events; their extent is the number of bytes of
+-- the events up to this one. They end with the one that makes it `max_bytes`, or more.
 CREATE FUNCTION {schema}.read_all(
-    after_position bigint, max_count bigint, only_types text[], only_prefix text, scan bigint
+    after_position bigint, max_count bigint, only_types text[], only_prefix text, scan bigint,
+    max_bytes bigint
 )
 RETURNS TABLE (
-    head bigint, "position" bigint, stream text, version bigint, type text, data text,
+    extent bigint, "position" bigint, stream text, version bigint, type text, data text,
     binary_data bytea, metadata text, id uuid, recorded_at timestamptz
 )
 LANGUAGE plpgsql AS $function$
@@ -257,22 +264,33 @@ LANGUAGE plpgsql AS $function$
 DECLARE
     until bigint;
 BEGIN
-    SELECT f.bound INTO head FROM {schema}.frontier() AS f;
-    until := head;
+    SELECT f.bound INTO until FROM {schema}.frontier() AS f;
+    -- No reader passes the last event: a server that crashes may give out again the positions of
+    -- transactions that were undone.
+    SELECT coalesce(max(e.position), 0) INTO extent FROM {schema}.events e
+        WHERE e.position <= until;
+    until := extent;
     IF only_types IS NOT NULL OR only_prefix IS NOT NULL THEN
-        until := least(head, after_position + scan);
+        until := least(extent, after_position + scan);
     END IF;
     "position" := until;
     RETURN NEXT;
     IF after_position < until THEN
         RETURN QUERY
-        SELECT NULL::bigint, e.position, e.stream, e.version, e.type, e.data::text,
-               e.binary_data, e.metadata::text, e.id, e.recorded_at
-        FROM {schema}.events e
-        WHERE e.position > after_position AND e.position <= until
-            AND (only_types IS NULL OR e.type = ANY (only_types))
-            AND (only_prefix IS NULL OR starts_with(e.stream, only_prefix))
-        ORDER BY e.position LIMIT max_count;
+        SELECT s.extent, s.position, s.stream, s.version, s.type, s.data::text, s.binary_data,
+               s.metadata::text, s.id, s.recorded_at
+        FROM (
+            SELECT e.*, sum(e.size) OVER (
+                ORDER BY e.position ROWS UNBOUNDED PRECEDING
+            ) AS extent
+            FROM {schema}.events e
+            WHERE e.position > after_position AND e.position <= until
+                AND (only_types IS NULL OR e.type = ANY (only_types))
+                AND (only_prefix IS NULL OR starts_with(e.stream, only_prefix))
+            ORDER BY e.position LIMIT max_count
+        ) AS s
+        WHERE s.extent - s.size < max_bytes
+        ORDER BY s.position;
     END IF;
 END
 $function$;
@@ -367,12 +385,14 @@ async def require_current(connection: AnyConnection, schema: str) -> None:
 
 
 async def find_place(connection: AnyConnection, schema: str) -> tuple[int, int]:
-    """Return the number of the schema's sequence, and the last position taken from it."""
+    """Return the number of the schema's sequence, and the position of the last event or 0."""
+    name = quoted(schema)
     row = await connection.fetchrow(
-        f"SELECT tableoid::bigint, last_value FROM {quoted(schema)}.positions"  # noqa: S608  # quoted
+        f"SELECT tableoid::bigint, (SELECT coalesce(max(position), 0) FROM {name}.events) "  # noqa: S608  # quoted
+        f"FROM {name}.positions"
     )
     assert row is not None  # noqa: S101  # a sequence is a table of one row
-    return row[0], row[1] - 1
+    return row[0], row[1]
 
 
 async def upgrade(connection: AnyConnection, schema: str) -> int:
@@ -384,6 +404,7 @@ async def upgrade(connection: AnyConnection, schema: str) -> int:
     if before == SCHEMA_VERSION:
         return before
     async with connection.transaction(isolation="read_committed"):
+        await connection.execute("SET LOCAL lock_timeout = 0")
         await connection.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"eventport schema {schema}"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import (
     Any,
@@ -20,13 +21,22 @@ from typing import (
 
 import asyncpg
 
-from eventport.adapter import AllPage, BaseEventStore, Commit, Conflict, Outcome, StreamPage
+from eventport.adapter import (
+    AllPage,
+    BaseEventStore,
+    Commit,
+    Committed,
+    Failed,
+    Outcome,
+    StreamPage,
+)
 from eventport.configuration import redact
 from eventport.errors import (
     ConfigurationError,
     InvalidArgumentTypeError,
     NotSupportedError,
 )
+from eventport.group_commit import GroupCommit
 from eventport.protocols import Capability
 from eventport.shielding import run_shielded
 
@@ -36,8 +46,9 @@ from eventport_postgres.connections import (
     OwnConnections,
     PoolConnections,
     check_server,
+    not_used_again_if_lost,
 )
-from eventport_postgres.errors import DRIVER_ERRORS, is_lost, translated
+from eventport_postgres.errors import DRIVER_ERRORS, StreamBusyError, is_lost, translated
 from eventport_postgres.inline import InlineHandler, InlineProjections
 from eventport_postgres.joined import JoinedEventStore
 from eventport_postgres.push import Push
@@ -88,14 +99,21 @@ class PostgresEventStore(BaseEventStore):
         self._timeout = timeout
         self._reader = Reader(schema)
         self._inline = InlineProjections()
-        self._writer = Writer(
-            connections,
-            schema,
-            timeout,
-            head,
-            self._inline,
-            transaction_pooling=transaction_pooling,
+        self._writer, self._patient_writer = (
+            Writer(
+                connections,
+                schema,
+                timeout,
+                head,
+                self._inline,
+                transaction_pooling=transaction_pooling,
+                patient=patient,
+            )
+            for patient in (False, True)
         )
+        self._waiting = GroupCommit(self._commit_patiently)
+        self._awaited: Counter[str] = Counter()
+        """The streams of the commits that are there."""
         self._push: Push | None = None
         if transaction_pooling:
             self.capabilities -= {Capability.PUSH}
@@ -123,7 +141,8 @@ class PostgresEventStore(BaseEventStore):
             migrate: ``auto`` creates and upgrades the schema; ``explicit`` demands that it is
                 there, made by ``eventport schema upgrade``.
             pool_size: How many connections read at the same time, at the most. There are two
-                more, one that writes and one that listens.
+                more, one that writes and one that listens, and a third one once an append has
+                to wait for a stream that another transaction keeps locked.
             timeout: How many seconds to wait for the server, if it is out of reach or busy.
             transaction_pooling: Whether a pooler in transaction mode, such as PgBouncer, is
                 between. It takes away prepared statements and notifications.
@@ -155,11 +174,18 @@ class PostgresEventStore(BaseEventStore):
     ) -> Self:
         """Open a store that uses a pool of the caller's, which it does not close.
 
-        While there are subscriptions or commits, it holds one of its connections to listen, and
-        takes another one for each commit and for each read.
+        It holds one of its connections to listen, and takes another one for each commit and for
+        each read, so the pool must have at least two. Behind a pooler in transaction mode it
+        does not listen, and one will do.
         """
         check_loop()
         _check_options(migrate, 1, timeout)
+        if pool.get_max_size() < 2 and not transaction_pooling:
+            message = (
+                f"this pool has max_size={pool.get_max_size()}; the store holds one connection to "
+                "listen and needs another one to work: create the pool with max_size=2 or more"
+            )
+            raise ConfigurationError(message)
         connections = PoolConnections(pool)
         return await cls._open(
             "a pool", connections, schema, migrate, timeout, transaction_pooling=transaction_pooling
@@ -244,15 +270,41 @@ class PostgresEventStore(BaseEventStore):
         return handler
 
     async def _dispatch(self, commit: Commit) -> Outcome:
+        """Hand one commit over.
+
+        If a stream of it is locked by a long transaction, it waits on a connection apart,
+        together with those that come later, so that it holds up nobody who wants other streams.
+        With handlers all do, since these may wait for locks of their own.
+        """
         if self._inline:
             self._inline.refuse_within()
-        return await super()._dispatch(commit)
+            return await self._waiting.submit(commit)
+        streams = {write.stream for write in commit.writes}
+        if self._awaited.keys().isdisjoint(streams):
+            outcome = await super()._dispatch(commit)
+            if not (isinstance(outcome, Failed) and isinstance(outcome.error, StreamBusyError)):
+                return outcome
+        self._awaited.update(streams)
+        try:
+            return await self._waiting.submit(commit)
+        finally:
+            self._awaited -= Counter(streams)
 
     async def _commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
         outcomes = await self._writer.commit(commits)
-        if self._push is not None and not all(isinstance(one, Conflict) for one in outcomes):
-            self._push.notify()
+        self._announce(outcomes)
         return outcomes
+
+    async def _commit_patiently(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
+        self._patient_writer.head = max(self._patient_writer.head, self._writer.head)
+        outcomes = await self._patient_writer.commit(commits)
+        self._announce(outcomes)
+        self.wake()
+        return outcomes
+
+    def _announce(self, outcomes: Sequence[Outcome]) -> None:
+        if self._push is not None and any(isinstance(one, Committed) for one in outcomes):
+            self._push.notify()
 
     async def _read_stream(
         self, stream: str, first: int, last: int, max_count: int | None, *, backwards: bool
@@ -271,6 +323,7 @@ class PostgresEventStore(BaseEventStore):
         return await self._read(self._reader.all, after, max_count, types, prefix)
 
     async def _close(self) -> None:
+        await self._waiting.drain()
         if self._push is not None:
             await self._push.close()
         await self._connections.close()
@@ -286,18 +339,17 @@ class PostgresEventStore(BaseEventStore):
         deadline = clock() + self._timeout
         while True:
             try:
-                async with self._connections.reading(max(deadline - clock(), 0.01)) as connection:
-                    try:
-                        return await query(connection, *args, **kwargs)
-                    except DRIVER_ERRORS as exc:
-                        if is_lost(exc):
-                            connection.terminate()  # or else its pool might hand it out again
-                        raise
+                async with (
+                    self._connections.reading(max(deadline - clock(), 0.01)) as connection,
+                    not_used_again_if_lost(connection),
+                ):
+                    return await query(connection, *args, **kwargs)
             except DRIVER_ERRORS as exc:
                 self._check_open()
                 if not is_lost(exc) or clock() > deadline:
                     raise translated(exc) from exc
             await asyncio.sleep(_PAUSE)
+            self._check_open()
 
 
 class PostgresSchema:

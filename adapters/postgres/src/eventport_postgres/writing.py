@@ -5,18 +5,25 @@ from __future__ import annotations
 import asyncio
 
 from collections import defaultdict, deque
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from uuid import UUID
+
+from asyncpg.exceptions import LockNotAvailableError
 
 from eventport.adapter import Commit, Committed, Failed, Outcome, Written
 from eventport.errors import EventportError, StoreUnavailableError
 from eventport.expectations import exact_version
 
 from eventport_postgres.batches import Statements, outcomes
-from eventport_postgres.connections import Connections
-from eventport_postgres.errors import NothingWrittenError, is_lost, is_worth_a_retry, translated
+from eventport_postgres.connections import Connections, not_used_again_if_lost
+from eventport_postgres.errors import (
+    NothingWrittenError,
+    StreamBusyError,
+    is_lost,
+    is_worth_a_retry,
+    translated,
+)
 from eventport_postgres.inline import InlineProjections
 from eventport_postgres.schema import AnyConnection, quoted
 
@@ -27,6 +34,13 @@ _PAUSE: Final = 0.02
 _END: Final = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE pid = $1 AND backend_start < clock_timestamp() - make_interval(secs => $2)
+"""
+# By the locks of the function `append`; those that this takes itself end with it.
+_LOCKED: Final = """
+    SELECT u.stream FROM unnest($1::text[]) AS u(stream)
+    WHERE NOT pg_try_advisory_xact_lock(
+        hashtextextended(u.stream, $2::text::regclass::oid::integer)
+    )
 """
 
 
@@ -44,9 +58,11 @@ class Writer:
         connections: Where to get the connection from.
         schema: The schema, not quoted.
         timeout: How many seconds a batch may take, and after a lost connection once more.
-        head: A position that had been taken before the first batch.
+        head: The position of an event that was there before the first batch, or 0.
         inline: What runs in the transactions of the batches.
         transaction_pooling: Whether a pooler hides which backend does the work.
+        patient: Whether a batch waits for streams that are locked, however long. If not, the
+            commits to these streams end with `Failed` and `StreamBusyError`.
     """
 
     def __init__(
@@ -58,22 +74,24 @@ class Writer:
         inline: InlineProjections,
         *,
         transaction_pooling: bool,
+        patient: bool = False,
     ) -> None:
         self._connections = connections
         self._timeout = timeout
-        self._head = head
         self._inline = inline
+        self.head = head
+        """The position of an event that is there: what comes next is behind it."""
         self._transaction_pooling = transaction_pooling
+        self._patient = patient
         name = quoted(schema)
         self._statements = Statements(schema)
         self._find = f"""
             SELECT stream, id, version, position, recorded_at FROM {name}.events
             WHERE position > $1 AND id = ANY ($2) ORDER BY position
         """  # noqa: S608  # it is quoted
+        self._sequence = f"{name}.positions"
 
-    async def commit(
-        self, commits: Sequence[Commit]
-    ) -> Sequence[Outcome]:  # one loop, all in one place
+    async def commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
         """Write a batch.
 
         Raises:
@@ -85,25 +103,21 @@ class Writer:
         clock = asyncio.get_running_loop().time
         deadline = clock() + self._timeout
         lost: _Lost | None = None
-        while True:
+        found: Sequence[Outcome | None] | None = None
+        while found is None:
             # Whether it was written has to be found out, even if that takes longer.
             limit = deadline if lost is None else deadline + self._timeout
             left = max(limit - clock(), 0.01)
             try:
                 async with (
-                    self._connections.writing(left) as connection,
-                    _ended_if_lost(connection),
+                    self._connections.writing(left, patient=self._patient) as connection,
+                    not_used_again_if_lost(connection),
                 ):
                     if lost is not None:
                         found = await self._settle(connection, commits, lost, left)
-                        if found is not None:
-                            return await self._complete(commits, found)
-                    lost = _Lost(connection.get_server_pid(), clock())
-                    if self._inline:
-                        row = await self._inline.write(connection, commits, request, left)
-                    else:
-                        row = await connection.fetchrow(*request, timeout=left)
-                    return self._read(commits, row)
+                    if found is None:
+                        lost = _Lost(connection.get_server_pid(), clock())
+                        found = await self._ask(connection, commits, request, left)
             except EventportError:
                 raise
             except Exception as exc:
@@ -115,11 +129,43 @@ class Writer:
                         raise translated(exc) from exc
                 if clock() > (deadline if lost is None else deadline + self._timeout):
                     raise translated(exc) from exc
-            await asyncio.sleep(_PAUSE)
+                await asyncio.sleep(_PAUSE)
+        return await self._complete(commits, found)
+
+    async def _ask(
+        self,
+        connection: AnyConnection,
+        commits: Sequence[Commit],
+        request: tuple[Any, ...],
+        within: float,
+    ) -> Sequence[Outcome | None]:
+        """Let the server write a batch, or tell which of its commits it cannot write for now."""
+        try:
+            if self._inline:
+                row = await self._inline.write(connection, commits, request, within)
+            else:
+                row = await connection.fetchrow(*request, timeout=within)
+        except LockNotAvailableError:
+            if self._patient:
+                raise
+            streams = {write.stream for commit in commits for write in commit.writes}
+            rows = await connection.fetch(_LOCKED, list(streams), self._sequence, timeout=within)
+            locked = {row["stream"] for row in rows}
+            if not locked:
+                raise  # it was another lock, or these have been released by now
+            return [
+                Failed(StreamBusyError("a stream of this commit is locked"))
+                if any(write.stream in locked for write in commit.writes)
+                else None
+                for commit in commits
+            ]
+        assert row is not None  # noqa: S101  # a function that is no set gives one row
+        self.head = max(self.head, *row[2] or (0,))
+        return outcomes(commits, row)
 
     async def _settle(
         self, connection: AnyConnection, commits: Sequence[Commit], lost: _Lost, within: float
-    ) -> list[Committed | None] | None:
+    ) -> Sequence[Outcome | None] | None:
         """Find out what became of a batch: each commit that was written, or None if none was.
 
         The backend that was asked is ended first. It may not even have begun: what was sent to
@@ -135,7 +181,7 @@ class Writer:
             await asyncio.sleep(_PAUSE)
         events = [event for commit in commits for write in commit.writes for event in write.events]
         rows = await connection.fetch(
-            self._find, self._head, [event.id for event in events], timeout=within
+            self._find, self.head, [event.id for event in events], timeout=within
         )
         if rows:
             return _recognise(commits, rows)
@@ -146,36 +192,23 @@ class Writer:
         return None
 
     async def _complete(
-        self, commits: Sequence[Commit], found: Sequence[Committed | None]
-    ) -> list[Outcome]:
-        """Decide again on the commits of a batch that were refused when it was written."""
-        return [
-            await self._commit_alone(commit) if there is None else there
-            for commit, there in zip(commits, found, strict=True)
-        ]
+        self, commits: Sequence[Commit], found: Sequence[Outcome | None]
+    ) -> Sequence[Outcome]:
+        """Write the commits of a batch that have no outcome yet; the others have theirs."""
+        left = [commit for commit, outcome in zip(commits, found, strict=True) if outcome is None]
+        rest = iter(await self._commit_rest(left))
+        return [outcome or next(rest) for outcome in found]
 
-    async def _commit_alone(self, commit: Commit) -> Outcome:
-        """Commit one, whose failure must not look as if the others had not been written."""
+    async def _commit_rest(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
+        """Write a part of a batch: an error of it must not be taken for one of the whole."""
+        if not commits:
+            return ()
         try:
-            return (await self.commit([commit]))[0]
+            return await self.commit(commits)
+        except NothingWrittenError:
+            return [one for commit in commits for one in await self._commit_rest([commit])]
         except EventportError as exc:
-            return Failed(exc)
-
-    def _read(self, commits: Sequence[Commit], row: Sequence[Any] | None) -> list[Outcome]:
-        assert row is not None  # noqa: S101  # a function that is no set gives one row
-        self._head = max(self._head, *row[2] or (0,))
-        return outcomes(commits, row)
-
-
-@asynccontextmanager
-async def _ended_if_lost(connection: AnyConnection) -> AsyncGenerator[None, None]:
-    """End a connection that is lost while it is ours; its pool might hand it out again."""
-    try:
-        yield
-    except Exception as exc:
-        if is_lost(exc):
-            connection.terminate()
-        raise
+            return [Failed(exc)] * len(commits)
 
 
 def _is_exact(commit: Commit) -> bool:
