@@ -144,5 +144,5 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure against bare drivers, in the same run; takes some minutes."""
-    install(session)
+    install(session, "tests")  # for the servers that it measures on
     session.run("python", "benchmarks/run.py", *session.posargs)

@@ -32,6 +32,7 @@ from eventport import (
     run_in_session,
 )
 from eventport.adapter import Commit, Outcome, StreamPage
+from eventport.session import retry_conflicts
 
 from eventport_memory import MemoryEventStore
 
@@ -554,3 +555,21 @@ def test_pages_of_the_store_and_own_events_merge(
         assert folded.version == (len(model) if last is None else min(last, len(model)))
 
     anyio.run(check)
+
+
+async def test_however_often_it_is_tried_the_pauses_stay_short(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    async def conflict() -> None:
+        raise ConcurrencyError("a", 1, 2)
+
+    monkeypatch.setattr("eventport.session.sleep", sleep)
+    with pytest.raises(ConcurrencyError):
+        await retry_conflicts(conflict, attempts=2000)
+    assert len(pauses) == 1999
+    assert 0.1 < max(pauses) < 0.5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import re
 
@@ -358,8 +359,13 @@ async def test_not_a_number_is_refused_and_not_stored_as_nothing(store: EventSto
     class Measured:
         value: float
 
-    with pytest.raises(InvalidEventError, match="nan"):
-        await store.append("s", [EventTypes[Measured](Measured).new(Measured(float("nan")))])
+    class Weighed(pydantic.BaseModel):
+        value: float
+
+    types = EventTypes[Measured | Weighed](Measured, Weighed)
+    for event in (Measured(math.nan), Weighed(value=math.nan)):
+        with pytest.raises(InvalidEventError, match="nan"):
+            await store.append("s", [types.new(event)])
     assert not (await store.read("s")).exists
 
 

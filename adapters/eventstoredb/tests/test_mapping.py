@@ -10,6 +10,8 @@ from collections.abc import AsyncGenerator
 from typing import Any
 from uuid import uuid4
 
+import anyio
+import anyio.lowlevel
 import pytest
 
 from adapters.eventstoredb.tests.double.database import Proposed
@@ -325,3 +327,16 @@ def test_types_that_are_carried_differ_from_all_others() -> None:
     assert len({carried_type(type_) for type_ in types if carried_type(type_) != type_}) == 3
     assert carried_type("a b") == "eventport:a:20b"
     assert carried_type("Plain.Type-1") == "Plain.Type-1"
+
+
+async def test_a_cancelled_read_leaves_no_error_behind(store: EventStoreDBEventStore) -> None:
+    """One that nobody looks at would be reported by the event loop, and fail this test."""
+    for steps in range(200):
+        async with anyio.create_task_group() as group:
+            group.start_soon(store.read, "missing")
+            for _ in range(steps % 50):
+                await anyio.lowlevel.checkpoint()
+            if steps > 100:
+                await anyio.sleep(0.00002 * (steps - 100))
+            group.cancel_scope.cancel()
+    assert not (await store.read("missing")).exists

@@ -436,9 +436,11 @@ class Client:
             await asyncio.wait([task])
         except asyncio.CancelledError:
             task.cancel()
-            await run_shielded(asyncio.wait, [task])
-            if not task.cancelled():
-                task.exception()  # it was looked at
+            try:
+                await run_shielded(asyncio.wait, [task])
+            finally:  # an anyio scope cancels that wait, too
+                if not task.cancelled():
+                    task.exception()  # it was looked at
             raise
         if task.cancelled():  # by the connection, which somebody has closed
             raise StoreUnavailableError("the connection to the server was closed meanwhile")
