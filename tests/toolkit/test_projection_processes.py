@@ -142,6 +142,9 @@ async def test_a_projection_killed_at_random_counts_each_event_once(
                 victim.kill()
                 processes.remove(victim)
                 processes.append(start(batch_size=1))  # the other one takes over meanwhile
+        for process in processes:
+            process.kill()
+        start(batch_size=500)  # for what has piled up
         await settled(scene)
     assert (await folded_totals(scene.store)).keys() == {f"account-{n}" for n in range(20)}
 
