@@ -134,18 +134,23 @@ def test_what_is_no_projection(projection: Command, name: str, message: str) -> 
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_ctrl_c_ends_it_well_and_a_terminal_shows_how_far_it_is(arguments: dict[str, Any]) -> None:
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_it_can_be_ended_well_and_a_terminal_shows_how_far_it_is(
+    arguments: dict[str, Any], projection: Command, ending: signal.Signals
+) -> None:
     ours, theirs = pty.openpty()
-    command = [EVENTPORT, "projection", "run", "views:one", "--lease", "1"]
+    command = [EVENTPORT, "projection", "run", "views:one"]
     with subprocess.Popen(command, stderr=theirs, **arguments) as process:
         os.close(theirs)
         shown = b""
         deadline = time.monotonic() + 30
         while b"lag 0" not in shown and time.monotonic() < deadline:
             shown += os.read(ours, 10_000)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(ending)
         code = process.wait(20)
     os.close(ours)
     assert code == 0
     assert b"numbers@1" in shown
     assert b"events/s" in shown
+    # Nobody has to wait for the lease.
+    assert "runner: none" in projection("status", "views:one").stdout
