@@ -112,9 +112,15 @@ WITH_SESSIONS: Final = sorted(BACKENDS.keys() - {"eventstoredb-24.10"})
 """The backends that commit several streams at once; of the others, see that they refuse to."""
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="module", autouse=True)
+async def _one_loop(anyio_backend: str) -> AsyncGenerator[None, None]:
+    """Keep the event loop of a module: gRPC stumbles now and then when each test has its own."""
+    yield  # noqa: PT022  # an async fixture that only returns would not keep it
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from eventport.context import Context, acting, current_context, reacting_to
 from eventport_memory import MemoryEventStore
 
 
-@pytest.fixture(params=["asyncio", "trio"])
+@pytest.fixture(scope="module", params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     backend: str = request.param
     return backend

@@ -59,9 +59,10 @@ def start(scene: Scene) -> Generator[Start]:
     """Start another process that runs the projection."""
     started: list[subprocess.Popen[str]] = []
 
-    def start_(*, lease: float = LEASE, generation: int = 1) -> subprocess.Popen[str]:
+    def start_(*, generation: int = 1, batch_size: int = 20) -> subprocess.Popen[str]:
+        arguments = [scene.place.url, LEASE, generation, batch_size]
         process = subprocess.Popen(
-            [sys.executable, str(WORKER), scene.place.url, str(lease), str(generation)],
+            [sys.executable, str(WORKER), *map(str, arguments)],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -128,16 +129,22 @@ async def test_a_projection_killed_at_random_counts_each_event_once(
     seed = secrets.randbits(32)
     print(f"seed {seed}")  # noqa: T201  # pytest shows it with a failure
     chosen = random.Random(seed)
-    processes = [start(), start()]
+    # The more transactions there are, the more often a kill meets the end of one.
+    processes = [start(batch_size=1), start(batch_size=1)]
     with fail_after(60 + 5 * KILLS):
         async with events_flowing(scene.store):
             for _ in range(KILLS):
                 pid = await until_active(scene, *processes)
+                amounts = [NewEvent("Moved", {"amount": n}) for n in range(150)]
+                await scene.store.append("account-0", amounts)
                 await sleep(chosen.uniform(0, 0.3))
                 victim = next(process for process in processes if process.pid == pid)
                 victim.kill()
                 processes.remove(victim)
-                processes.append(start())  # the other one takes over meanwhile
+                processes.append(start(batch_size=1))  # the other one takes over meanwhile
+        for process in processes:
+            process.kill()
+        start(batch_size=500)  # for what has piled up
         await settled(scene)
     assert (await folded_totals(scene.store)).keys() == {f"account-{n}" for n in range(20)}
 

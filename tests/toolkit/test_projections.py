@@ -422,6 +422,9 @@ async def test_whoever_lost_the_lease_changes_nothing(stage: Stage) -> None:
         await write()
     with pytest.raises(LeaseLostError):
         await old.renew(event.position)
+    assert await stage.checkpoints.acquire(projection.id, "new", 5) is not None
+    await old.release()
+    assert (await stage.checkpoints.load(projection.id)).owner == "new"
     assert await stage.model.noted() == model == expected
     assert (await stage.checkpoints.load(projection.id)).position >= expected[-1]
 

@@ -19,7 +19,7 @@ from eventport.projections import (
 from eventport_memory import MemoryEventStore
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def anyio_backend() -> str:
     return "trio"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 from collections.abc import Generator
@@ -286,8 +287,11 @@ def run_projection(
     """Keep a projection up to date, for ever.
 
     Start as many as you like: one is active, and another one takes over if it dies. It ends when
-    a higher generation of the projection becomes the active one. Ctrl-C ends it, with exit code 0.
+    a higher generation of the projection becomes the active one. Ctrl-C and SIGTERM end it, with
+    exit code 0.
     """
+    # Whoever manages services sends this, and the next runner is not to wait for the lease.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     with _ending(interrupted=0):
         handled = anyio.run(projecting.run, projection, store, checkpoints, lease)
         _say(f"a higher generation has taken its place; {handled} events handled")

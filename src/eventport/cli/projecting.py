@@ -21,10 +21,10 @@ from eventport.projections import (
     Projection,
     ProjectionId,
     Runner,
+    State,
     find_head,
     open_checkpoints,
 )
-from eventport.projections.progress import State
 from eventport.projections.racing import first_of
 from eventport.protocols import EventStore
 

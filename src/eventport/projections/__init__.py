@@ -13,7 +13,7 @@ from eventport.projections.checkpoints import (
 from eventport.projections.dead_letters import discard, retry
 from eventport.projections.memory import MemoryCheckpoints
 from eventport.projections.opening import open_checkpoints
-from eventport.projections.progress import Progress, find_head
+from eventport.projections.progress import Progress, State, find_head
 from eventport.projections.projection import Projection, Target
 from eventport.projections.retrying import Retries
 from eventport.projections.runner import Runner
@@ -31,6 +31,7 @@ __all__ = [
     "ProjectionId",
     "Retries",
     "Runner",
+    "State",
     "StreamCheckpoints",
     "Target",
     "discard",

@@ -55,8 +55,7 @@ class DeadLetter(Struct, frozen=True):
 class Lease(Protocol[C_co]):
     """The right to run a projection, for a limited time.
 
-    Whoever takes a lease over makes the one before worthless: each of its methods then raises
-    `LeaseLostError` and changes nothing.
+    Whoever takes a lease over makes the one before worthless: it changes nothing any more.
     """
 
     @property
@@ -88,7 +87,7 @@ class Lease(Protocol[C_co]):
         ...
 
     async def release(self) -> None:
-        """Let the next one run the projection at once."""
+        """Let the next one run the projection at once; a lease that was lost has no effect."""
         ...
 
 

@@ -111,10 +111,10 @@ class Projection(Generic[C]):
         return f"<Projection: {self.id}>"
 
     @overload
-    def on(self, *types: str) -> Callable[[Handler[Any, C]], Handler[Any, C]]: ...
+    def on(self, type_: type[D], /) -> Callable[[Handler[D, C]], Handler[D, C]]: ...
 
     @overload
-    def on(self, *types: type[D]) -> Callable[[Handler[D, C]], Handler[D, C]]: ...
+    def on(self, *types: str | type) -> Callable[[Handler[Any, C]], Handler[Any, C]]: ...
 
     def on(self, *types: Any) -> Callable[[Handler[Any, C]], Handler[Any, C]]:
         """Register a handler, as a decorator, for events of some types.
@@ -139,10 +139,12 @@ class Projection(Generic[C]):
         return register
 
     @overload
-    def on_batch(self, *types: str) -> Callable[[BatchHandler[Any, C]], BatchHandler[Any, C]]: ...
+    def on_batch(self, type_: type[D], /) -> Callable[[BatchHandler[D, C]], BatchHandler[D, C]]: ...
 
     @overload
-    def on_batch(self, *types: type[D]) -> Callable[[BatchHandler[D, C]], BatchHandler[D, C]]: ...
+    def on_batch(
+        self, *types: str | type
+    ) -> Callable[[BatchHandler[Any, C]], BatchHandler[Any, C]]: ...
 
     def on_batch(self, *types: Any) -> Callable[[BatchHandler[Any, C]], BatchHandler[Any, C]]:
         """Register one handler, as a decorator, that gets many events at once.

@@ -112,8 +112,10 @@ class Runner(Generic[C]):
             while (lease := await self._acquire()) is not None:
                 try:
                     await self._follow(lease)
-                except (LeaseLostError, StoreUnavailableError) as exc:
-                    _log.warning("projection %s: %s", self._projection.id, exc)
+                except LeaseLostError as exc:
+                    _log.warning("%s", exc)
+                except StoreUnavailableError as exc:
+                    await self._pause(1, exc)
                 finally:
                     self._feed, self._state = None, "waiting"
                     await run_shielded(_release, lease)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, Final, NamedTuple
 
 from anyio import Lock
@@ -161,7 +161,8 @@ class StreamLease:
 
     async def release(self) -> None:
         """See `Lease.release`."""
-        await run_shielded(self._write, self._handled, None)
+        with suppress(LeaseLostError):
+            await run_shielded(self._write, self._handled, None)
 
     async def _write(self, position: int, owner: str | None) -> None:
         async with self._lock:

@@ -19,8 +19,8 @@ from eventport import RecordedEvent, connect
 from eventport.projections import Runner, Target, open_checkpoints
 
 
-async def main(url: str, lease: float, generation: int) -> None:
-    projection = totals(generation=generation, batch_size=20)
+async def main(url: str, lease: float, generation: int, batch_size: int) -> None:
+    projection = totals(generation=generation, batch_size=batch_size)
 
     @projection.on("Halt")
     async def halt(event: RecordedEvent, to: Target[Any]) -> None:
@@ -33,4 +33,4 @@ async def main(url: str, lease: float, generation: int) -> None:
         print("retired", flush=True)  # noqa: T201  # as above
 
 
-asyncio.run(main(sys.argv[1], float(sys.argv[2]), int(sys.argv[3])))
+asyncio.run(main(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])))

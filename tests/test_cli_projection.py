@@ -1,0 +1,156 @@
+"""`eventport projection`: what it shows, on terminals and elsewhere, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import pytest
+
+from eventport import NewEvent
+
+from eventport_sqlite import SQLiteEventStore
+
+
+EVENTPORT: Final = str(Path(sys.executable).with_name("eventport"))
+VIEWS: Final = """
+import asyncio
+
+from eventport.projections import Projection, Retries
+
+
+def make(**options):
+    projection = Projection("numbers", retries=Retries(attempts=1), **options)
+
+    @projection.on("Numbered")
+    async def numbered(event, to):
+        await asyncio.sleep(0.01)
+        if event.data is None:
+            raise ValueError("no number")
+
+    return projection
+
+
+one = make(on_poison="dead_letter")
+stopping = make()
+two = make(generation=2, on_poison="dead_letter")
+no_projection = 3
+"""
+
+Command: TypeAlias = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+async def fill(path: Path) -> None:
+    async with await SQLiteEventStore.open(path) as store:
+        await store.append("a", [NewEvent("Numbered", n) for n in (1, 2, None, 4)])
+        await store.append("b", [NewEvent("Numbered", n) for n in range(60)])
+
+
+@pytest.fixture
+def arguments(tmp_path: Path) -> dict[str, Any]:
+    """How to start commands: where there are views, and a store with events."""
+    (tmp_path / "views.py").write_text(VIEWS)
+    asyncio.run(fill(tmp_path / "s.db"))
+    return {
+        "cwd": tmp_path,
+        "env": {**os.environ, "EVENTPORT_URL": "sqlite:///s.db"},
+        "text": True,
+    }
+
+
+@pytest.fixture
+def projection(arguments: dict[str, Any]) -> Command:
+    def run(*args: str) -> subprocess.CompletedProcess[str]:
+        command = [EVENTPORT, "projection", *args]
+        return subprocess.run(command, capture_output=True, timeout=60, check=False, **arguments)
+
+    return run
+
+
+def test_rebuild_ends_when_the_generation_is_active_and_status_tells(projection: Command) -> None:
+    done = projection("rebuild", "views:one")
+    assert done.returncode == 0
+    assert done.stderr.splitlines()[-1] == "eventport: numbers@1 is active now; 64 events handled"
+    shown = projection("status", "views:one").stdout.splitlines()
+    assert shown[:5] == [
+        "projection: numbers@1",
+        "active generation: 1",
+        "position: 64",
+        "head: 64",
+        "lag: 0",
+    ]
+    assert shown[5:] == [
+        "runner: none",
+        "dead letters: 1",
+        "- position 3: Numbered in a: ValueError: no number",
+    ]
+    assert "active generation: 1\nposition: 0\n" in projection("status", "views:two").stdout
+    assert projection("rebuild", "views:two").returncode == 0
+    ended = projection("run", "views:one")
+    assert (ended.returncode, ended.stdout) == (0, "")
+    assert "a higher generation has taken its place" in ended.stderr
+    refused = projection("rebuild", "views:one")
+    assert refused.returncode == 1
+    assert "generation=3" in refused.stderr
+
+
+def test_checkpoints_can_be_in_streams(projection: Command) -> None:
+    assert projection("rebuild", "views:one", "--checkpoints", "streams").returncode == 0
+    # Nothing has happened in the tables.
+    assert "active generation: none" in projection("status", "views:one").stdout
+    status = projection("status", "views:one", "--checkpoints", "streams").stdout
+    assert "active generation: 1" in status
+    assert "dead letters: 1" in status
+
+
+def test_a_poison_event_ends_it_with_one_line(projection: Command) -> None:
+    done = projection("run", "views:stopping")
+    assert done.returncode == 1
+    assert "numbers@1 stopped at position 3" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("views", "must be written module:projection"),
+        ("nowhere:one", "No module named 'nowhere'"),
+        ("views:nothing", "has no attribute 'nothing'"),
+        ("views:no_projection", "is a int, not a Projection"),
+    ],
+)
+def test_what_is_no_projection(projection: Command, name: str, message: str) -> None:
+    done = projection("status", name)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_it_can_be_ended_well_and_a_terminal_shows_how_far_it_is(
+    arguments: dict[str, Any], projection: Command, ending: signal.Signals
+) -> None:
+    ours, theirs = pty.openpty()
+    command = [EVENTPORT, "projection", "run", "views:one"]
+    with subprocess.Popen(command, stderr=theirs, **arguments) as process:
+        os.close(theirs)
+        shown = b""
+        deadline = time.monotonic() + 30
+        while b"lag 0" not in shown and time.monotonic() < deadline:
+            shown += os.read(ours, 10_000)
+        process.send_signal(ending)
+        code = process.wait(20)
+    os.close(ours)
+    assert code == 0
+    assert b"numbers@1" in shown
+    assert b"events/s" in shown
+    # Nobody has to wait for the lease.
+    assert "runner: none" in projection("status", "views:one").stdout
