@@ -95,7 +95,9 @@ def tests(session: nox.Session) -> None:
         "--ignore=tests/packaging",
         "--ignore-glob=adapters/*/tests/test_conformance.py",
     ]
-    session.run("pytest", *(session.posargs or ["tests", "adapters", "examples", *others]))
+    session.run(
+        "pytest", *(session.posargs or ["-n", "2", "tests", "adapters", "examples", *others])
+    )
 
 
 @nox.session
@@ -114,7 +116,7 @@ def esdbclient(session: nox.Session) -> None:
     """Run the tests of EventStoreDB with its older client; `tests` has the newer one."""
     install(session, "tests", backends=("eventstoredb[esdb]",))
     others = "--ignore-glob=adapters/*/tests/test_conformance.py"
-    session.run("pytest", "adapters/eventstoredb", others, *session.posargs)
+    session.run("pytest", "-n", "2", "adapters/eventstoredb", others, *session.posargs)
 
 
 @nox.session

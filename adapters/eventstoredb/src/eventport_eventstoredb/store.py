@@ -15,13 +15,12 @@ from eventport.configuration import redact
 from eventport.errors import (
     ConfigurationError,
     EventportError,
-    NotSupportedError,
     StoreClosedError,
     StoreUnavailableError,
 )
 from eventport.events import RecordedEvent
+from eventport.opening import open_to_end, require_asyncio
 from eventport.protocols import Capability, Subscription
-from eventport.shielding import run_shielded
 from eventport.validation import MAX_INT
 
 from eventport_eventstoredb.client import Client, Refused, Together, load_library
@@ -99,24 +98,8 @@ class EventStoreDBEventStore(BaseEventStore):
         if not 0 < timeout < math.inf:
             message = f"timeout must be a positive number of seconds, not {timeout!r}"
             raise ConfigurationError(message)
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError as exc:
-            message = "EventStoreDB stores run under asyncio only, because their clients do"
-            raise NotSupportedError(message) from exc
-        opened: list[Self] = []
-
-        async def open_() -> None:
-            opened.append(await cls._open(url, timeout))
-
-        try:
-            await run_shielded(open_)
-        except BaseException:
-            # The caller was cancelled meanwhile and cannot take what has been opened.
-            for store in opened:
-                await store.aclose()
-            raise
-        return opened[0]
+        require_asyncio("EventStoreDB", "its clients do")
+        return await open_to_end(lambda: cls._open(url, timeout))
 
     @classmethod
     async def _open(cls, url: str, timeout: float) -> Self:  # noqa: ASYNC109  # an option

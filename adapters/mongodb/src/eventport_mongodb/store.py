@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from eventport.adapter import AllPage, BaseEventStore, Commit, Outcome, StreamPage
 from eventport.configuration import redact
-from eventport.errors import ConfigurationError, NotSupportedError
+from eventport.errors import ConfigurationError
+from eventport.opening import require_asyncio
 from eventport.protocols import Capability, Subscription
 from eventport.shielding import run_shielded
 
@@ -113,7 +112,7 @@ class MongoDBEventStore(BaseEventStore):
         Options are arguments here; `eventport.connect` takes them out of a URL. What is left in
         the URL is the driver's.
         """
-        _check_loop()
+        require_asyncio("MongoDB", "its drivers do")
         _check_timeout(timeout)
         client = make_client(url, driver, timeout)
         where = redact(url)
@@ -134,7 +133,7 @@ class MongoDBEventStore(BaseEventStore):
         *,
         owns_client: bool,
     ) -> Self:
-        _check_loop()
+        require_asyncio("MongoDB", "its drivers do")
         _check_timeout(timeout)
         with translated(where):
             name = database or client.get_default_database(DATABASE).name
@@ -199,11 +198,3 @@ def _check_timeout(timeout: object) -> None:
     if not isinstance(timeout, int | float) or not 0 < timeout <= _MAX_TIMEOUT:
         message = f"timeout must be more than 0 s and at most {_MAX_TIMEOUT:.0f}, not {timeout!r}"
         raise ConfigurationError(message)
-
-
-def _check_loop() -> None:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError as exc:
-        message = "MongoDB stores run under asyncio only, because its drivers do"
-        raise NotSupportedError(message) from exc

@@ -11,12 +11,13 @@ import asyncpg
 from msgspec.structs import astuple
 
 from eventport.errors import LeaseLostError, NoDeadLetterError
+from eventport.opening import require_asyncio
 from eventport.projections.checkpoints import Checkpoint, DeadLetter, ProjectionId
 
 from eventport_postgres.connections import Connections, OwnConnections, PoolConnections
 from eventport_postgres.errors import DRIVER_ERRORS, is_lost, translated
 from eventport_postgres.schema import DEFAULT_SCHEMA, AnyConnection, check_schema, quoted
-from eventport_postgres.store import check_loop, check_url
+from eventport_postgres.store import check_url
 
 
 Connection: TypeAlias = AnyConnection
@@ -82,7 +83,7 @@ class PostgresCheckpoints:
             timeout: How many seconds to wait for the server.
             transaction_pooling: Whether a pooler in transaction mode is between.
         """
-        check_loop()
+        require_asyncio("Postgres", "asyncpg does")
         check_url(url)
         connections = OwnConnections(url, pool_size, transaction_pooling=transaction_pooling)
         checkpoints = cls(connections, check_schema(schema), timeout)
@@ -101,7 +102,7 @@ class PostgresCheckpoints:
         timeout: float = 30.0,  # noqa: ASYNC109  # as above
     ) -> Self:
         """Use a pool of the caller's; a runner takes two of its connections at a time."""
-        check_loop()
+        require_asyncio("Postgres", "asyncpg does")
         checkpoints = cls(PoolConnections(pool), check_schema(schema), timeout)
         await checkpoints._create()
         return checkpoints

@@ -34,11 +34,10 @@ from eventport.configuration import redact
 from eventport.errors import (
     ConfigurationError,
     InvalidArgumentTypeError,
-    NotSupportedError,
 )
 from eventport.group_commit import GroupCommit
+from eventport.opening import open_to_end, require_asyncio
 from eventport.protocols import Capability
-from eventport.shielding import run_shielded
 
 from eventport_postgres import schema as schemas
 from eventport_postgres.connections import (
@@ -154,7 +153,7 @@ class PostgresEventStore(BaseEventStore):
             NotSupportedError: the server cannot do what is needed, or this is not asyncio.
             StoreUnavailableError: the server cannot be reached.
         """
-        check_loop()
+        require_asyncio("Postgres", "asyncpg does")
         _check_options(migrate, pool_size, timeout)
         check_url(url)
         own = OwnConnections(url, pool_size, transaction_pooling=transaction_pooling)
@@ -178,7 +177,7 @@ class PostgresEventStore(BaseEventStore):
         each read, so the pool must have at least two. Behind a pooler in transaction mode it
         does not listen, and one will do.
         """
-        check_loop()
+        require_asyncio("Postgres", "asyncpg does")
         _check_options(migrate, 1, timeout)
         if pool.get_max_size() < 2 and not transaction_pooling:
             message = (
@@ -203,9 +202,8 @@ class PostgresEventStore(BaseEventStore):
         transaction_pooling: bool,
     ) -> Self:
         schema = schemas.check_schema(schema)
-        opened: list[Self] = []
 
-        async def open_() -> None:
+        async def opening() -> Self:
             try:
                 async with connections.writing(timeout) as connection:
                     await check_server(connection)
@@ -220,26 +218,17 @@ class PostgresEventStore(BaseEventStore):
                     # What asyncpg says of a URL that it does not understand holds all of it.
                     raise translated(exc) from (None if isinstance(exc, ValueError) else exc)
                 raise
-            opened.append(
-                cls(
-                    name,
-                    connections,
-                    schema,
-                    timeout,
-                    namespace,
-                    head,
-                    transaction_pooling=transaction_pooling,
-                )
+            return cls(
+                name,
+                connections,
+                schema,
+                timeout,
+                namespace,
+                head,
+                transaction_pooling=transaction_pooling,
             )
 
-        try:
-            await run_shielded(open_)
-        except BaseException:
-            # The caller was cancelled meanwhile and cannot take what has been opened.
-            for store in opened:
-                await store.aclose()
-            raise
-        return opened[0]
+        return await open_to_end(opening)
 
     def __repr__(self) -> str:
         """Show the place, without a password."""
@@ -398,12 +387,3 @@ def _check_options(migrate: object, pool_size: object, timeout: object) -> None:
     if not isinstance(timeout, int | float) or not 0 < timeout <= _MAX_SECONDS:
         message = f"timeout must be above 0 and up to {_MAX_SECONDS:.0f} s, not {timeout!r}"
         raise ConfigurationError(message)
-
-
-def check_loop() -> None:
-    """Raise `NotSupportedError` unless this is asyncio."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError as exc:
-        message = "Postgres stores run under asyncio only, because asyncpg does"
-        raise NotSupportedError(message) from exc

@@ -20,12 +20,13 @@ from eventport.errors import (
     LeaseLostError,
     NoDeadLetterError,
 )
+from eventport.opening import require_asyncio
 from eventport.projections.checkpoints import Checkpoint, DeadLetter, ProjectionId
 from eventport.shielding import run_shielded
 
 from eventport_sqlite.connection import MEMORY, Synchronous, open_connection
 from eventport_sqlite.connection import Connection as OwnConnection
-from eventport_sqlite.store import check_loop, check_options, check_path, path_in
+from eventport_sqlite.store import check_options, check_path, path_in
 
 
 Connection: TypeAlias = aiosqlite.Connection
@@ -135,7 +136,7 @@ class SQLiteCheckpoints:
         """
         name = check_path(path)
         check_options(synchronous, busy_timeout)
-        check_loop()
+        require_asyncio("SQLite", "aiosqlite does")
         if name == MEMORY:
             raise ConfigurationError("checkpoints in memory would be alone there: name a file")
         writer = await open_connection(name, synchronous, busy_timeout, foreign=True)

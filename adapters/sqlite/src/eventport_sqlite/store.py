@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sqlite3
 
@@ -11,9 +10,9 @@ from typing import ClassVar, Final, Self, TypeAlias, get_args
 
 from eventport.adapter import AllPage, BaseEventStore, Commit, Outcome, StreamPage
 from eventport.configuration import redact, unknown_option
-from eventport.errors import ConfigurationError, InvalidArgumentTypeError, NotSupportedError
+from eventport.errors import ConfigurationError, InvalidArgumentTypeError
+from eventport.opening import open_to_end, require_asyncio
 from eventport.protocols import Capability
-from eventport.shielding import run_shielded
 
 from eventport_sqlite import engine
 from eventport_sqlite.connection import (
@@ -81,20 +80,8 @@ class SQLiteEventStore(BaseEventStore):
         """
         name = check_path(path)
         check_options(synchronous, busy_timeout)
-        check_loop()
-        opened: list[Self] = []
-
-        async def open_() -> None:
-            opened.append(await cls._open(name, synchronous, busy_timeout))
-
-        try:
-            await run_shielded(open_)
-        except BaseException:
-            # The caller was cancelled meanwhile and cannot take what has been opened.
-            for store in opened:
-                await store.aclose()
-            raise
-        return opened[0]
+        require_asyncio("SQLite", "aiosqlite does")
+        return await open_to_end(lambda: cls._open(name, synchronous, busy_timeout))
 
     @classmethod
     async def connect(
@@ -207,12 +194,3 @@ def check_options(synchronous: object, busy_timeout: object) -> None:
     if not isinstance(busy_timeout, int | float) or not 0 <= busy_timeout <= _MAX_TIMEOUT:
         message = f"busy_timeout must be from 0 to {_MAX_TIMEOUT:.0f} s, not {busy_timeout!r}"
         raise ConfigurationError(message)
-
-
-def check_loop() -> None:
-    """Raise `NotSupportedError` unless this is asyncio."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError as exc:
-        message = "SQLite stores run under asyncio only, because aiosqlite does"
-        raise NotSupportedError(message) from exc

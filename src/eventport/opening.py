@@ -1,0 +1,55 @@
+"""What adapters do alike when a store is opened."""
+
+from __future__ import annotations
+
+import asyncio
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
+
+from eventport.errors import NotSupportedError
+from eventport.shielding import run_shielded
+
+
+class Closable(Protocol):
+    """What has to be closed by whoever opened it."""
+
+    async def aclose(self) -> None:
+        """Close it."""
+        ...
+
+
+C = TypeVar("C", bound=Closable)
+
+
+async def open_to_end(opening: Callable[[], Awaitable[C]]) -> C:
+    """Open something that nobody leaves half open, or open and forgotten.
+
+    If the caller is cancelled meanwhile, and so cannot take what has been opened, it is closed.
+    """
+    opened: list[C] = []
+
+    async def work() -> None:
+        opened.append(await opening())
+
+    try:
+        await run_shielded(work)
+    except BaseException:
+        for one in opened:
+            await one.aclose()
+        raise
+    return opened[0]
+
+
+def require_asyncio(database: str, reason: str) -> None:
+    """Raise `NotSupportedError` unless this is asyncio.
+
+    Args:
+        database: Whose stores they are.
+        reason: Why they need it, such as ``"asyncpg does"``.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError as exc:
+        message = f"{database} stores run under asyncio only, because {reason}"
+        raise NotSupportedError(message) from exc
