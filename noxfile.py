@@ -101,7 +101,7 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
-@nox.parametrize("backend", HARNESSES)
+@nox.parametrize("backend", tuple(HARNESSES))
 def conformance(session: nox.Session, backend: str) -> None:
     """Run the conformance suite on one backend, with one client."""
     install(session, "tests", backends=(backend,))
