@@ -31,3 +31,11 @@ def in_time() -> Generator[None]:
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def ctrl_c() -> Generator[None]:
+    """Let commands be interrupted even if the tests run in the background of a shell script."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

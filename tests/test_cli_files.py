@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -41,14 +41,6 @@ Line: TypeAlias = dict[str, Any]
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"  # all that aiosqlite can do
-
-
-@pytest.fixture(autouse=True)
-def _ctrl_c() -> Generator[None]:
-    """Let commands be interrupted even if the tests run in the background of a shell script."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
@@ -209,6 +201,7 @@ def test_a_killed_import_leaves_whole_batches_and_can_be_run_again(
     ]
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_ends_an_import_between_two_batches(eventport: Command, tmp_path: Path) -> None:
     (tmp_path / "log.ndjson").write_text(ndjson(event_log(30_000, 300)))
     process = start(tmp_path, "import", "log.ndjson")

@@ -134,6 +134,7 @@ def test_what_is_no_projection(projection: Command, name: str, message: str) -> 
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_it_can_be_ended_well_and_a_terminal_shows_how_far_it_is(
     arguments: dict[str, Any], projection: Command, ending: signal.Signals
@@ -144,10 +145,13 @@ def test_it_can_be_ended_well_and_a_terminal_shows_how_far_it_is(
         os.close(theirs)
         shown = b""
         deadline = time.monotonic() + 30
-        while b"lag 0" not in shown and time.monotonic() < deadline:
-            shown += os.read(ours, 10_000)
-        process.send_signal(ending)
-        code = process.wait(20)
+        try:
+            while b"lag 0" not in shown and time.monotonic() < deadline:
+                shown += os.read(ours, 10_000)
+            process.send_signal(ending)
+            code = process.wait(20)
+        finally:
+            process.kill()  # the end of the block waits for it
     os.close(ours)
     assert code == 0
     assert b"numbers@1" in shown

@@ -37,14 +37,6 @@ def anyio_backend() -> str:
     return "asyncio"  # all that aiosqlite can do
 
 
-@pytest.fixture(autouse=True)
-def _ctrl_c() -> Generator[None]:
-    """Let commands be interrupted even if the tests run in the background of a shell script."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.fixture
 def eventport(tmp_path: Path) -> Command:
     def run(*args: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -166,6 +158,7 @@ async def test_a_stream_that_does_not_exist_is_an_error(eventport: Command) -> N
     assert missing.stderr == "eventport: there is no stream 'order-9'\n"
 
 
+@pytest.mark.usefixtures("ctrl_c")
 async def test_tail_shows_what_is_there_and_then_what_comes(
     tmp_path: Path, store: SQLiteEventStore
 ) -> None:
