@@ -135,10 +135,21 @@ def test_what_is_no_projection(projection: Command, name: str, message: str) -> 
 
 
 @pytest.mark.usefixtures("ctrl_c")
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("ending", "ctrl_c_is"),
+    [
+        (signal.SIGINT, signal.SIG_DFL),
+        (signal.SIGTERM, signal.SIG_DFL),
+        (signal.SIGTERM, signal.SIG_IGN),  # as in the background of a shell script
+    ],
+)
 def test_it_can_be_ended_well_and_a_terminal_shows_how_far_it_is(
-    arguments: dict[str, Any], projection: Command, ending: signal.Signals
+    arguments: dict[str, Any],
+    projection: Command,
+    ending: signal.Signals,
+    ctrl_c_is: signal.Handlers,
 ) -> None:
+    signal.signal(signal.SIGINT, ctrl_c_is)  # the command inherits it
     ours, theirs = pty.openpty()
     command = [EVENTPORT, "projection", "run", "views:one"]
     with subprocess.Popen(command, stderr=theirs, **arguments) as process:

@@ -10,6 +10,7 @@ from collections.abc import Generator
 from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, BinaryIO, Final, NoReturn, TypeAlias
 
 import anyio
@@ -108,6 +109,13 @@ def _ending(*, interrupted: int = INTERRUPTED) -> Generator[None]:
         _fail(f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc))
     except EventportError as exc:
         _fail(str(exc))
+
+
+def _end_as_by_ctrl_c(number: int, frame: FrameType | None) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler):
+        handler = signal.default_int_handler  # Ctrl-C is ignored: it runs in the background
+    handler(number, frame)
 
 
 def _drop_output() -> None:
@@ -291,7 +299,7 @@ def run_projection(
     exit code 0.
     """
     # Whoever manages services sends this, and the next runner is not to wait for the lease.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _end_as_by_ctrl_c)
     with _ending(interrupted=0):
         handled = anyio.run(projecting.run, projection, store, checkpoints, lease)
         _say(f"a higher generation has taken its place; {handled} events handled")
