@@ -218,7 +218,7 @@ async def test_output_that_cannot_be_written_is_an_error(tmp_path: Path, args: l
     ("args", "reason"),
     [
         (["read", "a", "--store", "nope"], "no store named 'nope'"),
-        (["tail", "--store", "mongodb://u:hunter2@h/db"], "pip install 'eventport[mongodb]'"),
+        (["tail", "--store", "mongdb://u:hunter2@h/db"], "did you mean 'mongodb'?"),
         (["tail", "--store", "mongodb:/u:hunter2@h/db"], "no store named 'mongodb:***@h/db'"),
         (["export", "--store", "sqlite://u:hunter2@h/s.db"], "names a host"),
         (["export", "--store", "sqlite:///s.db?synchronus=full"], "did you mean 'synchronous'?"),

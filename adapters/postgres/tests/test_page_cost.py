@@ -26,7 +26,7 @@ async def test_a_page_looks_at_no_more_events_than_are_on_it(
         await store.append(f"s-{number}", [NewEvent("Counted", {"n": n}) for n in range(1_000)])
     if analyzed:
         await admin.execute(f"ANALYZE {table}")
-    page = f'SELECT count(*) FROM "{schema}".read_all($1, 100, $2, NULL, 100000)'
+    page = f'SELECT count(*) FROM "{schema}".read_all($1, 100, $2, NULL, 100000, 1000000)'
     seen = f"""
         SELECT coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)
         FROM pg_stat_xact_user_tables WHERE relid = '{table}'::regclass
