@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -26,6 +27,7 @@ class PyMongoHarness(Harness):
         durable=Supported(),
         hooks=Supported(),
     )
+    absent = {"restart": "killed in a test apart, whose server waits for its disk"}  # noqa: RUF012  # a constant
     driver: ClassVar[DriverName] = "pymongo"
     server_url: ClassVar[str]
     database_url = ""
@@ -43,6 +45,22 @@ class PyMongoHarness(Harness):
 
     def url(self) -> str:
         return f"{self.database_url}?driver={self.driver}"
+
+    def address(self) -> tuple[str, int]:
+        parts = urlsplit(self.database_url)
+        return parts.hostname or "localhost", parts.port or 27017
+
+    @asynccontextmanager
+    async def open_at(self, host: str, port: int) -> AsyncGenerator[MongoDBEventStore, None]:
+        # A replica set tells its members' own addresses, which a direct connection does not ask.
+        parts = urlsplit(self.database_url)
+        user = parts.netloc.rpartition("@")[0]
+        there = parts._replace(
+            netloc=f"{user}@{host}:{port}" if user else f"{host}:{port}",
+            query="directConnection=true",
+        ).geturl()
+        async with await MongoDBEventStore.connect(there, driver=self.driver, timeout=1) as store:
+            yield store
 
 
 class MotorHarness(PyMongoHarness):
