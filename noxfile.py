@@ -43,6 +43,8 @@ HARNESSES = {
     "eventstoredb[kurrentdb]": "eventstoredb-kurrentdb",
     "eventstoredb[esdb]": "eventstoredb-esdb",
 }
+# Most tests wait most of the time, so there are more workers than cores.
+WORKERS = ("-n", "4")
 THIS_PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
@@ -95,9 +97,8 @@ def tests(session: nox.Session) -> None:
         "--ignore=tests/packaging",
         "--ignore-glob=adapters/*/tests/test_conformance.py",
     ]
-    session.run(
-        "pytest", *(session.posargs or ["-n", "2", "tests", "adapters", "examples", *others])
-    )
+    everything = [*WORKERS, "tests", "adapters", "examples", *others]
+    session.run("pytest", *(session.posargs or everything))
 
 
 @nox.session
@@ -108,7 +109,7 @@ def conformance(session: nox.Session, backend: str) -> None:
     # A run of all clauses must not be green by any other way than this; one of a part is partial.
     required = [] if session.posargs else [f"--conformance-require={HARNESSES[backend]}"]
     test = f"adapters/{backend.partition('[')[0]}/tests/test_conformance.py"
-    session.run("pytest", "-n", "2", test, *required, *session.posargs)
+    session.run("pytest", *WORKERS, test, *required, *session.posargs)
 
 
 @nox.session
@@ -116,17 +117,14 @@ def esdbclient(session: nox.Session) -> None:
     """Run the tests of EventStoreDB with its older client; `tests` has the newer one."""
     install(session, "tests", backends=("eventstoredb[esdb]",))
     others = "--ignore-glob=adapters/*/tests/test_conformance.py"
-    session.run("pytest", "-n", "2", "adapters/eventstoredb", others, *session.posargs)
+    session.run("pytest", *WORKERS, "adapters/eventstoredb", others, *session.posargs)
 
 
 @nox.session
 def mutants(session: nox.Session) -> None:
-    """Prove the suite itself: each planted bug is found, and nothing is true of a store of nothing.
-
-    Most of them wait for something that never happens, so there are more workers than cores.
-    """
+    """Prove the suite itself: it finds each planted bug, and nothing good in a store of nothing."""
     install(session, "tests")
-    session.run("pytest", "-n", "4", "conformance", *session.posargs)
+    session.run("pytest", *WORKERS, "conformance", *session.posargs)
 
 
 @nox.session
