@@ -18,11 +18,13 @@ from typing import Final, TypeAlias
 import pytest
 
 from adapters.eventstoredb.tests.double.server import Double, serve
+from adapters.mongodb.tests.wire_server import WireServer, new_database
 
 from eventport import EventStore
 
 from eventport_eventstoredb import EventStoreDBEventStore
 from eventport_memory import MemoryEventStore
+from eventport_mongodb import MongoDBEventStore
 from eventport_postgres import PostgresEventStore
 from eventport_sqlite import SQLiteEventStore
 
@@ -79,6 +81,19 @@ async def postgres(request: pytest.FixtureRequest) -> AsyncGenerator[OpenStore, 
 
 
 @asynccontextmanager
+async def mongodb(request: pytest.FixtureRequest) -> AsyncGenerator[OpenStore, None]:
+    server: str = request.getfixturevalue("mongodb_url")
+    async with new_database(server) as url:
+
+        @asynccontextmanager
+        async def open_database() -> AsyncGenerator[EventStore, None]:
+            async with await MongoDBEventStore.connect(url) as store:
+                yield store
+
+        yield open_database
+
+
+@asynccontextmanager
 async def eventstoredb(_: pytest.FixtureRequest) -> AsyncGenerator[OpenStore, None]:
     async with serve(Double()) as double:
         yield _client_of(double)
@@ -104,6 +119,7 @@ BACKENDS: Final[dict[str, Backend]] = {
     "memory": memory,
     "sqlite": sqlite,
     "postgres": postgres,
+    "mongodb": mongodb,
     "eventstoredb": eventstoredb,
     "eventstoredb-24.10": eventstoredb_24,
 }
@@ -127,6 +143,14 @@ async def _one_loop(anyio_backend: str) -> AsyncGenerator[None, None]:
 def postgres_url() -> Generator[str]:
     with server_url() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def mongodb_url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+    server = WireServer(tmp_path_factory.mktemp("mongodb"))
+    server.start()
+    yield server.url
+    server.kill()
 
 
 @pytest.fixture(params=BACKENDS)
