@@ -24,7 +24,7 @@ from eventport.events import NewEvent, RecordedEvent
 from eventport.expectations import ANY, NO_STREAM, STREAM_EXISTS, Expectation
 from eventport.protocols import Capability, EventStore, Session, Streams, Subscription
 from eventport.results import AggregateResult, AllResult, AppendResult, ReadResult
-from eventport.session import run_in_session
+from eventport.conflicts import run_in_session
 
 
 __all__ = [

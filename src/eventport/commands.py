@@ -17,7 +17,7 @@ from eventport.errors import InvalidArgumentTypeError
 from eventport.events import NewEvent, RecordedEvent
 from eventport.folding import Fold, StateLoader, replay
 from eventport.protocols import EventStore, Session, Streams
-from eventport.session import ATTEMPTS, retry_conflicts, run_in_session
+from eventport.conflicts import ATTEMPTS, retry_conflicts, run_in_session
 from eventport.typed import EventTypes
 from eventport.validation import MAX_INT, check_int, check_metadata, check_stream, show
 

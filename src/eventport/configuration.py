@@ -17,10 +17,8 @@ from urllib.parse import quote, unquote_plus
 
 import msgspec
 
-from eventport.adapter import AfterCommitHook, BaseEventStore
 from eventport.errors import ConfigurationError, NotSupportedError
-from eventport.inline import InlineStore
-from eventport.protocols import EventStore
+from eventport.protocols import AfterCommitHook, EventStore, HookStore, InlineStore
 
 
 ENTRY_POINT_GROUP: Final = "eventport.adapters"
@@ -70,7 +68,7 @@ async def connect(
             ``default``. ``${NAME}`` in a URL is replaced by that environment variable.
         config: The file to look names up in. By default ``eventport.toml`` in the current
             directory, or else the table ``[tool.eventport]`` of ``pyproject.toml`` there.
-        after_commit: Hooks to register with the store; see `BaseEventStore.after_commit`.
+        after_commit: Hooks to register with the store; see `HookStore.after_commit`.
         inline: Handlers that run inside the transactions of the commits, on the backends that
             have such; see their stores' method `inline`.
         options: Options of the adapter; they override those of the URL and of the file.
@@ -90,7 +88,7 @@ async def connect(
     }
     async with await opener(url, **converted) as store:
         for hook in after_commit:
-            if not isinstance(store, BaseEventStore):
+            if not isinstance(store, HookStore):
                 message = f"{type(store).__name__} has no after-commit hooks"
                 raise NotSupportedError(message)
             store.after_commit(hook)

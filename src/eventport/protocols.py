@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from enum import Enum
 from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeAlias, TypeVar, runtime_checkable
 
 from anyio import Event
 
@@ -228,6 +228,33 @@ class EventStore(Streams, Protocol):
         exc_type: type[BaseException] | None,
         exc_value: BaseException | None,
         traceback: TracebackType | None,
+        /,
     ) -> None:
         """Close the store."""
+        ...
+
+
+AfterCommitHook: TypeAlias = Callable[[Sequence[RecordedEvent]], Awaitable[None]]
+"""Called with the events of one commit, after it."""
+
+
+@runtime_checkable
+class HookStore(Protocol):
+    """A store that calls hooks after its commits."""
+
+    def after_commit(self, hook: AfterCommitHook, /) -> AfterCommitHook:
+        """Register a hook that is called once after each commit, in the order of registration.
+
+        It is called by the task that commits, with the events as they were recorded. If it
+        raises, that is logged, and the commit stands. It also serves as a decorator.
+        """
+        ...
+
+
+@runtime_checkable
+class InlineStore(Protocol):
+    """A store that runs handlers inside the transactions of its commits."""
+
+    def inline(self, handler: Any, /) -> Any:
+        """Register a handler, which runs once in each commit, in the order of registration."""
         ...

@@ -17,7 +17,7 @@ from anyio import create_task_group
 from eventport.cli.ndjson import Parsed, check, parse
 from eventport.errors import EventportError
 from eventport.protocols import Capability, EventStore, Streams
-from eventport.session import run_in_session
+from eventport.conflicts import run_in_session
 
 
 MAX_BATCH_EVENTS: Final = 1_000

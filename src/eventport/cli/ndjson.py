@@ -11,7 +11,7 @@ import msgspec
 
 from msgspec import UNSET, Struct, UnsetType, field
 
-from eventport.codec import encode_events
+from eventport._engine.codec import encode_events
 from eventport.errors import EventportError, InvalidEventError
 from eventport.events import NewEvent, RecordedEvent
 from eventport.validation import check_stream

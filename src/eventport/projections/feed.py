@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from eventport.events import RecordedEvent
 from eventport.protocols import Subscription
-from eventport.signal import Signal
+from eventport._concurrency.signal import Signal
 
 
 class Feed:

@@ -29,8 +29,8 @@ from eventport.projections.progress import Meter, Progress, State, find_head
 from eventport.projections.projection import Projection, Target
 from eventport.projections.racing import first_of
 from eventport.protocols import EventStore
-from eventport.shielding import run_shielded
-from eventport.signal import Signal
+from eventport._concurrency.shielding import run_shielded
+from eventport._concurrency.signal import Signal
 
 
 C = TypeVar("C")

@@ -21,7 +21,7 @@ from eventport.errors import ConcurrencyError, LeaseLostError, NoDeadLetterError
 from eventport.events import NewEvent
 from eventport.projections.checkpoints import Checkpoint, DeadLetter, ProjectionId
 from eventport.protocols import EventStore
-from eventport.shielding import run_shielded
+from eventport._concurrency.shielding import run_shielded
 from eventport.toolkit_streams import toolkit_stream
 
 

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import msgspec
 
-from eventport.commits import Commit, Committed, EncodedEvent
+from eventport._engine.commits import Commit, Committed, EncodedEvent
 from eventport.errors import CorruptEventError, InvalidArgumentTypeError, InvalidEventError
 from eventport.events import NewEvent, RecordedEvent
 from eventport.validation import check_event_type, show
@@ -51,6 +51,7 @@ def encode_events(events: object) -> tuple[EncodedEvent, ...]:
 
 
 def decode_event(
+    *,
     stream: str,
     version: int,
     position: int,
@@ -60,7 +61,11 @@ def decode_event(
     id_: UUID,
     recorded_at: datetime,
 ) -> RecordedEvent:
-    """Build a recorded event from what a store holds, as `EncodedEvent` describes it."""
+    """Build a recorded event from what a store holds, as `EncodedEvent` describes it.
+
+    Raises:
+        CorruptEventError: data or metadata is not JSON.
+    """
     try:
         return RecordedEvent(
             stream,
@@ -78,26 +83,27 @@ def decode_event(
 
 
 def decode_commit(commit: Commit, committed: Committed) -> list[RecordedEvent]:
-    """Rebuild the events of a commit as they can be read once it is there."""
-    return [
-        decode_event(
-            write.stream,
-            version,
-            position,
-            event.type,
-            event.data,
-            event.metadata,
-            event.id,
-            committed.recorded_at,
-        )
-        for write, written in zip(commit.writes, committed.writes, strict=True)
-        for version, position, event in zip(
-            range(written.version - len(write.events) + 1, written.version + 1),
-            written.positions,
-            write.events,
-            strict=True,
-        )
-    ]
+    """Rebuild the events of a detailed commit as they can be read once it is there."""
+    events: list[RecordedEvent] = []
+    for write, written in zip(commit.writes, committed.writes, strict=True):
+        first = written.version - len(write.events) + 1
+        found = zip(write.events, written.positions, written.times, strict=True)
+        for version, (event, position, time) in enumerate(found, first):
+            if position is None:
+                continue
+            events.append(
+                decode_event(
+                    stream=write.stream,
+                    version=version,
+                    position=position,
+                    type_=event.type,
+                    data=event.data,
+                    metadata=event.metadata,
+                    id_=event.id,
+                    recorded_at=time,
+                )
+            )
+    return events
 
 
 def utc_from_microseconds(microseconds: int) -> datetime:

@@ -7,8 +7,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
+from eventport._concurrency.shielding import run_shielded
 from eventport.errors import NotSupportedError
-from eventport.shielding import run_shielded
 
 
 class Closable(Protocol):

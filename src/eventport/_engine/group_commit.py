@@ -8,9 +8,9 @@ from typing import Final, cast
 
 from anyio import Event, get_cancelled_exc_class
 
-from eventport.commits import Commit, Outcome
+from eventport._concurrency.shielding import start_task, wait_out
+from eventport._engine.commits import Commit, Outcome
 from eventport.errors import StoreUnavailableError
-from eventport.shielding import start_task, wait_out
 
 
 MAX_BATCH_COMMITS: Final = 128

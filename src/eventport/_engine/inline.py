@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Generic, TypeVar
 
-from eventport.codec import decode_commit
-from eventport.commits import Commit, Committed, Outcome
+from eventport._engine.codec import decode_commit
+from eventport._engine.commits import Commit, Committed, Outcome
 from eventport.errors import InlineProjectionError, InvalidArgumentTypeError
 from eventport.events import RecordedEvent
 from eventport.validation import show
 
 
 H = TypeVar("H", bound=Callable[..., object])
-
-
-@runtime_checkable
-class InlineStore(Protocol):
-    """A store that runs handlers inside the transactions of its commits."""
-
-    def inline(self, handler: Any, /) -> Any:
-        """Register a handler, which runs once in each commit, in the order of registration."""
-        ...
 
 
 class InlineHandlers(Generic[H]):
@@ -60,7 +51,7 @@ def new_events(
             yield decode_commit(commit, outcome)
 
 
-def failure(handler: Callable[..., object], why: str | BaseException) -> InlineProjectionError:
+def inline_failure(handler: Callable[..., object], why: str | BaseException) -> InlineProjectionError:
     """Make the error for a commit that a handler has kept from being written."""
     if isinstance(why, BaseException):
         # What databases say in further lines may hold data.

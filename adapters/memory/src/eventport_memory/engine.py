@@ -1,0 +1,137 @@
+"""The engine in memory. It knows no lock, because nothing here is interrupted half-way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Final
+from uuid import UUID
+
+from anyio.lowlevel import checkpoint
+from msgspec import Struct
+
+from eventport import Capability, RecordedEvent
+from eventport.adapter import (
+    AllPage,
+    AllQuery,
+    Commit,
+    Committed,
+    Conflict,
+    EncodedEvent,
+    Outcome,
+    StreamPage,
+    StreamQuery,
+    Written,
+    decode_event,
+    plan,
+)
+
+
+_SCAN: Final = 10_000
+"""How many events one page looks at, so that a rare filter does not hold up the event loop."""
+
+
+class _Stored(Struct, frozen=True, gc=False):
+    """One event, and where it stands."""
+
+    stream: str
+    version: int
+    position: int
+    event: EncodedEvent
+    recorded_at: datetime
+
+    def decode(self) -> RecordedEvent:
+        event = self.event
+        return decode_event(
+            stream=self.stream,
+            version=self.version,
+            position=self.position,
+            type_=event.type,
+            data=event.data,
+            metadata=event.metadata,
+            id_=event.id,
+            recorded_at=self.recorded_at,
+        )
+
+
+class MemoryEngine:
+    """Keeps events in a list, and in a list for each stream."""
+
+    capabilities: Final = frozenset({Capability.SESSIONS, Capability.GLOBAL_ORDER})
+    limitations: Final[Mapping[Capability, str]] = MappingProxyType(
+        {
+            Capability.SHARED: "the events live in one object; use SQLite to share them",
+            Capability.PUSH: "there are no commits by other processes",
+            Capability.DURABLE: "the events live in memory; use SQLite to keep them",
+        }
+    )
+
+    def __init__(self) -> None:
+        self._log: list[_Stored] = []
+        self._streams: dict[str, list[_Stored]] = {}
+
+    @property
+    def name(self) -> str:
+        """How much is in it."""
+        return f"{len(self._log)} events in {len(self._streams)} streams"
+
+    async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
+        """See `Engine.commit`."""
+        return [self._apply(commit) for commit in batch]
+
+    async def read_stream(self, query: StreamQuery, /) -> StreamPage:
+        """See `Engine.read_stream`."""
+        await checkpoint()
+        found = self._streams.get(query.stream, [])
+        wanted = query.clip(len(found))
+        return StreamPage([found[version - 1].decode() for version in wanted], len(found))
+
+    async def read_all(self, query: AllQuery, /) -> AllPage:
+        """See `Engine.read_all`: what is appended is committed, so the prefix is stable."""
+        await checkpoint()
+        events: list[RecordedEvent] = []
+        position = query.after
+        for stored in self._log[position : position + _SCAN]:
+            if len(events) == query.max_count:
+                break
+            position = stored.position
+            if query.matches(stored.stream, stored.event.type):
+                events.append(stored.decode())
+        return AllPage(events, position, len(self._log))
+
+    async def close(self) -> None:
+        """Let go of nothing: the events stay with the object."""
+
+    def _apply(self, commit: Commit) -> Outcome:
+        planned = plan(commit, self._head, self._stored)
+        if isinstance(planned, Committed | Conflict):
+            return planned
+        now = datetime.now(UTC)
+        return Committed([
+            self._write(write.stream, first, write.events, now)
+            for write, first in zip(commit.writes, planned, strict=True)
+        ])
+
+    def _write(
+        self, stream: str, first: int, events: Sequence[EncodedEvent], now: datetime
+    ) -> Written:
+        before = self._streams.setdefault(stream, [])
+        if before:
+            now = max(now, before[-1].recorded_at)  # clocks may be set back
+        start = len(self._log) + 1
+        stored = [
+            _Stored(stream, first + index, start + index, event, now)
+            for index, event in enumerate(events)
+        ]
+        self._log += stored
+        before += stored
+        positions = range(start, len(self._log) + 1)
+        return Written(first + len(stored) - 1, positions, first == 1, [now] * len(stored))
+
+    def _head(self, stream: str) -> int:
+        return len(self._streams.get(stream, ()))
+
+    def _stored(self, stream: str, first: int, last: int) -> list[tuple[UUID, int, datetime]]:
+        found = self._streams.get(stream, [])[first - 1 : last]
+        return [(stored.event.id, stored.position, stored.recorded_at) for stored in found]

@@ -1,0 +1,1 @@
+"""Small parts of structured concurrency; they know nothing of events."""

@@ -1,0 +1,162 @@
+"""A session that buffers appends, shows them to its own reads, and commits once."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import UTC, datetime
+
+from eventport._engine.codec import decode_event, encode_events
+from eventport._engine.commits import Commit, Committed, EncodedEvent, StreamWrite
+from eventport._engine.queries import StreamPage, StreamQuery
+from eventport._engine.stream_reader import StreamReader
+from eventport.errors import ConcurrencyError, StoreClosedError
+from eventport.events import NewEvent, RecordedEvent
+from eventport.expectations import ANY, Expectation, exact_version, holds
+from eventport.protocols import Capability
+from eventport.results import AppendResult
+from eventport.validation import check_expectation, check_stream
+
+
+class BufferedSession(StreamReader):
+    """A `Session` over a `Store`.
+
+    It holds no transaction and no lock while the caller works. Instead it pins each stream at
+    the version at which it first saw it, reads it at that version from then on, and lets the one
+    commit at the end expect that version.
+
+    Args:
+        read: Fetches a page of a stream as it is stored.
+        submit: Writes the commit.
+        require_capability: Raises `NotSupportedError` for what the engine cannot do.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[StreamQuery], Awaitable[StreamPage]],
+        submit: Callable[[Commit], Awaitable[Committed]],
+        require_capability: Callable[[Capability], None],
+    ) -> None:
+        self._read = read
+        self._submit = submit
+        self._require_capability = require_capability
+        self._pins: dict[str, int] = {}
+        self._own: dict[str, list[tuple[EncodedEvent, datetime]]] = {}
+        self._writes: list[StreamWrite] = []
+        self._ended = False
+        self._position: int | None = None
+
+    @property
+    def position(self) -> int | None:
+        """See `Session.position`."""
+        return self._position
+
+    async def append(
+        self, stream: str, events: Iterable[NewEvent], *, expected: Expectation = ANY
+    ) -> AppendResult:
+        """Keep events for the commit.
+
+        Returns:
+            The version that the stream will have; its position is not known yet.
+
+        Raises:
+            ConcurrencyError: `expected` does not hold for the stream as this session sees it.
+            NotSupportedError: this would be the second stream, and the backend cannot do that.
+        """
+        stream = check_stream(stream)
+        expected = check_expectation(expected)
+        encoded = encode_events(events)
+        pin = self._pins.get(stream)
+        if pin is None:
+            head = (await self._page(StreamQuery(stream, max_count=0))).version
+        else:
+            self._check_open()
+            head = pin + len(self._own.get(stream, ()))
+        if not holds(expected, head):
+            if earlier := await self._earlier_try(stream, expected, encoded):
+                return earlier
+            raise ConcurrencyError(stream, expected, head)
+        if not encoded:
+            return AppendResult(head, None, created=False, deduplicated=False)
+        self._check_open()  # the block may have been left meanwhile, by another task
+        if self._own and stream not in self._own:
+            self._require_capability(Capability.SESSIONS)
+        now = datetime.now(UTC)
+        self._own.setdefault(stream, []).extend((event, now) for event in encoded)
+        self._writes.append(StreamWrite(stream, head, encoded))
+        return AppendResult(head + len(encoded), None, created=head == 0, deduplicated=False)
+
+    async def commit(self) -> None:
+        """Write all that was appended in one atomic commit, and end the session."""
+        self.end()
+        if self._writes:
+            committed = await self._submit(Commit(self._writes))
+            self._position = committed.writes[-1].positions[-1]
+
+    def end(self) -> None:
+        """Let nothing more be done with this session."""
+        self._ended = True
+
+    def _check_open(self) -> None:
+        if self._ended:
+            message = "this session has ended: its block was left"
+            raise StoreClosedError(message)
+
+    async def _page(self, query: StreamQuery) -> StreamPage:
+        """Fetch a page as this session sees it."""
+        self._check_open()
+        stream = query.stream
+        pin = self._pins.get(stream)
+        if pin is None:
+            page = await self._read(query)
+            # Two tasks of one session may both have come here: the first one's view stands.
+            pin = self._pins.setdefault(stream, page.version)
+            if pin == page.version and stream not in self._own:
+                return page
+        # The view is that of this moment, whatever other tasks append while this one waits.
+        head = pin + len(self._own.get(stream, ()))
+        wanted = query.clip(head)
+        if not wanted:
+            return StreamPage([], head)
+        low, high = min(wanted), max(wanted)
+        own = self._own_events(stream, pin, range(max(low, pin + 1), high + 1))
+        stored = StreamQuery(stream, low, min(high, pin), backwards=query.backwards)
+        below = [] if stored.is_empty else (await self._read(stored)).events
+        if query.backwards:
+            return StreamPage([*reversed(own), *below], head)
+        if below and below[-1].version < stored.last:
+            return StreamPage(below, head)  # there is more before the session's own events
+        return StreamPage([*below, *own], head)
+
+    def _own_events(self, stream: str, pin: int, versions: range) -> list[RecordedEvent]:
+        """Decode this session's own events in a range of versions."""
+        own = self._own.get(stream, [])
+        events: list[RecordedEvent] = []
+        for version in versions:
+            event, time = own[version - pin - 1]
+            events.append(
+                decode_event(
+                    stream=stream,
+                    version=version,
+                    position=0,
+                    type_=event.type,
+                    data=event.data,
+                    metadata=event.metadata,
+                    id_=event.id,
+                    recorded_at=time,
+                )
+            )
+        return events
+
+    async def _earlier_try(
+        self, stream: str, expected: Expectation, events: Sequence[EncodedEvent]
+    ) -> AppendResult | None:
+        """Find that exactly these events are in the stream already, at these versions."""
+        before = exact_version(expected)
+        if before is None or not events:
+            return None
+        last = before + len(events)
+        found = await self.read(stream, from_version=before + 1, to_version=last)
+        if [event.id for event in found.events] != [event.id for event in events]:
+            return None
+        position = found.events[-1].position or None
+        return AppendResult(last, position, created=before == 0, deduplicated=True)

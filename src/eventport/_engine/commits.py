@@ -1,0 +1,102 @@
+"""Commits as values: what an engine is to write, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime  # msgspec resolves field types at run time
+from typing import TypeAlias
+from uuid import UUID
+
+from msgspec import Struct
+
+from eventport.expectations import Expectation
+
+
+class EncodedEvent(Struct, frozen=True, gc=False):
+    """An event as engines store it: checked, encoded, and isolated from the caller's objects."""
+
+    type: str
+    data: str | bytes
+    """JSON as text, or the caller's bytes: the Python type tells them apart."""
+    metadata: str
+    """A JSON object as text."""
+    id: UUID
+
+
+class StreamWrite(Struct, frozen=True):
+    """Events for one stream, and what is expected of it; there is always at least one event."""
+
+    stream: str
+    expected: Expectation
+    events: Sequence[EncodedEvent]
+
+
+class Guard(Struct, frozen=True):
+    """What is expected of a stream that the commit does not write to."""
+
+    stream: str
+    expected: Expectation
+
+
+class Commit(Struct, frozen=True):
+    """Writes that take place all together or not at all, in this order.
+
+    A stream may occur several times; each later write of it expects the version that the one
+    before makes.
+    """
+
+    writes: Sequence[StreamWrite]
+    guards: Sequence[Guard] = ()
+    """What has to hold, too, in the same atomic step; none unless the engine can check it."""
+    detailed: bool = False
+    """True if hooks wait for the position and time of each event.
+
+    Otherwise the last position of each write is enough.
+    """
+
+
+class Written(Struct, frozen=True):
+    """What one write did."""
+
+    version: int
+    """The stream's version after it."""
+    positions: Sequence[int | None]
+    """The global positions of its events, in order; the last one is always there.
+
+    For a detailed commit there is one for each event, and None stands for an event that cannot be
+    read any more, because the stream was truncated at once. Otherwise the last one is enough.
+    """
+    created: bool
+    """Whether it brought the stream into being."""
+    times: Sequence[datetime] = ()
+    """For a detailed commit: when each event was recorded, aware, UTC, in microseconds."""
+
+
+class Committed(Struct, frozen=True):
+    """A commit that is in the store, as durable as the backend's settings promise."""
+
+    writes: Sequence[Written]
+    """One for each write of the commit."""
+    deduplicated: bool = False
+    """Whether it had been there before, as an earlier try of the same append."""
+
+
+class Conflict(Struct, frozen=True):
+    """A commit of which nothing was written, because an expectation did not hold."""
+
+    stream: str
+    expected: Expectation
+    actual: int
+    """The version that the stream really has; a read that starts now can show it."""
+
+
+class Failed(Struct, frozen=True):
+    """A commit that met an error of its own, while others of its batch may have been written.
+
+    Nothing of it was written, unless the error is `AnswerLostError`: then that is unknown.
+    """
+
+    error: Exception
+
+
+Outcome: TypeAlias = Committed | Conflict | Failed

@@ -1,0 +1,162 @@
+"""The contract of an engine: what an adapter writes, and what the store does for it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+from eventport._engine.commits import Commit, Committed, Outcome
+from eventport._engine.queries import AllPage, AllQuery, StreamPage, StreamQuery
+from eventport.errors import StoreUnavailableError
+from eventport.protocols import Capability
+
+
+class Engine(Protocol):
+    """Keeps events: it writes batches of commits and reads pages.
+
+    All that a user of an event store sees beyond this is made by `Store`: checking and encoding,
+    batches, sessions, folds, paging, subscriptions, hooks, closing. What the engine gets has been
+    checked, and it is called only between its opening and `close`.
+
+    Its errors are `EventportError`s, each with the class that is true of it. Their texts name
+    stream, type and reason, and never a value of an event or a part of a password.
+    """
+
+    @property
+    def name(self) -> str:
+        """Where the events are, without any password: it stands in reprs and errors."""
+        ...
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What this engine can do beyond what all of them can.
+
+        Without `Capability.SHARED` no other store can commit, so nobody polls.
+        """
+        ...
+
+    @property
+    def limitations(self) -> Mapping[Capability, str]:
+        """Why it cannot do the rest, and what can: the text of `NotSupportedError`."""
+        ...
+
+    async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
+        """Write a batch and return an outcome for each commit, in the same order.
+
+        Each commit is atomic: the expectations of its writes and its guards are checked and its
+        events written in one step, or nothing is. Commits are independent: the conflict of one is
+        its outcome and keeps no other from being written. A later commit of the batch sees what
+        an earlier one wrote.
+
+        A commit whose expectations are all exact (a version or ``"no_stream"``) and fail, while
+        exactly its events are there at exactly those versions, is `Committed` and deduplicated.
+
+        The events of a commit get increasing positions in the order of the commit. Within a
+        stream `recorded_at` never goes back, whatever clocks do.
+
+        How it is called depends on how the `Store` groups commits. With ``"always"`` there is one
+        call at a time, and it is never cancelled. With ``"contended"`` a lone commit is written
+        by the caller's own task, and with ``"never"`` each commit is: then calls may overlap, and
+        one that is cancelled first comes to its end.
+
+        Raises:
+            ConnectionLostError: nothing was written; the same batch may be tried again.
+            AnswerLostError: the connection dropped before the answer came.
+            EventportError: anything else; nothing of the batch was written. If it has several
+                commits, each is then tried alone, to find the one that is to blame.
+        """
+        ...
+
+    async def read_stream(self, query: StreamQuery, /) -> StreamPage:
+        """Fetch a page of one stream, and its true head.
+
+        Head and events are of one moment. `StreamQuery.clip` gives the versions wanted. A page
+        may be short, to bound memory, but has at least one event if there is any; the store asks
+        for the rest.
+
+        Raises:
+            ConnectionLostError: the store asks again.
+        """
+        ...
+
+    async def read_all(self, query: AllQuery, /) -> AllPage:
+        """Fetch a page of all streams in global order, after a position.
+
+        **Stable prefix.** Readers keep the highest position that they have seen and never look
+        below it again. So a page must end before any place where an event can still appear: once
+        a page has shown position p, or said that it scanned up to p, no event at or below p may
+        ever appear later. Where transactions take their positions before they commit, the page
+        ends below the lowest position that an open transaction may have taken. A stream's events
+        appear in version order.
+
+        A page may be short, to bound memory or time, if `AllPage.position` has moved on.
+        `AllPage.head` is the stable frontier of this moment, and never below what a page has
+        shown. Only called on engines with `Capability.GLOBAL_ORDER`.
+
+        Raises:
+            ConnectionLostError: the store asks again.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release everything; called once, when nothing is being written, never cancelled.
+
+        Reads that are still running end with an error.
+        """
+        ...
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """Optional part: an engine that reaches its backend over connections that may drop.
+
+    The store gives each call a deadline, repeats reads, and finds out what became of a commit
+    whose answer was lost.
+    """
+
+    @property
+    def timeout(self) -> float:
+        """How many seconds the store goes on trying before it gives up."""
+        ...
+
+    async def find(self, commits: Sequence[Commit], /) -> Sequence[Committed | None]:
+        """Return which commits of a lost batch were written.
+
+        None says that nothing of the commit was written, and that no earlier try of it can be
+        written from now on, even one that is still on its way. What is found must be as durable
+        as the backend's settings promise for an answer.
+
+        Any exception means that it is still unknown: the store asks again until its deadline.
+        """
+        ...
+
+
+@runtime_checkable
+class Listens(Protocol):
+    """Optional part: an engine whose backend pushes a sign that something was committed."""
+
+    def listen(self) -> AsyncGenerator[None, None]:
+        """Yield once when listening has begun, and then whenever something may be new.
+
+        It is only a wake-up: signs may come late, twice, or not at all. The store starts it with
+        the first subscription, closes it in the end, and starts it again after any exception.
+        """
+        ...
+
+
+@runtime_checkable
+class Identified(Protocol):
+    """Optional part: an engine that knows which store it works on."""
+
+    @property
+    def store_id(self) -> str:
+        """The store's own id, made when the store was made, and kept by restarts and backups."""
+        ...
+
+
+class ConnectionLostError(StoreUnavailableError):
+    """The connection dropped or could not be made, and nothing was written: try again."""
+
+
+class AnswerLostError(ConnectionLostError):
+    """The connection dropped before the answer came: the commit may have been written."""

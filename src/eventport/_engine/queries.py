@@ -1,0 +1,106 @@
+"""Reads as values: what an engine is asked for, and the pages that it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from eventport.events import RecordedEvent
+from eventport.validation import MAX_INT
+
+
+class StreamQuery(Struct, frozen=True):
+    """Events of one stream, by a range of versions."""
+
+    stream: str
+    first: int = 1
+    """The lowest version wanted, inclusive, in both directions."""
+    last: int = MAX_INT
+    """The highest version wanted, inclusive, in both directions."""
+    max_count: int | None = None
+    """The most events wanted; 0 asks for the head alone, None for all."""
+    backwards: bool = False
+    """Newest first; it does not change the range."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it asks for the whole stream, from its first event on."""
+        return (self.first, self.last, self.max_count) == (1, MAX_INT, None) and not self.backwards
+
+    def clip(self, head: int) -> range:
+        """Return the versions to give of a stream whose head is `head`, in reading order."""
+        low, high = self.first, min(self.last, head)
+        if self.max_count is not None:
+            if self.backwards:
+                low = max(low, high - self.max_count + 1)
+            else:
+                high = min(high, low + self.max_count - 1)
+        return range(high, low - 1, -1) if self.backwards else range(low, high + 1)
+
+    def after_page(self, page: StreamPage) -> StreamQuery:
+        """Return what is left to ask for once a page of this query has been read."""
+        first, last, end = self.first, min(self.last, page.version), page.events[-1].version
+        if self.backwards:
+            last = end - 1
+        else:
+            first = end + 1
+        left = None if self.max_count is None else self.max_count - len(page.events)
+        return StreamQuery(self.stream, first, last, left, self.backwards)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no event can match it."""
+        return self.first > self.last or self.max_count == 0
+
+
+class AllQuery(Struct, frozen=True):
+    """Events of all streams, in global order, after a position."""
+
+    after: int = 0
+    """Only events after this position."""
+    max_count: int = 1000
+    """The most events wanted; at least 1."""
+    types: frozenset[str] | None = None
+    """Only events of these types; None for all."""
+    prefix: str | None = None
+    """Only events of streams whose names start with this; None for all."""
+
+    def resumed(self, position: int, max_count: int | None = None) -> AllQuery:
+        """Return the same query from another position on, and perhaps for fewer events."""
+        count = self.max_count if max_count is None else max_count
+        return AllQuery(position, count, self.types, self.prefix)
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether some events are to be left out."""
+        return self.types is not None or self.prefix is not None
+
+    def matches(self, stream: str, type_: str) -> bool:
+        """Return whether an event of this stream and type is wanted."""
+        return (self.types is None or type_ in self.types) and (
+            self.prefix is None or stream.startswith(self.prefix)
+        )
+
+
+class StreamPage(Struct, frozen=True):
+    """Events of one stream, and its true head, both from one moment."""
+
+    events: Sequence[RecordedEvent]
+    """In the order asked for.
+
+    They may be fewer than asked for, to bound memory, but at least one if there is any.
+    """
+    version: int
+    """The stream's head, whatever the range; 0 if the stream does not exist."""
+
+
+class AllPage(Struct, frozen=True):
+    """Events of all streams in global order, after the position asked for."""
+
+    events: Sequence[RecordedEvent]
+    """They may be fewer than asked for, if `position` has moved on."""
+    position: int
+    """Last position scanned, whether or not anything matched."""
+    head: int
+    """The stable frontier: no event at or below it can still appear."""

@@ -1,0 +1,344 @@
+"""The one implementation of `EventStore`, over any engine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Literal, Never, Self, TypeAlias
+
+from anyio import Event
+from anyio.lowlevel import checkpoint
+
+from eventport._concurrency.shielding import run_shielded
+from eventport._concurrency.signal import Signal
+from eventport._engine.buffered_session import BufferedSession
+from eventport._engine.calls import RemoteCalls
+from eventport._engine.codec import encode_events
+from eventport._engine.commits import Commit, Committed, Conflict, Failed, Outcome, StreamWrite
+from eventport._engine.engine import Engine, Listens, Remote
+from eventport._engine.group_commit import GroupCommit
+from eventport._engine.hooks import Hooks
+from eventport._engine.listener import Listener
+from eventport._engine.queries import AllPage, AllQuery, StreamPage, StreamQuery
+from eventport._engine.stream_reader import PAGE_EVENTS, StreamReader, require
+from eventport._engine.subscription import Feed, PollingSubscription
+from eventport.errors import ConcurrencyError, EventportError, NotSupportedError, StoreClosedError
+from eventport.events import NewEvent, RecordedEvent
+from eventport.expectations import ANY, Expectation
+from eventport.protocols import AfterCommitHook, Capability, Session, Subscription
+from eventport.results import AllResult, AppendResult
+from eventport.validation import (
+    check_expectation,
+    check_int,
+    check_prefix,
+    check_stream,
+    check_types,
+)
+
+
+Batching: TypeAlias = Literal["always", "contended", "never"]
+"""When commits that arrive at the same time are written as one batch.
+
+- ``"always"``: each commit goes through the group. There is one call of `Engine.commit` at a time.
+- ``"contended"``: a commit that finds no other pending is written by the caller's own task, which
+  saves a task; the others go through the group.
+- ``"never"``: each commit is written alone and at once, for engines that have nothing to share or
+  that form groups of their own.
+"""
+
+
+class Store(StreamReader):
+    """An `EventStore` over an engine.
+
+    It checks and encodes, groups commits, runs sessions, folds, iterates, subscribes, calls hooks
+    and closes. A backend's own class derives from it only to add public methods of its own.
+
+    Args:
+        engine: What keeps the events. The store closes it.
+        batching: How commits are grouped.
+    """
+
+    def __init__(self, engine: Engine, *, batching: Batching = "always") -> None:
+        self._engine = engine
+        self._remote = RemoteCalls(engine, engine) if isinstance(engine, Remote) else None
+        self._batching = batching
+        self._signal = Signal()
+        self._group = GroupCommit(self._commit)
+        self._pending = 0
+        self._drained: Event | None = None
+        self._hooks = Hooks()
+        self._listener = Listener(engine, self._signal) if isinstance(engine, Listens) else None
+        self._feed = Feed(
+            self._all_page,
+            self._signal,
+            polls=Capability.SHARED in engine.capabilities,
+            pushed=lambda: self._listener is not None and self._listener.listening,
+        )
+        self._closed: Event | None = None
+        """Made when closing begins, set when it has ended."""
+
+    def __repr__(self) -> str:
+        """Show where the events are, without any password."""
+        return f"<{type(self).__name__}: {self._engine.name}>"
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """See `EventStore.capabilities`."""
+        return self._engine.capabilities
+
+    @property
+    def limitations(self) -> Mapping[Capability, str]:
+        """Why this store cannot do the rest, and what can."""
+        return self._engine.limitations
+
+    @property
+    def closed(self) -> bool:
+        """Whether closing has begun."""
+        return self._closed is not None
+
+    def after_commit(self, hook: AfterCommitHook, /) -> AfterCommitHook:
+        """See `HookStore.after_commit`."""
+        return self._hooks.add(hook)
+
+    async def append(
+        self, stream: str, events: Iterable[NewEvent], *, expected: Expectation = ANY
+    ) -> AppendResult:
+        """See `Streams.append`."""
+        stream = check_stream(stream)
+        expected = check_expectation(expected)
+        encoded = encode_events(events)
+        if not encoded:
+            page = await self._page(StreamQuery(stream, max_count=0))
+            require(stream, expected, page.version)
+            return AppendResult(page.version, None, created=False, deduplicated=False)
+        committed = await self._submit(Commit((StreamWrite(stream, expected, encoded),)))
+        written = committed.writes[0]
+        return AppendResult(
+            written.version, written.positions[-1], written.created, committed.deduplicated
+        )
+
+    @asynccontextmanager
+    async def session(self) -> AsyncGenerator[Session, None]:
+        """See `EventStore.session`."""
+        self._check_open()
+        session = BufferedSession(self._page, self._submit, self._require)
+        try:
+            yield session
+        except BaseException:
+            session.end()
+            raise
+        await session.commit()
+
+    async def read_all(
+        self,
+        *,
+        after: int = 0,
+        max_count: int = 1000,
+        types: Collection[str] | None = None,
+        prefix: str | None = None,
+    ) -> AllResult:
+        """See `EventStore.read_all`."""
+        count = check_int("max_count", max_count)
+        query = _all_query(after, types, prefix, count)
+        self._check_open()
+        self._require(Capability.GLOBAL_ORDER)
+        events: list[RecordedEvent] = []
+        position = query.after
+        head: int | None = None
+        while len(events) < count and (head is None or position < head):
+            page = await self._all_page(query.resumed(position, count - len(events)))
+            head = page.head if head is None else head
+            events += _up_to(head, page.events)
+            position = max(position, min(page.position, head))
+        return AllResult(events, position)
+
+    async def iterate_all(
+        self,
+        *,
+        after: int = 0,
+        types: Collection[str] | None = None,
+        prefix: str | None = None,
+    ) -> AsyncGenerator[RecordedEvent, None]:
+        """See `EventStore.iterate_all`."""
+        query = _all_query(after, types, prefix)
+        self._require(Capability.GLOBAL_ORDER)
+        head: int | None = None
+        while head is None or query.after < head:
+            page = await self._all_page(query)
+            head = page.head if head is None else head
+            for event in _up_to(head, page.events):
+                yield event
+            query = query.resumed(max(query.after, page.position))
+
+    @asynccontextmanager
+    async def subscribe(
+        self,
+        *,
+        after: int = 0,
+        types: Collection[str] | None = None,
+        prefix: str | None = None,
+    ) -> AsyncGenerator[Subscription, None]:
+        """See `EventStore.subscribe`."""
+        self._check_open()
+        self._require(Capability.GLOBAL_ORDER)
+        subscription = PollingSubscription(self._feed, _all_query(after, types, prefix))
+        if self._listener is not None:
+            self._listener.start()
+        try:
+            yield subscription
+        finally:
+            subscription.leave()
+
+    async def aclose(self) -> None:
+        """See `EventStore.aclose`."""
+        if self._closed is None:
+            self._closed = Event()
+            try:
+                await run_shielded(self._close)
+            finally:
+                self._closed.set()
+                self._signal.notify()
+        else:
+            await self._closed.wait()
+
+    async def __aenter__(self) -> Self:
+        """Return the store itself."""
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the store."""
+        await self.aclose()
+
+    # The way of a commit: submit, dispatch, commit.
+
+    async def _submit(self, commit: Commit) -> Committed:
+        """Commit, call the hooks, and raise for a conflict."""
+        self._check_open()
+        if self._hooks:
+            detailed = Commit(commit.writes, commit.guards, detailed=True)
+            return await run_shielded(self._submit_with_hooks, detailed)
+        return _committed(await self._dispatch(commit))
+
+    async def _submit_with_hooks(self, commit: Commit) -> Committed:
+        committed = _committed(await self._dispatch(commit))
+        await self._hooks.call(commit, committed)
+        return committed
+
+    async def _dispatch(self, commit: Commit) -> Outcome:
+        """Write a commit, alone or together with others."""
+        alone = self._batching == "never" or (self._batching == "contended" and not self._pending)
+        self._pending += 1
+        try:
+            if not alone:
+                return await self._group.submit(commit)
+            if self._batching == "never":
+                await checkpoint()  # nothing may come between the commit and its result
+            return (await self._commit([commit]))[0]
+        finally:
+            self._pending -= 1
+            if not self._pending and self._drained is not None:
+                self._drained.set()
+
+    async def _commit(self, batch: Sequence[Commit]) -> Sequence[Outcome]:
+        try:
+            if self._remote is None:
+                return await self._engine.commit(batch)
+            return await self._remote.commit(batch)
+        finally:
+            self._signal.notify()
+
+    # The way of a read.
+
+    async def _page(self, query: StreamQuery) -> StreamPage:
+        self._check_open()
+        try:
+            if self._remote is None:
+                return await self._engine.read_stream(query)
+            return await self._remote.read(self._engine.read_stream, query)
+        except EventportError as exc:
+            self._check_open(exc)  # what was closed meanwhile fails for that reason
+            raise
+
+    async def _all_page(self, query: AllQuery) -> AllPage:
+        self._check_open()
+        try:
+            if self._remote is None:
+                return await self._engine.read_all(query)
+            return await self._remote.read(self._engine.read_all, query)
+        except EventportError as exc:
+            self._check_open(exc)
+            raise
+
+    # The end.
+
+    async def _close(self) -> None:
+        await checkpoint()  # an append that was called before this has reached the queue by then
+        if self._pending:
+            self._drained = Event()
+            await self._drained.wait()
+        if self._listener is not None:
+            await self._listener.close()
+        await self._engine.close()
+
+    def _check_open(self, cause: Exception | None = None) -> None:
+        if self._closed is not None:
+            message = f"{self!r} has been closed"
+            raise StoreClosedError(message) from cause
+
+    def _require(self, capability: Capability) -> None:
+        """Raise `NotSupportedError` unless the engine has a capability."""
+        if capability not in self.capabilities:
+            reason = self.limitations.get(capability, "this backend cannot do it")
+            message = f"{type(self).__name__}: no {capability.value}: {reason}"
+            raise NotSupportedError(message)
+
+
+class JoinedStore(Store):
+    """A `Store` whose commits belong to a transaction of the caller's.
+
+    It cannot know when that transaction is committed, so it has neither after-commit hooks nor
+    subscriptions. Closing it leaves the transaction alone.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine, batching="never")
+
+    def after_commit(self, hook: AfterCommitHook, /) -> Never:
+        """Refuse: only the owner of the transaction knows when it is committed."""
+        message = f"{hook!r} cannot be called after a commit that somebody else does"
+        raise NotSupportedError(message)
+
+    def subscribe(self, **_: object) -> Never:
+        """Refuse: a subscription in a transaction would keep it open for ever."""
+        message = "a subscription needs a store of its own, not one inside a transaction"
+        raise NotSupportedError(message)
+
+
+def _all_query(
+    after: object, types: object, prefix: object, max_count: int = PAGE_EVENTS
+) -> AllQuery:
+    """Check what a caller asks for."""
+    return AllQuery(
+        check_int("after", after), max_count, check_types(types), check_prefix(prefix)
+    )
+
+
+def _committed(outcome: Outcome) -> Committed:
+    if isinstance(outcome, Conflict):
+        raise ConcurrencyError(outcome.stream, outcome.expected, outcome.actual)
+    if isinstance(outcome, Failed):
+        raise outcome.error
+    return outcome
+
+
+def _up_to(head: int, events: Sequence[RecordedEvent]) -> Sequence[RecordedEvent]:
+    """Leave out what was committed after a read had fixed its end."""
+    if not events or events[-1].position <= head:
+        return events
+    return [event for event in events if event.position <= head]

@@ -1,0 +1,78 @@
+"""All that an adapter may use: the contract of an engine, its values, and the tools for it.
+
+An adapter hands an engine over to a `Store`, which makes an `EventStore` of it.
+"""
+
+from __future__ import annotations
+
+from eventport._concurrency.backoff import Backoff
+from eventport._concurrency.shielding import run_shielded
+from eventport._engine.codec import decode_event, utc_from_microseconds, utc_to_microseconds
+from eventport._engine.commits import (
+    Commit,
+    Committed,
+    Conflict,
+    EncodedEvent,
+    Failed,
+    Guard,
+    Outcome,
+    StreamWrite,
+    Written,
+)
+from eventport._engine.engine import (
+    AnswerLostError,
+    ConnectionLostError,
+    Engine,
+    Identified,
+    Listens,
+    Remote,
+)
+from eventport._engine.group_commit import GroupCommit
+from eventport._engine.inline import InlineHandlers, inline_failure, new_events
+from eventport._engine.opening import open_to_end, require_asyncio
+from eventport._engine.planning import StoredIds, plan
+from eventport._engine.queries import AllPage, AllQuery, StreamPage, StreamQuery
+from eventport._engine.store import Batching, JoinedStore, Store
+from eventport.configuration import redact
+from eventport.validation import MAX_INT
+
+
+__all__ = [
+    "MAX_INT",
+    "AllPage",
+    "AllQuery",
+    "AnswerLostError",
+    "Backoff",
+    "Batching",
+    "Commit",
+    "Committed",
+    "Conflict",
+    "ConnectionLostError",
+    "EncodedEvent",
+    "Engine",
+    "Failed",
+    "GroupCommit",
+    "Guard",
+    "Identified",
+    "InlineHandlers",
+    "JoinedStore",
+    "Listens",
+    "Outcome",
+    "Remote",
+    "Store",
+    "StoredIds",
+    "StreamPage",
+    "StreamQuery",
+    "StreamWrite",
+    "Written",
+    "decode_event",
+    "inline_failure",
+    "new_events",
+    "open_to_end",
+    "plan",
+    "redact",
+    "require_asyncio",
+    "run_shielded",
+    "utc_from_microseconds",
+    "utc_to_microseconds",
+]
