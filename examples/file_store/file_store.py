@@ -1,7 +1,7 @@
 """An event store in one append-only file: a worked example of an adapter.
 
-Each line of the file is one commit. A line that a crash cut off is no commit, and is removed when
-the file is opened again. All events are also kept in memory, where they are read from.
+Each line of the file is one commit. A line that a crash left unfinished is no commit, and is
+removed when the file is opened again. All events are also kept in memory, where they are read.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Final, Self
 from uuid import UUID
 
 from anyio.lowlevel import checkpoint
@@ -20,22 +20,28 @@ from anyio.to_thread import run_sync
 from msgspec import DecodeError, Struct
 from msgspec.json import Decoder, encode
 
+from eventport import (
+    Capability,
+    ConfigurationError,
+    IncompatibleStoreError,
+    RecordedEvent,
+    StoreUnavailableError,
+)
 from eventport.adapter import (
     AllPage,
-    BaseEventStore,
+    AllQuery,
     Commit,
     Committed,
     Conflict,
-    EncodedEvent,
     Outcome,
+    Store,
     StreamPage,
+    StreamQuery,
+    StreamWrite,
     Written,
     decode_event,
     plan,
 )
-from eventport.errors import ConfigurationError, IncompatibleStoreError, StoreUnavailableError
-from eventport.events import RecordedEvent
-from eventport.protocols import Capability
 
 
 class Row(Struct, array_like=True):
@@ -51,109 +57,94 @@ class Row(Struct, array_like=True):
     recorded_at: datetime
     position: int = 0  # counted when the file is read
 
+    def decode(self) -> RecordedEvent:
+        return decode_event(
+            stream=self.stream,
+            version=self.version,
+            position=self.position,
+            type_=self.type,
+            data=self.text or self.blob or b"",
+            metadata=self.metadata,
+            id_=self.id,
+            recorded_at=self.recorded_at,
+        )
 
-class FileEventStore(BaseEventStore):
-    """An event store in one file, for one process."""
 
-    capabilities = frozenset({Capability.SESSIONS, Capability.GLOBAL_ORDER, Capability.DURABLE})
-    limitations: ClassVar[dict[Capability, str]] = {
+class FileEngine:
+    """Keeps events in one file, for one process."""
+
+    capabilities: Final = frozenset(
+        {Capability.SESSIONS, Capability.GLOBAL_ORDER, Capability.DURABLE}
+    )
+    limitations: Final = {
         Capability.SHARED: "one process holds the file; use SQLite to share events",
         Capability.PUSH: "there are no commits by other processes",
     }
-    poll_interval = None
 
     def __init__(self, path: Path) -> None:
-        super().__init__()
-        self._path = path
+        self.name = str(path)
         self._log: list[Row] = []
         self._streams: dict[str, list[Row]] = {}
         self._file = path.open("ab", buffering=0)
         try:
-            self._load()
+            self._load(path)
         except BaseException:
             self._file.close()
             raise
 
-    @classmethod
-    async def connect(cls, url: str) -> Self:
-        """Open the file that a URL names, such as ``file:///orders.events``."""
-        path = Path(url.removeprefix("file:///"))
-        try:
-            return await run_sync(cls, path)
-        except OSError as exc:
-            message = f"{path} cannot be opened: {exc}"
-            raise ConfigurationError(message) from exc
-
-    async def _commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
-        now = datetime.now(UTC)
-        fresh: dict[str, list[Row]] = {}  # what the commits of this batch add so far
-        position = len(self._log)
-        lines: list[bytes] = []
-
-        def head(stream: str) -> int:
-            return len(self._streams.get(stream, ())) + len(fresh.get(stream, ()))
-
-        def stored(stream: str, first: int, last: int) -> list[tuple[UUID, int, datetime]]:
-            rows = [*self._streams.get(stream, ()), *fresh.get(stream, ())][first - 1 : last]
-            return [(row.id, row.position, row.recorded_at) for row in rows]
-
-        def write(commit: Commit) -> Outcome:
-            nonlocal position
-            planned = plan(commit, head, stored)
-            if isinstance(planned, Committed | Conflict):
-                return planned
-            written: list[Written] = []
-            line: list[Row] = []
-            for part, first in zip(commit.writes, planned, strict=True):
-                rows = [
-                    _row(part.stream, first + i, position + 1 + i, event, now)
-                    for i, event in enumerate(part.events)
-                ]
-                position += len(rows)
-                fresh.setdefault(part.stream, []).extend(rows)
-                line += rows
-                positions = [row.position for row in rows]
-                written.append(Written(rows[-1].version, positions, first == 1))
-            lines.append(encode(line) + b"\n")
-            return Committed(written, now)
-
-        outcomes = [write(commit) for commit in commits]
-        # Nobody sees the events before they are on the disk.
-        await run_sync(self._append, b"".join(lines))
-        for rows in fresh.values():
-            self._streams.setdefault(rows[0].stream, []).extend(rows)
-        self._log += sorted((r for rows in fresh.values() for r in rows), key=lambda r: r.position)
+    async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
+        """Write a batch: decide in memory, and put all lines on the disk at once."""
+        lines: list[list[Row]] = []
+        outcomes = [self._apply(commit, lines) for commit in batch]
+        # No reader sees the events before they are on the disk.
+        await run_sync(self._append, b"".join(encode(line) + b"\n" for line in lines))
+        for line in lines:
+            self._keep(line)
         return outcomes
 
-    async def _read_stream(
-        self, stream: str, first: int, last: int, max_count: int | None, *, backwards: bool
-    ) -> StreamPage:
+    async def read_stream(self, query: StreamQuery, /) -> StreamPage:
         await checkpoint()  # others get a turn, and a cancellation a place
-        rows = self._streams.get(stream, [])
-        found = rows[first - 1 : last]
-        if backwards:
-            found = found[::-1]
-        return StreamPage([_decode(row) for row in found[:max_count]], len(rows))
+        rows = self._streams.get(query.stream, [])
+        return StreamPage([rows[v - 1].decode() for v in query.clip(len(rows))], len(rows))
 
-    async def _read_all(
-        self,
-        after: int,
-        max_count: int,
-        types: frozenset[str] | None,
-        prefix: str | None,
-    ) -> AllPage:
+    async def read_all(self, query: AllQuery, /) -> AllPage:
         await checkpoint()
-        rows = self._log[after : after + max_count]
-        events = [
-            _decode(row)
-            for row in rows
-            if (types is None or row.type in types)
-            and (prefix is None or row.stream.startswith(prefix))
-        ]
-        return AllPage(events, after + len(rows), len(self._log))
+        rows = self._log[query.after : query.after + query.max_count]
+        events = [row.decode() for row in rows if query.matches(row.stream, row.type)]
+        return AllPage(events, query.after + len(rows), len(self._log))
 
-    async def _close(self) -> None:
+    async def close(self) -> None:
         self._file.close()
+
+    def _apply(self, commit: Commit, lines: list[list[Row]]) -> Outcome:
+        """Decide a commit on what is stored and on the lines that come before it."""
+
+        def rows(stream: str) -> list[Row]:
+            new = [row for line in lines for row in line if row.stream == stream]
+            return self._streams.get(stream, []) + new
+
+        def stored(stream: str, first: int, last: int) -> list[tuple[UUID, int, datetime]]:
+            return [(r.id, r.position, r.recorded_at) for r in rows(stream)[first - 1 : last]]
+
+        planned = plan(commit, lambda stream: len(rows(stream)), stored)
+        if isinstance(planned, Committed | Conflict):
+            return planned
+        line: list[Row] = []
+        lines.append(line)
+        written: list[Written] = []
+        for write, first in zip(commit.writes, planned, strict=True):
+            position = len(self._log) + sum(map(len, lines))
+            new = _rows(write, first, position, rows(write.stream)[-1:])
+            line += new
+            times, positions = [r.recorded_at for r in new], [r.position for r in new]
+            written.append(Written(new[-1].version, positions, first == 1, times))
+        return Committed(written)
+
+    def _keep(self, line: Sequence[Row]) -> None:
+        for row in line:
+            row.position = len(self._log) + 1
+            self._log.append(row)
+            self._streams.setdefault(row.stream, []).append(row)
 
     def _append(self, lines: bytes) -> None:
         """Write lines and make sure that they are on the disk, or take them back."""
@@ -165,46 +156,46 @@ class FileEventStore(BaseEventStore):
             os.fsync(self._file.fileno())
         except OSError as exc:
             self._file.truncate(end)
-            message = f"{self._path} cannot be written to: {exc}"
+            message = f"{self.name} cannot be written to: {exc}"
             raise StoreUnavailableError(message) from exc
 
-    def _load(self) -> None:
+    def _load(self, path: Path) -> None:
         """Take the file for this process, and read what is in it."""
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         decoder, end = Decoder(list[Row]), 0
-        for line in self._path.read_bytes().splitlines(keepends=True):
+        for line in path.read_bytes().splitlines(keepends=True):
             if not line.endswith(b"\n"):
-                self._file.truncate(end)  # cut off by a crash, so it was never acknowledged
+                self._file.truncate(end)  # a crash left it unfinished: it was never acknowledged
                 return
             try:
-                rows = decoder.decode(line)
+                self._keep(decoder.decode(line))
             except DecodeError as exc:
-                message = f"{self._path} is not a file of events: {exc}"
+                message = f"{path} is not a file of events: {exc}"
                 raise IncompatibleStoreError(message) from exc
-            for row in rows:
-                row.position = len(self._log) + 1
-                self._log.append(row)
-                self._streams.setdefault(row.stream, []).append(row)
             end += len(line)
 
 
-def _row(stream: str, version: int, position: int, event: EncodedEvent, now: datetime) -> Row:
-    text, blob = (None, event.data) if isinstance(event.data, bytes) else (event.data, None)
-    return Row(stream, version, event.type, text, blob, event.metadata, event.id, now, position)
+class FileEventStore(Store):
+    """An event store in one file, for one process."""
+
+    @classmethod
+    async def connect(cls, url: str) -> Self:
+        """Open the file that a URL names, such as ``file:///orders.events``."""
+        path = Path(url.removeprefix("file:///"))
+        try:
+            return cls(await run_sync(FileEngine, path))
+        except OSError as exc:
+            message = f"{path} cannot be opened: {exc}"
+            raise ConfigurationError(message) from exc
 
 
-def _decode(row: Row) -> RecordedEvent:
-    data = row.blob if row.text is None else row.text
-    if data is None:
-        message = f"event {row.position} has no data"
-        raise IncompatibleStoreError(message)
-    return decode_event(
-        row.stream,
-        row.version,
-        row.position,
-        row.type,
-        data,
-        row.metadata,
-        row.id,
-        row.recorded_at,
-    )
+def _rows(write: StreamWrite, first: int, position: int, before: Sequence[Row]) -> list[Row]:
+    """Make the rows of one write; in a stream the time never goes back, whatever clocks do."""
+    now = max([datetime.now(UTC), *(row.recorded_at for row in before)])
+    rows: list[Row] = []
+    for index, event in enumerate(write.events):
+        text, blob = (None, event.data) if isinstance(event.data, bytes) else (event.data, None)
+        row = Row(write.stream, first + index, event.type, text, blob, event.metadata, event.id, now)
+        row.position = position + 1 + index
+        rows.append(row)
+    return rows

@@ -1,0 +1,233 @@
+"""Calls of an engine behind a connection: nothing is lost or written twice, and all end in time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import pytest
+
+from anyio import sleep_forever
+
+from eventport import NewEvent, StoreUnavailableError
+from eventport._engine.calls import RemoteCalls
+from eventport._engine.codec import encode_events
+from eventport.adapter import (
+    AllPage,
+    AllQuery,
+    AnswerLostError,
+    Commit,
+    Committed,
+    ConnectionLostError,
+    Failed,
+    Outcome,
+    Store,
+    StreamPage,
+    StreamQuery,
+    StreamWrite,
+)
+from eventport.errors import NotSupportedError, PayloadTooLargeError
+
+from eventport_memory.engine import MemoryEngine
+
+
+pytestmark = pytest.mark.usefixtures("in_time")
+
+LOST: Final = AnswerLostError("the connection dropped")
+DOWN: Final = ConnectionLostError("nobody listens")
+
+
+class FarEngine(MemoryEngine):
+    """Does what a script says with each call, before or after the call takes place."""
+
+    timeout = 60.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before: list[Exception | None] = []
+        self.after: list[Exception | None] = []
+        self.searches: list[Exception | None] = []
+        self.calls: list[str] = []
+        self.keep_silent = False
+        self.outcome: Callable[[Commit], Outcome | None] = lambda _: None
+
+    async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
+        self.calls.append(f"commit {len(batch)}")
+        await self._play(self.before)
+        outcomes = [
+            self.outcome(commit) or (await super(FarEngine, self).commit([commit]))[0]
+            for commit in batch
+        ]
+        await self._play(self.after)
+        return outcomes
+
+    async def find(self, commits: Sequence[Commit], /) -> Sequence[Committed | None]:
+        self.calls.append(f"find {len(commits)}")
+        await self._play(self.searches)
+        return [await self._find(commit) for commit in commits]
+
+    async def read_stream(self, query: StreamQuery, /) -> StreamPage:
+        self.calls.append("read")
+        await self._play(self.before)
+        return await super().read_stream(query)
+
+    async def read_all(self, query: AllQuery, /) -> AllPage:
+        self.calls.append("read all")
+        await self._play(self.before)
+        return await super().read_all(query)
+
+    async def _play(self, script: list[Exception | None]) -> None:
+        if self.keep_silent:
+            await sleep_forever()
+        if script and (error := script.pop(0)) is not None:
+            raise error
+
+    async def _find(self, commit: Commit) -> Committed | None:
+        """Say what this engine really holds of a commit."""
+        (write,) = commit.writes
+        page = await super().read_stream(StreamQuery(write.stream))
+        ids = {event.id for event in write.events}
+        if not ids & {event.id for event in page.events}:
+            return None
+        before = next(e.version for e in page.events if e.id in ids) - 1
+        exact = StreamWrite(write.stream, before, write.events)
+        (found,) = await super().commit([Commit((exact,))])
+        assert isinstance(found, Committed)
+        return Committed(found.writes)
+
+
+@pytest.fixture
+def engine() -> FarEngine:
+    return FarEngine()
+
+
+@pytest.fixture
+def store(engine: FarEngine) -> Store:
+    return Store(engine)
+
+
+async def stored(engine: FarEngine) -> list[object]:
+    page = await MemoryEngine.read_all(engine, AllQuery())
+    return [event.data for event in page.events]
+
+
+async def test_an_answer_that_was_lost_is_found(engine: FarEngine, store: Store) -> None:
+    engine.after = [LOST]
+    result = await store.append("a", [NewEvent("A", 1)])
+    assert (result.version, result.created, result.deduplicated) == (1, True, False)
+    assert await stored(engine) == [1]
+    assert engine.calls == ["commit 1", "find 1"]
+
+
+async def test_what_was_not_written_is_written_again(engine: FarEngine, store: Store) -> None:
+    engine.before = [LOST]
+    await store.append("a", [NewEvent("A", 1)])
+    assert await stored(engine) == [1]
+    assert engine.calls == ["commit 1", "find 1", "commit 1"]
+
+
+async def test_without_a_connection_nothing_is_looked_for(engine: FarEngine, store: Store) -> None:
+    engine.before = [DOWN, DOWN]
+    await store.append("a", [NewEvent("A", 1)])
+    assert await stored(engine) == [1]
+    assert engine.calls == ["commit 1"] * 3
+
+
+@pytest.mark.parametrize("error", [LOST, DOWN, NotSupportedError("locked"), RuntimeError("odd")])
+async def test_an_error_of_the_search_is_no_answer_to_the_append(
+    engine: FarEngine, store: Store, error: Exception
+) -> None:
+    engine.after = [LOST]
+    engine.searches = [error, error, error]
+    await store.append("a", [NewEvent("A", 1)])
+    assert await stored(engine) == [1]
+    assert engine.calls == ["commit 1"] + ["find 1"] * 4
+
+
+async def test_what_stays_unknown_is_said_to_be_unknown(engine: FarEngine, store: Store) -> None:
+    engine.timeout = 0.05
+    engine.after = [LOST]
+    engine.searches = [DOWN] * 1000
+    with pytest.raises(StoreUnavailableError, match="not known whether"):
+        await store.append("a", [NewEvent("A", 1)])
+    assert engine.calls.count("commit 1") == 1
+
+
+async def test_a_server_that_stays_away_wrote_nothing(engine: FarEngine, store: Store) -> None:
+    engine.timeout = 0.05
+    engine.before = [DOWN] * 1000
+    with pytest.raises(StoreUnavailableError, match="nothing was written"):
+        await store.append("a", [NewEvent("A", 1)])
+    with pytest.raises(StoreUnavailableError, match="nobody listens"):
+        await store.read("a")
+    assert not any(call.startswith("find") for call in engine.calls)
+
+
+async def test_a_silent_connection_ends_every_call(engine: FarEngine, store: Store) -> None:
+    engine.timeout = 0.05
+    engine.keep_silent = True
+    with pytest.raises(StoreUnavailableError, match="not known whether"):
+        await store.append("a", [NewEvent("A", 1)])
+    with pytest.raises(StoreUnavailableError, match="no answer within"):
+        await store.read("a")
+    with pytest.raises(StoreUnavailableError, match="no answer within"):
+        await store.read_all()
+    await store.aclose()
+
+
+async def test_reads_are_asked_again(engine: FarEngine, store: Store) -> None:
+    await store.append("a", [NewEvent("A", 1)])
+    engine.before = [DOWN, LOST]
+    assert (await store.read("a")).version == 1
+    engine.before = [DOWN, LOST]
+    assert len((await store.read_all()).events) == 1
+
+
+async def test_a_lost_member_of_a_batch_is_settled_alone(engine: FarEngine) -> None:
+    """An engine that writes each commit by itself may lose the answer to one of them."""
+    lost = [True]
+
+    def outcome(commit: Commit) -> Outcome | None:
+        if commit.writes[0].stream == "b" and lost:
+            lost.clear()
+            return Failed(LOST)
+        return None
+
+    engine.outcome = outcome
+    store = Store(engine)
+    async with store.session() as session:
+        await session.append("a", [NewEvent("A", 1)])
+    await store.append("b", [NewEvent("A", 2)])
+    assert await stored(engine) == [1, 2]
+
+
+async def test_an_error_after_a_search_spares_what_was_found(engine: FarEngine) -> None:
+    """Of a lost batch one commit is there; the other, tried again, is refused, and it alone."""
+    calls = RemoteCalls(engine, engine)
+    first, second = (
+        Commit((StreamWrite(name, "any", encode_events([NewEvent("A", number)])),)) for number, name in enumerate("ab")
+    )
+    engine.after = [LOST]
+
+    def only_the_first(commit: Commit) -> Outcome | None:
+        return Failed(LOST) if commit is second else None
+
+    engine.outcome = only_the_first
+    engine.searches = []
+
+    async def refuse(commit: Commit) -> None:
+        raise PayloadTooLargeError(commit.writes[0].stream)
+
+    tried = engine.commit
+
+    async def commit(batch: Sequence[Commit], /) -> Sequence[Outcome]:
+        if list(batch) == [second]:
+            await refuse(second)
+        return await tried(batch)
+
+    engine.commit = commit  # type: ignore[method-assign]  # a server that refuses from now on
+    found = await calls.commit([first, second])
+    assert isinstance(found[0], Committed)
+    assert isinstance(found[1], Failed)
+    assert isinstance(found[1].error, PayloadTooLargeError)
+    assert await stored(engine) == [0]
