@@ -20,43 +20,15 @@ from eventport import (
     StoreClosedError,
     StoreUnavailableError,
 )
-from eventport.adapter import BaseEventStore, Commit, Outcome
+from eventport._engine.stream_reader import PAGE_EVENTS
+from eventport.adapter import Store
 
 from eventport_memory import MemoryEventStore
 
+from tests.engines import Slow
+
 
 pytestmark = pytest.mark.usefixtures("in_time")
-
-
-class Slow(MemoryEventStore):
-    """A store whose engine commits and closes when it is told to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.commit_now, self.close_now = Event(), Event()
-        self.done: list[str] = []
-        self.close_error: Exception | None = None
-
-    def let_go(self) -> None:
-        self.commit_now.set()
-        self.close_now.set()
-
-    async def _dispatch(self, commit: Commit) -> Outcome:
-        return await BaseEventStore._dispatch(self, commit)
-
-    async def _commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
-        with anyio.move_on_after(5):
-            await self.commit_now.wait()
-        assert "close" not in self.done
-        self.done.append("commit")
-        return await super()._commit(commits)
-
-    async def _close(self) -> None:
-        self.done.append("close")
-        with anyio.move_on_after(5):
-            await self.close_now.wait()
-        if self.close_error:
-            raise self.close_error
 
 
 def one() -> list[NewEvent]:
@@ -72,7 +44,8 @@ async def task_group() -> AsyncGenerator[TaskGroup]:
 
 @pytest.mark.parametrize("hooked", [False, True])
 async def test_what_was_called_before_ends_first(hooked: bool) -> None:
-    store = Slow()
+    engine = Slow()
+    store = Store(engine)
     results: list[AppendResult] = []
     seen: list[Sequence[RecordedEvent]] = []
 
@@ -93,10 +66,10 @@ async def test_what_was_called_before_ends_first(hooked: bool) -> None:
         await wait_all_tasks_blocked()
         with pytest.raises(StoreClosedError):
             await store.append("a", one())
-        assert store.done == []
-        store.let_go()
+        assert engine.done == []
+        engine.let_go()
     assert sorted(result.version for result in results) == [1, 2, 3]
-    assert store.done == ["commit", "commit", "close"]
+    assert engine.done == ["commit", "commit", "close"]
     assert len(seen) == (3 if hooked else 0)
 
 
@@ -105,22 +78,23 @@ async def test_an_append_that_was_called_just_before_ends_first_or_is_refused(ho
     async def look(events: Sequence[RecordedEvent]) -> None:
         pass
 
-    async def append(store: Slow) -> None:
+    async def append(store: Store) -> None:
         with suppress(StoreClosedError):
             await store.append("a", one())
             appended.append(store)
 
     # On trio, tasks that are ready take their steps in any order: so do it many times.
-    appended: list[Slow] = []
+    appended: list[Store] = []
     for _ in range(60):
-        store = Slow()
-        store.let_go()
+        engine = Slow()
+        store = Store(engine)
+        engine.let_go()
         if hooked:
             store.after_commit(look)
         async with task_group() as tasks:
             tasks.start_soon(append, store)
             tasks.start_soon(store.aclose)
-        assert store.done == (["commit", "close"] if store in appended else ["close"])
+        assert engine.done == (["commit", "close"] if store in appended else ["close"])
     assert appended
 
 
@@ -142,24 +116,25 @@ CALLS: list[Callable[[EventStore], Any]] = [
 @pytest.mark.parametrize("call", CALLS, ids=range(len(CALLS)))
 @pytest.mark.parametrize("state", ["closing", "closed"])
 async def test_every_later_call_is_refused(call: Callable[[EventStore], Any], state: str) -> None:
-    store = Slow()
-    store.commit_now.set()
+    engine = Slow()
+    store = Store(engine)
+    engine.commit_now.set()
     await store.append("a", one())
     async with task_group() as tasks:
         tasks.start_soon(store.aclose)
         await wait_all_tasks_blocked()
         if state == "closed":
-            store.let_go()
+            engine.let_go()
             await wait_all_tasks_blocked()
-        with pytest.raises(StoreClosedError, match=r"MemoryEventStore.* has been closed"):
+        with pytest.raises(StoreClosedError, match=r"<Store: .* has been closed"):
             await call(store)
-        store.let_go()
-    assert store.done == ["commit", "close"]
+        engine.let_go()
+    assert engine.done == ["commit", "close"]
 
 
 async def test_an_iteration_that_was_begun_is_refused_its_next_page() -> None:
     store = MemoryEventStore()
-    await store.append("a", [NewEvent("T", number) for number in range(store.page_size + 1)])
+    await store.append("a", [NewEvent("T", number) for number in range(PAGE_EVENTS + 1)])
     going, going_on = store.iterate("a"), store.iterate_all()
     await anext(going)
     await anext(going_on)
@@ -170,7 +145,8 @@ async def test_an_iteration_that_was_begun_is_refused_its_next_page() -> None:
 
 
 async def test_closing_twice_closes_once_and_both_wait_for_it() -> None:
-    store = Slow()
+    engine = Slow()
+    store = Store(engine)
     ended: list[int] = []
 
     async def close(number: int) -> None:
@@ -182,14 +158,15 @@ async def test_closing_twice_closes_once_and_both_wait_for_it() -> None:
             tasks.start_soon(close, number)
         await wait_all_tasks_blocked()
         assert ended == []
-        store.let_go()
+        engine.let_go()
     assert sorted(ended) == [0, 1, 2]
     await store.aclose()
-    assert store.done == ["close"]
+    assert engine.done == ["close"]
 
 
 async def test_closing_goes_on_when_its_caller_is_cancelled() -> None:
-    store = Slow()
+    engine = Slow()
+    store = Store(engine)
     scope = CancelScope()
     ended: list[str] = []
 
@@ -204,37 +181,40 @@ async def test_closing_goes_on_when_its_caller_is_cancelled() -> None:
         scope.cancel()
         await wait_all_tasks_blocked()
         assert ended == []
-        store.let_go()
+        engine.let_go()
     assert ended == ["closer"]
-    assert store.done == ["close"]
+    assert engine.done == ["close"]
 
 
 async def test_one_who_waits_for_another_s_closing_can_be_cancelled() -> None:
-    store = Slow()
+    engine = Slow()
+    store = Store(engine)
     async with task_group() as tasks:
         tasks.start_soon(store.aclose)
         await wait_all_tasks_blocked()
         with anyio.move_on_after(0.01) as scope:
             await store.aclose()
         assert scope.cancelled_caught
-        store.let_go()
+        engine.let_go()
 
 
 async def test_a_failure_to_close_is_raised_once_and_the_store_is_closed() -> None:
-    store = Slow()
-    store.let_go()
-    store.close_error = StoreUnavailableError("gone")
+    engine = Slow()
+    store = Store(engine)
+    engine.let_go()
+    engine.close_error = StoreUnavailableError("gone")
     with pytest.raises(StoreUnavailableError):
         await store.aclose()
     await store.aclose()
     with pytest.raises(StoreClosedError):
         await store.read("a")
-    assert store.done == ["close"]
+    assert engine.done == ["close"]
 
 
 async def test_leaving_the_block_closes() -> None:
-    store = Slow()
-    store.let_go()
+    engine = Slow()
+    store = Store(engine)
+    engine.let_go()
 
     async def work() -> None:
         async with store as opened:
@@ -244,6 +224,6 @@ async def test_leaving_the_block_closes() -> None:
 
     with pytest.raises(LookupError):
         await work()
-    assert store.done == ["commit", "close"]
+    assert engine.done == ["commit", "close"]
     with pytest.raises(StoreClosedError):
         await store.append("a", one())

@@ -22,7 +22,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from eventport import CorruptEventError, InvalidArgumentError, InvalidEventError, NewEvent
-from eventport.codec import (
+from eventport._engine.codec import (
     MAX_DEPTH,
     decode_event,
     encode_events,
@@ -57,14 +57,14 @@ def nested(levels: int, *, in_dicts: bool = False) -> Any:
 def there_and_back(data: object, metadata: dict[str, Any] | None = None) -> tuple[Any, Any]:
     [encoded] = encode_events([NewEvent("T", data, metadata or {})])
     event = decode_event(
-        "s",
-        1,
-        1,
-        encoded.type,
-        encoded.data,
-        encoded.metadata,
-        encoded.id,
-        utc_from_microseconds(0),
+        stream="s",
+        version=1,
+        position=1,
+        type_=encoded.type,
+        data=encoded.data,
+        metadata=encoded.metadata,
+        id_=encoded.id,
+        recorded_at=utc_from_microseconds(0),
     )
     return event.data, event.metadata
 
@@ -327,11 +327,35 @@ def test_changing_what_was_encoded_changes_nothing() -> None:
 
 
 def test_each_decoding_makes_a_fresh_copy() -> None:
-    events = [decode_event("s", 1, 1, "T", "[[]]", '{"m":[]}', uuid4(), NOW) for _ in range(2)]
+    events = [
+        decode_event(
+            stream="s",
+            version=1,
+            position=1,
+            type_="T",
+            data="[[]]",
+            metadata='{"m":[]}',
+            id_=uuid4(),
+            recorded_at=NOW,
+        )
+        for _ in range(2)
+    ]
     events[0].data[0].append(1)
     events[0].metadata["m"].append(1)
     assert (events[1].data, events[1].metadata) == ([[]], {"m": []})
-    empty = [decode_event("s", 1, 1, "T", "1", "{}", uuid4(), NOW) for _ in range(2)]
+    empty = [
+        decode_event(
+            stream="s",
+            version=1,
+            position=1,
+            type_="T",
+            data="1",
+            metadata="{}",
+            id_=uuid4(),
+            recorded_at=NOW,
+        )
+        for _ in range(2)
+    ]
     empty[0].metadata["m"] = 1
     assert empty[1].metadata == {}
 
@@ -396,7 +420,16 @@ def test_an_iterator_is_consumed_once() -> None:
 @pytest.mark.parametrize(("data", "metadata"), [("{", "{}"), ("", "{}"), ("1", "[")])
 def test_what_is_no_json_in_a_store_is_corrupt(data: str, metadata: str) -> None:
     with pytest.raises(CorruptEventError, match=r"event 3 of stream 's' does not hold JSON"):
-        decode_event("s", 3, 1, "T", data, metadata, uuid4(), NOW)
+        decode_event(
+            stream="s",
+            version=3,
+            position=1,
+            type_="T",
+            data=data,
+            metadata=metadata,
+            id_=uuid4(),
+            recorded_at=NOW,
+        )
 
 
 @given(st.datetimes(timezones=st.just(UTC)))

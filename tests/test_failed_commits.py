@@ -9,29 +9,26 @@ import pytest
 from anyio import create_task_group
 
 from eventport import NewEvent
-from eventport.adapter import Commit, Failed, Outcome
+from eventport.adapter import Commit, Failed, Outcome, Store
 from eventport.errors import PayloadTooLargeError
 
-from eventport_memory import MemoryEventStore
+from eventport_memory.engine import MemoryEngine
 
 
-class Choosy(MemoryEventStore):
+class Choosy(MemoryEngine):
     """Writes each commit by itself, and fails those of one stream."""
 
-    async def _dispatch(self, commit: Commit) -> Outcome:
-        return await self._group.submit(commit)
-
-    async def _commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
+    async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
         return [
             Failed(PayloadTooLargeError("too large"))
             if commit.writes[0].stream == "large"
-            else (await super(Choosy, self)._commit([commit]))[0]
-            for commit in commits
+            else (await super(Choosy, self).commit([commit]))[0]
+            for commit in batch
         ]
 
 
 async def test_a_failed_commit_takes_nobody_with_it() -> None:
-    store = Choosy()
+    store = Store(Choosy())
 
     async def fail() -> None:
         with pytest.raises(PayloadTooLargeError, match="too large"):
@@ -45,12 +42,20 @@ async def test_a_failed_commit_takes_nobody_with_it() -> None:
     assert sorted(event.stream for event in events) == [f"s{number}" for number in range(5)]
 
 
-async def test_hooks_make_themselves_known_to_adapters() -> None:
-    store = MemoryEventStore()
-    assert not store.has_hooks
+async def test_commits_are_detailed_for_hooks_only() -> None:
+    asked: list[bool] = []
+
+    class Asked(MemoryEngine):
+        async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
+            asked.extend(commit.detailed for commit in batch)
+            return await super().commit(batch)
+
+    store = Store(Asked())
+    await store.append("a", [NewEvent("A", 1)])
 
     @store.after_commit
     async def hook(_: object) -> None:
         """Do nothing."""
 
-    assert store.has_hooks
+    await store.append("a", [NewEvent("A", 1)])
+    assert asked == [False, True]

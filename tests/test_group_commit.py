@@ -24,8 +24,8 @@ from anyio import (
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
-from eventport import group_commit
-from eventport.commits import (
+from eventport._engine import group_commit
+from eventport._engine.commits import (
     Commit,
     Committed,
     Conflict,
@@ -35,7 +35,7 @@ from eventport.commits import (
     Written,
 )
 from eventport.errors import PayloadTooLargeError, StoreUnavailableError
-from eventport.group_commit import (
+from eventport._engine.group_commit import (
     MAX_BATCH_BYTES,
     MAX_BATCH_COMMITS,
     MAX_BATCH_EVENTS,
@@ -94,7 +94,7 @@ class Engine:
         if name in self.conflicts:
             return Conflict(name, 0, 7)
         self.written.append(name)
-        return Committed([Written(1, [len(self.written)], created=True)], NOW)
+        return Committed([Written(1, [len(self.written)], created=True)])
 
     async def answer(self) -> None:
         """Let the batch that is on the wire come to its end, and everything that follows."""
@@ -157,7 +157,7 @@ async def test_a_lone_commit_is_sent_at_once() -> None:
         # Everything sleeps now; if a timer had to fire first, nothing would have been sent.
         assert engine.batches == [["a"]]
         await engine.answer()
-        assert caller.outcome == Committed([Written(1, [1], created=True)], NOW)
+        assert caller.outcome == Committed([Written(1, [1], created=True)])
     assert engine.batches == [["a"]]
 
 
@@ -399,7 +399,7 @@ async def test_a_caller_who_comes_as_the_last_batch_ends_is_not_forgotten() -> N
 
 async def test_a_batch_may_end_without_ever_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     async def engine(commits: Sequence[Commit]) -> Sequence[Outcome]:
-        return [Committed([Written(1, [1], created=True)], NOW)] * len(commits)
+        return [Committed([Written(1, [1], created=True)])] * len(commits)
 
     def start_eagerly(
         work: Callable[[], Coroutine[object, object, None]], *, never_begun: Callable[[], None]
@@ -524,7 +524,7 @@ class Chaos:
             self.written.extend(names)
         if lost:
             raise StoreUnavailableError("lost")
-        return [Committed([Written(1, [1], created=True)], NOW)] * len(names)
+        return [Committed([Written(1, [1], created=True)])] * len(names)
 
     async def come_and_go(self, worker: int) -> None:
         for number in range(30):

@@ -18,9 +18,9 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from eventport import ConcurrencyError, InvalidEventError, NewEvent, RecordedEvent
-from eventport.adapter import BaseEventStore, Commit, Outcome
+from eventport.adapter import Store
 
-from eventport_memory import MemoryEventStore
+from eventport_memory.engine import MemoryEngine
 
 
 pytestmark = pytest.mark.usefixtures("in_time")
@@ -28,21 +28,9 @@ pytestmark = pytest.mark.usefixtures("in_time")
 request_id: Final = ContextVar[str]("request_id")
 
 
-class Grouped(MemoryEventStore):
-    """A store in memory that commits as one does that has a wire: in groups."""
-
-    async def _dispatch(self, commit: Commit) -> Outcome:
-        return await BaseEventStore._dispatch(self, commit)
-
-    async def _commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
-        await checkpoint()
-        return await super()._commit(commits)
-
-
-@pytest.fixture(params=[MemoryEventStore, Grouped])
-def store(request: pytest.FixtureRequest) -> MemoryEventStore:
-    made: MemoryEventStore = request.param()
-    return made
+@pytest.fixture(params=["never", "contended", "always"])
+def store(request: pytest.FixtureRequest) -> Store:
+    return Store(MemoryEngine(), batching=request.param)
 
 
 @asynccontextmanager
@@ -56,7 +44,7 @@ def numbered(first: int, last: int) -> list[NewEvent]:
     return [NewEvent("T", number) for number in range(first, last + 1)]
 
 
-async def test_a_hook_gets_the_events_as_they_can_be_read(store: MemoryEventStore) -> None:
+async def test_a_hook_gets_the_events_as_they_can_be_read(store: Store) -> None:
     seen: list[Sequence[RecordedEvent]] = []
 
     @store.after_commit
@@ -68,7 +56,7 @@ async def test_a_hook_gets_the_events_as_they_can_be_read(store: MemoryEventStor
     assert seen == [(await store.read_all()).events]
 
 
-async def test_an_append_returns_after_its_hooks_in_their_order(store: MemoryEventStore) -> None:
+async def test_an_append_returns_after_its_hooks_in_their_order(store: Store) -> None:
     seen: list[str] = []
 
     async def first(events: Sequence[RecordedEvent]) -> None:
@@ -84,7 +72,7 @@ async def test_an_append_returns_after_its_hooks_in_their_order(store: MemoryEve
     assert seen == ["first", "second"]
 
 
-async def test_a_session_is_one_commit(store: MemoryEventStore) -> None:
+async def test_a_session_is_one_commit(store: Store) -> None:
     seen: list[list[object]] = []
 
     @store.after_commit
@@ -99,7 +87,7 @@ async def test_a_session_is_one_commit(store: MemoryEventStore) -> None:
     assert seen == [[("a", 1, 1, 1), ("a", 2, 2, 2), ("b", 1, 3, 3), ("a", 3, 4, 4)]]
 
 
-async def test_each_of_many_commits_has_its_own_call(store: MemoryEventStore) -> None:
+async def test_each_of_many_commits_has_its_own_call(store: Store) -> None:
     seen: list[object] = []
 
     @store.after_commit
@@ -113,7 +101,7 @@ async def test_each_of_many_commits_has_its_own_call(store: MemoryEventStore) ->
     assert sorted(map(str, seen)) == sorted(str((1, position)) for position in range(1, 21))
 
 
-async def test_where_nothing_was_written_no_hook_runs(store: MemoryEventStore) -> None:
+async def test_where_nothing_was_written_no_hook_runs(store: Store) -> None:
     events = numbered(1, 1)
     await store.append("a", events, expected=0)
     seen: list[object] = []
@@ -134,7 +122,7 @@ async def test_where_nothing_was_written_no_hook_runs(store: MemoryEventStore) -
 
 
 async def test_a_hook_that_fails_is_logged_and_the_commit_stands(
-    store: MemoryEventStore, caplog: pytest.LogCaptureFixture
+    store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     seen: list[int] = []
 
@@ -157,7 +145,7 @@ async def test_a_hook_that_fails_is_logged_and_the_commit_stands(
     assert isinstance(record.exc_info[1], LookupError)
 
 
-async def test_a_cancelled_caller_waits_for_the_hooks(store: MemoryEventStore) -> None:
+async def test_a_cancelled_caller_waits_for_the_hooks(store: Store) -> None:
     go = anyio.Event()
     seen: list[str] = []
 
@@ -186,7 +174,7 @@ async def test_a_cancelled_caller_waits_for_the_hooks(store: MemoryEventStore) -
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_a_cancelled_task_waits_for_the_hooks(store: MemoryEventStore) -> None:
+async def test_a_cancelled_task_waits_for_the_hooks(store: Store) -> None:
     go = anyio.Event()
     seen: list[str] = []
 
@@ -207,7 +195,7 @@ async def test_a_cancelled_task_waits_for_the_hooks(store: MemoryEventStore) -> 
     assert seen == ["ended"]
 
 
-async def test_a_hook_may_append_to_the_same_store(store: MemoryEventStore) -> None:
+async def test_a_hook_may_append_to_the_same_store(store: Store) -> None:
     @store.after_commit
     async def audit(events: Sequence[RecordedEvent]) -> None:
         if events[0].stream != "audit":
@@ -224,7 +212,7 @@ async def test_a_hook_may_append_to_the_same_store(store: MemoryEventStore) -> N
     assert sorted(audited) == written
 
 
-async def test_a_hook_may_close_the_store(store: MemoryEventStore) -> None:
+async def test_a_hook_may_close_the_store(store: Store) -> None:
     @store.after_commit
     async def close(events: Sequence[RecordedEvent]) -> None:
         await store.aclose()
@@ -233,7 +221,7 @@ async def test_a_hook_may_close_the_store(store: MemoryEventStore) -> None:
         assert (await store.append("a", numbered(1, 1))).version == 1
 
 
-async def test_a_hook_sees_the_context_of_its_caller(store: MemoryEventStore) -> None:
+async def test_a_hook_sees_the_context_of_its_caller(store: Store) -> None:
     seen: list[str] = []
 
     @store.after_commit

@@ -5,23 +5,21 @@ from __future__ import annotations
 from anyio import fail_after, move_on_after, sleep
 
 from eventport import NewEvent
-from eventport.adapter import AllPage
+from eventport.adapter import AllPage, AllQuery, Store
 
-from eventport_memory import MemoryEventStore
+from eventport_memory.engine import MemoryEngine
 
 
-class Distant(MemoryEventStore):
+class Distant(MemoryEngine):
     """A read of it takes a while."""
 
-    async def _read_all(
-        self, after: int, max_count: int, types: frozenset[str] | None, prefix: str | None
-    ) -> AllPage:
+    async def read_all(self, query: AllQuery, /) -> AllPage:
         await sleep(0.05)
-        return await super()._read_all(after, max_count, types, prefix)
+        return await super().read_all(query)
 
 
 async def test_a_page_that_nobody_waits_for_any_more_is_for_the_next() -> None:
-    store = Distant()
+    store = Store(Distant())
     await store.append("a", [NewEvent("A", number) for number in range(5)])
     found: list[int] = []
     with fail_after(5):

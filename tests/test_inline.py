@@ -20,11 +20,14 @@ from eventport.adapter import (
     Committed,
     Conflict,
     EncodedEvent,
+    InlineHandlers,
     Outcome,
     StreamWrite,
     Written,
+    inline_failure,
+    new_events,
 )
-from eventport.inline import InlineHandlers, InlineStore, failure, new_events
+from eventport.protocols import InlineStore
 
 from eventport_memory import MemoryEventStore
 from eventport_sqlite import SQLiteEventStore
@@ -68,23 +71,23 @@ def test_handlers_keep_their_order_and_must_be_functions() -> None:
 
 
 def test_a_failure_names_the_handler() -> None:
-    error = failure(handler, LookupError("no such row\nDETAIL: secret"))
+    error = inline_failure(handler, LookupError("no such row\nDETAIL: secret"))
     assert isinstance(error, InlineProjectionError)
     assert str(error).startswith("inline handler handler failed")
     assert str(error).endswith("LookupError: no such row")
-    assert str(failure(handler, KeyError())).endswith("KeyError: ")
-    assert str(failure(handler, "it was late")).endswith("it was late")
+    assert str(inline_failure(handler, KeyError())).endswith("KeyError: ")
+    assert str(inline_failure(handler, "it was late")).endswith("it was late")
 
 
 def test_only_what_is_written_now_is_new() -> None:
     now = datetime.now(UTC)
     first, second = (EncodedEvent("E", data, "{}", UUID(int=1)) for data in ("1", b"2"))
     commit = Commit((StreamWrite("s", "any", (first, second)),))
-    committed = Committed((Written(3, (5, 8), created=False),), now)
+    committed = Committed((Written(3, (5, 8), created=False, times=(now, now)),))
     found: list[Outcome] = [
         committed,
         Conflict("s", 0, 1),
-        Committed(committed.writes, now, deduplicated=True),
+        Committed(committed.writes, deduplicated=True),
     ]
     (events,) = new_events([commit] * 3, found)
     assert events == [

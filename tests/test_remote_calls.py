@@ -205,7 +205,8 @@ async def test_an_error_after_a_search_spares_what_was_found(engine: FarEngine) 
     """Of a lost batch one commit is there; the other, tried again, is refused, and it alone."""
     calls = RemoteCalls(engine, engine)
     first, second = (
-        Commit((StreamWrite(name, "any", encode_events([NewEvent("A", number)])),)) for number, name in enumerate("ab")
+        Commit((StreamWrite(name, "any", encode_events([NewEvent("A", number)])),))
+        for number, name in enumerate("ab")
     )
     engine.after = [LOST]
 

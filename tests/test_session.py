@@ -31,43 +31,27 @@ from eventport import (
     Streams,
     run_in_session,
 )
-from eventport.adapter import Commit, Outcome, StreamPage
-from eventport.session import retry_conflicts
+from eventport.adapter import Store, StreamPage, StreamQuery
+from eventport.conflicts import retry_conflicts
 
 from eventport_memory import MemoryEventStore
+from eventport_memory.engine import MemoryEngine
+
+from tests.engines import TinyPages
 
 
 pytestmark = pytest.mark.usefixtures("in_time")
 
 
-class TinyPages(MemoryEventStore):
-    """A store that gives at most a few events at once, whatever it is asked for."""
+class OneStream(MemoryEngine):
+    """An engine whose backend cannot write two streams at once."""
 
-    page_size = 4
-
-    def __init__(self, size: int = 2) -> None:
-        super().__init__()
-        self.size = size
-        self.reads = 0
-        self.commits = 0
-
-    async def _read_stream(
-        self, stream: str, first: int, last: int, max_count: int | None, *, backwards: bool
-    ) -> StreamPage:
-        self.reads += 1
-        count = self.size if max_count is None else min(self.size, max_count)
-        return await super()._read_stream(stream, first, last, count, backwards=backwards)
-
-    async def _commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
-        self.commits += len(commits)
-        return await super()._commit(commits)
+    capabilities = frozenset({Capability.GLOBAL_ORDER})  # type: ignore[misc]  # final elsewhere
+    limitations = {Capability.SESSIONS: "it has no transactions"}  # type: ignore[misc]  # noqa: RUF012
 
 
-class OneStream(MemoryEventStore):
-    """A store whose backend cannot write two streams at once."""
-
-    capabilities = frozenset({Capability.GLOBAL_ORDER})
-    limitations = {Capability.SESSIONS: "it has no transactions; use SQLite"}  # noqa: RUF012
+def opened(engine: MemoryEngine) -> Store:
+    return Store(engine, batching="never")
 
 
 def numbered(first: int, last: int) -> list[NewEvent]:
@@ -86,7 +70,8 @@ async def task_group() -> AsyncGenerator[TaskGroup]:
 
 
 async def test_nothing_is_seen_before_the_commit_and_all_after_it() -> None:
-    store = TinyPages()
+    engine = TinyPages()
+    store = opened(engine)
     async with store.session() as session:
         first = await session.append("a", numbered(1, 2), expected=NO_STREAM)
         second = await session.append("b", numbered(3, 3))
@@ -100,15 +85,16 @@ async def test_nothing_is_seen_before_the_commit_and_all_after_it() -> None:
         assert await contents(store, "a") == []
         assert (await store.read_all()).events == []
         assert session.position is None
-        assert store.commits == 0
-    assert store.commits == 1
+        assert engine.commits == 0
+    assert engine.commits == 1
     everything = await store.read_all()
     assert [event.data for event in everything.events] == [1, 2, 3, 4]
     assert session.position == everything.position == 4
 
 
 async def test_an_exception_commits_nothing() -> None:
-    store = TinyPages()
+    engine = TinyPages()
+    store = opened(engine)
 
     async def work() -> None:
         async with store.session() as session:
@@ -117,30 +103,33 @@ async def test_an_exception_commits_nothing() -> None:
 
     with pytest.raises(LookupError):
         await work()
-    assert store.commits == 0
+    assert engine.commits == 0
 
 
 async def test_a_cancellation_commits_nothing() -> None:
-    store = TinyPages()
+    engine = TinyPages()
+    store = opened(engine)
     with anyio.CancelScope() as scope:
         async with store.session() as session:
             await session.append("a", numbered(1, 1))
             scope.cancel()
             await anyio.sleep(1)
-    assert store.commits == 0
+    assert engine.commits == 0
 
 
 async def test_a_session_that_only_reads_commits_nothing() -> None:
-    store = TinyPages()
+    engine = TinyPages()
+    store = opened(engine)
     async with store.session() as session:
         assert not (await session.read("a")).exists
         await store.append("a", numbered(1, 1))
-    assert store.commits == 1
+    assert engine.commits == 1
     assert session.position is None
 
 
 async def test_a_stream_stays_as_it_was_first_seen() -> None:
-    store = TinyPages()
+    engine = TinyPages()
+    store = opened(engine)
     await store.append("a", numbered(1, 3))
     async with store.session() as session:
         assert (await session.read("a", max_count=1)).version == 3
@@ -158,7 +147,8 @@ async def test_a_stream_stays_as_it_was_first_seen() -> None:
 
 @pytest.mark.parametrize("how", ["read", "append", "iterate"])
 async def test_a_stream_that_moved_is_a_conflict_and_nothing_is_written(how: str) -> None:
-    store = TinyPages()
+    engine = TinyPages()
+    store = opened(engine)
     await store.append("a", numbered(1, 1))
 
     async def work() -> None:
@@ -181,7 +171,8 @@ async def test_a_stream_that_moved_is_a_conflict_and_nothing_is_written(how: str
 
 
 async def test_a_stream_that_is_only_read_may_move() -> None:
-    store = TinyPages()
+    engine = TinyPages()
+    store = opened(engine)
     async with store.session() as session:
         await session.read("a")
         await session.append("b", numbered(1, 1))
@@ -196,7 +187,8 @@ async def test_a_stream_that_is_only_read_may_move() -> None:
 async def test_expectations_are_about_the_stream_as_the_session_sees_it(
     expected: Expectation, holds: bool
 ) -> None:
-    store = TinyPages()
+    engine = TinyPages()
+    store = opened(engine)
     await store.append("a", numbered(1, 2))
     async with store.session() as session:
         await session.append("a", numbered(3, 3))
@@ -217,7 +209,8 @@ async def test_expectations_are_about_the_stream_as_the_session_sees_it(
 
 
 async def test_an_empty_append_writes_nothing() -> None:
-    store = OneStream()
+    engine = OneStream()
+    store = opened(engine)
     async with store.session() as session:
         result = await session.append("a", [], expected=NO_STREAM)
         assert (result.version, result.position, result.created) == (0, None, False)
@@ -227,7 +220,8 @@ async def test_an_empty_append_writes_nothing() -> None:
 
 
 async def test_an_earlier_try_is_found_in_the_store() -> None:
-    store = TinyPages()
+    engine = TinyPages()
+    store = opened(engine)
     await store.append("a", numbered(1, 1))
     events = numbered(2, 6)
     original = await store.append("a", events, expected=1)
@@ -243,11 +237,12 @@ async def test_an_earlier_try_is_found_in_the_store() -> None:
         with pytest.raises(ConcurrencyError):
             await session.append("a", [*events, *numbered(7, 7)], expected=1)
     assert await contents(store, "a") == [1, 2, 3, 4, 5, 6, 7]
-    assert store.commits == 3
+    assert engine.commits == 3
 
 
 async def test_an_earlier_try_is_found_in_the_session_itself() -> None:
-    store = TinyPages()
+    engine = TinyPages()
+    store = opened(engine)
     events = numbered(1, 3)
     async with store.session() as session:
         await session.append("a", events, expected=NO_STREAM)
@@ -258,7 +253,8 @@ async def test_an_earlier_try_is_found_in_the_session_itself() -> None:
 
 
 async def test_a_session_tried_again_after_a_lost_answer_writes_nothing_again() -> None:
-    store = TinyPages()
+    engine = TinyPages()
+    store = opened(engine)
     ids = [uuid4() for _ in range(2)]
 
     async def transfer(session: Session) -> list[bool]:
@@ -272,7 +268,8 @@ async def test_a_session_tried_again_after_a_lost_answer_writes_nothing_again() 
 
 
 async def test_sessions_one_in_another_are_rivals_like_any_others() -> None:
-    store = TinyPages()
+    engine = TinyPages()
+    store = opened(engine)
 
     async def work() -> None:
         async with store.session() as outer:
@@ -291,7 +288,8 @@ async def test_sessions_one_in_another_are_rivals_like_any_others() -> None:
 
 
 async def test_a_session_that_has_ended_does_nothing_more() -> None:
-    store = TinyPages()
+    engine = TinyPages()
+    store = opened(engine)
     async with store.session() as session:
         await session.append("a", numbered(1, 1))
         iteration = session.iterate("a")
@@ -309,7 +307,8 @@ async def test_a_session_that_has_ended_does_nothing_more() -> None:
 
 
 async def test_a_failed_session_has_ended_too() -> None:
-    store = TinyPages()
+    engine = TinyPages()
+    store = opened(engine)
     sessions: list[Session] = []
 
     async def work() -> None:
@@ -324,22 +323,21 @@ async def test_a_failed_session_has_ended_too() -> None:
 
 
 class SlowToRead(TinyPages):
-    """A store that shows the stream named "slow" when it is told to."""
+    """An engine that shows the stream named "slow" when a test lets it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.go = anyio.Event()
 
-    async def _read_stream(
-        self, stream: str, first: int, last: int, max_count: int | None, *, backwards: bool
-    ) -> StreamPage:
-        if stream == "slow":
+    async def read_stream(self, query: StreamQuery, /) -> StreamPage:
+        if query.stream == "slow":
             await self.go.wait()
-        return await super()._read_stream(stream, first, last, max_count, backwards=backwards)
+        return await super().read_stream(query)
 
 
 async def test_an_append_that_is_overtaken_by_the_block_s_end_is_refused() -> None:
-    store = SlowToRead()
+    engine = SlowToRead()
+    store = opened(engine)
     errors: list[Exception] = []
 
     async def append_late(session: Session) -> None:
@@ -353,13 +351,14 @@ async def test_an_append_that_is_overtaken_by_the_block_s_end_is_refused() -> No
             await session.append("a", numbered(1, 1))
             tasks.start_soon(append_late, session)
             await wait_all_tasks_blocked()
-        store.go.set()
+        engine.go.set()
     assert len(errors) == 1
     assert (await store.read_all()).position == 1
 
 
 async def test_tasks_that_share_a_session_lose_nothing() -> None:
-    store = TinyPages(1)
+    engine = TinyPages(1)
+    store = opened(engine)
     await store.append("a", numbered(1, 3))
     async with store.session() as session, task_group() as tasks:
 
@@ -378,7 +377,8 @@ async def test_tasks_that_share_a_session_lose_nothing() -> None:
 
 
 async def test_a_second_stream_is_refused_by_a_backend_that_cannot_do_it() -> None:
-    store = OneStream()
+    engine = OneStream()
+    store = opened(engine)
 
     async def work() -> None:
         async with store.session() as session:
@@ -387,7 +387,7 @@ async def test_a_second_stream_is_refused_by_a_backend_that_cannot_do_it() -> No
             await session.append("a", numbered(2, 2))
             await session.append("b", numbered(3, 3))
 
-    with pytest.raises(NotSupportedError, match="no sessions: it has no transactions; use SQLite"):
+    with pytest.raises(NotSupportedError, match="no sessions: it has no transactions"):
         await work()
     assert (await store.read_all()).events == []
     async with store.session() as session:
@@ -397,7 +397,8 @@ async def test_a_second_stream_is_refused_by_a_backend_that_cannot_do_it() -> No
 
 
 async def test_bad_arguments_are_refused_at_the_append_and_spoil_nothing() -> None:
-    store = TinyPages()
+    engine = TinyPages()
+    store = opened(engine)
     async with store.session() as session:
         with pytest.raises(InvalidStreamNameError):
             await session.append("", numbered(1, 1))
@@ -410,7 +411,8 @@ async def test_bad_arguments_are_refused_at_the_append_and_spoil_nothing() -> No
 
 
 async def test_events_of_a_session_are_isolated() -> None:
-    store = TinyPages()
+    engine = TinyPages()
+    store = opened(engine)
     data, metadata = {"a": [1]}, {"m": [1]}
     async with store.session() as session:
         await session.append("a", [NewEvent("T", data, metadata)])
@@ -424,19 +426,21 @@ async def test_events_of_a_session_are_isolated() -> None:
 
 
 async def test_a_session_of_a_closed_store_is_refused() -> None:
-    store = TinyPages()
-    opened = store.session()
-    session = await opened.__aenter__()
+    engine = TinyPages()
+    store = opened(engine)
+    block = store.session()
+    session = await block.__aenter__()
     await session.append("a", numbered(1, 1))
     await store.aclose()
     with pytest.raises(StoreClosedError):
-        await opened.__aexit__(None, None, None)
+        await block.__aexit__(None, None, None)
     with pytest.raises(StoreClosedError):
         await store.session().__aenter__()
 
 
 async def test_a_conflict_is_tried_again_until_it_is_none() -> None:
-    store = TinyPages()
+    engine = TinyPages()
+    store = opened(engine)
     tries: list[int] = []
 
     async def work(session: Session) -> str:
@@ -454,7 +458,8 @@ async def test_a_conflict_is_tried_again_until_it_is_none() -> None:
 
 @pytest.mark.parametrize("attempts", [1, 2, 4])
 async def test_the_last_conflict_is_raised(attempts: int) -> None:
-    store = TinyPages()
+    engine = TinyPages()
+    store = opened(engine)
     tries = 0
 
     async def work(session: Session) -> None:
@@ -478,15 +483,16 @@ async def test_other_errors_are_not_tried_again() -> None:
         raise LookupError("no")
 
     with pytest.raises(LookupError):
-        await run_in_session(TinyPages(), work)
+        await run_in_session(opened(TinyPages()), work)
     assert tries == 1
     with pytest.raises(InvalidArgumentError, match="attempts must be from 1"):
-        await run_in_session(TinyPages(), work, attempts=0)
+        await run_in_session(opened(TinyPages()), work, attempts=0)
     assert tries == 1
 
 
 async def test_many_tasks_that_try_again_all_succeed() -> None:
-    store = TinyPages()
+    engine = TinyPages()
+    store = opened(engine)
     await store.append("sum", [NewEvent("T", 0)])
 
     async def increase(session: Session) -> None:
@@ -526,7 +532,8 @@ def test_pages_of_the_store_and_own_events_merge(
     backwards: bool,
 ) -> None:
     async def check() -> None:
-        store = TinyPages(size)
+        engine = TinyPages(size)
+        store = opened(engine)
         await store.append("s", numbered(1, stored))
         model = list(range(1, stored + 1))
         unit = store.session()
@@ -568,7 +575,7 @@ async def test_however_often_it_is_tried_the_pauses_stay_short(
     async def conflict() -> None:
         raise ConcurrencyError("a", 1, 2)
 
-    monkeypatch.setattr("eventport.session.sleep", sleep)
+    monkeypatch.setattr("eventport.conflicts.sleep", sleep)
     with pytest.raises(ConcurrencyError):
         await retry_conflicts(conflict, attempts=2000)
     assert len(pauses) == 1999

@@ -16,7 +16,7 @@ from anyio import CancelScope, Event, create_task_group, move_on_after, wait_all
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
-from eventport.shielding import run_shielded
+from eventport._concurrency.shielding import run_shielded
 
 
 pytestmark = pytest.mark.usefixtures("in_time")

@@ -22,39 +22,21 @@ from eventport import (
     StoreUnavailableError,
     Subscription,
 )
-from eventport.adapter import AllPage
-from eventport.signal import Signal
-from eventport.subscriptions import PAGE_SIZE
+from eventport._concurrency.signal import Signal
+from eventport._engine.stream_reader import PAGE_EVENTS as PAGE_SIZE
+from eventport.adapter import Store
 
 from eventport_memory import MemoryEventStore
-from eventport_memory import store as memory_store
+from eventport_memory import engine as memory_engine
+
+from tests.engines import Watched, nothing
 
 
 pytestmark = pytest.mark.usefixtures("in_time")
 
 
-async def nothing() -> None:
-    pass
-
-
-class Watched(MemoryEventStore):
-    """A store that tells of its reads, and lets the test act in the middle of them."""
-
-    def __init__(self, size: int = PAGE_SIZE) -> None:
-        super().__init__()
-        self.size = size
-        self.asked: list[int] = []
-        self.before_look: Callable[[], Any] = nothing
-        self.after_look: Callable[[], Any] = nothing
-
-    async def _read_all(
-        self, after: int, max_count: int, types: frozenset[str] | None, prefix: str | None
-    ) -> AllPage:
-        self.asked.append(max_count)
-        await self.before_look()
-        page = await super()._read_all(after, min(self.size, max_count), types, prefix)
-        await self.after_look()
-        return page
+def opened(engine: Watched) -> Store:
+    return Store(engine, batching="never")
 
 
 def numbered(first: int, last: int) -> list[NewEvent]:
@@ -74,7 +56,8 @@ async def task_group() -> AsyncGenerator[TaskGroup]:
 
 
 async def test_it_catches_up_and_goes_on_live() -> None:
-    store = Watched(2)
+    engine = Watched(2)
+    store = opened(engine)
     await store.append("a", numbered(1, 3))
     async with store.subscribe() as subscription:
         assert await take(subscription, 3) == [1, 2, 3]
@@ -86,7 +69,8 @@ async def test_it_catches_up_and_goes_on_live() -> None:
 
 
 async def test_it_begins_behind_a_position() -> None:
-    store = Watched()
+    engine = Watched()
+    store = opened(engine)
     await store.append("a", numbered(1, 5))
     async with store.subscribe(after=3) as subscription:
         assert subscription.position == 3
@@ -105,7 +89,8 @@ async def follow_to(store: MemoryEventStore, after: int, end: int, into: list[ob
 
 @pytest.mark.parametrize("size", [1, 3, PAGE_SIZE])
 async def test_nothing_is_missed_or_repeated_while_others_append(size: int) -> None:
-    store = Watched(size)
+    engine = Watched(size)
+    store = opened(engine)
     seen: list[list[object]] = [[], [], []]
 
     async def write(stream: str) -> None:
@@ -126,7 +111,8 @@ async def test_nothing_is_missed_or_repeated_while_others_append(size: int) -> N
 
 
 async def test_filters_choose_and_the_position_moves_on() -> None:
-    store = Watched(2)
+    engine = Watched(2)
+    store = opened(engine)
     for number in range(20):
         kind = "Even" if number % 2 == 0 else "Odd"
         await store.append("ab"[number % 3 == 0], [NewEvent(kind, number)])
@@ -140,7 +126,8 @@ async def test_filters_choose_and_the_position_moves_on() -> None:
 
 
 async def test_the_position_is_where_to_resume() -> None:
-    store = Watched(3)
+    engine = Watched(3)
+    store = opened(engine)
     await store.append("a", numbered(1, 10))
     seen: list[object] = []
     position = 0
@@ -154,7 +141,8 @@ async def test_the_position_is_where_to_resume() -> None:
 
 
 async def test_caught_up_is_when_all_there_was_has_been_worked_off() -> None:
-    store = Watched(2)
+    engine = Watched(2)
+    store = opened(engine)
     await store.append("a", numbered(1, 4))
     async with store.subscribe() as subscription, task_group() as tasks:
         for _ in range(4):
@@ -171,18 +159,20 @@ async def test_caught_up_is_when_all_there_was_has_been_worked_off() -> None:
 async def test_it_has_not_caught_up_before_the_filter_has_seen_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(memory_store, "_SCAN", 3)
-    store = Watched()
+    monkeypatch.setattr(memory_engine, "_SCAN", 3)
+    engine = Watched()
+    store = opened(engine)
     await store.append("a", numbered(1, 10))
     await store.append("b", numbered(11, 11))
     async with store.subscribe(prefix="b") as subscription:
         assert await take(subscription, 1) == [11]
-        assert len(store.asked) == 4
+        assert len(engine.asked) == 4
         assert not subscription.caught_up.is_set()
 
 
 async def test_an_empty_store_is_caught_up_with_at_once() -> None:
-    store = Watched()
+    engine = Watched()
+    store = opened(engine)
     async with store.subscribe() as subscription:
         with move_on_after(0.05):
             await anext(subscription)
@@ -190,7 +180,8 @@ async def test_an_empty_store_is_caught_up_with_at_once() -> None:
 
 
 async def test_a_commit_between_the_look_and_the_sleep_is_not_slept_through() -> None:
-    store = Watched()
+    engine = Watched()
+    store = opened(engine)
     committed: list[int] = []
 
     async def commit_once() -> None:
@@ -199,7 +190,7 @@ async def test_a_commit_between_the_look_and_the_sleep_is_not_slept_through() ->
             await store.append("a", numbered(7, 7))
 
     # The look has found nothing, and the sleep has not begun.
-    store.after_look = commit_once
+    engine.after_read = commit_once
     async with store.subscribe() as subscription:
         assert await take(subscription, 1) == [7]
     assert store.poll_interval is None
@@ -216,7 +207,8 @@ async def test_commits_that_wake_nobody_are_found_by_looking_again() -> None:
 
 async def test_while_nothing_happens_it_looks_ever_more_seldom() -> None:
     waits: list[float | None] = []
-    store = Watched()
+    engine = Watched()
+    store = opened(engine)
     store.poll_interval, store.max_poll_interval = 0.01, 0.1
 
     class Impatient(Signal):
@@ -234,7 +226,8 @@ async def test_while_nothing_happens_it_looks_ever_more_seldom() -> None:
 async def test_a_store_that_is_gone_for_a_while_is_survived_and_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    store = Watched()
+    engine = Watched()
+    store = opened(engine)
     await store.append("a", numbered(1, 2))
     waits: list[float | None] = []
 
@@ -243,11 +236,11 @@ async def test_a_store_that_is_gone_for_a_while_is_survived_and_logged(
             waits.append(at_most)
 
     async def fail() -> None:
-        if len(store.asked) in {1, 2, 3, 4, 5, 6, 7, 8, 11}:
+        if len(engine.asked) in {1, 2, 3, 4, 5, 6, 7, 8, 11}:
             raise StoreUnavailableError("no route")
 
     store.signal = Impatient()
-    store.before_look = fail
+    engine.before_read = fail
     with caplog.at_level(logging.WARNING, logger="eventport"):
         async with store.subscribe() as subscription:
             assert await take(subscription, 2) == [1, 2]
@@ -261,7 +254,8 @@ async def test_a_store_that_is_gone_for_a_while_is_survived_and_logged(
 
 
 async def test_a_pause_is_short_again_after_the_store_was_there() -> None:
-    store = Watched()
+    engine = Watched()
+    store = opened(engine)
     waits: list[float | None] = []
 
     class Impatient(Signal):
@@ -271,33 +265,35 @@ async def test_a_pause_is_short_again_after_the_store_was_there() -> None:
                 await store.append("a", numbered(1, 1))
 
     async def fail() -> None:
-        if len(store.asked) in {1, 2, 4}:
+        if len(engine.asked) in {1, 2, 4}:
             raise StoreUnavailableError("no route")
 
     store.signal = Impatient()
-    store.before_look = fail
+    engine.before_read = fail
     async with store.subscribe() as subscription:
         assert await take(subscription, 1) == [1]
     assert waits == [0.1, 0.2, None, 0.1, None]
 
 
 async def test_another_error_comes_through_and_loses_nothing() -> None:
-    store = Watched()
+    engine = Watched()
+    store = opened(engine)
     await store.append("a", numbered(1, 1))
 
     async def fail() -> None:
         raise CorruptEventError("broken")
 
-    store.before_look = fail
+    engine.before_read = fail
     async with store.subscribe() as subscription:
         with pytest.raises(CorruptEventError):
             await anext(subscription)
-        store.before_look = nothing
+        engine.before_read = nothing
         assert await take(subscription, 1) == [1]
 
 
 async def test_cancelling_the_wait_loses_nothing() -> None:
-    store = Watched(2)
+    engine = Watched(2)
+    store = opened(engine)
     async with store.subscribe() as subscription:
         with move_on_after(0.02):
             await anext(subscription)
@@ -307,16 +303,17 @@ async def test_cancelling_the_wait_loses_nothing() -> None:
             await anyio.sleep(5)
 
         # The events have been fetched, but not handed out.
-        store.after_look = linger
+        engine.after_read = linger
         with move_on_after(0.02):
             await anext(subscription)
-        store.after_look = nothing
+        engine.after_read = nothing
         assert subscription.position == 0
         assert await take(subscription, 3) == [1, 2, 3]
 
 
 async def test_closing_the_store_wakes_the_subscriber() -> None:
-    store = Watched()
+    engine = Watched()
+    store = opened(engine)
     errors: list[Exception] = []
 
     async def follow() -> None:
@@ -336,7 +333,8 @@ async def test_closing_the_store_wakes_the_subscriber() -> None:
 
 @pytest.mark.parametrize("buffered", [0, 10])
 async def test_leaving_the_block_ends_the_iteration_in_another_task(buffered: int) -> None:
-    store = Watched()
+    engine = Watched()
+    store = opened(engine)
     await store.append("a", numbered(1, buffered))
     seen: list[object] = []
     go = anyio.Event()
@@ -357,7 +355,8 @@ async def test_leaving_the_block_ends_the_iteration_in_another_task(buffered: in
 
 
 async def test_a_subscription_that_was_left_hands_out_nothing_more() -> None:
-    store = Watched()
+    engine = Watched()
+    store = opened(engine)
     await store.append("a", numbered(1, 3))
     async with store.subscribe() as subscription:
         await take(subscription, 1)
@@ -366,21 +365,23 @@ async def test_a_subscription_that_was_left_hands_out_nothing_more() -> None:
 
 
 async def test_a_slow_consumer_holds_one_page_at_the_most() -> None:
-    store = Watched()
+    engine = Watched()
+    store = opened(engine)
     await store.append("a", numbered(1, 2 * PAGE_SIZE + 10))
     async with store.subscribe() as subscription:
         await take(subscription, 1)
-        assert store.asked == [PAGE_SIZE]
+        assert engine.asked == [PAGE_SIZE]
         await store.append("a", numbered(1, PAGE_SIZE))
         await wait_all_tasks_blocked()
         await take(subscription, PAGE_SIZE - 1)
-        assert store.asked == [PAGE_SIZE]
+        assert engine.asked == [PAGE_SIZE]
         await take(subscription, 1)
-        assert store.asked == [PAGE_SIZE] * 2
+        assert engine.asked == [PAGE_SIZE] * 2
 
 
 async def test_tasks_that_share_a_subscription_get_each_event_once() -> None:
-    store = Watched(3)
+    engine = Watched(3)
+    store = opened(engine)
     await store.append("a", numbered(1, 50))
     seen: list[object] = []
     async with store.subscribe() as subscription, task_group() as tasks:
@@ -398,11 +399,12 @@ async def test_tasks_that_share_a_subscription_get_each_event_once() -> None:
 
 
 async def test_an_idle_subscription_does_not_look_again_and_again() -> None:
-    store = Watched()
+    engine = Watched()
+    store = opened(engine)
     async with store.subscribe() as subscription, task_group() as tasks:
         tasks.start_soon(take, subscription, 1)
         await wait_all_tasks_blocked()
         await anyio.sleep(0.05)
-        assert len(store.asked) == 1
+        assert len(engine.asked) == 1
         await store.append("a", numbered(1, 1))
-    assert len(store.asked) == 2
+    assert len(engine.asked) == 2

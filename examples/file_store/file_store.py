@@ -195,7 +195,9 @@ def _rows(write: StreamWrite, first: int, position: int, before: Sequence[Row]) 
     rows: list[Row] = []
     for index, event in enumerate(write.events):
         text, blob = (None, event.data) if isinstance(event.data, bytes) else (event.data, None)
-        row = Row(write.stream, first + index, event.type, text, blob, event.metadata, event.id, now)
+        row = Row(
+            write.stream, first + index, event.type, text, blob, event.metadata, event.id, now
+        )
         row.position = position + 1 + index
         rows.append(row)
     return rows

@@ -51,7 +51,9 @@ def new_events(
             yield decode_commit(commit, outcome)
 
 
-def inline_failure(handler: Callable[..., object], why: str | BaseException) -> InlineProjectionError:
+def inline_failure(
+    handler: Callable[..., object], why: str | BaseException
+) -> InlineProjectionError:
     """Make the error for a commit that a handler has kept from being written."""
     if isinstance(why, BaseException):
         # What databases say in further lines may hold data.

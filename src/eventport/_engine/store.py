@@ -324,9 +324,7 @@ def _all_query(
     after: object, types: object, prefix: object, max_count: int = PAGE_EVENTS
 ) -> AllQuery:
     """Check what a caller asks for."""
-    return AllQuery(
-        check_int("after", after), max_count, check_types(types), check_prefix(prefix)
-    )
+    return AllQuery(check_int("after", after), max_count, check_types(types), check_prefix(prefix))
 
 
 def _committed(outcome: Outcome) -> Committed:

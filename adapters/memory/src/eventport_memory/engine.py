@@ -108,10 +108,12 @@ class MemoryEngine:
         if isinstance(planned, Committed | Conflict):
             return planned
         now = datetime.now(UTC)
-        return Committed([
-            self._write(write.stream, first, write.events, now)
-            for write, first in zip(commit.writes, planned, strict=True)
-        ])
+        return Committed(
+            [
+                self._write(write.stream, first, write.events, now)
+                for write, first in zip(commit.writes, planned, strict=True)
+            ]
+        )
 
     def _write(
         self, stream: str, first: int, events: Sequence[EncodedEvent], now: datetime
