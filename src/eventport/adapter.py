@@ -13,6 +13,7 @@ from typing import ClassVar, Final, Self, TypeAlias
 from anyio import Event, get_cancelled_exc_class
 from anyio.lowlevel import checkpoint
 
+from eventport.affinity import Affinity
 from eventport.codec import decode_commit, decode_event, encode_events
 from eventport.commits import (
     AllPage,
@@ -95,6 +96,7 @@ class BaseEventStore(StreamReader):
 
     def __init__(self) -> None:
         self.signal = Signal()
+        self._affinity = Affinity()
         self._group = GroupCommit(self._commit_batch)
         self._hooks: list[AfterCommitHook] = []
         self._closed: Event | None = None
@@ -146,6 +148,10 @@ class BaseEventStore(StreamReader):
     def has_hooks(self) -> bool:
         """Whether anybody is told all about each commit; if not, some of it need not be found."""
         return bool(self._hooks)
+
+    def check_event_loop(self) -> None:
+        """Raise `WrongEventLoopError` unless the store is used where it belongs."""
+        self._affinity.check(self)
 
     def require_capability(self, capability: Capability) -> None:
         """Raise `NotSupportedError` unless the backend has a capability."""
@@ -255,6 +261,8 @@ class BaseEventStore(StreamReader):
 
     async def aclose(self) -> None:
         """See `EventStore.aclose`."""
+        if self._closed is None or not self._closed.is_set():
+            self.check_event_loop()
         if self._closed is None:
             self._closed = Event()
             try:
@@ -335,6 +343,7 @@ class BaseEventStore(StreamReader):
         if self._closed is not None:
             message = f"{self!r} has been closed"
             raise StoreClosedError(message)
+        self.check_event_loop()
 
     def _refusal(self, capability: Capability) -> NotSupportedError:
         reason = self.limitations.get(capability, "this backend cannot do it")

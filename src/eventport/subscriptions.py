@@ -73,6 +73,7 @@ class PollingSubscription:
 
     async def __anext__(self) -> RecordedEvent:
         """Wait for the next event; cancelling this wait loses nothing."""
+        self._store.check_event_loop()
         failures = 0
         idle = self._store.poll_interval
         while not self._page or self._left:
