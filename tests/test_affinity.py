@@ -54,7 +54,8 @@ async def subscribe(store: EventStore) -> object:
 
 
 async def close(store: EventStore) -> object:
-    return await store.aclose()
+    await store.aclose()
+    return None
 
 
 USES = [append, append_nothing, read, iterate, read_all, session, subscribe, close]

@@ -97,7 +97,7 @@ class BaseEventStore(StreamReader):
     def __init__(self) -> None:
         self.signal = Signal()
         self._affinity = Affinity()
-        self._group = GroupCommit(self._commit_batch)
+        self._group = GroupCommit(self._commit_batch, self._give_up)
         self._hooks: list[AfterCommitHook] = []
         self._closed: Event | None = None
         """Made when closing begins, set when it has ended."""
@@ -134,6 +134,13 @@ class BaseEventStore(StreamReader):
         It may stop early, to bound memory or time, if `AllPage.position` has moved on.
         """
         raise self._refusal(Capability.GLOBAL_ORDER)
+
+    def _give_up(self) -> None:
+        """Let the `_commit` that is running end early: all its callers have been cancelled.
+
+        It need not do anything. If `_commit` then raises, it must have written nothing, or raise
+        `StoreUnavailableError`.
+        """
 
     async def _close(self) -> None:
         """Let go of what the store holds; it is called once, and never cancelled."""

@@ -20,15 +20,15 @@ _REMEDY: Final = (
 class Affinity:
     """The process and the event loop that an object belongs to.
 
-    The process is the one that makes this. The event loop is the one of the first check, because
-    some stores can be made outside of any.
+    They are those in which this is made; outside of any event loop, it is that of the first check,
+    because some stores can be made there.
     """
 
     __slots__ = ("_loop", "_pid")
 
     def __init__(self) -> None:
         self._pid = os.getpid()
-        self._loop: object = None
+        self._loop = _running_loop()
 
     def check(self, owner: object) -> None:
         """Raise `WrongEventLoopError` in a forked child and in another event loop.
