@@ -47,6 +47,7 @@ NAMES = [
     "StoreUnavailableError",
     "Streams",
     "Subscription",
+    "WrongEventLoopError",
     "connect",
     "run_in_session",
 ]

@@ -19,6 +19,7 @@ from eventport.errors import (
     PayloadTooLargeError,
     StoreClosedError,
     StoreUnavailableError,
+    WrongEventLoopError,
 )
 from eventport.events import NewEvent, RecordedEvent
 from eventport.expectations import ANY, NO_STREAM, STREAM_EXISTS, Expectation
@@ -58,6 +59,7 @@ __all__ = [
     "StoreUnavailableError",
     "Streams",
     "Subscription",
+    "WrongEventLoopError",
     "connect",
     "run_in_session",
 ]

@@ -128,6 +128,13 @@ class StoreClosedError(EventportError):
     """The store has been closed, or the session has ended."""
 
 
+class WrongEventLoopError(EventportError):
+    """A store was used in a forked child, or in another event loop than the one it belongs to.
+
+    Nothing was done. Open a store in each process and in each event loop.
+    """
+
+
 class StoreUnavailableError(EventportError):
     """The backend cannot be reached, or the outcome of a commit could not be learned in time."""
 

@@ -145,6 +145,19 @@ class Listens(Protocol):
 
 
 @runtime_checkable
+class Interruptible(Protocol):
+    """Optional part: an engine whose running commit can be asked to end early."""
+
+    def interrupt(self) -> None:
+        """Let the running `Engine.commit` end early: all its callers have been cancelled.
+
+        It need not do anything. A commit that then raises has written nothing, or it raises
+        `StoreUnavailableError`.
+        """
+        ...
+
+
+@runtime_checkable
 class Identified(Protocol):
     """Optional part: an engine that knows which store it works on."""
 

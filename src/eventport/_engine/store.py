@@ -10,13 +10,14 @@ from typing import Literal, Never, Self, TypeAlias
 from anyio import Event
 from anyio.lowlevel import checkpoint
 
+from eventport._concurrency.affinity import Affinity
 from eventport._concurrency.shielding import run_shielded
 from eventport._concurrency.signal import Signal
 from eventport._engine.buffered_session import BufferedSession
 from eventport._engine.calls import RemoteCalls
 from eventport._engine.codec import encode_events
 from eventport._engine.commits import Commit, Committed, Conflict, Failed, Outcome, StreamWrite
-from eventport._engine.engine import Engine, Listens, Remote
+from eventport._engine.engine import Engine, Interruptible, Listens, Remote
 from eventport._engine.group_commit import GroupCommit
 from eventport._engine.hooks import Hooks
 from eventport._engine.listener import Listener
@@ -63,8 +64,10 @@ class Store(StreamReader):
         self._engine = engine
         self._remote = RemoteCalls(engine, engine) if isinstance(engine, Remote) else None
         self._batching = batching
+        self._affinity = Affinity()
         self._signal = Signal()
-        self._group = GroupCommit(self._commit)
+        interrupt = engine.interrupt if isinstance(engine, Interruptible) else None
+        self._group = GroupCommit(self._commit, interrupt)
         self._pending = 0
         self._drained: Event | None = None
         self._hooks = Hooks()
@@ -182,7 +185,8 @@ class Store(StreamReader):
         """See `EventStore.subscribe`."""
         self._check_open()
         self._require(Capability.GLOBAL_ORDER)
-        subscription = PollingSubscription(self._feed, _all_query(after, types, prefix))
+        query = _all_query(after, types, prefix)
+        subscription = PollingSubscription(self._feed, query, self._check_loop)
         if self._listener is not None:
             self._listener.start()
         try:
@@ -192,6 +196,8 @@ class Store(StreamReader):
 
     async def aclose(self) -> None:
         """See `EventStore.aclose`."""
+        if self._closed is None or not self._closed.is_set():
+            self._check_loop()
         if self._closed is None:
             self._closed = Event()
             try:
@@ -290,6 +296,11 @@ class Store(StreamReader):
         if self._closed is not None:
             message = f"{self!r} has been closed"
             raise StoreClosedError(message) from cause
+        self._check_loop()
+
+    def _check_loop(self) -> None:
+        """Raise `WrongEventLoopError` unless the store is used where it was opened."""
+        self._affinity.check(self)
 
     def _require(self, capability: Capability) -> None:
         """Raise `NotSupportedError` unless the engine has a capability."""

@@ -64,7 +64,8 @@ class PollingSubscription:
     late or repeated wake-up costs time at most.
     """
 
-    def __init__(self, feed: Feed, query: AllQuery) -> None:
+    def __init__(self, feed: Feed, query: AllQuery, check_loop: Callable[[], None]) -> None:
+        self._check_loop = check_loop
         self._feed = feed
         self._query = query
         self._page: deque[RecordedEvent] = deque()
@@ -94,6 +95,7 @@ class PollingSubscription:
 
     async def __anext__(self) -> RecordedEvent:
         """Wait for the next event; cancelling this wait loses nothing."""
+        self._check_loop()
         backoff = Backoff(0.1)
         idle = 0
         while not self._page or self._left:

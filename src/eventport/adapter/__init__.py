@@ -24,6 +24,7 @@ from eventport._engine.engine import (
     ConnectionLostError,
     Engine,
     Identified,
+    Interruptible,
     Listens,
     Remote,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "Guard",
     "Identified",
     "InlineHandlers",
+    "Interruptible",
     "JoinedStore",
     "Listens",
     "Outcome",

@@ -27,6 +27,8 @@ from eventport.codec import utc_from_microseconds
 from eventport.errors import CorruptEventError
 from eventport.events import RecordedEvent
 
+from eventport_sqlite.database import Database
+
 
 PAGE_BYTES: Final = 4 * 1024 * 1024
 """A page ends at about this size, so that it neither fills the memory nor holds up other reads."""
@@ -86,14 +88,13 @@ def write_commit(db: sqlite3.Connection, commit: Commit, now: int) -> Outcome:
 
 
 def write_batch(
-    db: sqlite3.Connection,
+    db: Database,
     commits: Sequence[Commit],
     write: Callable[[sqlite3.Connection, Commit, int], Outcome] = write_commit,
 ) -> list[Outcome]:
     """Write a batch in one transaction, which only this process's writer can be in."""
-    # IMMEDIATE: a transaction that begins by reading cannot wait for the write lock later. And
-    # its end is no statement that stays in the connection's cache, ready for an inline handler.
-    db.execute("BEGIN IMMEDIATE")
+    # The end is no statement that stays in the connection's cache, ready for an inline handler.
+    db.begin()
     try:
         now = time.time_ns() // 1_000
         outcomes = [write(db, commit, now) for commit in commits]
@@ -105,7 +106,7 @@ def write_batch(
 
 
 def read_stream(
-    db: sqlite3.Connection,
+    db: Database,
     stream: str,
     first: int,
     last: int,
@@ -114,6 +115,7 @@ def read_stream(
     backwards: bool,
 ) -> StreamPage:
     """Read a page of a stream."""
+    db.require_file()
     # The head is read first and bounds the events, so both are of one moment.
     head = _head(db, stream)
     last = min(last, head)
@@ -126,13 +128,14 @@ def read_stream(
 
 
 def read_all(
-    db: sqlite3.Connection,
+    db: Database,
     after: int,
     max_count: int,
     types: frozenset[str] | None,
     prefix: str | None,
 ) -> AllPage:
     """Read a page of all streams. There is one writer, so positions are in commit order."""
+    db.require_file()
     row = db.execute(_LAST).fetchone()
     head = row[0] if row else 0
     if after >= head:
