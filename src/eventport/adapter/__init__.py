@@ -5,6 +5,7 @@ An adapter hands an engine over to a `Store`, which makes an `EventStore` of it.
 
 from __future__ import annotations
 
+from eventport._concurrency.affinity import Affinity
 from eventport._concurrency.backoff import Backoff
 from eventport._concurrency.shielding import run_shielded
 from eventport._engine.codec import decode_event, utc_from_microseconds, utc_to_microseconds
@@ -34,12 +35,13 @@ from eventport._engine.opening import open_to_end, require_asyncio
 from eventport._engine.planning import StoredIds, plan
 from eventport._engine.queries import AllPage, AllQuery, StreamPage, StreamQuery
 from eventport._engine.store import Batching, JoinedStore, Store
-from eventport.configuration import redact
+from eventport.configuration import redact, unknown_option
 from eventport.validation import MAX_INT
 
 
 __all__ = [
     "MAX_INT",
+    "Affinity",
     "AllPage",
     "AllQuery",
     "AnswerLostError",
@@ -75,6 +77,7 @@ __all__ = [
     "redact",
     "require_asyncio",
     "run_shielded",
+    "unknown_option",
     "utc_from_microseconds",
     "utc_to_microseconds",
 ]

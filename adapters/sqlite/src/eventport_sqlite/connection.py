@@ -14,7 +14,7 @@ from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeAlias, TypeV
 
 import aiosqlite
 
-from eventport.affinity import Affinity
+from eventport.adapter import Affinity, run_shielded
 from eventport.errors import (
     ConfigurationError,
     EventportError,
@@ -23,7 +23,6 @@ from eventport.errors import (
     StoreClosedError,
     StoreUnavailableError,
 )
-from eventport.shielding import run_shielded
 
 from eventport_sqlite.database import Call, Database
 from eventport_sqlite.schema import prepare, refuse_foreign
@@ -96,15 +95,18 @@ class Connection(aiosqlite.Connection):
 
         If it waits for the write lock then, it ends without having begun its transaction.
         """
-        call = Call()
+        return await self.finish(Call(), lambda db: function(db, *args, **kwargs))
+
+    async def finish(self, call: Call, function: Callable[[Database], T]) -> T:
+        """Do as `run_to_end` does with a call that others may give up, too."""
         try:
-            return await self.start(call, lambda db: function(db, *args, **kwargs))
+            return await self.start(call, function)
         except asyncio.CancelledError:
             if not call.give_up():
                 # The thread works off one function after the other: this one comes after it. If
                 # the connection has been closed meanwhile, that came after it, too.
                 with suppress(StoreClosedError):
-                    await run_shielded(self.run, _nothing)
+                    await run_shielded(self.run, _barrier)
             raise
 
     async def start(self, call: Call, function: Callable[[Database], T]) -> T:
@@ -172,8 +174,8 @@ def translated() -> Generator[None]:
         raise PayloadTooLargeError(str(exc)) from exc
 
 
-def _nothing(_: Database) -> None:
-    """Be the function that shows that those before it have ended."""
+def _barrier(_: Database) -> None:
+    """Do nothing: once it has run, everything queued before it has run."""
 
 
 def _translate(exc: sqlite3.Error) -> EventportError:

@@ -1,197 +1,74 @@
-"""What happens in a connection's own thread: plain `sqlite3`, a whole batch or page at a time."""
+"""The engine of SQLite: one connection that writes, one that reads, each in its own thread."""
 
 from __future__ import annotations
 
-import json
-import sqlite3
-import time
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final, TypeAlias
 
-from collections.abc import Callable, Sequence
-from contextlib import closing
-from datetime import datetime
-from typing import Any, Final
-from uuid import UUID
+from eventport import Capability
+from eventport.adapter import AllPage, AllQuery, Commit, Outcome, StreamPage, StreamQuery
 
-from eventport.adapter import (
-    AllPage,
-    Commit,
-    Committed,
-    Conflict,
-    Outcome,
-    StreamPage,
-    Written,
-    decode_event,
-    plan,
-)
-from eventport.codec import utc_from_microseconds
-from eventport.errors import CorruptEventError
-from eventport.events import RecordedEvent
-
-from eventport_sqlite.database import Database
+from eventport_sqlite import statements
+from eventport_sqlite.connection import MEMORY, Connection, translated
+from eventport_sqlite.database import Call, Database
+from eventport_sqlite.inline import InlineProjections
 
 
-PAGE_BYTES: Final = 4 * 1024 * 1024
-"""A page ends at about this size, so that it neither fills the memory nor holds up other reads."""
+_WriteBatch: TypeAlias = Callable[[Database, Sequence[Commit]], list[Outcome]]
 
-_EVENT_BYTES: Final = 512
-"""About what an event takes in memory, beside its data."""
-
-SCAN: Final = 100_000
-"""How many positions a filtered page looks at, so that other readers are not held up."""
-
-_HEAD: Final = "SELECT max(version) FROM eventport_events WHERE stream = ?"
-_LAST: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'eventport_events'"
-_STORED: Final = """
-    SELECT id, position, recorded_at FROM eventport_events
-    WHERE stream = ? AND version BETWEEN ? AND ? ORDER BY version
-"""
-_INSERT: Final = """
-    INSERT INTO eventport_events (stream, version, type, data, metadata, id, recorded_at)
-    VALUES (?, ?, ?, ?, ?, ?, ?)
-"""
-_COLUMNS: Final = "stream, version, position, type, data, metadata, id, recorded_at"
-_READ: Final = f"""
-    SELECT {_COLUMNS} FROM eventport_events
-    WHERE stream = ? AND version BETWEEN ? AND ? ORDER BY version %s LIMIT ?
-"""  # noqa: S608  # no value goes into the text
-_READ_FORWARDS: Final = _READ % "ASC"
-_READ_BACKWARDS: Final = _READ % "DESC"
+_EVERYWHERE: Final = frozenset({Capability.SESSIONS, Capability.GLOBAL_ORDER})
+_IN_FILES: Final = frozenset({Capability.SHARED, Capability.DURABLE})
 
 
-def write_commit(db: sqlite3.Connection, commit: Commit, now: int) -> Outcome:
-    """Write one commit in the transaction that is open, at a time in microseconds."""
+class SQLiteEngine:
+    """Keeps events in one SQLite file, or in memory.
 
-    def head(stream: str) -> int:
-        return _head(db, stream)
+    Args:
+        path: The file, or ``:memory:``.
+        writer: The connection that writes.
+        reader: The connection that reads; in memory there is only one.
+    """
 
-    def stored(stream: str, first: int, last: int) -> list[tuple[UUID, int, datetime]]:
-        rows = db.execute(_STORED, (stream, first, last))
-        return [(UUID(bytes=id_), place, utc_from_microseconds(at)) for id_, place, at in rows]
-
-    planned = plan(commit, head, stored)
-    if isinstance(planned, Committed | Conflict):
-        return planned
-    written: list[Written] = []
-    for write, first in zip(commit.writes, planned, strict=True):
-        stream = write.stream
-        row, *rows = [
-            (stream, version, event.type, event.data, event.metadata, event.id.bytes, now)
-            for version, event in enumerate(write.events, first)
-        ]
-        position = db.execute(_INSERT, row).lastrowid or 0
-        if rows:
-            db.executemany(_INSERT, rows)
-        # This transaction is the only one that writes, so AUTOINCREMENT leaves no gap in it.
-        positions = range(position, position + len(write.events))
-        written.append(Written(first + len(rows), positions, first == 1))
-    return Committed(written, utc_from_microseconds(now))
-
-
-def write_batch(
-    db: Database,
-    commits: Sequence[Commit],
-    write: Callable[[sqlite3.Connection, Commit, int], Outcome] = write_commit,
-) -> list[Outcome]:
-    """Write a batch in one transaction, which only this process's writer can be in."""
-    # The end is no statement that stays in the connection's cache, ready for an inline handler.
-    db.begin()
-    try:
-        now = time.time_ns() // 1_000
-        outcomes = [write(db, commit, now) for commit in commits]
-        db.commit()
-    except BaseException:
-        db.rollback()  # it does nothing if SQLite has done so already
-        raise
-    return outcomes
-
-
-def read_stream(
-    db: Database,
-    stream: str,
-    first: int,
-    last: int,
-    max_count: int | None,
-    *,
-    backwards: bool,
-) -> StreamPage:
-    """Read a page of a stream."""
-    db.require_file()
-    # The head is read first and bounds the events, so both are of one moment.
-    head = _head(db, stream)
-    last = min(last, head)
-    if max_count == 0 or first > last:
-        return StreamPage([], head)
-    limit = -1 if max_count is None else max_count
-    sql = _READ_BACKWARDS if backwards else _READ_FORWARDS
-    events, _ = _take_page(db.execute(sql, (stream, first, last, limit)))
-    return StreamPage(events, head)
-
-
-def read_all(
-    db: Database,
-    after: int,
-    max_count: int,
-    types: frozenset[str] | None,
-    prefix: str | None,
-) -> AllPage:
-    """Read a page of all streams. There is one writer, so positions are in commit order."""
-    db.require_file()
-    row = db.execute(_LAST).fetchone()
-    head = row[0] if row else 0
-    if after >= head:
-        return AllPage([], after, head)
-    until = head
-    where, values = "", list[Any]()
-    if types is not None:
-        where += " AND type IN (SELECT value FROM json_each(?))"
-        values.append(json.dumps(sorted(types)))
-    if prefix is not None:
-        where += " AND substr(stream, 1, length(?)) = ?"
-        values += (prefix, prefix)
-    if where:
-        until = min(head, after + SCAN)
-    sql = (
-        f"SELECT {_COLUMNS} FROM eventport_events "  # noqa: S608  # no value goes into the text
-        f"WHERE position > ? AND position <= ?{where} ORDER BY position LIMIT ?"
+    limitations: Final[Mapping[Capability, str]] = MappingProxyType(
+        {
+            Capability.PUSH: "SQLite has no notifications; subscriptions poll",
+            Capability.SHARED: "a database in memory belongs to one store; name a file",
+            Capability.DURABLE: "a database in memory ends with its store; name a file",
+        }
     )
-    events, cut = _take_page(db.execute(sql, (after, until, *values, max_count)))
-    if events and (cut or len(events) == max_count):
-        until = events[-1].position
-    return AllPage(events, until, head)
 
+    def __init__(self, path: str, writer: Connection, reader: Connection) -> None:
+        self.name: Final = path
+        self.capabilities: Final = _EVERYWHERE if path == MEMORY else _EVERYWHERE | _IN_FILES
+        self.inline: Final = InlineProjections()
+        self._writer = writer
+        self._reader = reader
+        self._batch = Call()
 
-def _head(db: sqlite3.Connection, stream: str) -> int:
-    head: int | None = db.execute(_HEAD, (stream,)).fetchone()[0]
-    return head or 0
+    async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
+        """See `Engine.commit`: one transaction, in one hop to the writer's thread."""
+        write: _WriteBatch = self.inline.write_batch if self.inline else statements.write_batch
+        self._batch = call = Call()
+        return await self._writer.finish(call, lambda db: write(db, batch))
 
+    def interrupt(self) -> None:
+        """See `Interruptible.interrupt`: a batch that waits for the write lock gives up."""
+        self._batch.give_up()
 
-def _take_page(cursor: sqlite3.Cursor) -> tuple[list[RecordedEvent], bool]:
-    """Decode rows until they are enough, and tell whether that was before their end."""
-    events: list[RecordedEvent] = []
-    size = 0
-    # An open cursor is an open read transaction, which would keep the log from being reset.
-    with closing(cursor) as rows:
-        for row in rows:
-            events.append(_decode(*row))
-            size += len(row[4]) + len(row[5]) + _EVENT_BYTES
-            if size > PAGE_BYTES:
-                return events, True
-    return events, False
+    async def read_stream(self, query: StreamQuery, /) -> StreamPage:
+        """See `Engine.read_stream`."""
+        return await self._reader.run(statements.read_stream, query)
 
+    async def read_all(self, query: AllQuery, /) -> AllPage:
+        """See `Engine.read_all`: there is one writer, so positions are in commit order."""
+        return await self._reader.run(statements.read_all, query)
 
-def _decode(
-    stream: str,
-    version: int,
-    position: int,
-    type_: str,
-    data: str | bytes,
-    metadata: str,
-    id_: bytes,
-    recorded_at: int,
-) -> RecordedEvent:
-    try:
-        uuid, time_ = UUID(bytes=id_), utc_from_microseconds(recorded_at)
-        return decode_event(stream, version, position, type_, data, metadata, uuid, time_)
-    except (TypeError, ValueError, OverflowError) as exc:
-        message = f"the event at position {position} was not written by eventport: {exc}"
-        raise CorruptEventError(message) from exc
+    async def close(self) -> None:
+        """See `Engine.close`."""
+        with translated():
+            try:
+                if self._reader is not self._writer:
+                    await self._reader.close()
+            finally:
+                await self._writer.close()

@@ -9,14 +9,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, TypeAlias
 
-from eventport.adapter import Commit, Failed, Outcome
+from eventport.adapter import Commit, Failed, InlineHandlers, Outcome, inline_failure, new_events
 from eventport.errors import InlineProjectionError, InvalidArgumentTypeError
 from eventport.events import RecordedEvent
-from eventport.inline import InlineHandlers, failure, new_events
 from eventport.validation import show
 
 from eventport_sqlite.database import Database
-from eventport_sqlite.engine import write_batch, write_commit
+from eventport_sqlite.statements import write_batch, write_commit
 
 
 InlineHandler: TypeAlias = Callable[[sqlite3.Connection, Sequence[RecordedEvent]], None]
@@ -38,6 +37,10 @@ class InlineProjections:
         self._handlers = InlineHandlers[InlineHandler]()
         self._running = False
         self._guarded = False
+
+    def __bool__(self) -> bool:
+        """Return whether there are any."""
+        return bool(self._handlers)
 
     def add(self, handler: InlineHandler) -> None:
         """Add a handler."""
@@ -74,7 +77,7 @@ class InlineProjections:
     def _call(
         self, handler: InlineHandler, db: sqlite3.Connection, events: Sequence[RecordedEvent]
     ) -> None:
-        fail = partial(failure, handler)
+        fail = partial(inline_failure, handler)
         call: Callable[..., object] = handler  # whatever type checkers were told
         self._running = True
         try:

@@ -14,15 +14,14 @@ import aiosqlite
 from anyio import Lock
 from msgspec import convert, to_builtins
 
+from eventport.adapter import require_asyncio, run_shielded
 from eventport.errors import (
     ConfigurationError,
     InvalidArgumentError,
     LeaseLostError,
     NoDeadLetterError,
 )
-from eventport.opening import require_asyncio
 from eventport.projections.checkpoints import Checkpoint, DeadLetter, ProjectionId
-from eventport.shielding import run_shielded
 
 from eventport_sqlite.connection import MEMORY, Synchronous, open_connection
 from eventport_sqlite.connection import Connection as OwnConnection

@@ -1,61 +1,33 @@
-"""The store in SQLite: one connection that writes, one that reads."""
+"""The store in SQLite: what opens it, and what only it can do."""
 
 from __future__ import annotations
 
 import os
 
-from collections.abc import Callable, Sequence
-from typing import ClassVar, Final, Self, TypeAlias, get_args
+from typing import Final, Self, get_args
 
-from eventport.adapter import AllPage, BaseEventStore, Commit, Outcome, StreamPage
-from eventport.configuration import redact, unknown_option
-from eventport.errors import ConfigurationError, InvalidArgumentTypeError
-from eventport.opening import open_to_end, require_asyncio
-from eventport.protocols import Capability
+from eventport import ConfigurationError, InvalidArgumentTypeError
+from eventport.adapter import Store, open_to_end, redact, require_asyncio, unknown_option
 
-from eventport_sqlite import engine
-from eventport_sqlite.connection import (
-    MEMORY,
-    Connection,
-    Synchronous,
-    open_connection,
-    translated,
-)
-from eventport_sqlite.database import Call, Database
-from eventport_sqlite.inline import InlineHandler, InlineProjections
+from eventport_sqlite.connection import MEMORY, Synchronous, open_connection
+from eventport_sqlite.engine import SQLiteEngine
+from eventport_sqlite.inline import InlineHandler
 
-
-_WriteBatch: TypeAlias = Callable[[Database, Sequence[Commit]], list[Outcome]]
 
 _MAX_TIMEOUT: Final = 86_400.0
 """SQLite counts milliseconds in 32 bits."""
 
 
-class SQLiteEventStore(BaseEventStore):
+class SQLiteEventStore(Store):
     """An event store in one SQLite file, or in memory. It runs under asyncio.
 
     Several stores, in one process or in many, can work on one file. Make one with `open` or,
     from a URL, with `connect`.
     """
 
-    limitations: ClassVar[dict[Capability, str]] = {
-        Capability.PUSH: "SQLite has no notifications; subscriptions look again and again",
-        Capability.SHARED: "a database in memory belongs to one store; name a file",
-        Capability.DURABLE: "a database in memory ends with its store; name a file",
-    }
-
-    def __init__(self, path: str, writer: Connection, reader: Connection) -> None:
-        super().__init__()
-        self.capabilities = frozenset({Capability.SESSIONS, Capability.GLOBAL_ORDER})
-        if path != MEMORY:
-            self.capabilities |= {Capability.SHARED, Capability.DURABLE}
-        self._path = path
-        self._writer = writer
-        self._reader = reader
-        self._pending = 0
-        self._batch = Call()
-        self._inline = InlineProjections()
-        self._write_batch: _WriteBatch = engine.write_batch
+    def __init__(self, engine: SQLiteEngine) -> None:
+        super().__init__(engine, batching="contended")
+        self._sqlite = engine
 
     @classmethod
     async def open(
@@ -99,17 +71,13 @@ class SQLiteEventStore(BaseEventStore):
     async def _open(cls, path: str, synchronous: Synchronous, busy_timeout: float) -> Self:
         writer = await open_connection(path, synchronous, busy_timeout)
         if path == MEMORY:
-            return cls(path, writer, writer)
+            return cls(SQLiteEngine(path, writer, writer))
         try:
             reader = await open_connection(path, synchronous, busy_timeout)
         except BaseException:
             await writer.close()
             raise
-        return cls(path, writer, reader)
-
-    def __repr__(self) -> str:
-        """Show the file."""
-        return f"<SQLiteEventStore: {self._path}>"
+        return cls(SQLiteEngine(path, writer, reader))
 
     def inline(self, handler: InlineHandler) -> InlineHandler:
         """Register a handler that runs in the transaction of each commit of this store.
@@ -122,52 +90,8 @@ class SQLiteEventStore(BaseEventStore):
         Raises:
             InvalidArgumentTypeError: it is not a plain function.
         """
-        self._inline.add(handler)
-        self._write_batch = self._inline.write_batch
+        self._sqlite.inline.add(handler)
         return handler
-
-    async def _dispatch(self, commit: Commit) -> Outcome:
-        self._pending += 1
-        try:
-            if self._pending > 1:
-                return await super()._dispatch(commit)
-            # A lone commit needs neither a group nor the task that writes one: the connection's
-            # thread brings it to its end, whatever happens to the caller.
-            return (await self._writer.run_to_end(self._write_batch, [commit]))[0]
-        finally:
-            self._pending -= 1
-            self.wake()
-
-    async def _commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
-        self._batch = call = Call()
-        return await self._writer.start(call, lambda db: self._write_batch(db, commits))
-
-    def _give_up(self) -> None:
-        self._batch.give_up()
-
-    async def _read_stream(
-        self, stream: str, first: int, last: int, max_count: int | None, *, backwards: bool
-    ) -> StreamPage:
-        return await self._reader.run(
-            engine.read_stream, stream, first, last, max_count, backwards=backwards
-        )
-
-    async def _read_all(
-        self,
-        after: int,
-        max_count: int,
-        types: frozenset[str] | None,
-        prefix: str | None,
-    ) -> AllPage:
-        return await self._reader.run(engine.read_all, after, max_count, types, prefix)
-
-    async def _close(self) -> None:
-        with translated():
-            try:
-                if self._reader is not self._writer:
-                    await self._reader.close()
-            finally:
-                await self._writer.close()
 
 
 def path_in(url: str) -> str:

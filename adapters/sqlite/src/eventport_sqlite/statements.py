@@ -1,0 +1,193 @@
+"""What happens in a connection's own thread: plain `sqlite3`, a whole batch or page at a time."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from eventport.adapter import (
+    AllPage,
+    AllQuery,
+    Commit,
+    Committed,
+    Conflict,
+    Outcome,
+    StreamPage,
+    StreamQuery,
+    Written,
+    decode_event,
+    plan,
+    utc_from_microseconds,
+)
+from eventport.errors import CorruptEventError
+from eventport.events import RecordedEvent
+
+from eventport_sqlite.database import Database
+
+
+PAGE_BYTES: Final = 4 * 1024 * 1024
+"""A page ends at about this size, so that it neither fills the memory nor holds up other reads."""
+
+_EVENT_BYTES: Final = 512
+"""About what an event takes in memory, beside its data."""
+
+SCAN: Final = 100_000
+"""How many positions a filtered page looks at, so that other readers are not held up."""
+
+_HEAD: Final = "SELECT max(version) FROM eventport_events WHERE stream = ?"
+_LAST: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'eventport_events'"
+_STORED: Final = """
+    SELECT id, position, recorded_at FROM eventport_events
+    WHERE stream = ? AND version BETWEEN ? AND ? ORDER BY version
+"""
+_INSERT: Final = """
+    INSERT INTO eventport_events (stream, version, type, data, metadata, id, recorded_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+_COLUMNS: Final = "stream, version, position, type, data, metadata, id, recorded_at"
+_READ: Final = f"""
+    SELECT {_COLUMNS} FROM eventport_events
+    WHERE stream = ? AND version BETWEEN ? AND ? ORDER BY version %s
+"""  # noqa: S608  # no value goes into the text
+_READ_FORWARDS: Final = _READ % "ASC"
+_READ_BACKWARDS: Final = _READ % "DESC"
+
+
+def write_commit(db: sqlite3.Connection, commit: Commit, now: int) -> Outcome:
+    """Write one commit in the transaction that is open, at a time in microseconds."""
+
+    def head(stream: str) -> int:
+        return _head(db, stream)
+
+    def stored(stream: str, first: int, last: int) -> list[tuple[UUID, int, datetime]]:
+        rows = db.execute(_STORED, (stream, first, last))
+        return [(UUID(bytes=id_), place, utc_from_microseconds(at)) for id_, place, at in rows]
+
+    planned = plan(commit, head, stored)
+    if isinstance(planned, Committed | Conflict):
+        return planned
+    written: list[Written] = []
+    for write, first in zip(commit.writes, planned, strict=True):
+        stream = write.stream
+        row, *rows = [
+            (stream, version, event.type, event.data, event.metadata, event.id.bytes, now)
+            for version, event in enumerate(write.events, first)
+        ]
+        position = db.execute(_INSERT, row).lastrowid or 0
+        if rows:
+            db.executemany(_INSERT, rows)
+        # This transaction is the only one that writes, so AUTOINCREMENT leaves no gap in it.
+        positions = range(position, position + len(write.events))
+        times = [utc_from_microseconds(now)] * len(write.events)
+        written.append(Written(first + len(rows), positions, first == 1, times))
+    return Committed(written)
+
+
+def write_batch(
+    db: Database,
+    commits: Sequence[Commit],
+    write: Callable[[sqlite3.Connection, Commit, int], Outcome] = write_commit,
+) -> list[Outcome]:
+    """Write a batch in one transaction, which only this process's writer can be in."""
+    # The end is no statement that stays in the connection's cache, ready for an inline handler.
+    db.begin()
+    try:
+        now = time.time_ns() // 1_000
+        outcomes = [write(db, commit, now) for commit in commits]
+        db.commit()
+    except BaseException:
+        db.rollback()  # it does nothing if SQLite has done so already
+        raise
+    return outcomes
+
+
+def read_stream(db: Database, query: StreamQuery) -> StreamPage:
+    """Read a page of a stream."""
+    db.require_file()
+    # The head is read first and bounds the events, so both are of one moment.
+    head = _head(db, query.stream)
+    wanted = query.clip(head)
+    if not wanted:
+        return StreamPage([], head)
+    sql = _READ_BACKWARDS if query.backwards else _READ_FORWARDS
+    events, _ = _take_page(db.execute(sql, (query.stream, min(wanted), max(wanted))))
+    return StreamPage(events, head)
+
+
+def read_all(db: Database, query: AllQuery) -> AllPage:
+    """Read a page of all streams."""
+    db.require_file()
+    row = db.execute(_LAST).fetchone()
+    head = row[0] if row else 0
+    if query.after >= head:
+        return AllPage([], query.after, head)
+    where, values = "", list[Any]()
+    if query.types is not None:
+        where += " AND type IN (SELECT value FROM json_each(?))"
+        values.append(json.dumps(sorted(query.types)))
+    if query.prefix is not None:
+        where += " AND substr(stream, 1, length(?)) = ?"
+        values += (query.prefix, query.prefix)
+    until = min(head, query.after + SCAN) if where else head
+    sql = (
+        f"SELECT {_COLUMNS} FROM eventport_events "  # noqa: S608  # no value goes into the text
+        f"WHERE position > ? AND position <= ?{where} ORDER BY position LIMIT ?"
+    )
+    rows = db.execute(sql, (query.after, until, *values, query.max_count))
+    events, more = _take_page(rows)
+    if events and (more or len(events) == query.max_count):
+        until = events[-1].position
+    return AllPage(events, until, head)
+
+
+def _head(db: sqlite3.Connection, stream: str) -> int:
+    head: int | None = db.execute(_HEAD, (stream,)).fetchone()[0]
+    return head or 0
+
+
+def _take_page(cursor: sqlite3.Cursor) -> tuple[list[RecordedEvent], bool]:
+    """Decode rows until they are enough, and tell whether that was before their end."""
+    events: list[RecordedEvent] = []
+    size = 0
+    # An open cursor is an open read transaction, which would keep the log from being reset.
+    with closing(cursor) as rows:
+        for row in rows:
+            events.append(_decode(*row))
+            size += len(row[4]) + len(row[5]) + _EVENT_BYTES
+            if size > PAGE_BYTES:
+                return events, True
+    return events, False
+
+
+def _decode(
+    stream: str,
+    version: int,
+    position: int,
+    type_: str,
+    data: str | bytes,
+    metadata: str,
+    id_: bytes,
+    recorded_at: int,
+) -> RecordedEvent:
+    try:
+        uuid, time_ = UUID(bytes=id_), utc_from_microseconds(recorded_at)
+        return decode_event(
+            stream=stream,
+            version=version,
+            position=position,
+            type_=type_,
+            data=data,
+            metadata=metadata,
+            id_=uuid,
+            recorded_at=time_,
+        )
+    except (TypeError, ValueError, OverflowError) as exc:
+        message = f"the event at position {position} was not written by eventport: {exc}"
+        raise CorruptEventError(message) from exc
