@@ -9,8 +9,9 @@ from typing import Any
 import anyio
 import pytest
 
-from anyio import CancelScope, Event, create_task_group, wait_all_tasks_blocked
+from anyio import CancelScope, create_task_group, wait_all_tasks_blocked
 from anyio.abc import TaskGroup
+from tests.engines import Slow
 
 from eventport import (
     AppendResult,
@@ -24,8 +25,6 @@ from eventport._engine.stream_reader import PAGE_EVENTS
 from eventport.adapter import Store
 
 from eventport_memory import MemoryEventStore
-
-from tests.engines import Slow
 
 
 pytestmark = pytest.mark.usefixtures("in_time")

@@ -25,7 +25,7 @@ from eventport import (
     RecordedEvent,
     connect,
 )
-from eventport.configuration import redact
+from eventport.adapter import redact
 
 from eventport_memory import MemoryEventStore
 from eventport_sqlite import SQLiteEventStore
@@ -301,7 +301,7 @@ async def test_a_missing_variable_does_not_give_the_others_away() -> None:
 async def test_a_scheme_without_its_adapter_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, scheme: str, extra: str
 ) -> None:
-    monkeypatch.setattr("eventport.configuration.entry_points", lambda **_: ())
+    monkeypatch.setattr("eventport._config.plugins.entry_points", lambda **_: ())
     assert await refusal(f"{scheme.upper()}://u:{SECRET}@h") == (
         f"nothing is installed for {scheme}:// (installed: none); "
         f"python -m pip install 'eventport[{extra}]'"
@@ -315,7 +315,7 @@ async def test_an_unknown_scheme_lists_what_is_installed_and_what_is_close(
     assert message.startswith("nothing is installed for sqllite:// (installed: ")
     assert "memory, " in message
     assert message.endswith("did you mean 'sqlite'?")
-    monkeypatch.setattr("eventport.configuration.entry_points", lambda **_: ())
+    monkeypatch.setattr("eventport._config.plugins.entry_points", lambda **_: ())
     message = await refusal("mongo://h")
     assert message.endswith("did you mean 'mongodb'?; python -m pip install 'eventport[mongodb]'")
 
@@ -594,7 +594,7 @@ async def test_hooks_need_a_store_that_has_them(
         def load(self) -> Any:
             return open_store
 
-    monkeypatch.setattr("eventport.configuration.entry_points", lambda **_: [Entry()])
+    monkeypatch.setattr("eventport._config.plugins.entry_points", lambda **_: [Entry()])
 
     async def hook(events: Sequence[RecordedEvent]) -> None:
         raise AssertionError

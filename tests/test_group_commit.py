@@ -34,13 +34,13 @@ from eventport._engine.commits import (
     StreamWrite,
     Written,
 )
-from eventport.errors import PayloadTooLargeError, StoreUnavailableError
 from eventport._engine.group_commit import (
     MAX_BATCH_BYTES,
     MAX_BATCH_COMMITS,
     MAX_BATCH_EVENTS,
     GroupCommit,
 )
+from eventport.errors import PayloadTooLargeError, StoreUnavailableError
 
 
 pytestmark = pytest.mark.usefixtures("in_time")

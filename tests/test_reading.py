@@ -10,6 +10,7 @@ import pytest
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.engines import TinyPages
 
 from eventport import (
     ANY,
@@ -27,8 +28,6 @@ from eventport import (
 )
 from eventport._engine.stream_reader import PAGE_EVENTS
 from eventport.adapter import Store
-
-from tests.engines import TinyPages
 
 
 pytestmark = pytest.mark.usefixtures("in_time")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
@@ -13,6 +13,7 @@ from anyio import create_task_group, wait_all_tasks_blocked
 from anyio.abc import TaskGroup
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.engines import TinyPages
 
 from eventport import (
     ANY,
@@ -34,10 +35,7 @@ from eventport import (
 from eventport.adapter import Store, StreamPage, StreamQuery
 from eventport.conflicts import retry_conflicts
 
-from eventport_memory import MemoryEventStore
 from eventport_memory.engine import MemoryEngine
-
-from tests.engines import TinyPages
 
 
 pytestmark = pytest.mark.usefixtures("in_time")

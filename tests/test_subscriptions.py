@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import anyio
 import pytest
@@ -14,6 +13,7 @@ import pytest
 from anyio import create_task_group, fail_after, move_on_after, wait_all_tasks_blocked
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
+from tests.engines import Watched, nothing
 
 from eventport import (
     CorruptEventError,
@@ -28,8 +28,6 @@ from eventport.adapter import Store
 
 from eventport_memory import MemoryEventStore
 from eventport_memory import engine as memory_engine
-
-from tests.engines import Watched, nothing
 
 
 pytestmark = pytest.mark.usefixtures("in_time")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 from uuid import UUID
 
 import duckdb
@@ -34,6 +34,8 @@ from eventport.adapter import (
 )
 
 
+T = TypeVar("T")
+
 SCHEMA: Final = """
     CREATE TABLE IF NOT EXISTS events (
         position BIGINT PRIMARY KEY, stream TEXT, version BIGINT, type TEXT,
@@ -48,6 +50,7 @@ STORED: Final = """
     SELECT id, position, recorded_at FROM events
     WHERE stream = ? AND version BETWEEN ? AND ? ORDER BY version
 """
+INSERT: Final = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 READ: Final = f"""
     SELECT {COLUMNS} FROM events WHERE stream = ? AND version BETWEEN ? AND ? ORDER BY version
 """
@@ -87,7 +90,7 @@ class DuckDBEngine:
     async def close(self) -> None:
         await self._run(self._db.close)
 
-    async def _run(self, call: Callable[..., Any], *args: object) -> Any:
+    async def _run(self, call: Callable[..., T], *args: object) -> T:
         """Run something in a thread; it comes to its end even if the caller is cancelled."""
         try:
             return await run_sync(call, *args, limiter=self._turn)
@@ -120,12 +123,12 @@ class DuckDBEngine:
         now = datetime.now(UTC).replace(tzinfo=None)
         now = now if last is None else max(now, last)  # clocks may be set back
         start = self._one(LAST)[0] + 1
-        rows = [
-            (start + i, write.stream, first + i, event.type, *_columns(event.data))
-            + (event.metadata, event.id, now)
-            for i, event in enumerate(write.events)
-        ]
-        self._db.executemany(f"INSERT INTO events ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?)", rows)
+        rows: list[tuple[object, ...]] = []
+        for i, event in enumerate(write.events):
+            data = (None, event.data) if isinstance(event.data, bytes) else (event.data, None)
+            row = (start + i, write.stream, first + i, event.type, *data, event.metadata)
+            rows.append((*row, event.id, now))
+        self._db.executemany(INSERT, rows)
         count = len(rows)
         times = [now.replace(tzinfo=UTC)] * count
         return Written(first + count - 1, range(start, start + count), first == 1, times)
@@ -166,10 +169,6 @@ class DuckDBEventStore(Store):
         except duckdb.Error as exc:
             message = f"{path} cannot be opened: {exc}"
             raise ConfigurationError(message) from exc
-
-
-def _columns(data: str | bytes) -> tuple[str | None, bytes | None]:
-    return (None, data) if isinstance(data, bytes) else (data, None)
 
 
 def _decode(  # one parameter a column

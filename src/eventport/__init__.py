@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from eventport.configuration import connect
+from eventport._config.connecting import connect
+from eventport.conflicts import run_in_session
 from eventport.errors import (
     ConcurrencyError,
     ConfigurationError,
@@ -25,7 +26,6 @@ from eventport.events import NewEvent, RecordedEvent
 from eventport.expectations import ANY, NO_STREAM, STREAM_EXISTS, Expectation
 from eventport.protocols import Capability, EventStore, Session, Streams, Subscription
 from eventport.results import AggregateResult, AllResult, AppendResult, ReadResult
-from eventport.conflicts import run_in_session
 
 
 __all__ = [

@@ -12,12 +12,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from eventport.command_log import CommandLog
+from eventport.conflicts import ATTEMPTS, retry_conflicts, run_in_session
 from eventport.context import COMMAND_ID, CORRELATION_ID, current_context
 from eventport.errors import InvalidArgumentTypeError
 from eventport.events import NewEvent, RecordedEvent
 from eventport.folding import Fold, StateLoader, replay
 from eventport.protocols import EventStore, Session, Streams
-from eventport.conflicts import ATTEMPTS, retry_conflicts, run_in_session
 from eventport.typed import EventTypes
 from eventport.validation import MAX_INT, check_int, check_metadata, check_stream, show
 

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 from anyio import current_time, fail_after, sleep
 
 from eventport._concurrency.backoff import Backoff
-from eventport._engine.commits import Commit, Committed, Failed, Outcome
+from eventport._engine.commits import Commit, Failed, Outcome
 from eventport._engine.engine import AnswerLostError, ConnectionLostError, Engine, Remote
 from eventport._engine.queries import AllQuery, StreamQuery
 from eventport.errors import EventportError, StoreUnavailableError
@@ -80,41 +80,36 @@ class RemoteCalls:
         Only the append's own answer acknowledges it, or what `Remote.find` finds. An error of
         the search is no answer to the append.
         """
-        outcomes: list[Outcome | None] = [None] * len(batch)
-        writing = Deadline(self._remote.timeout)
-        finding = Deadline(2 * self._remote.timeout)
-        unknown = False
-        while left := [index for index, outcome in enumerate(outcomes) if outcome is None]:
-            part = [batch[index] for index in left]
-            lost: Exception | None = None
-            found: Sequence[Outcome | None] = [None] * len(part)
-            try:
-                if unknown:
-                    found = await self._find(part, finding)
-                else:
-                    found = await self._write(part, writing)
-            except ConnectionLostError as exc:
-                lost = exc
-            except EventportError:
-                if len(part) == len(batch):
-                    raise
-                found = [await self._write_alone(commit) for commit in part]
-            was_unknown, unknown = unknown, unknown and lost is not None
-            for index, outcome in zip(left, found, strict=True):
-                if isinstance(outcome, Failed) and isinstance(outcome.error, ConnectionLostError):
-                    lost = outcome.error
-                else:
-                    outcomes[index] = outcome
-                unknown = unknown or isinstance(lost, AnswerLostError)
-            if lost is not None:
-                if (finding if unknown else writing).passed:
-                    return self._give_up(outcomes, lost, unknown=unknown)
-                if was_unknown == unknown:
-                    await (finding if unknown else writing).pause()
-        return [outcome for outcome in outcomes if outcome is not None]
+        state = _Progress(batch, self._remote.timeout)
+        while state.left:
+            lost = await self._try(state)
+            if lost is None:
+                continue
+            if state.deadline.passed:
+                self._give_up(state, lost)
+            elif not state.is_first_search:
+                await state.deadline.pause()
+        return state.result()
 
-    async def _write(self, batch: Sequence[Commit], deadline: Deadline) -> Sequence[Outcome]:
-        with _lost_after(deadline.left, AnswerLostError):
+    async def _try(self, state: _Progress) -> ConnectionLostError | None:
+        """Write or find what has no outcome yet; return the loss of a connection."""
+        part = state.part
+        try:
+            if state.unknown:
+                found = await self._find(part, state.deadline.left)
+            else:
+                found = await self._write(part, state.deadline.left)
+        except ConnectionLostError as exc:
+            state.lose(exc)
+            return exc
+        except EventportError:
+            if len(part) == len(state.outcomes):
+                raise
+            found = [await self._write_alone(commit) for commit in part]
+        return state.take(found)
+
+    async def _write(self, batch: Sequence[Commit], seconds: float) -> Sequence[Outcome | None]:
+        with _lost_after(seconds, AnswerLostError):
             return await self._engine.commit(batch)
 
     async def _write_alone(self, commit: Commit) -> Outcome:
@@ -124,29 +119,79 @@ class RemoteCalls:
         except EventportError as exc:
             return Failed(exc)
 
-    async def _find(
-        self, batch: Sequence[Commit], deadline: Deadline
-    ) -> Sequence[Committed | None]:
+    async def _find(self, batch: Sequence[Commit], seconds: float) -> Sequence[Outcome | None]:
         try:
-            with _lost_after(deadline.left, AnswerLostError):
+            with _lost_after(seconds, AnswerLostError):
                 return await self._remote.find(batch)
         except AnswerLostError:
             raise
         except Exception as exc:
-            raise AnswerLostError(f"the search for a lost commit failed: {exc}") from exc
+            message = f"the search for a lost commit failed: {exc}"
+            raise AnswerLostError(message) from exc
 
-    def _give_up(
-        self, outcomes: Sequence[Outcome | None], cause: Exception, *, unknown: bool
-    ) -> list[Outcome]:
+    def _give_up(self, state: _Progress, cause: Exception) -> None:
         """Say what is known of the commits that have no outcome."""
         seconds = f"{self._remote.timeout:g} s"
-        if unknown:
+        if state.unknown:
             text = f"no answer within {seconds}: it is not known whether the append was written"
         else:
             text = f"no connection within {seconds}: nothing was written"
         error = StoreUnavailableError(f"{self._engine.name}: {text} ({cause})")
         error.__cause__ = cause
-        return [outcome or Failed(error) for outcome in outcomes]
+        state.take([Failed(error)] * len(state.left))
+
+
+class _Progress:
+    """How far a batch is: the outcomes so far, and whether the others may have been written."""
+
+    def __init__(self, batch: Sequence[Commit], seconds: float) -> None:
+        self.outcomes: list[Outcome | None] = [None] * len(batch)
+        self.unknown = False
+        """Whether the last attempt to write the others may have been a success."""
+        self.is_first_search = False
+        """Whether the search for them comes next for the first time, and so without a pause."""
+        self._batch = batch
+        self._writing = Deadline(seconds)
+        # What was written has to be found out, even if that takes longer.
+        self._finding = Deadline(2 * seconds)
+
+    @property
+    def left(self) -> list[int]:
+        """The indices of the commits that have no outcome."""
+        return [index for index, outcome in enumerate(self.outcomes) if outcome is None]
+
+    @property
+    def part(self) -> list[Commit]:
+        """The commits that have no outcome."""
+        return [self._batch[index] for index in self.left]
+
+    @property
+    def deadline(self) -> Deadline:
+        """Until when the next step is tried."""
+        return self._finding if self.unknown else self._writing
+
+    def lose(self, error: ConnectionLostError) -> None:
+        """Note that a connection was lost: after an attempt to write, that may have worked."""
+        self.is_first_search = isinstance(error, AnswerLostError) and not self.unknown
+        self.unknown = self.unknown or isinstance(error, AnswerLostError)
+
+    def take(self, found: Sequence[Outcome | None]) -> ConnectionLostError | None:
+        """Note outcomes, as far as there are any; return the loss of a connection."""
+        lost: ConnectionLostError | None = None
+        self.unknown = False
+        for index, outcome in zip(self.left, found, strict=True):
+            if isinstance(outcome, Failed) and isinstance(outcome.error, ConnectionLostError):
+                if not isinstance(lost, AnswerLostError):
+                    lost = outcome.error
+            else:
+                self.outcomes[index] = outcome
+        if lost is not None:
+            self.lose(lost)
+        return lost
+
+    def result(self) -> list[Outcome]:
+        """Return all outcomes, once each commit has one."""
+        return [outcome for outcome in self.outcomes if outcome is not None]
 
 
 @contextmanager
@@ -156,4 +201,5 @@ def _lost_after(seconds: float, error: type[ConnectionLostError]) -> Generator[N
         with fail_after(seconds):
             yield
     except TimeoutError as exc:
-        raise error(f"no answer within {seconds:.3g} s") from exc
+        message = f"no answer within {seconds:.3g} s"
+        raise error(message) from exc

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 
-from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Final
 

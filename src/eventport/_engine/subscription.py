@@ -54,7 +54,7 @@ class Feed:
         if not self._polls:
             return None
         longest = self.PUSHED_INTERVAL if self._pushed() else self.LONGEST_INTERVAL
-        return min(self.FIRST_INTERVAL * 2 ** min(idle, 20), longest)
+        return min(self.FIRST_INTERVAL * float(1 << min(idle, 20)), longest)
 
 
 class PollingSubscription:

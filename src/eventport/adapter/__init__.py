@@ -8,6 +8,9 @@ from __future__ import annotations
 from eventport._concurrency.affinity import Affinity
 from eventport._concurrency.backoff import Backoff
 from eventport._concurrency.shielding import run_shielded
+from eventport._config.options import checks_options, unknown_option
+from eventport._config.plugins import Adapter, SchemaMaker
+from eventport._config.redaction import redact
 from eventport._engine.codec import decode_event, utc_from_microseconds, utc_to_microseconds
 from eventport._engine.commits import (
     Commit,
@@ -35,12 +38,12 @@ from eventport._engine.opening import open_to_end, require_asyncio
 from eventport._engine.planning import StoredIds, plan
 from eventport._engine.queries import AllPage, AllQuery, StreamPage, StreamQuery
 from eventport._engine.store import Batching, JoinedStore, Store
-from eventport.configuration import redact, unknown_option
 from eventport.validation import MAX_INT
 
 
 __all__ = [
     "MAX_INT",
+    "Adapter",
     "Affinity",
     "AllPage",
     "AllQuery",
@@ -63,12 +66,14 @@ __all__ = [
     "Listens",
     "Outcome",
     "Remote",
+    "SchemaMaker",
     "Store",
     "StoredIds",
     "StreamPage",
     "StreamQuery",
     "StreamWrite",
     "Written",
+    "checks_options",
     "decode_event",
     "inline_failure",
     "new_events",

@@ -16,11 +16,11 @@ from typing import Annotated, BinaryIO, Final, NoReturn, TypeAlias
 import anyio
 import typer
 
+from eventport import connect
+from eventport._config.schemas import StoreSchema
 from eventport.cli import exporting, importing, projecting
 from eventport.cli.showing import event_writer, progress_bar
-from eventport.configuration import connect
 from eventport.errors import EventportError
-from eventport.schemas import StoreSchema
 
 
 FAILED: Final = 1

@@ -15,9 +15,9 @@ from uuid import UUID
 from anyio import create_task_group
 
 from eventport.cli.ndjson import Parsed, check, parse
+from eventport.conflicts import run_in_session
 from eventport.errors import EventportError
 from eventport.protocols import Capability, EventStore, Streams
-from eventport.conflicts import run_in_session
 
 
 MAX_BATCH_EVENTS: Final = 1_000

@@ -12,8 +12,8 @@ from typing import Any
 
 from anyio import sleep
 
+from eventport import connect
 from eventport.cli.showing import catch_up_bar
-from eventport.configuration import connect
 from eventport.errors import ConfigurationError, EventportError
 from eventport.projections import (
     CheckpointStore,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+from eventport._concurrency.signal import Signal
 from eventport.events import RecordedEvent
 from eventport.protocols import Subscription
-from eventport._concurrency.signal import Signal
 
 
 class Feed:

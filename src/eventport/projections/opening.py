@@ -4,39 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from importlib.metadata import entry_points
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final
 
-from eventport.configuration import (
-    accepted_options,
-    convert_option,
-    find_opener,
-    load,
-    resolve,
-    split_query,
-)
+from eventport._config.connecting import find
 from eventport.projections.checkpoints import CheckpointStore
 from eventport.projections.streams import StreamCheckpoints
 from eventport.protocols import EventStore
 
 
-ENTRY_POINT_GROUP: Final = "eventport.checkpoints"
-"""Adapters with checkpoints of their own register here, by URL scheme: a `CheckpointsOpener`."""
-
 STREAMS: Final = "streams"
 """What stands for checkpoints in the streams of the event store."""
-
-
-class CheckpointsOpener(Protocol):
-    """Opens a checkpoint store that closes itself when the block ends.
-
-    Options are keyword-only parameters; those of the event store's that it does not have are not
-    passed on.
-    """
-
-    def __call__(self, url: str, **options: Any) -> Any:
-        """Return an async context manager that gives a `CheckpointStore`."""
-        ...
 
 
 @asynccontextmanager
@@ -52,20 +29,9 @@ async def open_checkpoints(
             they are there; otherwise, and for ``"streams"``, they are streams of the event store.
     """
     if target != STREAMS:
-        url, stored = resolve(target, None)
-        scheme, opener = find_opener(url)
-        registered = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
-        if scheme in registered:
-            make = cast("CheckpointsOpener", load(registered[scheme]))
-            accepted = accepted_options(scheme, opener)
-            url, asked = split_query(url, accepted)
-            known = accepted_options(scheme, cast("Any", make))
-            options = {
-                name: convert_option(scheme, name, value, accepted)
-                for name, value in {**asked, **stored}.items()
-                if name in known
-            }
-            async with make(url, **options) as checkpoints:
+        found = find(target)
+        if (make := found.adapter.checkpoints) is not None:
+            async with make(found.url, **found.known_to(make)) as checkpoints:
                 yield checkpoints
             return
     yield StreamCheckpoints(store)

@@ -15,6 +15,8 @@ from uuid import uuid4
 
 from anyio import sleep, sleep_forever
 
+from eventport._concurrency.shielding import run_shielded
+from eventport._concurrency.signal import Signal
 from eventport.errors import (
     EventportError,
     InvalidArgumentError,
@@ -29,8 +31,6 @@ from eventport.projections.progress import Meter, Progress, State, find_head
 from eventport.projections.projection import Projection, Target
 from eventport.projections.racing import first_of
 from eventport.protocols import EventStore
-from eventport._concurrency.shielding import run_shielded
-from eventport._concurrency.signal import Signal
 
 
 C = TypeVar("C")

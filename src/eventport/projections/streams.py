@@ -17,11 +17,11 @@ from typing import Any, Final, NamedTuple
 from anyio import Lock
 from msgspec import convert, to_builtins
 
+from eventport._concurrency.shielding import run_shielded
 from eventport.errors import ConcurrencyError, LeaseLostError, NoDeadLetterError
 from eventport.events import NewEvent
 from eventport.projections.checkpoints import Checkpoint, DeadLetter, ProjectionId
 from eventport.protocols import EventStore
-from eventport._concurrency.shielding import run_shielded
 from eventport.toolkit_streams import toolkit_stream
 
 

@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, cast
 
 from eventport.adapter import EncodedEvent
-from eventport.configuration import redact
+from eventport.adapter import redact
 from eventport.errors import (
     ConfigurationError,
     EventportError,

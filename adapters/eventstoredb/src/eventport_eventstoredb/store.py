@@ -11,7 +11,7 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from typing import ClassVar, Final, Self
 
 from eventport.adapter import AllPage, BaseEventStore, Commit, Outcome, StreamPage
-from eventport.configuration import redact
+from eventport.adapter import redact
 from eventport.errors import (
     ConfigurationError,
     EventportError,

@@ -15,7 +15,7 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.uri_parser import split_options
 
-from eventport.configuration import redact
+from eventport.adapter import redact
 from eventport.errors import ConfigurationError
 
 from eventport_mongodb.translation import translated

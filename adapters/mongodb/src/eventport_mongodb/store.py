@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from eventport.adapter import AllPage, BaseEventStore, Commit, Outcome, StreamPage
-from eventport.configuration import redact
+from eventport.adapter import redact
 from eventport.errors import ConfigurationError
 from eventport.opening import require_asyncio
 from eventport.protocols import Capability, Subscription

@@ -30,7 +30,7 @@ from eventport.adapter import (
     Outcome,
     StreamPage,
 )
-from eventport.configuration import redact
+from eventport.adapter import redact
 from eventport.errors import (
     ConfigurationError,
     InvalidArgumentTypeError,

@@ -26,7 +26,7 @@ from eventport.projections.checkpoints import Checkpoint, DeadLetter, Projection
 from eventport_sqlite.connection import MEMORY, Synchronous, open_connection
 from eventport_sqlite.connection import Connection as OwnConnection
 from eventport_sqlite.database import Database
-from eventport_sqlite.store import check_options, check_path, path_in
+from eventport_sqlite.store import BusyTimeout, check_path, path_in
 
 
 Connection: TypeAlias = aiosqlite.Connection
@@ -125,7 +125,7 @@ class SQLiteCheckpoints:
         path: str | os.PathLike[str],
         *,
         synchronous: Synchronous = "full",
-        busy_timeout: float = 30.0,
+        busy_timeout: BusyTimeout = 30.0,
     ) -> AsyncGenerator[Self]:
         """Open the checkpoints in a file, and make their tables if they are not there.
 
@@ -135,7 +135,6 @@ class SQLiteCheckpoints:
             busy_timeout: How many seconds to wait for the commits of others.
         """
         name = check_path(path)
-        check_options(synchronous, busy_timeout)
         require_asyncio("SQLite", "aiosqlite does")
         if name == MEMORY:
             raise ConfigurationError("checkpoints in memory would be alone there: name a file")
@@ -153,7 +152,7 @@ class SQLiteCheckpoints:
     @classmethod
     @asynccontextmanager
     async def connect(
-        cls, url: str, *, synchronous: Synchronous = "full", busy_timeout: float = 30.0
+        cls, url: str, *, synchronous: Synchronous = "full", busy_timeout: BusyTimeout = 30.0
     ) -> AsyncGenerator[Self]:
         """Open the checkpoints in the file that a URL names, as `open` does."""
         async with cls.open(

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import os
 
-from typing import Final, Self, get_args
+from typing import Annotated, Self, TypeAlias
+
+from msgspec import Meta
 
 from eventport import ConfigurationError, InvalidArgumentTypeError
-from eventport.adapter import Store, open_to_end, redact, require_asyncio, unknown_option
+from eventport.adapter import (
+    Store,
+    checks_options,
+    open_to_end,
+    redact,
+    require_asyncio,
+    unknown_option,
+)
 
 from eventport_sqlite.connection import MEMORY, Synchronous, open_connection
 from eventport_sqlite.engine import SQLiteEngine
 from eventport_sqlite.inline import InlineHandler
 
 
-_MAX_TIMEOUT: Final = 86_400.0
-"""SQLite counts milliseconds in 32 bits."""
+BusyTimeout: TypeAlias = Annotated[float, Meta(ge=0, le=86_400)]
+"""Seconds that a commit waits for another; SQLite counts milliseconds in 32 bits."""
 
 
 class SQLiteEventStore(Store):
@@ -30,12 +39,13 @@ class SQLiteEventStore(Store):
         self._sqlite = engine
 
     @classmethod
+    @checks_options
     async def open(
         cls,
         path: str | os.PathLike[str],
         *,
         synchronous: Synchronous = "full",
-        busy_timeout: float = 30.0,
+        busy_timeout: BusyTimeout = 30.0,
     ) -> Self:
         """Open a database file, and create it if there is none.
 
@@ -52,13 +62,13 @@ class SQLiteEventStore(Store):
             NotSupportedError: this is not asyncio.
         """
         name = check_path(path)
-        check_options(synchronous, busy_timeout)
         require_asyncio("SQLite", "aiosqlite does")
         return await open_to_end(lambda: cls._open(name, synchronous, busy_timeout))
 
     @classmethod
+    @checks_options
     async def connect(
-        cls, url: str, *, synchronous: Synchronous = "full", busy_timeout: float = 30.0
+        cls, url: str, *, synchronous: Synchronous = "full", busy_timeout: BusyTimeout = 30.0
     ) -> Self:
         """Open the store that a URL names.
 
@@ -68,7 +78,7 @@ class SQLiteEventStore(Store):
         return await cls.open(path_in(url), synchronous=synchronous, busy_timeout=busy_timeout)
 
     @classmethod
-    async def _open(cls, path: str, synchronous: Synchronous, busy_timeout: float) -> Self:
+    async def _open(cls, path: str, synchronous: Synchronous, busy_timeout: BusyTimeout) -> Self:
         writer = await open_connection(path, synchronous, busy_timeout)
         if path == MEMORY:
             return cls(SQLiteEngine(path, writer, writer))
@@ -113,13 +123,3 @@ def check_path(path: object) -> str:
         return os.fsdecode(path)
     message = f"path must be text or a path, not {path!r}"
     raise InvalidArgumentTypeError(message)
-
-
-def check_options(synchronous: object, busy_timeout: object) -> None:
-    """Raise `ConfigurationError` for an option that makes no sense."""
-    if synchronous not in get_args(Synchronous):
-        message = f"synchronous must be one of {get_args(Synchronous)}, not {synchronous!r}"
-        raise ConfigurationError(message)
-    if not isinstance(busy_timeout, int | float) or not 0 <= busy_timeout <= _MAX_TIMEOUT:
-        message = f"busy_timeout must be from 0 to {_MAX_TIMEOUT:.0f} s, not {busy_timeout!r}"
-        raise ConfigurationError(message)

@@ -1,0 +1,68 @@
+"""From a URL, or a name in a file, to an open store."""
+
+from __future__ import annotations
+
+import os
+
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from eventport._config.plugins import Located, locate
+from eventport._config.targets import resolve
+from eventport.errors import NotSupportedError
+from eventport.protocols import AfterCommitHook, EventStore, HookStore, InlineStore
+
+
+@asynccontextmanager
+async def connect(
+    target: str | None = None,
+    /,
+    *,
+    config: str | os.PathLike[str] | None = None,
+    after_commit: Iterable[AfterCommitHook] = (),
+    inline: Iterable[Callable[..., object]] = (),
+    **options: Any,
+) -> AsyncGenerator[EventStore, None]:
+    """Open a store, and close it when the block ends.
+
+    Args:
+        target: A URL such as ``sqlite:///orders.db``, or the name of a store in the configuration
+            file. None stands for what ``EVENTPORT_URL`` holds, or else for the store named
+            ``default``. ``${NAME}`` in a URL is replaced by that environment variable.
+        config: The file to look names up in. By default ``eventport.toml`` in the current
+            directory, or else the table ``[tool.eventport]`` of ``pyproject.toml`` there.
+        after_commit: Hooks to register with the store; see `HookStore.after_commit`.
+        inline: Handlers that run inside the transactions of the commits, on the backends that
+            have such; see their stores' method `inline`.
+        options: Options of the adapter; they override those of the URL and of the file.
+
+    Raises:
+        ConfigurationError: what is written there does not lead to a store; the message names the
+            value and the remedy, and never holds a password.
+        NotSupportedError: the store cannot call such hooks or handlers.
+    """
+    found = find(target, config=config, **options)
+    async with await found.adapter.open(found.url, **found.options) as store:
+        for hook in after_commit:
+            if not isinstance(store, HookStore):
+                message = f"{type(store).__name__} has no after-commit hooks"
+                raise NotSupportedError(message)
+            store.after_commit(hook)
+        for handler in inline:
+            if not isinstance(store, InlineStore):
+                message = (
+                    f"{type(store).__name__} cannot run inline projections: SQLite and Postgres "
+                    "stores can; elsewhere use a subscription"
+                )
+                raise NotSupportedError(message)
+            store.inline(handler)
+        yield store
+
+
+def find(
+    target: str | None = None, *, config: str | os.PathLike[str] | None = None, **options: Any
+) -> Located:
+    """Find the store that is meant, without opening it; see `connect`."""
+    url, stored = resolve(target, config)
+    return locate(url, {**stored, **options})

@@ -1,0 +1,94 @@
+"""The options of stores: declared once, as keyword-only parameters with types and bounds."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, ParamSpec, TypeVar
+from urllib.parse import unquote_plus
+
+import msgspec
+
+from eventport._config.redaction import redact
+from eventport.errors import ConfigurationError
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def accepted_options(function: Callable[..., object]) -> dict[str, Any]:
+    """Return the options that a function takes and their types: its keyword-only parameters."""
+    parameters = inspect.signature(function, eval_str=True).parameters.values()
+    return {
+        p.name: Any if p.annotation is p.empty else p.annotation
+        for p in parameters
+        if p.kind is p.KEYWORD_ONLY
+    }
+
+
+def checks_options(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+    """Decorate what opens a store: options out of their bounds raise `ConfigurationError`.
+
+    The bounds are those of the annotations, such as ``Annotated[float, Meta(gt=0, le=60)]``.
+    """
+    accepted: dict[str, Any] = {}
+
+    @functools.wraps(function)
+    async def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+        accepted.update(accepted or accepted_options(function))
+        for name, value in kwargs.items():
+            if name in accepted:
+                convert_option(name, value, accepted, strict=True)
+        return await function(*args, **kwargs)
+
+    return checked
+
+
+def split_query(url: str, accepted: Iterable[str]) -> tuple[str, dict[str, str]]:
+    """Take the adapter's options out of a URL; what is left is the driver's business."""
+    base, _, query = url.partition("?")
+    ours: dict[str, str] = {}
+    rest: list[str] = []
+    for part in query.split("&"):
+        name, _, value = part.partition("=")
+        if (name := unquote_plus(name)) in accepted:
+            ours[name] = unquote_plus(value)
+        else:
+            rest.append(part)  # as it was written: each driver has its own idea of quoting
+    left = "&".join(rest)
+    return f"{base}?{left}" if left else base, ours
+
+
+def convert_option(
+    name: str, value: Any, accepted: Mapping[str, Any], *, strict: bool = False
+) -> Any:
+    """Return an option's value as its annotation demands; text from a URL becomes a number."""
+    try:
+        return msgspec.convert(value, accepted[name], strict=strict)
+    except msgspec.ValidationError as exc:
+        message = f"option {redact(f'{name}={value!r}')}: {exc}"
+        raise ConfigurationError(message) from exc
+
+
+def unknown_option(scheme: str, name: str, accepted: Iterable[str]) -> ConfigurationError:
+    """Make the error for an option that an adapter does not have, with the closest that it has."""
+    accepted = sorted(accepted)
+    return ConfigurationError(
+        f"{scheme} stores have no option {name!r}{did_you_mean(name, accepted)}; "
+        f"they have: {', '.join(accepted) or 'none'}"
+    )
+
+
+def did_you_mean(name: str, candidates: Iterable[str]) -> str:
+    """Return a remark about the closest of the names that there are, or nothing."""
+    found = closest(name, candidates)
+    return f"; did you mean {found!r}?" if found else ""
+
+
+def closest(name: str, candidates: Iterable[str]) -> str:
+    """Return the closest of some names, or an empty text."""
+    return next(iter(difflib.get_close_matches(name, list(candidates), 1)), "")

@@ -1,0 +1,128 @@
+"""From what a caller names, a URL or a store in a file, to a URL and its options."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, cast
+from urllib.parse import quote
+
+from eventport._config.options import did_you_mean
+from eventport._config.redaction import redact
+from eventport.errors import ConfigurationError
+
+
+_VARIABLE: Final = re.compile(r"\$\{(\w+)\}")
+_URL: Final = re.compile(r"[^:/?#]+://.*", re.DOTALL)
+_USERINFO: Final = re.compile(r"(?s)(?P<before>[^:/?#]+://)(?P<userinfo>[^/?#]*)(?P<after>@.*)")
+
+
+def resolve(
+    target: str | None, config: str | os.PathLike[str] | None
+) -> tuple[str, dict[str, Any]]:
+    """Find the URL that is meant, and the options that go with it."""
+    if target is None:
+        target = os.environ.get("EVENTPORT_URL") if config is None else None
+        if not target:
+            return _look_up("default", config)
+    if not isinstance(cast("object", target), str):
+        # Its value is not shown: it might be some object that knows a password.
+        kind = type(target).__name__
+        message = f"a store is given as a URL or as a name in eventport.toml, both str, not {kind}"
+        raise ConfigurationError(message)
+    if "://" in target or _VARIABLE.match(target):
+        return _expand(target), {}
+    return _look_up(target, config)
+
+
+def _look_up(name: str, config: str | os.PathLike[str] | None) -> tuple[str, dict[str, Any]]:
+    path, tables = _read_stores(config)
+    if path is None:
+        message = (
+            f"no store named {redact(name)!r}: there is neither eventport.toml nor a "
+            f"pyproject.toml with [tool.eventport] in {Path.cwd()}; write the former, or name a "
+            "URL such as sqlite:///orders.db, in the call or in EVENTPORT_URL"
+        )
+        raise ConfigurationError(message)
+    if name not in tables:
+        message = (
+            f"no store named {redact(name)!r} in {path}{did_you_mean(name, tables)}; "
+            f"it has: {', '.join(sorted(tables)) or 'none'}"
+        )
+        raise ConfigurationError(message)
+    table = tables[name]
+    url = table.get("url") if isinstance(table, Mapping) else None
+    if not isinstance(url, str):
+        message = f'{path}: [stores.{name}] needs a url, such as url = "sqlite:///orders.db"'
+        raise ConfigurationError(message)
+    return _expand(url), {key: value for key, value in table.items() if key != "url"}
+
+
+def _read_stores(
+    config: str | os.PathLike[str] | None,
+) -> tuple[Path | None, Mapping[str, Any]]:
+    """Read the tables of stores from the file that has them."""
+    if config is not None:
+        candidates = [Path(config)]
+        if not candidates[0].is_file():
+            message = f"there is no configuration file {candidates[0]}"
+            raise ConfigurationError(message)
+    else:
+        candidates = [
+            path for path in map(Path, ("eventport.toml", "pyproject.toml")) if path.is_file()
+        ]
+    for path in candidates:
+        try:
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as exc:
+            message = f"{path} cannot be read: {exc}"
+            raise ConfigurationError(message) from exc
+        if path.name == "pyproject.toml":
+            tool = _table(path, content, "tool")
+            if config is None and "eventport" not in tool:
+                continue
+            content = _table(path, tool, "eventport")
+        return path, _table(path, content, "stores")
+    return None, {}
+
+
+def _table(path: Path, parent: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Take a table out of what a file holds; one that is not there counts as empty."""
+    found = parent.get(key, {})
+    if not isinstance(found, dict):
+        message = f"{path}: {key} must be a table, such as [stores.orders] is one"
+        raise ConfigurationError(message)
+    return cast("dict[str, Any]", found)
+
+
+def _expand(url: str) -> str:
+    """Replace ``${NAME}``.
+
+    In user, password and query values are quoted, so that they may hold any character; elsewhere
+    they are taken as they are, so that they may be a path, a host with a port, or a whole URL.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        found = os.environ.get(match[1])
+        if found is None:
+            message = f"the environment variable {match[1]} is not set; {redact(url)} needs it"
+            raise ConfigurationError(message)
+        return found
+
+    def quoted(match: re.Match[str]) -> str:
+        return quote(value(match), safe="")
+
+    before, after = "", url
+    if match := _USERINFO.fullmatch(url):
+        before = match["before"] + _VARIABLE.sub(quoted, match["userinfo"])
+        after = match["after"]
+    base, mark, query = after.partition("?")
+    expanded = before + _VARIABLE.sub(value, base) + mark + _VARIABLE.sub(quoted, query)
+    if not _URL.fullmatch(expanded):
+        message = f"{redact(url)!r} is not a URL, such as sqlite:///orders.db"
+        raise ConfigurationError(message)
+    return expanded
