@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 
+from pathlib import Path
+
 import nox
 
 
@@ -71,10 +73,14 @@ def install(session: nox.Session, *groups: str, backends: tuple[str, ...] = BACK
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style and layout."""
+    """Check style, layout, and who imports whom."""
     session.install(*nox.project.dependency_groups(PROJECT, "lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    # The contracts are read from the sources, which need not be installed for that.
+    sources = [path.parent for path in Path().glob("**/src/eventport*/__init__.py")]
+    packages = [str(path.parent) for path in sources if ".nox" not in path.parts]
+    session.run("lint-imports", "--no-cache", env={"PYTHONPATH": ":".join(packages)})
 
 
 @nox.session

@@ -11,7 +11,7 @@ from eventport._concurrency.shielding import run_shielded
 from eventport._config.options import checks_options, unknown_option
 from eventport._config.plugins import Adapter, SchemaMaker
 from eventport._config.redaction import redact
-from eventport._engine.codec import decode_event, utc_from_microseconds, utc_to_microseconds
+from eventport._engine.codec import decode_event, encode_events, utc_from_microseconds, utc_to_microseconds
 from eventport._engine.commits import (
     Commit,
     Committed,
@@ -38,7 +38,7 @@ from eventport._engine.opening import open_to_end, require_asyncio
 from eventport._engine.planning import StoredIds, plan
 from eventport._engine.queries import AllPage, AllQuery, StreamPage, StreamQuery
 from eventport._engine.store import Batching, JoinedStore, Store
-from eventport.validation import MAX_INT
+from eventport.validation import MAX_INT, show
 
 
 __all__ = [
@@ -75,6 +75,7 @@ __all__ = [
     "Written",
     "checks_options",
     "decode_event",
+    "encode_events",
     "inline_failure",
     "new_events",
     "open_to_end",
@@ -82,6 +83,7 @@ __all__ = [
     "redact",
     "require_asyncio",
     "run_shielded",
+    "show",
     "unknown_option",
     "utc_from_microseconds",
     "utc_to_microseconds",

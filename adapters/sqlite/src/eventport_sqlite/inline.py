@@ -12,7 +12,6 @@ from typing import Final, TypeAlias
 from eventport.adapter import Commit, Failed, InlineHandlers, Outcome, inline_failure, new_events
 from eventport.errors import InlineProjectionError, InvalidArgumentTypeError
 from eventport.events import RecordedEvent
-from eventport.validation import show
 
 from eventport_sqlite.database import Database
 from eventport_sqlite.statements import write_batch, write_commit

@@ -41,7 +41,7 @@ from eventport import (
     StoreClosedError,
     Subscription,
 )
-from eventport.codec import encode_events
+from eventport.adapter import encode_events
 from eventport.expectations import exact_version, holds
 from eventport.signal import Signal
 from eventport.validation import (

@@ -34,7 +34,7 @@ from eventport import (
     Session,
     StoreUnavailableError,
 )
-from eventport.codec import encode_events
+from eventport.adapter import encode_events
 
 from eventport_conformance.proof.plain import (
     Database,
