@@ -9,7 +9,15 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, TypeAlias
 
-from eventport.adapter import Commit, Failed, InlineHandlers, Outcome, inline_failure, new_events
+from eventport.adapter import (
+    Commit,
+    Failed,
+    InlineHandlers,
+    Outcome,
+    inline_failure,
+    new_events,
+    show,
+)
 from eventport.errors import InlineProjectionError, InvalidArgumentTypeError
 from eventport.events import RecordedEvent
 
