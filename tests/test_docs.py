@@ -63,5 +63,5 @@ def test_the_page_about_adapters_shows_parts_of_the_example() -> None:
     example = ROOT / "examples/file_store"
     code = "".join((example / name).read_text() for name in ("file_store.py", "test_file_store.py"))
     shown = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    assert len(shown) == 6
+    assert len(shown) == 7
     assert all(part in code for part in shown)

@@ -16,22 +16,7 @@ import duckdb
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
-from eventport import Capability, ConfigurationError, RecordedEvent, StoreUnavailableError
-from eventport.adapter import (
-    AllPage,
-    AllQuery,
-    Commit,
-    Committed,
-    Conflict,
-    Outcome,
-    Store,
-    StreamPage,
-    StreamQuery,
-    StreamWrite,
-    Written,
-    decode_event,
-    plan,
-)
+from eventport import Capability, ConfigurationError, RecordedEvent, StoreUnavailableError, adapter
 
 
 T = TypeVar("T")
@@ -78,13 +63,13 @@ class DuckDBEngine:
         self._db.execute(SCHEMA)
         self._turn = CapacityLimiter(1)  # a connection does one thing at a time
 
-    async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
+    async def commit(self, batch: Sequence[adapter.Commit], /) -> Sequence[adapter.Outcome]:
         return await self._run(self._write, batch)
 
-    async def read_stream(self, query: StreamQuery, /) -> StreamPage:
+    async def read_stream(self, query: adapter.StreamQuery, /) -> adapter.StreamPage:
         return await self._run(self._read_stream, query)
 
-    async def read_all(self, query: AllQuery, /) -> AllPage:
+    async def read_all(self, query: adapter.AllQuery, /) -> adapter.AllPage:
         return await self._run(self._read_all, query)
 
     async def close(self) -> None:
@@ -100,7 +85,7 @@ class DuckDBEngine:
 
     # In the thread.
 
-    def _write(self, batch: Sequence[Commit]) -> list[Outcome]:
+    def _write(self, batch: Sequence[adapter.Commit]) -> list[adapter.Outcome]:
         """Write a batch in one transaction, in which nothing else can happen."""
         self._db.begin()
         try:
@@ -111,14 +96,14 @@ class DuckDBEngine:
             raise
         return outcomes
 
-    def _apply(self, commit: Commit) -> Outcome:
-        planned = plan(commit, lambda stream: self._one(HEAD, stream)[0], self._stored)
-        if isinstance(planned, Committed | Conflict):
+    def _apply(self, commit: adapter.Commit) -> adapter.Outcome:
+        planned = adapter.plan(commit, lambda stream: self._one(HEAD, stream)[0], self._stored)
+        if isinstance(planned, adapter.Committed | adapter.Conflict):
             return planned
         pairs = zip(commit.writes, planned, strict=True)
-        return Committed([self._insert(write, first) for write, first in pairs])
+        return adapter.Committed([self._insert(write, first) for write, first in pairs])
 
-    def _insert(self, write: StreamWrite, first: int) -> Written:
+    def _insert(self, write: adapter.StreamWrite, first: int) -> adapter.Written:
         last = self._one(HEAD, write.stream)[1]
         now = datetime.now(UTC).replace(tzinfo=None)
         now = now if last is None else max(now, last)  # clocks may be set back
@@ -131,33 +116,33 @@ class DuckDBEngine:
         self._db.executemany(INSERT, rows)
         count = len(rows)
         times = [now.replace(tzinfo=UTC)] * count
-        return Written(first + count - 1, range(start, start + count), first == 1, times)
+        return adapter.Written(first + count - 1, range(start, start + count), first == 1, times)
 
     def _stored(self, stream: str, first: int, last: int) -> list[tuple[UUID, int, datetime]]:
         rows = self._db.execute(STORED, (stream, first, last)).fetchall()
         return [(id_, position, time.replace(tzinfo=UTC)) for id_, position, time in rows]
 
-    def _read_stream(self, query: StreamQuery) -> StreamPage:
+    def _read_stream(self, query: adapter.StreamQuery) -> adapter.StreamPage:
         head = self._one(HEAD, query.stream)[0]
         wanted = query.clip(head)[:PAGE]
         if not wanted:
-            return StreamPage([], head)
+            return adapter.StreamPage([], head)
         rows = self._db.execute(READ, (query.stream, min(wanted), max(wanted))).fetchall()
         events = [_decode(*row) for row in rows]
-        return StreamPage(events[::-1] if query.backwards else events, head)
+        return adapter.StreamPage(events[::-1] if query.backwards else events, head)
 
-    def _read_all(self, query: AllQuery) -> AllPage:
+    def _read_all(self, query: adapter.AllQuery) -> adapter.AllPage:
         head = self._one(LAST)[0]
         until = min(head, query.after + min(query.max_count, PAGE))
         rows = self._db.execute(READ_ALL, (query.after, until)).fetchall()
         events = [_decode(*row) for row in rows if query.matches(row[1], row[3])]
-        return AllPage(events, max(until, query.after), head)
+        return adapter.AllPage(events, max(until, query.after), head)
 
     def _one(self, sql: str, *values: object) -> Any:
         return self._db.execute(sql, values).fetchone()
 
 
-class DuckDBEventStore(Store):
+class DuckDBEventStore(adapter.Store):
     """An event store in one DuckDB file, for one process."""
 
     @classmethod
@@ -182,7 +167,7 @@ def _decode(  # one parameter a column
     id_: UUID,
     recorded_at: datetime,
 ) -> RecordedEvent:
-    return decode_event(
+    return adapter.decode_event(
         stream=stream,
         version=version,
         position=position,

@@ -19,29 +19,9 @@ from anyio.lowlevel import checkpoint
 from anyio.to_thread import run_sync
 from msgspec import DecodeError, Struct
 from msgspec.json import Decoder, encode
+from msgspec.structs import asdict
 
-from eventport import (
-    Capability,
-    ConfigurationError,
-    IncompatibleStoreError,
-    RecordedEvent,
-    StoreUnavailableError,
-)
-from eventport.adapter import (
-    AllPage,
-    AllQuery,
-    Commit,
-    Committed,
-    Conflict,
-    Outcome,
-    Store,
-    StreamPage,
-    StreamQuery,
-    StreamWrite,
-    Written,
-    decode_event,
-    plan,
-)
+from eventport import Capability, RecordedEvent, adapter, errors
 
 
 class Row(Struct, array_like=True):
@@ -49,25 +29,18 @@ class Row(Struct, array_like=True):
 
     stream: str
     version: int
-    type: str
+    type_: str
     text: str | None
     blob: bytes | None
     metadata: str
-    id: UUID
+    id_: UUID
     recorded_at: datetime
     position: int = 0  # counted when the file is read
 
     def decode(self) -> RecordedEvent:
-        return decode_event(
-            stream=self.stream,
-            version=self.version,
-            position=self.position,
-            type_=self.type,
-            data=self.text or self.blob or b"",
-            metadata=self.metadata,
-            id_=self.id,
-            recorded_at=self.recorded_at,
-        )
+        fields = asdict(self)
+        text, blob = fields.pop("text"), fields.pop("blob")
+        return adapter.decode_event(data=blob if text is None else text, **fields)
 
 
 class FileEngine:
@@ -92,7 +65,7 @@ class FileEngine:
             self._file.close()
             raise
 
-    async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
+    async def commit(self, batch: Sequence[adapter.Commit], /) -> Sequence[adapter.Outcome]:
         """Write a batch: decide in memory, and put all lines on the disk at once."""
         lines: list[list[Row]] = []
         outcomes = [self._apply(commit, lines) for commit in batch]
@@ -102,21 +75,21 @@ class FileEngine:
             self._keep(line)
         return outcomes
 
-    async def read_stream(self, query: StreamQuery, /) -> StreamPage:
+    async def read_stream(self, query: adapter.StreamQuery, /) -> adapter.StreamPage:
         await checkpoint()  # others get a turn, and a cancellation a place
         rows = self._streams.get(query.stream, [])
-        return StreamPage([rows[v - 1].decode() for v in query.clip(len(rows))], len(rows))
+        return adapter.StreamPage([rows[v - 1].decode() for v in query.clip(len(rows))], len(rows))
 
-    async def read_all(self, query: AllQuery, /) -> AllPage:
+    async def read_all(self, query: adapter.AllQuery, /) -> adapter.AllPage:
         await checkpoint()
         rows = self._log[query.after : query.after + query.max_count]
-        events = [row.decode() for row in rows if query.matches(row.stream, row.type)]
-        return AllPage(events, query.after + len(rows), len(self._log))
+        events = [row.decode() for row in rows if query.matches(row.stream, row.type_)]
+        return adapter.AllPage(events, query.after + len(rows), len(self._log))
 
     async def close(self) -> None:
         self._file.close()
 
-    def _apply(self, commit: Commit, lines: list[list[Row]]) -> Outcome:
+    def _apply(self, commit: adapter.Commit, lines: list[list[Row]]) -> adapter.Outcome:
         """Decide a commit on what is stored and on the lines that come before it."""
 
         def rows(stream: str) -> list[Row]:
@@ -124,21 +97,21 @@ class FileEngine:
             return self._streams.get(stream, []) + new
 
         def stored(stream: str, first: int, last: int) -> list[tuple[UUID, int, datetime]]:
-            return [(r.id, r.position, r.recorded_at) for r in rows(stream)[first - 1 : last]]
+            return [(r.id_, r.position, r.recorded_at) for r in rows(stream)[first - 1 : last]]
 
-        planned = plan(commit, lambda stream: len(rows(stream)), stored)
-        if isinstance(planned, Committed | Conflict):
+        planned = adapter.plan(commit, lambda stream: len(rows(stream)), stored)
+        if isinstance(planned, adapter.Committed | adapter.Conflict):
             return planned
         line: list[Row] = []
         lines.append(line)
-        written: list[Written] = []
+        written: list[adapter.Written] = []
         for write, first in zip(commit.writes, planned, strict=True):
             position = len(self._log) + sum(map(len, lines))
             new = _rows(write, first, position, rows(write.stream)[-1:])
             line += new
             times, positions = [r.recorded_at for r in new], [r.position for r in new]
-            written.append(Written(new[-1].version, positions, first == 1, times))
-        return Committed(written)
+            written.append(adapter.Written(new[-1].version, positions, first == 1, times))
+        return adapter.Committed(written)
 
     def _keep(self, line: Sequence[Row]) -> None:
         for row in line:
@@ -157,7 +130,7 @@ class FileEngine:
         except OSError as exc:
             self._file.truncate(end)
             message = f"{self.name} cannot be written to: {exc}"
-            raise StoreUnavailableError(message) from exc
+            raise errors.StoreUnavailableError(message) from exc
 
     def _load(self, path: Path) -> None:
         """Take the file for this process, and read what is in it."""
@@ -171,11 +144,11 @@ class FileEngine:
                 self._keep(decoder.decode(line))
             except DecodeError as exc:
                 message = f"{path} is not a file of events: {exc}"
-                raise IncompatibleStoreError(message) from exc
+                raise errors.IncompatibleStoreError(message) from exc
             end += len(line)
 
 
-class FileEventStore(Store):
+class FileEventStore(adapter.Store):
     """An event store in one file, for one process."""
 
     @classmethod
@@ -186,18 +159,18 @@ class FileEventStore(Store):
             return cls(await run_sync(FileEngine, path))
         except OSError as exc:
             message = f"{path} cannot be opened: {exc}"
-            raise ConfigurationError(message) from exc
+            raise errors.ConfigurationError(message) from exc
 
 
-def _rows(write: StreamWrite, first: int, position: int, before: Sequence[Row]) -> list[Row]:
+ADAPTER: Final = adapter.Adapter(open=FileEventStore.connect)
+
+
+def _rows(write: adapter.StreamWrite, first: int, start: int, before: list[Row]) -> list[Row]:
     """Make the rows of one write; in a stream the time never goes back, whatever clocks do."""
     now = max([datetime.now(UTC), *(row.recorded_at for row in before)])
     rows: list[Row] = []
-    for index, event in enumerate(write.events):
+    for i, event in enumerate(write.events):
         text, blob = (None, event.data) if isinstance(event.data, bytes) else (event.data, None)
-        row = Row(
-            write.stream, first + index, event.type, text, blob, event.metadata, event.id, now
-        )
-        row.position = position + 1 + index
-        rows.append(row)
+        who = (write.stream, first + i, event.type)
+        rows.append(Row(*who, text, blob, event.metadata, event.id, now, start + 1 + i))
     return rows
