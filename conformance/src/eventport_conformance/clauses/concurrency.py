@@ -196,7 +196,7 @@ async def a_subscription_misses_nothing(t: Trial) -> None:
     found: list[RecordedEvent] = []
     async with t.store.subscribe() as subscription, anyio.create_task_group() as tasks:
         tasks.start_soon(writers)
-        found += await take(subscription, total, 20)
+        found += await take(subscription, total)
     await _is_everything(t, found, 4, 120)
 
 

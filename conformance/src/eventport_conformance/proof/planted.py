@@ -1496,12 +1496,12 @@ class WokenByItselfOnly(_CountingStore):
 class _Polling(PlainSubscription):
     async def wait(self, seen: int) -> None:
         del seen
-        await sleep(0.3)
+        await sleep(3600)
 
 
 @planted("SHA-11")
 class PushPretended(_Subscribing):
-    """It claims push, and looks again now and then."""
+    """It claims push, and polls instead, as seldom as it may."""
 
     subscription = _Polling
 
