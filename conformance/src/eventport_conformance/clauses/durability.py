@@ -91,6 +91,7 @@ async def a_killed_process_loses_nothing(t: Trial) -> None:
                 while told < enough:
                     version = await process.line()
                     t.true(version is not None, "the process goes on", told)
+                    t.true(version > told, "versions of a process's appends grow", version)
                     told = max(told, version)
             # Right after an answer the next append has hardly begun.
             await anyio.sleep(chance.uniform(0, 0.02))
