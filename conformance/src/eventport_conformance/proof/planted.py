@@ -655,7 +655,7 @@ class GapAtTheTail(PlainStore):
         self, stream: str, events: list[NewEvent], expected: Expectation
     ) -> AppendResult:
         result = await super().append_now(stream, events, expected)
-        if events and not result.deduplicated:
+        if events and not result.deduplicated and len(self.database.log) % 3 == 0:
             hidden = {event.id for event in events}
             _uncommitted.update(hidden)
             # Until there is a later event, and readers have had a turn; the last one has none.
