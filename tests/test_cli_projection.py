@@ -18,6 +18,7 @@ import pytest
 
 from eventport import NewEvent
 
+from eventport_conformance.waiting import HANG_SECONDS
 from eventport_sqlite import SQLiteEventStore
 
 
@@ -71,7 +72,9 @@ def arguments(tmp_path: Path) -> dict[str, Any]:
 def projection(arguments: dict[str, Any]) -> Command:
     def run(*args: str) -> subprocess.CompletedProcess[str]:
         command = [EVENTPORT, "projection", *args]
-        return subprocess.run(command, capture_output=True, timeout=60, check=False, **arguments)
+        return subprocess.run(
+            command, capture_output=True, timeout=HANG_SECONDS, check=False, **arguments
+        )
 
     return run
 
@@ -160,7 +163,7 @@ def test_it_can_be_ended_well_and_a_terminal_shows_how_far_it_is(
             while b"lag 0" not in shown and time.monotonic() < deadline:
                 shown += os.read(ours, 10_000)
             process.send_signal(ending)
-            code = process.wait(20)
+            code = process.wait(HANG_SECONDS)
         finally:
             process.kill()  # the end of the block waits for it
     os.close(ours)

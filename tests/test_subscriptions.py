@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
-from anyio import create_task_group, fail_after, move_on_after, wait_all_tasks_blocked
+from anyio import create_task_group, move_on_after, wait_all_tasks_blocked
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
@@ -26,6 +26,7 @@ from eventport.adapter import AllPage
 from eventport.signal import Signal
 from eventport.subscriptions import PAGE_SIZE
 
+from eventport_conformance.waiting import no_hang
 from eventport_memory import MemoryEventStore
 from eventport_memory import store as memory_store
 
@@ -62,7 +63,7 @@ def numbered(first: int, last: int) -> list[NewEvent]:
 
 
 async def take(subscription: Subscription, count: int) -> list[object]:
-    with fail_after(10):
+    with no_hang():
         return [(await anext(subscription)).data for _ in range(count)]
 
 
@@ -114,7 +115,7 @@ async def test_nothing_is_missed_or_repeated_while_others_append(size: int) -> N
             if number % 3:
                 await checkpoint()
 
-    with fail_after(20):
+    with no_hang():
         async with task_group() as tasks:
             for after, into in enumerate(seen):
                 tasks.start_soon(follow_to, store, after, 300, into)
@@ -163,7 +164,7 @@ async def test_caught_up_is_when_all_there_was_has_been_worked_off() -> None:
         await wait_all_tasks_blocked()
         assert not subscription.caught_up.is_set()
         tasks.start_soon(take, subscription, 1)
-        with fail_after(5):
+        with no_hang():
             await subscription.caught_up.wait()
         await store.append("a", numbered(5, 5))
 
@@ -326,7 +327,7 @@ async def test_closing_the_store_wakes_the_subscriber() -> None:
             except StoreClosedError as exc:
                 errors.append(exc)
 
-    with fail_after(5):
+    with no_hang():
         async with task_group() as tasks:
             tasks.start_soon(follow)
             await wait_all_tasks_blocked()
@@ -347,7 +348,7 @@ async def test_leaving_the_block_ends_the_iteration_in_another_task(buffered: in
             await go.wait()
         seen.append("end")
 
-    with fail_after(5):
+    with no_hang():
         async with task_group() as tasks:
             async with store.subscribe() as subscription:
                 tasks.start_soon(go_on, subscription)

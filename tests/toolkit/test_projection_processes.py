@@ -30,6 +30,8 @@ from eventport.projections import (
     wait_until,
 )
 
+from eventport_conformance.waiting import HANG_SECONDS, no_hang
+
 
 # The full form, of 100, takes some minutes.
 KILLS = int(os.environ.get("EVENTPORT_TEST_KILLS", "10"))
@@ -72,7 +74,7 @@ def start(scene: Scene) -> Generator[Start]:
     yield start_
     for process in started:
         process.kill()
-        process.wait(10)
+        process.wait(HANG_SECONDS)
         if process.stdout is not None:
             process.stdout.close()
 
@@ -118,7 +120,7 @@ async def events_flowing(store: EventStore) -> AsyncGenerator[None, None]:
 async def settled(scene: Scene) -> None:
     """Wait until all is projected, and compare it with a fold."""
     position = await move(scene.store)
-    with fail_after(30):
+    with no_hang():
         await wait_until(scene.checkpoints, "totals", position)
     assert await stored_totals(scene.place) == await folded_totals(scene.store)
 
@@ -153,7 +155,7 @@ async def test_of_two_processes_one_is_active_and_the_other_takes_over(
     scene: Scene, start: Start
 ) -> None:
     processes = [start(), start()]
-    with fail_after(30):
+    with no_hang():
         for process in processes:
             assert await line(process) == "ready"
         async with events_flowing(scene.store):
@@ -176,7 +178,7 @@ async def test_a_halted_runner_is_replaced_and_writes_nothing_when_it_goes_on(
     scene: Scene, start: Start
 ) -> None:
     halted = start()
-    with fail_after(40):
+    with no_hang():
         assert await line(halted) == "ready"
         await until_active(scene, halted)
         await settled(scene)  # it waits for events now
@@ -200,7 +202,7 @@ async def test_a_runner_halted_in_its_transaction_counts_nothing_twice(
     scene: Scene, start: Start
 ) -> None:
     halted = start()
-    with fail_after(40):
+    with no_hang():
         assert await line(halted) == "ready"
         await until_active(scene, halted)
         await settled(scene)
@@ -223,7 +225,7 @@ async def test_a_new_generation_is_built_beside_the_old_one_and_takes_its_place(
     for _ in range(300):
         await move(scene.store)
     old = start()
-    with fail_after(60):
+    with no_hang():
         assert await line(old) == "ready"
         await until_active(scene, old)
         async with events_flowing(scene.store):

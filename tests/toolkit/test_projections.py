@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 import pytest
 
-from anyio import Event, create_task_group, fail_after, move_on_after, sleep
+from anyio import Event, create_task_group, move_on_after, sleep
 from tests.toolkit.conftest import BACKENDS
 from tests.toolkit.read_models import PLACES, Place, execute
 
@@ -36,6 +36,8 @@ from eventport.projections import (
     wait_until,
 )
 from eventport.typed import EventTypes
+
+from eventport_conformance.waiting import no_hang
 
 
 QUICK: Final = Retries(attempts=3, first_pause=0.001, max_pause=0.01)
@@ -133,7 +135,7 @@ class Stage:
 
 @asynccontextmanager
 async def running(*runners: Runner[Any]) -> AsyncGenerator[None, None]:
-    with fail_after(20):
+    with no_hang():
         async with create_task_group() as group:
             for runner in runners:
                 group.start_soon(runner.run)
@@ -263,7 +265,7 @@ async def test_a_poison_event_stops_the_projection_right_before_it(stage: Stage)
     (bad,) = await stage.append("order-2", "Poison")
     after = await stage.append("order-1", "Added")
     runner = stage.runner(failing(stage, poison))
-    with fail_after(10), pytest.raises(ProjectionStoppedError) as caught:
+    with no_hang(), pytest.raises(ProjectionStoppedError) as caught:
         await runner.run()
     assert caught.value.event.position == bad
     assert caught.value.attempts == 3
@@ -387,7 +389,7 @@ async def test_the_next_runner_takes_over_when_one_ends_and_when_one_falls_silen
     async with running(runners[0]):
         await sleep(0.2)
         assert (await runners[0].progress()).state == "waiting"
-        with fail_after(3):
+        with no_hang():
             await runners[0].wait_until(first)
         async with running(runners[1]):
             await sleep(0.6)
@@ -467,7 +469,7 @@ async def test_a_generation_is_built_beside_the_active_one_which_ends_then(stage
         await old.run()
         ended.set()
 
-    with fail_after(20):
+    with no_hang():
         async with create_task_group() as group:
             group.start_soon(run_old)
             await old.wait_until(expected[-1])

@@ -43,6 +43,12 @@ class PyMongoHarness(Harness):
         async with await opening as store:
             yield store
 
+    @asynccontextmanager
+    async def without_polling(self) -> AsyncGenerator[MongoDBEventStore, None]:
+        async with self.second_client() as store:
+            store.poll_interval = store.max_poll_interval = 3600
+            yield store
+
     def url(self) -> str:
         return f"{self.database_url}?driver={self.driver}"
 

@@ -57,6 +57,12 @@ class PostgresHarness(Harness):
         async with await PostgresEventStore.connect(self.server_url, schema=self.schema) as store:
             yield store
 
+    @asynccontextmanager
+    async def without_polling(self) -> AsyncGenerator[PostgresEventStore, None]:
+        async with self.second_client() as store:
+            store.poll_interval = store.max_poll_interval = 3600
+            yield store
+
     def url(self) -> str:
         mark = "&" if "?" in self.server_url else "?"
         return f"{self.server_url}{mark}{urlencode({'schema': self.schema})}"

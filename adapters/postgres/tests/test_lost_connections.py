@@ -7,7 +7,6 @@ import random
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Iterable
-from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import count
 from uuid import UUID
@@ -16,13 +15,14 @@ import asyncpg
 import pytest
 
 from anyio import to_thread
-from proxy import proxy
 from server import Server, running_server
 
 from eventport import ANY, ConcurrencyError, NewEvent, StoreUnavailableError
 from eventport.adapter import Commit, Committed, Failed, StreamWrite, Written
 from eventport.codec import encode_events
 
+from eventport_conformance.proxy import open_proxy
+from eventport_conformance.waiting import HANG_SECONDS, no_hang
 from eventport_postgres import PostgresEventStore
 
 
@@ -99,7 +99,7 @@ class Work:
                 if all(worker.done() for worker in workers):
                     return
 
-        async with asyncio.timeout(120), asyncio.TaskGroup() as group:
+        async with no_hang(seconds=10 * HANG_SECONDS), asyncio.TaskGroup() as group:
             follower = group.create_task(follow())
             async with asyncio.TaskGroup() as inner:
                 workers = [inner.create_task(self.task(number)) for number in range(TASKS)]
@@ -118,13 +118,13 @@ class Work:
 
 async def test_cut_lines(server: Server, schema: str) -> None:
     rng = random.Random(1)
-    async with proxy(server.socket) as line:
+    async with open_proxy(server.socket) as line:
         url = f"postgresql://postgres@127.0.0.1:{line.port}/postgres"
         async with await PostgresEventStore.connect(url, schema=schema) as store:
 
             async def cut() -> None:
                 await asyncio.sleep(rng.uniform(0.001, 0.08))
-                line.cut()
+                line.drop()
 
             work = Work(store)
             await work.run(cut, 6)
@@ -171,7 +171,7 @@ async def test_what_cannot_be_settled_in_time_is_said_so(schema: str) -> None:
             lambda: store.read("s"),
             store.read_all,
         ):
-            async with asyncio.timeout(5):
+            async with no_hang():
                 with pytest.raises(StoreUnavailableError):
                     await attempt()
         await to_thread.run_sync(server.start)
@@ -214,7 +214,7 @@ async def test_what_is_still_on_its_way_is_not_written_twice(
     store._connections._writers[True]._transport.abort()  # type: ignore[attr-defined]
     await asyncio.sleep(0.1)
     await transaction.commit()
-    async with asyncio.timeout(10):
+    async with no_hang():
         assert (await appending).version == 2
     await asyncio.sleep(0.1)
     assert [event.data for event in (await store.read("s")).events] == ["first", "second"]
@@ -224,7 +224,7 @@ async def test_an_answer_that_got_lost_is_found_and_a_conflict_stays_one(
     schema: str, server: Server
 ) -> None:
     async with (
-        proxy(server.socket) as line,
+        open_proxy(server.socket) as line,
         await PostgresEventStore.connect(server.url, schema=schema) as other,
     ):
         url = f"postgresql://postgres@127.0.0.1:{line.port}/postgres"
@@ -239,12 +239,11 @@ async def test_an_answer_that_got_lost_is_found_and_a_conflict_stays_one(
                     asyncio.create_task(store.append("any", [NewEvent("E", 2)])),
                     asyncio.create_task(store.append("taken", [NewEvent("E", 3)], expected=0)),
                 ]
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(5):
-                        # As soon as it is committed, whether or not its answer is on the line.
-                        while (await other.read("any", max_count=0)).version <= done:  # noqa: ASYNC110
-                            await asyncio.sleep(0)
-                line.cut()
+                # As soon as it is committed, whether or not its answer is on the line.
+                async with no_hang("an append is committed"):
+                    while (await other.read("any", max_count=0)).version <= done:  # noqa: ASYNC110
+                        await asyncio.sleep(0)
+                line.drop()
                 made, appended, refused = await asyncio.gather(*tasks, return_exceptions=True)
                 assert not isinstance(made, BaseException)
                 assert not isinstance(appended, BaseException)
@@ -258,13 +257,13 @@ async def test_behind_a_pooler_a_batch_of_unknown_outcome_is_not_written_again(
     schema: str, server: Server
 ) -> None:
     async with (
-        proxy(server.socket) as line,
+        open_proxy(server.socket) as line,
         await PostgresEventStore.connect(server.url, schema=schema) as other,
     ):
         admin = await asyncpg.connect(server.url)
         url = f"postgresql://postgres@127.0.0.1:{line.port}/postgres"
         pooled = await PostgresEventStore.connect(url, schema=schema, transaction_pooling=True)
-        async with asyncio.timeout(20), pooled as store:
+        async with no_hang(), pooled as store:
             async with admin.transaction():
                 await other.using(admin).append("s", [NewEvent("E", "first")])
                 batch = asyncio.gather(
@@ -272,7 +271,7 @@ async def test_behind_a_pooler_a_batch_of_unknown_outcome_is_not_written_again(
                     return_exceptions=True,
                 )
                 await asyncio.sleep(0.1)
-                line.cut()  # the server goes on waiting for the lock, and then writes
+                line.drop()  # the server goes on waiting for the lock, and then writes
                 results = await batch
             assert [type(result) for result in results] == [StoreUnavailableError] * 3
             while (await other.read("s")).version < 4:  # noqa: ASYNC110  # or time is up
@@ -284,18 +283,18 @@ async def test_behind_a_pooler_a_batch_of_unknown_outcome_is_not_written_again(
 
 
 async def test_a_pool_of_the_caller_survives_a_lost_answer(schema: str, server: Server) -> None:
-    async with proxy(server.socket) as line:
+    async with open_proxy(server.socket) as line:
         url = f"postgresql://postgres@127.0.0.1:{line.port}/postgres"
         async with (
-            asyncio.timeout(20),
+            no_hang(),
             asyncpg.create_pool(url, min_size=2, max_size=4) as pool,
             await PostgresEventStore.on_pool(pool, schema=schema) as store,
         ):
             for version in range(1, 4):
-                line.lose = b"marked"
+                line.lose(b"marked", "answer")
                 results = await asyncio.gather(
                     store.append("s", [NewEvent("E", "marked")]),
                     store.append("t", [NewEvent("E", "marked")]),
                 )
-                assert line.lose is None
+                assert line.losses_due == 0
                 assert [result.version for result in results] == [version, version]
