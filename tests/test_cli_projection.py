@@ -18,7 +18,7 @@ import pytest
 
 from eventport import NewEvent
 
-from eventport_conformance.waiting import HANG_SECONDS
+from eventport_conformance.waiting import START_SECONDS
 from eventport_sqlite import SQLiteEventStore
 
 
@@ -73,7 +73,7 @@ def projection(arguments: dict[str, Any]) -> Command:
     def run(*args: str) -> subprocess.CompletedProcess[str]:
         command = [EVENTPORT, "projection", *args]
         return subprocess.run(
-            command, capture_output=True, timeout=HANG_SECONDS, check=False, **arguments
+            command, capture_output=True, timeout=START_SECONDS, check=False, **arguments
         )
 
     return run
@@ -158,12 +158,12 @@ def test_it_can_be_ended_well_and_a_terminal_shows_how_far_it_is(
     with subprocess.Popen(command, stderr=theirs, **arguments) as process:
         os.close(theirs)
         shown = b""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + START_SECONDS
         try:
             while b"lag 0" not in shown and time.monotonic() < deadline:
                 shown += os.read(ours, 10_000)
             process.send_signal(ending)
-            code = process.wait(HANG_SECONDS)
+            code = process.wait(START_SECONDS)
         finally:
             process.kill()  # the end of the block waits for it
     os.close(ours)

@@ -22,6 +22,7 @@ from eventport import (
 )
 from eventport.adapter import BaseEventStore, Commit, Outcome
 
+from eventport_conformance.waiting import HANG_SECONDS
 from eventport_memory import MemoryEventStore
 
 
@@ -45,7 +46,7 @@ class Slow(MemoryEventStore):
         return await BaseEventStore._dispatch(self, commit)
 
     async def _commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
-        with anyio.move_on_after(5):
+        with anyio.move_on_after(HANG_SECONDS):
             await self.commit_now.wait()
         assert "close" not in self.done
         self.done.append("commit")
@@ -53,7 +54,7 @@ class Slow(MemoryEventStore):
 
     async def _close(self) -> None:
         self.done.append("close")
-        with anyio.move_on_after(5):
+        with anyio.move_on_after(HANG_SECONDS):
             await self.close_now.wait()
         if self.close_error:
             raise self.close_error

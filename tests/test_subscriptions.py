@@ -26,6 +26,7 @@ from eventport.adapter import AllPage
 from eventport.signal import Signal
 from eventport.subscriptions import PAGE_SIZE
 
+from eventport_conformance.material import catch_up
 from eventport_conformance.waiting import no_hang
 from eventport_memory import MemoryEventStore
 from eventport_memory import store as memory_store
@@ -133,8 +134,7 @@ async def test_filters_choose_and_the_position_moves_on() -> None:
         await store.append("ab"[number % 3 == 0], [NewEvent(kind, number)])
     async with store.subscribe(types={"Even"}, prefix="b") as subscription:
         assert await take(subscription, 4) == [0, 6, 12, 18]
-        with move_on_after(0.05):
-            await anext(subscription)
+        await catch_up(subscription)
         assert subscription.position == 20
         await store.append("b", [NewEvent("Odd", 20), NewEvent("Even", 21)])
         assert await take(subscription, 1) == [21]
@@ -185,9 +185,7 @@ async def test_it_has_not_caught_up_before_the_filter_has_seen_all(
 async def test_an_empty_store_is_caught_up_with_at_once() -> None:
     store = Watched()
     async with store.subscribe() as subscription:
-        with move_on_after(0.05):
-            await anext(subscription)
-        assert subscription.caught_up.is_set()
+        await catch_up(subscription)
 
 
 async def test_a_commit_between_the_look_and_the_sleep_is_not_slept_through() -> None:
@@ -304,15 +302,20 @@ async def test_cancelling_the_wait_loses_nothing() -> None:
             await anext(subscription)
         await store.append("a", numbered(1, 3))
 
-        async def linger() -> None:
-            await anyio.sleep(5)
-
         # The events have been fetched, but not handed out.
-        store.after_look = linger
-        with move_on_after(0.02):
+        go_on = anyio.Event()
+        with anyio.CancelScope() as scope:
+
+            async def linger() -> None:
+                scope.cancel()
+                await go_on.wait()
+
+            store.after_look = linger
             await anext(subscription)
+        assert scope.cancelled_caught
         store.after_look = nothing
         assert subscription.position == 0
+        go_on.set()
         assert await take(subscription, 3) == [1, 2, 3]
 
 

@@ -243,7 +243,8 @@ async def test_a_cancelled_command_is_there_with_its_record_or_not_at_all(
                         await anyio.lowlevel.checkpoint()
                 else:
                     await anyio.sleep(0.001 * 1.2 ** (pause - 30))  # for what takes a while
-                group.cancel_scope.cancel()
+                if pause < 69:  # the last one may take as long as it takes
+                    group.cancel_scope.cancel()
         written = (await store.read(stream)).version == 1
         assert len(await log.records(id_)) == written
         assert len(await by_user(log, stream)) == written

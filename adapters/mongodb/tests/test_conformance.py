@@ -65,7 +65,7 @@ class PyMongoHarness(Harness):
             netloc=f"{user}@{host}:{port}" if user else f"{host}:{port}",
             query="directConnection=true",
         ).geturl()
-        async with await MongoDBEventStore.connect(there, driver=self.driver, timeout=1) as store:
+        async with await MongoDBEventStore.connect(there, driver=self.driver, timeout=5) as store:
             yield store
 
 

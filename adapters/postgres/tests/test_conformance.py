@@ -81,7 +81,7 @@ class PostgresHarness(Harness):
         there = parts._replace(
             netloc=f"{user}@{host}:{port}", query=urlencode(query, doseq=True)
         ).geturl()
-        async with await PostgresEventStore.connect(there, schema=self.schema, timeout=1) as store:
+        async with await PostgresEventStore.connect(there, schema=self.schema, timeout=5) as store:
             yield store
 
 

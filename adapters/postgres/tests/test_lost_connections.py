@@ -7,6 +7,7 @@ import random
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import count
 from uuid import UUID
@@ -17,12 +18,12 @@ import pytest
 from anyio import to_thread
 from server import Server, running_server
 
-from eventport import ANY, ConcurrencyError, NewEvent, StoreUnavailableError
+from eventport import ANY, ConcurrencyError, EventStore, NewEvent, StoreUnavailableError
 from eventport.adapter import Commit, Committed, Failed, StreamWrite, Written
 from eventport.codec import encode_events
 
 from eventport_conformance.proxy import open_proxy
-from eventport_conformance.waiting import HANG_SECONDS, no_hang
+from eventport_conformance.waiting import HANG_SECONDS, no_hang, until
 from eventport_postgres import PostgresEventStore
 
 
@@ -116,11 +117,34 @@ class Work:
         assert stored.keys() - self.unknown == self.hooked.keys()
 
 
+async def until_written(store: EventStore, stream: str, expected: int) -> None:
+    """Append with a store that gives up soon, as a busy machine makes it do."""
+    events = [NewEvent("E", 0)]
+
+    async def is_written() -> bool:
+        with suppress(StoreUnavailableError):
+            return (await store.append(stream, events, expected=expected)).version == expected + 1
+        return False
+
+    await until(is_written, "the server is found again")
+
+
+async def until_blocked(admin: asyncpg.Connection) -> None:
+    """Wait until somebody waits for a lock on the server."""
+
+    async def is_blocked() -> bool:
+        return bool(await admin.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+    await until(is_blocked, "an append waits for a lock")
+
+
 async def test_cut_lines(server: Server, schema: str) -> None:
     rng = random.Random(1)
     async with open_proxy(server.socket) as line:
         url = f"postgresql://postgres@127.0.0.1:{line.port}/postgres"
-        async with await PostgresEventStore.connect(url, schema=schema) as store:
+        async with await PostgresEventStore.connect(
+            url, schema=schema, timeout=HANG_SECONDS
+        ) as store:
 
             async def cut() -> None:
                 await asyncio.sleep(rng.uniform(0.001, 0.08))
@@ -142,7 +166,9 @@ async def test_terminated_backends(server: Server, schema: str) -> None:
             "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
         )
 
-    async with await PostgresEventStore.connect(server.url, schema=schema) as store:
+    async with await PostgresEventStore.connect(
+        server.url, schema=schema, timeout=HANG_SECONDS
+    ) as store:
         work = Work(store)
         await work.run(terminate, 6)
     await admin.close()
@@ -155,7 +181,9 @@ async def test_a_server_that_crashes_and_comes_back(server: Server, schema: str)
         await to_thread.run_sync(server.stop)
         await to_thread.run_sync(server.start)
 
-    async with await PostgresEventStore.connect(server.url, schema=schema) as store:
+    async with await PostgresEventStore.connect(
+        server.url, schema=schema, timeout=HANG_SECONDS
+    ) as store:
         work = Work(store)
         await work.run(crash, 2)
     assert not work.unknown
@@ -175,7 +203,7 @@ async def test_what_cannot_be_settled_in_time_is_said_so(schema: str) -> None:
                 with pytest.raises(StoreUnavailableError):
                     await attempt()
         await to_thread.run_sync(server.start)
-        assert (await store.append("s", [NewEvent("E", 3)])).version == 2
+        await until_written(store, "s", expected=1)
         await store.aclose()
 
 
@@ -210,7 +238,7 @@ async def test_what_is_still_on_its_way_is_not_written_twice(
     await transaction.start()
     await store.using(admin).append("s", [NewEvent("E", "first")])
     appending = asyncio.create_task(store.append("s", [NewEvent("E", "second")]))
-    await asyncio.sleep(0.3)
+    await until_blocked(admin)
     store._connections._writers[True]._transport.abort()  # type: ignore[attr-defined]
     await asyncio.sleep(0.1)
     await transaction.commit()
@@ -270,7 +298,7 @@ async def test_behind_a_pooler_a_batch_of_unknown_outcome_is_not_written_again(
                     *(store.append("s", [NewEvent("E", number)]) for number in range(3)),
                     return_exceptions=True,
                 )
-                await asyncio.sleep(0.1)
+                await until_blocked(admin)
                 line.drop()  # the server goes on waiting for the lock, and then writes
                 results = await batch
             assert [type(result) for result in results] == [StoreUnavailableError] * 3

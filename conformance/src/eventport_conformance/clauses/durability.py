@@ -78,7 +78,7 @@ async def sessions_are_there_after_closing(t: Trial) -> None:
         t.equal(heads, [2, 3], "heads")
 
 
-@clause("DUR-05", needs=("durable",), uses=("url",), seconds=600)
+@clause("DUR-05", needs=("durable",), uses=("url",), seconds=900)
 async def a_killed_process_loses_nothing(t: Trial) -> None:
     """What a process was told to be written is there after it was killed; no append is torn."""
     told = 0

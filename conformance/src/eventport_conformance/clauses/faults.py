@@ -197,7 +197,7 @@ async def _cut_appends(t: Trial, direction: Direction) -> None:
         await _usable(t, store)
 
 
-@clause("FLT-01", uses=_PROXIED, seconds=400)
+@clause("FLT-01", uses=_PROXIED, seconds=600)
 async def the_request_is_cut(t: Trial) -> None:
     """An append with an exact expectation whose line is cut at any byte of the request succeeds or
     raises `StoreUnavailableError`, and sent again it succeeds and is there once.
@@ -205,7 +205,7 @@ async def the_request_is_cut(t: Trial) -> None:
     await _cut_appends(t, "to_server")
 
 
-@clause("FLT-02", uses=_PROXIED, seconds=400)
+@clause("FLT-02", uses=_PROXIED, seconds=600)
 async def the_answer_is_cut(t: Trial) -> None:
     """An append with an exact expectation whose line is cut at any byte of the answer succeeds or
     raises `StoreUnavailableError`, and sent again it succeeds and is there once.
@@ -213,7 +213,7 @@ async def the_answer_is_cut(t: Trial) -> None:
     await _cut_appends(t, "to_client")
 
 
-@clause("FLT-03", uses=_PROXIED, seconds=400)
+@clause("FLT-03", uses=_PROXIED, seconds=600)
 async def any_is_written_once(t: Trial) -> None:
     """An append with `any` whose line is cut at any byte is there once if it succeeds, and whole
     and once or not at all if it raises `StoreUnavailableError`.
@@ -229,7 +229,7 @@ async def any_is_written_once(t: Trial) -> None:
         await _usable(t, store)
 
 
-@clause("FLT-04", uses=_PROXIED, seconds=400)
+@clause("FLT-04", uses=_PROXIED, seconds=600)
 async def another_store_can_send_it_again(t: Trial) -> None:
     """An append with an exact expectation whose line was cut can be sent again through another
     store at once, and is there once.
@@ -268,7 +268,7 @@ async def _cut_at_random(t: Trial, proxy: Proxy, running: Callable[[], bool]) ->
     await proxy.heal()
 
 
-@clause("FLT-05", uses=_PROXIED, seconds=400)
+@clause("FLT-05", uses=_PROXIED, seconds=600)
 async def conflicts_are_true(t: Trial) -> None:
     """Of two appends that race while the line of one is cut, one that conflicts is not stored and
     one that succeeds is, once.
@@ -304,7 +304,7 @@ async def conflicts_are_true(t: Trial) -> None:
         await _usable(t, store)
 
 
-@clause("FLT-06", needs=("sessions",), uses=_PROXIED, seconds=400)
+@clause("FLT-06", needs=("sessions",), uses=_PROXIED, seconds=600)
 async def sessions_are_whole(t: Trial) -> None:
     """A session over two streams whose line is cut at any byte is committed whole and once if it
     succeeds, and whole and once or not at all if it raises `StoreUnavailableError`.
@@ -352,7 +352,7 @@ async def _cut_reads(
             t.equal(await _in_the_end(what, read), truth, f"{what} again, {where}")
 
 
-@clause("FLT-07", uses=_PROXIED, seconds=400)
+@clause("FLT-07", uses=_PROXIED, seconds=600)
 async def reads_recover(t: Trial) -> None:
     """A read whose line is cut at any byte gives the truth or raises `StoreUnavailableError`, and
     the next one gives the truth.
@@ -366,7 +366,7 @@ async def reads_recover(t: Trial) -> None:
         await _usable(t, store)
 
 
-@clause("FLT-08", needs=("global_order",), uses=_PROXIED, seconds=400)
+@clause("FLT-08", needs=("global_order",), uses=_PROXIED, seconds=600)
 async def a_subscription_survives(t: Trial) -> None:
     """A subscription whose line is cut while it catches up or waits goes on by itself, and misses
     and repeats nothing.
@@ -401,7 +401,7 @@ async def _let_go(proxy: Proxy) -> None:
     await proxy.accept()
 
 
-@clause("FLT-09", uses=_PROXIED, seconds=400)
+@clause("FLT-09", uses=_PROXIED, seconds=600)
 async def refused_connections(t: Trial) -> None:
     """While connections are refused, every call raises `StoreUnavailableError` in the end and
     writes nothing, and then the store works again.
@@ -434,7 +434,7 @@ async def refused_connections(t: Trial) -> None:
     await t.untouched("a", 2, "connections were refused")
 
 
-@clause("FLT-10", uses=_PROXIED, seconds=400)
+@clause("FLT-10", uses=_PROXIED, seconds=600)
 async def a_line_that_stalls(t: Trial) -> None:
     """An append on a line that stalls for half a second is there once if it succeeds, and whole
     and once or not at all if it raises `StoreUnavailableError`.
@@ -454,7 +454,7 @@ async def a_line_that_stalls(t: Trial) -> None:
     await ledger.check(t)
 
 
-@clause("FLT-11", uses=_PROXIED, seconds=400)
+@clause("FLT-11", uses=_PROXIED, seconds=600)
 async def many_appends_and_cuts(t: Trial) -> None:
     """Of many appends at once while lines are cut again and again, none that succeeds is lost, and
     none is torn or doubled.
@@ -486,7 +486,7 @@ async def _go_on(ledger: _Ledger, what: str) -> None:
     await until(lambda: len(ledger.acknowledged) >= enough, what)
 
 
-@clause("FLT-12", needs=("durable",), uses=("restart",), seconds=400)
+@clause("FLT-12", needs=("durable",), uses=("restart",), seconds=600)
 async def the_server_dies(t: Trial) -> None:
     """Of the appends before, while and after the server dies and comes back, none that succeeds is
     lost, and none is torn or doubled.
@@ -514,7 +514,7 @@ async def the_server_dies(t: Trial) -> None:
     await ledger.check(t)
 
 
-@clause("FLT-13", needs=("durable", "global_order"), uses=("restart",), seconds=400)
+@clause("FLT-13", needs=("durable", "global_order"), uses=("restart",), seconds=600)
 async def a_subscription_outlives_the_server(t: Trial) -> None:
     """A subscription goes on after the server has died and come back, and misses and repeats
     nothing.
@@ -538,7 +538,7 @@ async def a_subscription_outlives_the_server(t: Trial) -> None:
         t.equal(followed.events, truth, "events that the subscription gave")
 
 
-@clause("FLT-14", uses=_PROXIED, seconds=400)
+@clause("FLT-14", uses=_PROXIED, seconds=600)
 async def what_became_of_it_is_found_out(t: Trial) -> None:
     """An append whose line is cut at any byte, while new connections can be made, succeeds as if
     nothing had happened.
@@ -562,7 +562,7 @@ async def what_became_of_it_is_found_out(t: Trial) -> None:
         await ledger.check(t)
 
 
-@clause("FLT-15", needs=("global_order",), uses=_PROXIED, seconds=400)
+@clause("FLT-15", needs=("global_order",), uses=_PROXIED, seconds=600)
 async def reads_of_everything_recover(t: Trial) -> None:
     """A read of all streams whose line is cut at any byte gives the truth or raises
     `StoreUnavailableError`, as it does while connections are refused, and the next one gives the

@@ -259,7 +259,7 @@ async def histories_are_linearizable(t: Trial) -> None:
             t.true(any(isinstance(one, Write) for one in seen), "something was written")
 
 
-@clause("SHA-13", needs=("shared",), uses=("url",), seconds=600)
+@clause("SHA-13", needs=("shared",), uses=("url",), seconds=900)
 async def one_of_all_processes_wins(t: Trial) -> None:
     """Of several processes that append to a new stream at the same time, exactly one wins."""
     streams, count = 60, 4
@@ -287,7 +287,7 @@ async def one_of_all_processes_wins(t: Trial) -> None:
         t.versions((await t.store.read(f"s{number}")).events, [1], f"stream {number}")
 
 
-@clause("SHA-14", needs=("shared", "global_order"), uses=("url",), seconds=600)
+@clause("SHA-14", needs=("shared", "global_order"), uses=("url",), seconds=900)
 async def a_reader_of_processes_misses_nothing(t: Trial) -> None:
     """A subscription sees every event of several processes once, in order, whatever their pace."""
     appends, count = 90, 3
