@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -107,7 +107,7 @@ def past_deadline(scope: CancelScope) -> Callable[[], Awaitable[None]]:
     """Return work that goes on until the deadline of its caller is over."""
 
     async def work() -> None:
-        while not scope.cancel_called:
+        while not scope.cancel_called:  # noqa: ASYNC110  # nothing tells of it
             await anyio.sleep(0.005)
 
     return work
@@ -256,7 +256,7 @@ async def test_a_native_timeout_is_still_known_as_its_owner_s() -> None:
     work = Work()
 
     async def slow() -> None:
-        while not timer.expired():
+        while not timer.expired():  # noqa: ASYNC110  # nothing tells of it
             await asyncio.sleep(0.005)
         await work()
 
