@@ -544,7 +544,7 @@ async def test_lines_that_are_cut_at_random(server: Server, schema: str, model: 
                 nonlocal drops
                 while True:
                     await asyncio.sleep(rng.uniform(0.001, 0.08))
-                    line.drop()
+                    line.drop(reset=True)
                     drops += 1
                     done.clear()
                     await done.wait()  # on a slow machine, nothing would get through in between

@@ -148,7 +148,7 @@ async def test_cut_lines(server: Server, schema: str) -> None:
 
             async def cut() -> None:
                 await asyncio.sleep(rng.uniform(0.001, 0.08))
-                line.drop()
+                line.drop(reset=True)
 
             work = Work(store)
             await work.run(cut, 6)
@@ -271,7 +271,7 @@ async def test_an_answer_that_got_lost_is_found_and_a_conflict_stays_one(
                 async with no_hang("an append is committed"):
                     while (await other.read("any", max_count=0)).version <= done:  # noqa: ASYNC110
                         await asyncio.sleep(0)
-                line.drop()
+                line.drop(reset=True)
                 made, appended, refused = await asyncio.gather(*tasks, return_exceptions=True)
                 assert not isinstance(made, BaseException)
                 assert not isinstance(appended, BaseException)
@@ -299,7 +299,7 @@ async def test_behind_a_pooler_a_batch_of_unknown_outcome_is_not_written_again(
                     return_exceptions=True,
                 )
                 await until_blocked(admin)
-                line.drop()  # the server goes on waiting for the lock, and then writes
+                line.drop(reset=True)  # the server goes on waiting for the lock, and then writes
                 results = await batch
             assert [type(result) for result in results] == [StoreUnavailableError] * 3
             while (await other.read("s")).version < 4:  # noqa: ASYNC110  # or time is up

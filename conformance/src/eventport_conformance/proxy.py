@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from socket import SO_LINGER, SOL_SOCKET
+from struct import pack
 from typing import Final, Literal, TypeAlias
 
 import anyio
@@ -21,6 +23,7 @@ Loss: TypeAlias = Literal["request", "answer"]
 
 _LOOPBACK: Final = "127.0.0.1"
 _CHUNK: Final = 65536
+_NO_LINGER: Final = pack("ii", 1, 0)  # what is not sent is lost, and the end is a reset
 
 
 @dataclass
@@ -37,6 +40,7 @@ class _Marked:
 class _Line:
     """A connection that is passed on."""
 
+    client: SocketStream
     is_silent: bool
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     loses_answer: bool = False
@@ -109,9 +113,17 @@ class Proxy:
         """Let so many more bytes pass this way, over all connections together, then be silent."""
         self._silent_after = {direction: count}
 
-    def drop(self) -> None:
-        """Cut all lines now; new ones work."""
+    def drop(self, *, reset: bool = False) -> None:
+        """Drop all connections now; new ones work.
+
+        Args:
+            reset: Whether clients are sent a reset, as from a host that has forgotten them, and
+                not an orderly end.
+        """
         for line in self._lines:
+            if reset:
+                socket = line.client.extra(SocketAttribute.raw_socket)  # noqa: S610  # not Django's
+                socket.setsockopt(SOL_SOCKET, SO_LINGER, _NO_LINGER)
             line.scope.cancel()
 
     def stall(self) -> None:
@@ -162,7 +174,7 @@ class Proxy:
     async def _serve(self, client: SocketStream) -> None:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(client)
-            line = _Line(self._is_silent)
+            line = _Line(client, self._is_silent)
             with line.scope:
                 self._lines.add(line)
                 stack.callback(self._lines.discard, line)
