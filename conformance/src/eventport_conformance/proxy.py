@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -264,6 +266,45 @@ async def open_proxy(target: Address) -> AsyncGenerator[Proxy, None]:
 
 
 async def _connect(target: Address) -> ByteStream:
-    if isinstance(target, str):
+    if not isinstance(target, str):
+        return await anyio.connect_tcp(*target)
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
         return await anyio.connect_unix(target)
-    return await anyio.connect_tcp(*target)
+    return _UnixStream(*await asyncio.open_unix_connection(target))
+
+
+class _UnixStream(ByteStream):
+    """A Unix socket on asyncio.
+
+    That of anyio raises in a callback of the event loop if it is cancelled as data arrive.
+    """
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def receive(self, max_bytes: int = _CHUNK) -> bytes:
+        try:
+            data = await self._reader.read(max_bytes)
+        except OSError as exc:
+            raise anyio.BrokenResourceError from exc
+        if not data:
+            raise anyio.EndOfStream
+        return data
+
+    async def send(self, item: bytes) -> None:
+        try:
+            self._writer.write(item)
+            await self._writer.drain()
+        except OSError as exc:
+            raise anyio.BrokenResourceError from exc
+
+    async def send_eof(self) -> None:
+        self._writer.write_eof()
+
+    async def aclose(self) -> None:
+        self._writer.close()
+        with suppress(OSError):
+            await self._writer.wait_closed()
