@@ -238,6 +238,9 @@ async def test_what_is_still_on_its_way_is_not_written_twice(
     await transaction.start()
     await store.using(admin).append("s", [NewEvent("E", "first")])
     appending = asyncio.create_task(store.append("s", [NewEvent("E", "second")]))
+    # The first look at the lock is a short one; then another connection waits for it.
+    writers = store._connections._writers  # type: ignore[attr-defined]
+    await until(lambda: True in writers, "the append waits for the lock")
     await until_blocked(admin)
     store._connections._writers[True]._transport.abort()  # type: ignore[attr-defined]
     await asyncio.sleep(0.1)

@@ -68,11 +68,10 @@ class no_hang:  # noqa: N801  # it reads as a function, as `pytest.raises` does
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
-    ) -> bool:
-        ended = self._scope.__exit__(kind, error, trace)
+    ) -> None:
+        self._scope.__exit__(kind, error, trace)
         if self._scope.cancelled_caught:
             raise Deviation(self._what, "it does", f"nothing of it in {self._seconds:.0f} seconds")
-        return bool(ended)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -82,8 +81,8 @@ class no_hang:  # noqa: N801  # it reads as a function, as `pytest.raises` does
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
-    ) -> bool:
-        return self.__exit__(kind, error, trace)
+    ) -> None:
+        self.__exit__(kind, error, trace)
 
 
 async def until(condition: Callable[[], bool | Awaitable[bool]], what: str) -> None:
