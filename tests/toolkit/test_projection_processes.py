@@ -218,8 +218,8 @@ async def test_a_new_generation_is_built_beside_the_old_one_and_takes_its_place(
     with no_hang():
         assert await line(old) == "ready"
         await until_active(scene, old)
+        await settled(scene)
         async with events_flowing(scene.store):
-            await sleep(0.3)
             seen = Counter([await scene.checkpoints.active("totals")])
             new = start(generation=2)
             while seen[2] < 5:

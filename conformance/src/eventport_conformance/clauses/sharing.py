@@ -216,6 +216,7 @@ async def push_wakes(t: Trial) -> None:
     """With push, a subscription that does not poll gives what others append."""
     async with t.without_polling() as store, store.subscribe() as subscription:
         found: list[int] = []
+        appended = 0
 
         async def follow() -> None:
             async for event in subscription:
@@ -226,7 +227,6 @@ async def push_wakes(t: Trial) -> None:
             with no_hang("the subscription catches up"):
                 await subscription.caught_up.wait()
             # Until push is set up nothing can wake it, and nobody says when it is.
-            appended = 0
             with no_hang("push wakes the subscription"):
                 while not found:
                     await t.store.append("a", make(1))
