@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 
-SECONDS: Final = 60
+SECONDS: Final = 300
 RUNNABLE: Final = ("python", "console")
 
 _BLOCK: Final = re.compile(r"^```(\w+)(?: +(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)

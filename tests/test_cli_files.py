@@ -10,7 +10,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 
 from collections.abc import Callable, Sequence
 from io import BytesIO
@@ -25,12 +24,13 @@ from eventport.adapter import StreamPage
 from eventport.cli import importing
 from eventport.cli.ndjson import parse
 
+from eventport_conformance.waiting import until_in_thread
 from eventport_memory import MemoryEventStore
 from eventport_sqlite import SQLiteEventStore
 
 
 EVENTPORT = str(Path(sys.executable).with_name("eventport"))
-SECONDS = 60
+SECONDS = 300
 # Output that is not buffered would hide what happens to output that is.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 
@@ -121,13 +121,6 @@ def stored(tmp_path: Path) -> int:
     return count
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.002)
-
-
 def test_a_log_of_real_size_comes_out_as_it_went_in(eventport: Command, tmp_path: Path) -> None:
     log = event_log(8577, 1434)
     (tmp_path / "log.ndjson").write_text(ndjson(log))
@@ -187,7 +180,7 @@ def test_a_killed_import_leaves_whole_batches_and_can_be_run_again(
     log = event_log(30_000, 300)
     (tmp_path / "log.ndjson").write_text(ndjson(log))
     process = start(tmp_path, "import", "log.ndjson")
-    wait_until(lambda: stored(tmp_path) > 0)
+    until_in_thread(lambda: stored(tmp_path) > 0, "the command gets on")
     process.kill()
     process.communicate()
 
@@ -205,7 +198,7 @@ def test_a_killed_import_leaves_whole_batches_and_can_be_run_again(
 def test_ctrl_c_ends_an_import_between_two_batches(eventport: Command, tmp_path: Path) -> None:
     (tmp_path / "log.ndjson").write_text(ndjson(event_log(30_000, 300)))
     process = start(tmp_path, "import", "log.ndjson")
-    wait_until(lambda: stored(tmp_path) > 0)
+    until_in_thread(lambda: stored(tmp_path) > 0, "the command gets on")
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=SECONDS)
     assert (process.returncode, errors) == (130, b"")
@@ -470,7 +463,7 @@ def test_a_killed_export_leaves_the_old_file_alone(eventport: Command, tmp_path:
     old = tmp_path / "out.ndjson"
     old.write_text("old\n")
     process = start(tmp_path, "export", "out.ndjson")
-    wait_until(lambda: bool(list(tmp_path.glob(".out.ndjson.*"))))
+    until_in_thread(lambda: bool(list(tmp_path.glob(".out.ndjson.*"))), "the command gets on")
     process.kill()
     process.communicate()
     assert old.read_text() == "old\n"

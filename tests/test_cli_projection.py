@@ -18,6 +18,7 @@ import pytest
 
 from eventport import NewEvent
 
+from eventport_conformance.waiting import START_SECONDS
 from eventport_sqlite import SQLiteEventStore
 
 
@@ -71,7 +72,9 @@ def arguments(tmp_path: Path) -> dict[str, Any]:
 def projection(arguments: dict[str, Any]) -> Command:
     def run(*args: str) -> subprocess.CompletedProcess[str]:
         command = [EVENTPORT, "projection", *args]
-        return subprocess.run(command, capture_output=True, timeout=60, check=False, **arguments)
+        return subprocess.run(
+            command, capture_output=True, timeout=START_SECONDS, check=False, **arguments
+        )
 
     return run
 
@@ -155,12 +158,12 @@ def test_it_can_be_ended_well_and_a_terminal_shows_how_far_it_is(
     with subprocess.Popen(command, stderr=theirs, **arguments) as process:
         os.close(theirs)
         shown = b""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + START_SECONDS
         try:
             while b"lag 0" not in shown and time.monotonic() < deadline:
                 shown += os.read(ours, 10_000)
             process.send_signal(ending)
-            code = process.wait(20)
+            code = process.wait(START_SECONDS)
         finally:
             process.kill()  # the end of the block waits for it
     os.close(ours)

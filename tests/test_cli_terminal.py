@@ -25,7 +25,7 @@ from eventport_sqlite import SQLiteEventStore
 
 
 EVENTPORT = str(Path(sys.executable).with_name("eventport"))
-SECONDS = 60
+SECONDS = 300
 # Output that is not buffered would hide what happens to output that is.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 

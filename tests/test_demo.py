@@ -7,6 +7,8 @@ import sys
 
 from pathlib import Path
 
+from eventport_conformance.waiting import START_SECONDS
+
 
 MAIN = Path(__file__).parents[1] / "examples" / "orders" / "main.py"
 
@@ -17,7 +19,7 @@ def run(directory: Path) -> str:
         cwd=directory,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=START_SECONDS,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")

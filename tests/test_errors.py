@@ -17,6 +17,8 @@ import eventport
 from eventport import ConcurrencyError, EventportError, errors
 from eventport.streams import require
 
+from eventport_conformance.waiting import HANG_SECONDS
+
 
 OWN: Final = [
     error
@@ -77,7 +79,7 @@ def test_a_conflict_comes_back_from_another_process() -> None:
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         future = pool.submit(require, "s", 2, 0)
         with pytest.raises(ConcurrencyError) as caught:
-            future.result(timeout=30)
+            future.result(timeout=HANG_SECONDS)
     assert (caught.value.stream, caught.value.expected, caught.value.actual) == ("s", 2, 0)
 
 

@@ -42,6 +42,8 @@ from eventport._engine.group_commit import (
 )
 from eventport.errors import PayloadTooLargeError, StoreUnavailableError
 
+from eventport_conformance.waiting import HANG_SECONDS
+
 
 pytestmark = pytest.mark.usefixtures("in_time")
 
@@ -78,7 +80,7 @@ class Engine:
             event = Event()
             self.on_the_wire.append(event)
             # A test that has failed answers no more, and what is shielded cannot be cancelled.
-            with move_on_after(5) as waiting:
+            with move_on_after(HANG_SECONDS) as waiting:
                 await event.wait()
             if waiting.cancelled_caught:
                 self.held = False

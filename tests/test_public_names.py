@@ -15,6 +15,8 @@ import eventport
 
 from eventport import adapter, command_log, commands, context, folding, typed
 
+from eventport_conformance.waiting import START_SECONDS
+
 
 NAMES = [
     "ANY",
@@ -137,7 +139,9 @@ def test_what_is_built_on_the_port_explains_itself(value: object) -> None:
 
 def test_importing_it_imports_nothing_heavy() -> None:
     code = "import json, sys, eventport, eventport.adapter; print(json.dumps(list(sys.modules)))"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=30)
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, timeout=START_SECONDS
+    )
     loaded = {name.partition(".")[0] for name in json.loads(ran.stdout)}
     assert "eventport" in loaded
     assert loaded & HEAVY == set()

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
-from anyio import create_task_group, fail_after, move_on_after, wait_all_tasks_blocked
+from anyio import create_task_group, move_on_after, wait_all_tasks_blocked
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 from tests.engines import Watched, nothing
@@ -26,6 +26,8 @@ from eventport._concurrency.signal import Signal
 from eventport._engine.stream_reader import PAGE_EVENTS as PAGE_SIZE
 from eventport.adapter import Store
 
+from eventport_conformance.material import catch_up
+from eventport_conformance.waiting import no_hang
 from eventport_memory import MemoryEventStore
 from eventport_memory import engine as memory_engine
 
@@ -42,7 +44,7 @@ def numbered(first: int, last: int) -> list[NewEvent]:
 
 
 async def take(subscription: Subscription, count: int) -> list[object]:
-    with fail_after(10):
+    with no_hang():
         return [(await anext(subscription)).data for _ in range(count)]
 
 
@@ -97,7 +99,7 @@ async def test_nothing_is_missed_or_repeated_while_others_append(size: int) -> N
             if number % 3:
                 await checkpoint()
 
-    with fail_after(20):
+    with no_hang():
         async with task_group() as tasks:
             for after, into in enumerate(seen):
                 tasks.start_soon(follow_to, store, after, 300, into)
@@ -116,8 +118,7 @@ async def test_filters_choose_and_the_position_moves_on() -> None:
         await store.append("ab"[number % 3 == 0], [NewEvent(kind, number)])
     async with store.subscribe(types={"Even"}, prefix="b") as subscription:
         assert await take(subscription, 4) == [0, 6, 12, 18]
-        with move_on_after(0.05):
-            await anext(subscription)
+        await catch_up(subscription)
         assert subscription.position == 20
         await store.append("b", [NewEvent("Odd", 20), NewEvent("Even", 21)])
         assert await take(subscription, 1) == [21]
@@ -149,7 +150,7 @@ async def test_caught_up_is_when_all_there_was_has_been_worked_off() -> None:
         await wait_all_tasks_blocked()
         assert not subscription.caught_up.is_set()
         tasks.start_soon(take, subscription, 1)
-        with fail_after(5):
+        with no_hang():
             await subscription.caught_up.wait()
         await store.append("a", numbered(5, 5))
 
@@ -172,9 +173,7 @@ async def test_an_empty_store_is_caught_up_with_at_once() -> None:
     engine = Watched()
     store = opened(engine)
     async with store.subscribe() as subscription:
-        with move_on_after(0.05):
-            await anext(subscription)
-        assert subscription.caught_up.is_set()
+        await catch_up(subscription)
 
 
 async def test_a_commit_between_the_look_and_the_sleep_is_not_slept_through() -> None:
@@ -297,15 +296,20 @@ async def test_cancelling_the_wait_loses_nothing() -> None:
             await anext(subscription)
         await store.append("a", numbered(1, 3))
 
-        async def linger() -> None:
-            await anyio.sleep(5)
-
         # The events have been fetched, but not handed out.
-        engine.after_read = linger
-        with move_on_after(0.02):
+        go_on = anyio.Event()
+        with anyio.CancelScope() as scope:
+
+            async def linger() -> None:
+                scope.cancel()
+                await go_on.wait()
+
+            engine.after_read = linger
             await anext(subscription)
+        assert scope.cancelled_caught
         engine.after_read = nothing
         assert subscription.position == 0
+        go_on.set()
         assert await take(subscription, 3) == [1, 2, 3]
 
 
@@ -321,7 +325,7 @@ async def test_closing_the_store_wakes_the_subscriber() -> None:
             except StoreClosedError as exc:
                 errors.append(exc)
 
-    with fail_after(5):
+    with no_hang():
         async with task_group() as tasks:
             tasks.start_soon(follow)
             await wait_all_tasks_blocked()
@@ -343,7 +347,7 @@ async def test_leaving_the_block_ends_the_iteration_in_another_task(buffered: in
             await go.wait()
         seen.append("end")
 
-    with fail_after(5):
+    with no_hang():
         async with task_group() as tasks:
             async with store.subscribe() as subscription:
                 tasks.start_soon(go_on, subscription)

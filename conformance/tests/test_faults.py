@@ -28,7 +28,6 @@ from eventport import StoreUnavailableError
 from eventport.adapter import AllPage, Commit, Committed, Conflict, Outcome, StreamPage, Written
 
 from eventport_conformance.clause import Clause, all_clauses
-from eventport_conformance.clauses import faults
 from eventport_conformance.harness import Backend, Harness
 from eventport_conformance.proof.nothing import NothingStore
 from eventport_conformance.running import run_clause
@@ -37,12 +36,6 @@ from eventport_conformance.running import run_clause
 FAULTS = {one.id: one for one in all_clauses() if one.group == "FLT"}
 QUICK = 8.0
 """How many seconds a clause may take on a store with a bug."""
-
-
-@pytest.fixture
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let clauses lose patience sooner with a store that is known to be wrong."""
-    monkeypatch.setattr(faults, "PATIENCE", 2.0)
 
 
 @pytest.mark.parametrize("backend", SocketHarness.backends)
@@ -285,7 +278,6 @@ def harness_of(bug: type[SocketStore | Server]) -> type[Harness]:
     return BugHarness
 
 
-@pytest.mark.usefixtures("hurry")
 @pytest.mark.parametrize(
     ("bug", "id_"),
     [(bug, id_) for bug, ids in KILLED_BY.items() for id_ in ids],
@@ -313,7 +305,6 @@ class NothingHarness(SocketHarness):
         yield NothingStore()
 
 
-@pytest.mark.usefixtures("hurry")
 @pytest.mark.parametrize("one", FAULTS.values(), ids=lambda one: one.id)
 def test_none_is_true_of_a_store_that_does_nothing(one: Clause) -> None:
     outcome = run_clause(NothingHarness, replace(one, seconds=QUICK), "asyncio")

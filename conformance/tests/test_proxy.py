@@ -11,7 +11,8 @@ import pytest
 
 from anyio.abc import ByteStream, SocketAttribute, SocketStream
 
-from eventport_conformance.proxy import Proxy, open_proxy
+from eventport_conformance.proxy import Direction, Loss, Proxy, open_proxy
+from eventport_conformance.waiting import no_hang, until
 
 
 LOST = (anyio.EndOfStream, anyio.BrokenResourceError)
@@ -30,7 +31,7 @@ async def echo() -> AsyncGenerator[tuple[Proxy, list[bytes]], None]:
                     await stream.send(heard[-1] * 2)
 
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    with anyio.fail_after(10):
+    with no_hang():
         async with listener, anyio.create_task_group() as tasks:
             tasks.start_soon(listener.serve, serve)
             port = listener.extra(SocketAttribute.local_port)
@@ -69,7 +70,7 @@ async def test_it_cuts_a_request(count: int) -> None:
         proxy.cut_after(count, "to_server")
         await line.send(b"abc")
         await receive(line, 100)
-        await anyio.sleep(0.02)  # for the server to hear what was passed on
+        await until(lambda: len(b"".join(heard)) >= count, "the server hears what was passed on")
         assert b"".join(heard) == b"abc"[:count]
         assert proxy.cuts == 1
 
@@ -113,6 +114,79 @@ async def test_it_drops_all_lines() -> None:
         assert await receive(one, 1) == await receive(two, 1) == b""
 
 
+async def test_it_drops_with_a_reset() -> None:
+    async with echo() as (proxy, _), await dial(proxy) as line:
+        await line.send(b"a")
+        assert await receive(line, 2) == b"aa"
+        proxy.drop(reset=True)
+        with pytest.raises(anyio.BrokenResourceError):
+            await line.receive()
+
+
+@pytest.mark.parametrize("parts", [(b"abcMARKd",), (b"abcMA", b"RKd")])
+@pytest.mark.parametrize("what", ["request", "answer"])
+async def test_it_loses_a_request_or_its_answer(what: Loss, parts: tuple[bytes, ...]) -> None:
+    async with echo() as (proxy, heard), await dial(proxy) as line, await dial(proxy) as other:
+        proxy.lose(b"MARK", what, times=2)
+        for part in parts[:-1]:
+            await line.send(part)
+            assert await receive(line, 2 * len(part)) == part * 2
+        await line.send(parts[-1])
+        assert await receive(line, 1) == b""
+        assert (parts[-1] in heard) is (what == "answer")
+        assert (proxy.cuts, proxy.losses_due) == (1, 1)
+        await other.send(b"x")
+        assert await receive(other, 2) == b"xx"
+
+
+async def test_it_refuses_everything_after_a_loss() -> None:
+    async with echo() as (proxy, _), await dial(proxy) as line, await dial(proxy) as other:
+        proxy.lose(b"MARK", "answer", then_refuse=True)
+        await line.send(b"MARK")
+        assert await receive(line, 1) == await receive(other, 1) == b""
+        with pytest.raises(OSError):
+            await dial(proxy)
+        await proxy.heal()
+        async with await dial(proxy) as again:
+            await again.send(b"MARK")
+            assert await receive(again, 8) == b"MARKMARK"
+
+
+async def test_it_falls_silent_and_closes_nothing() -> None:
+    async with echo() as (proxy, heard), await dial(proxy) as line:
+        await line.send(b"a")
+        assert await receive(line, 2) == b"aa"
+        proxy.silence()
+        async with await dial(proxy) as another:
+            await line.send(b"b")
+            await another.send(b"c")
+            for one in (line, another):
+                with anyio.move_on_after(0.05) as scope:
+                    await one.receive()
+                assert scope.cancelled_caught
+        await proxy.heal()
+        async with await dial(proxy) as again:
+            await again.send(b"d")
+            assert await receive(again, 2) == b"dd"
+        assert heard == [b"a", b"d"]
+
+
+@pytest.mark.parametrize(("direction", "count"), [("to_server", 2), ("to_client", 3)])
+async def test_it_falls_silent_after_some_bytes(direction: Direction, count: int) -> None:
+    async with echo() as (proxy, heard), await dial(proxy) as line:
+        proxy.silence_after(count, direction)
+        await line.send(b"abc")
+        expected = b"abab" if direction == "to_server" else b"abc"
+        got = b"" if direction == "to_server" else await receive(line, 3)
+        with anyio.move_on_after(0.05) as scope:
+            await line.receive()
+        assert scope.cancelled_caught
+        await until(lambda: bool(heard), "the server hears what was passed on")
+        assert b"".join(heard) == expected[:2] + (b"" if direction == "to_server" else b"c")
+        assert got == (b"" if direction == "to_server" else b"abc")
+        assert proxy.cuts == 0
+
+
 async def test_it_refuses_new_lines_and_keeps_the_old() -> None:
     async with echo() as (proxy, _), await dial(proxy) as line:
         await line.send(b"a")
@@ -144,7 +218,7 @@ async def test_it_stalls_and_goes_on() -> None:
 
 async def test_without_a_server_a_line_ends() -> None:
     async with open_proxy(("127.0.0.1", 1)) as proxy, await dial(proxy) as line:
-        with anyio.fail_after(5):
+        with no_hang():
             assert await receive(line, 1) == b""
 
 
@@ -155,7 +229,7 @@ async def test_the_server_may_be_behind_a_unix_socket(tmp_path: Path) -> None:
         async with stream:
             await stream.send(await stream.receive() * 2)
 
-    with anyio.fail_after(10):
+    with no_hang():
         async with (
             await anyio.create_unix_listener(path) as listener,
             open_proxy(path) as proxy,

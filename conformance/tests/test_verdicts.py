@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from eventport_conformance.waiting import START_SECONDS
+
 
 SUITE = """
 from contextlib import asynccontextmanager
@@ -99,7 +101,7 @@ def pytest_in(folder: Path, *args: str, change: str = "") -> tuple[int, str, dic
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=START_SECONDS,
     )
     assert report.exists(), done.stdout + done.stderr
     stores = json.loads(report.read_text(encoding="utf-8"))["stores"]

@@ -16,6 +16,7 @@ from eventport import InvalidArgumentTypeError
 from eventport.commands import CommandHandler
 from eventport.context import Context, acting, current_context, reacting_to
 
+from eventport_conformance.waiting import no_hang
 from eventport_memory import MemoryEventStore
 
 
@@ -85,7 +86,7 @@ async def test_tasks_take_it_with_them_and_keep_theirs_apart() -> None:
         await anyio.lowlevel.checkpoint()
         seen[name] = current_context()
 
-    with anyio.fail_after(5), acting(user="ada"):
+    with no_hang(), acting(user="ada"):
         async with anyio.create_task_group() as group:
             for name in ("a", "b", "c"):
                 group.start_soon(work, name)
@@ -97,7 +98,7 @@ async def test_commands_are_handled_and_told_apart_on_every_event_loop() -> None
         handler = CommandHandler(store, ACCOUNT)
         await store.append("account-0", [TYPES.new(Deposited(1))])
         (event,) = (await store.read("account-0")).events
-        with anyio.fail_after(10), reacting_to(event):
+        with no_hang(), reacting_to(event):
             async with anyio.create_task_group() as group:
                 for _ in range(20):
                     group.start_soon(handler.handle, "account-1", Deposit(5))

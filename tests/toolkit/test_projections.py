@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -9,7 +11,7 @@ from typing import Any, Final, Protocol
 
 import pytest
 
-from anyio import Event, create_task_group, fail_after, move_on_after, sleep
+from anyio import Event, create_task_group, move_on_after, sleep
 from tests.toolkit.conftest import BACKENDS
 from tests.toolkit.read_models import PLACES, Place, execute
 
@@ -36,6 +38,8 @@ from eventport.projections import (
     wait_until,
 )
 from eventport.typed import EventTypes
+
+from eventport_conformance.waiting import no_hang, until
 
 
 QUICK: Final = Retries(attempts=3, first_pause=0.001, max_pause=0.01)
@@ -133,7 +137,7 @@ class Stage:
 
 @asynccontextmanager
 async def running(*runners: Runner[Any]) -> AsyncGenerator[None, None]:
-    with fail_after(20):
+    with no_hang():
         async with create_task_group() as group:
             for runner in runners:
                 group.start_soon(runner.run)
@@ -230,11 +234,13 @@ async def test_checkpoints_are_no_reason_for_more_checkpoints(stage: Stage) -> N
             await runner.wait_until(last)
         before = await find_head(stage.store)
         count = len((await stage.store.read_all(after=before)).events)
+        begin = time.monotonic()
         await sleep(1)
         written = len((await stage.store.read_all(after=before)).events) - count
+        signs = (time.monotonic() - begin) / 0.2 + 1
     # Every 0.2 s a sign of life of each; three projections that chased each other would write
-    # hundreds.
-    assert written <= 3 * 6
+    # hundreds. On a busy machine there are fewer.
+    assert written <= 3 * signs
 
 
 def failing(
@@ -263,7 +269,7 @@ async def test_a_poison_event_stops_the_projection_right_before_it(stage: Stage)
     (bad,) = await stage.append("order-2", "Poison")
     after = await stage.append("order-1", "Added")
     runner = stage.runner(failing(stage, poison))
-    with fail_after(10), pytest.raises(ProjectionStoppedError) as caught:
+    with no_hang(), pytest.raises(ProjectionStoppedError) as caught:
         await runner.run()
     assert caught.value.event.position == bad
     assert caught.value.attempts == 3
@@ -366,8 +372,7 @@ async def test_progress_tells_how_far_it_is(stage: Stage) -> None:
     assert progress.lag == progress.head >= expected[-1]
     assert not progress.caught_up
     async with running(runner):
-        while runner.state != "live":  # noqa: ASYNC110  # nothing tells of it
-            await sleep(0.01)
+        await until(lambda: runner.state == "live", "it catches up")
         progress = await runner.progress()
         assert progress.caught_up
         assert progress.handled == 20
@@ -380,15 +385,16 @@ async def test_the_next_runner_takes_over_when_one_ends_and_when_one_falls_silen
     stage: Stage,
 ) -> None:
     projection = stage.projection("Added")
+    begin = time.monotonic()
     silent = await stage.checkpoints.acquire(projection.id, "silent", 0.4)
     assert silent is not None
     (first,) = await stage.append("order-1", "Added")
-    runners = [stage.runner(projection, lease=0.4) for _ in range(2)]
+    # Theirs last longer than a busy machine pauses.
+    runners = [stage.runner(projection, lease=8) for _ in range(2)]
     async with running(runners[0]):
-        await sleep(0.2)
-        assert (await runners[0].progress()).state == "waiting"
-        with fail_after(3):
+        with no_hang():
             await runners[0].wait_until(first)
+        assert time.monotonic() - begin > 0.35, "it did not wait for the lease of the silent one"
         async with running(runners[1]):
             await sleep(0.6)
             assert (await runners[1].progress()).state == "waiting"
@@ -467,7 +473,7 @@ async def test_a_generation_is_built_beside_the_active_one_which_ends_then(stage
         await old.run()
         ended.set()
 
-    with fail_after(20):
+    with no_hang():
         async with create_task_group() as group:
             group.start_soon(run_old)
             await old.wait_until(expected[-1])

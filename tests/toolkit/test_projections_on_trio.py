@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from anyio import create_task_group, fail_after
+from anyio import create_task_group
 
 from eventport import NewEvent, RecordedEvent
 from eventport.projections import (
@@ -16,6 +16,7 @@ from eventport.projections import (
     Target,
 )
 
+from eventport_conformance.waiting import no_hang
 from eventport_memory import MemoryEventStore
 
 
@@ -39,7 +40,7 @@ async def test_a_projection_follows_a_store(kind: str) -> None:
             seen.append(event.data)
 
         runner = Runner(store, projection, kinds[kind])
-        with fail_after(5):
+        with no_hang():
             async with create_task_group() as group:
                 group.start_soon(runner.run)
                 for number in range(9):

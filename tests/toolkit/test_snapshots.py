@@ -28,6 +28,7 @@ from eventport.snapshots import (
 )
 from eventport.typed import EventTypes
 
+from eventport_conformance.waiting import no_hang
 from eventport_memory import MemoryEventStore
 
 
@@ -294,7 +295,7 @@ async def test_a_state_is_kept_as_it_was_whatever_its_owner_does(
     await move(store, 1, 2)
     group = anyio.create_task_group()
     snapshots = Snapshots(snapshot_store, Account, policy=every(1), task_group=group)
-    with anyio.fail_after(10):
+    with no_hang():
         async with group:
             found = await snapshots.load(store, STREAM, ACCOUNT)
             found.state.balance = 1000
@@ -320,7 +321,7 @@ async def test_a_task_group_takes_the_save_out_of_the_way(store: EventStore) -> 
     await move(store, 1, 2)
     group = anyio.create_task_group()
     snapshots = Snapshots(snapshot_store, Account, policy=every(1), task_group=group)
-    with anyio.fail_after(10):
+    with no_hang():
         async with group:
             for _ in range(3):
                 await snapshots.load(store, STREAM, ACCOUNT)
@@ -414,7 +415,7 @@ async def test_commands_do_the_same_with_snapshots_and_with_less_work(store: Eve
 
 
 async def test_loads_and_writes_at_the_same_time_see_true_states(open_store: OpenStore) -> None:
-    with anyio.fail_after(30):
+    with no_hang():
         async with open_store() as store, open_store() as other:
             snapshots = Snapshots(StreamSnapshotStore(other), Account, policy=every(5))
 

@@ -86,6 +86,12 @@ class EventStoreDBHarness(Harness):
         async with await EventStoreDBEventStore.connect(self.url()) as store:
             yield store
 
+    @asynccontextmanager
+    async def without_polling(self) -> AsyncGenerator[EventStoreDBEventStore, None]:
+        async with self.second_client() as store:
+            store.poll_interval = store.max_poll_interval = 3600
+            yield store
+
 
 class DoubleHarness(EventStoreDBHarness):
     server = "the double of its protocol"
@@ -107,7 +113,7 @@ class DoubleHarness(EventStoreDBHarness):
 
     @asynccontextmanager
     async def open_at(self, host: str, port: int) -> AsyncGenerator[EventStoreDBEventStore, None]:
-        async with await EventStoreDBEventStore.connect(_url(host, port), timeout=2) as store:
+        async with await EventStoreDBEventStore.connect(_url(host, port), timeout=5) as store:
             yield store
 
     async def restart(self) -> None:

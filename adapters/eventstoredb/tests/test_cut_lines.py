@@ -6,7 +6,7 @@ import asyncio
 import random
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import asynccontextmanager
 from typing import Final
 
 import pytest
@@ -16,61 +16,21 @@ from adapters.eventstoredb.tests.double.stubs import KURRENT
 
 from eventport import ANY, STREAM_EXISTS, EventStore, Expectation, NewEvent
 
+from eventport_conformance.proxy import Direction, Proxy, open_proxy
+from eventport_conformance.waiting import HANG_SECONDS, no_hang, until
 from eventport_eventstoredb import EventStoreDBEventStore
 
 
 WRITERS: Final = 4
 APPENDS: Final = 12
 CUTS: Final = 15
-
-
-class Line:
-    """What lies between a client and a server, and is cut after so many bytes."""
-
-    def __init__(self, port: int) -> None:
-        self._server = port
-        self._ends: set[asyncio.StreamWriter] = set()
-        self._left: int | None = None
-        self.cut = asyncio.Event()
-
-    def cut_after(self, count: int) -> None:
-        self._left = count
-        self.cut.clear()
-
-    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with closing(writer):
-            there, back = await asyncio.open_connection("127.0.0.1", self._server)
-            with closing(back):
-                ends = {writer, back}
-                self._ends |= ends
-                await asyncio.gather(self._pass(reader, back), self._pass(there, writer))
-                self._ends -= ends
-
-    async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
-            while data := await source.read(65536):
-                if self._left is not None and len(data) >= self._left:
-                    sink.write(data[: self._left])
-                    self._left = None
-                    self.cut.set()
-                    for end in self._ends:
-                        end.close()
-                    return
-                if self._left is not None:
-                    self._left -= len(data)
-                sink.write(data)
-        sink.close()
+DIRECTIONS: Final[tuple[Direction, ...]] = ("to_server", "to_client")
 
 
 @asynccontextmanager
-async def line_to(double: Double) -> AsyncGenerator[tuple[Line, str]]:
-    line = Line(double.port)
-    server = await asyncio.start_server(line.carry, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    try:
-        yield line, double.uri.replace(f":{double.port}", f":{port}")
-    finally:
-        server.close()
+async def proxy_to(double: Double) -> AsyncGenerator[tuple[Proxy, str]]:
+    async with open_proxy(("127.0.0.1", double.port)) as proxy:
+        yield proxy, double.uri.replace(f":{double.port}", f":{proxy.port}")
 
 
 async def write(store: EventStore, stream: str) -> list[str]:
@@ -102,16 +62,17 @@ async def test_nothing_is_lost_doubled_or_wrongly_refused(double: Double, seed: 
     streams = [f"stream-{number}" for number in range(WRITERS)]
     told: list[str] = []
     async with (
-        asyncio.timeout(60),
-        line_to(double) as (line, url),
-        await EventStoreDBEventStore.connect(url, timeout=30) as store,
+        no_hang(),
+        proxy_to(double) as (proxy, url),
+        await EventStoreDBEventStore.connect(url, timeout=HANG_SECONDS) as store,
         store.subscribe() as subscription,
     ):
 
         async def cut() -> None:
             for _ in range(CUTS):
-                line.cut_after(chance.randrange(1, 3000))
-                await line.cut.wait()
+                cuts = proxy.cuts
+                proxy.cut_after(chance.randrange(1, 3000), chance.choice(DIRECTIONS))
+                await until(lambda wanted=cuts + 1: proxy.cuts == wanted, "bytes pass")  # type: ignore[misc]  # one a turn
 
         async def listen() -> None:
             async for event in subscription:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 import sys
 
@@ -32,6 +31,7 @@ from eventport import (
     connect,
 )
 
+from eventport_conformance.waiting import no_hang
 from eventport_eventstoredb import EventStoreDBEventStore, client
 from eventport_eventstoredb.wire import carried_type
 
@@ -135,7 +135,7 @@ async def test_a_stream_with_only_metadata_does_not_exist(
 async def test_the_servers_own_streams_are_hidden(
     double: Double, store: EventStoreDBEventStore
 ) -> None:
-    async with asyncio.timeout(10), store.subscribe() as subscription:
+    async with no_hang(), store.subscribe() as subscription:
         for number in range(3):
             set_metadata(double, "a", '{"$maxCount": 9}')
             await store.append("a", [NewEvent("$metadata", number)])
@@ -229,7 +229,7 @@ async def test_an_error_never_shows_the_password() -> None:
 
 
 async def test_a_server_that_is_not_there_is_said_to_be_unavailable() -> None:
-    async with asyncio.timeout(20):
+    async with no_hang():
         with pytest.raises(StoreUnavailableError):
             await EventStoreDBEventStore.connect("esdb://127.0.0.1:1?tls=false")
 

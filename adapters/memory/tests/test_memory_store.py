@@ -23,6 +23,7 @@ from eventport import (
     run_in_session,
 )
 
+from eventport_conformance.waiting import no_hang
 from eventport_memory import MemoryEventStore
 
 
@@ -115,7 +116,7 @@ async def test_sessions_that_conflict_are_run_again_until_all_are_in() -> None:
         await run_in_session(store, move, attempts=100)
 
     async with MemoryEventStore() as store:
-        with anyio.fail_after(30):
+        with no_hang():
             async with anyio.create_task_group() as tasks:
                 for _ in range(20):
                     tasks.start_soon(transfer)
@@ -136,7 +137,7 @@ async def test_a_subscription_is_woken_by_each_commit_without_looking_again() ->
                     return
 
     async with MemoryEventStore() as store:
-        with anyio.fail_after(10):
+        with no_hang():
             async with anyio.create_task_group() as tasks:
                 await tasks.start(tail)
                 for n in range(100):
@@ -227,7 +228,7 @@ async def test_closing_wakes_a_subscription_that_waits() -> None:
                 await anext(subscription)
             refused.set()
 
-    with anyio.fail_after(5):
+    with no_hang():
         async with anyio.create_task_group() as tasks:
             await tasks.start(tail)
             await anyio.sleep(0.01)

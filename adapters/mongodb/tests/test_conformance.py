@@ -43,6 +43,12 @@ class PyMongoHarness(Harness):
         async with await opening as store:
             yield store
 
+    @asynccontextmanager
+    async def without_polling(self) -> AsyncGenerator[MongoDBEventStore, None]:
+        async with self.second_client() as store:
+            store.poll_interval = store.max_poll_interval = 3600
+            yield store
+
     def url(self) -> str:
         return f"{self.database_url}?driver={self.driver}"
 
@@ -59,7 +65,7 @@ class PyMongoHarness(Harness):
             netloc=f"{user}@{host}:{port}" if user else f"{host}:{port}",
             query="directConnection=true",
         ).geturl()
-        async with await MongoDBEventStore.connect(there, driver=self.driver, timeout=1) as store:
+        async with await MongoDBEventStore.connect(there, driver=self.driver, timeout=5) as store:
             yield store
 
 

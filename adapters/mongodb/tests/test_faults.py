@@ -10,12 +10,13 @@ from urllib.parse import urlsplit, urlunsplit
 import anyio
 import pytest
 
-from adapters.mongodb.tests.proxy import Proxy, Side, proxy_to
 from pymongo.asynchronous.collection import AsyncCollection
 
 from eventport import NO_STREAM, ConcurrencyError, NewEvent, StoreUnavailableError
 from eventport.expectations import Expectation
 
+from eventport_conformance.proxy import Loss, Proxy, open_proxy
+from eventport_conformance.waiting import no_hang
 from eventport_mongodb import MongoDBEventStore
 from eventport_mongodb.driver import DriverName
 
@@ -33,7 +34,7 @@ def driver(request: pytest.FixtureRequest) -> DriverName:
 async def proxy(url: str) -> AsyncGenerator[Proxy, None]:
     port = urlsplit(url).port
     assert port is not None
-    async with proxy_to(port) as opened:
+    async with open_proxy(("127.0.0.1", port)) as opened:
         yield opened
 
 
@@ -63,41 +64,41 @@ async def check(raw: Raw, expected: list[tuple[str, int, list[Any]]]) -> None:
 
 @pytest.mark.parametrize(
     ("side", "times", "expected"),
-    [("before", 1, "any"), ("before", 3, 1), ("after", 1, "any"), ("after", 3, 1)],
+    [("request", 1, "any"), ("request", 3, 1), ("answer", 1, "any"), ("answer", 3, 1)],
 )
 async def test_an_append_whose_line_is_cut_takes_place_once(
     cut_store: MongoDBEventStore,
     proxy: Proxy,
     raw: Raw,
-    side: Side,
+    side: Loss,
     times: int,
     expected: Expectation,
 ) -> None:
     await cut_store.append("s", [NewEvent("First", 1)], expected=NO_STREAM)
-    proxy.cut("insert", side, times=times)
-    with anyio.fail_after(20):
+    proxy.lose(b"insert\0", side, times=times)
+    with no_hang():
         result = await cut_store.append(
             "s", [NewEvent("A", 2), NewEvent("B", 3)], expected=expected
         )
     assert (result.version, result.position, result.deduplicated) == (3, 3, False)
     assert 1 <= proxy.cuts <= times
-    proxy.stop_cutting()
+    await proxy.heal()
     await cut_store.append("s", [NewEvent("Last", 4)], expected=3)
     await check(raw, [("s", 1, [1]), ("s", 2, [2, 3]), ("s", 4, [4])])
 
 
-@pytest.mark.parametrize("side", ["before", "after"])
+@pytest.mark.parametrize("side", ["request", "answer"])
 async def test_a_batch_whose_line_is_cut_takes_place_once(
-    cut_store: MongoDBEventStore, proxy: Proxy, raw: Raw, side: Side
+    cut_store: MongoDBEventStore, proxy: Proxy, raw: Raw, side: Loss
 ) -> None:
     await cut_store.append("s", [NewEvent("First", -1)])
-    proxy.cut("insert", side, times=2)
-    with anyio.fail_after(20):
+    proxy.lose(b"insert\0", side, times=2)
+    with no_hang():
         async with anyio.create_task_group() as tasks:
             for number in range(30):
                 tasks.start_soon(cut_store.append, "s", [NewEvent("One", number)])
     assert 1 <= proxy.cuts <= 2
-    proxy.stop_cutting()
+    await proxy.heal()
     events = (await cut_store.read("s")).events
     assert sorted(event.data for event in events) == list(range(-1, 30))
     assert [event.position for event in events] == list(range(1, 32))
@@ -106,23 +107,23 @@ async def test_a_batch_whose_line_is_cut_takes_place_once(
 @pytest.mark.parametrize(
     ("command", "side", "times"),
     [
-        ("insert", "before", 3),
-        ("insert", "after", 1),
-        ("commitTransaction", "before", 3),
-        ("commitTransaction", "after", 3),
+        ("insert", "request", 3),
+        ("insert", "answer", 1),
+        ("commitTransaction", "request", 3),
+        ("commitTransaction", "answer", 3),
     ],
 )
 async def test_a_session_whose_line_is_cut_is_committed_once(
-    cut_store: MongoDBEventStore, proxy: Proxy, raw: Raw, command: str, side: Side, times: int
+    cut_store: MongoDBEventStore, proxy: Proxy, raw: Raw, command: str, side: Loss, times: int
 ) -> None:
-    proxy.cut(command, side, times=times)
-    with anyio.fail_after(20):
+    proxy.lose(f"{command}\0".encode(), side, times=times)
+    with no_hang():
         async with cut_store.session() as session:
             await session.append("a", [NewEvent("A", 1)])
             await session.append("b", [NewEvent("B", 2)])
     assert session.position == 2
     assert 1 <= proxy.cuts <= times
-    proxy.stop_cutting()
+    await proxy.heal()
     await cut_store.append("a", [NewEvent("Last", 3)], expected=1)
     await check(raw, [("a", 1, [1]), ("b", 1, [2]), ("a", 2, [3])])
 
@@ -137,11 +138,10 @@ async def test_what_cannot_be_learned_in_time_is_said_and_can_be_tried_again(
     opening = MongoDBEventStore.connect(urlunsplit(place), driver=driver, timeout=2)
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(await opening)
-        proxy.cut("insert", "after", for_good=True)
-        with anyio.fail_after(20):
-            with pytest.raises(StoreUnavailableError, match=r"127\.0\.0\.1"):
-                await store.append("s", events, expected=NO_STREAM)
-        proxy.stop_cutting()
+        proxy.lose(b"insert\0", "answer", then_refuse=True)
+        with no_hang(), pytest.raises(StoreUnavailableError, match=r"127\.0\.0\.1"):
+            await store.append("s", events, expected=NO_STREAM)
+        await proxy.heal()
         result = await store.append("s", events, expected=NO_STREAM)
         assert (result.version, result.position) == (2, 2)
         assert result.deduplicated
@@ -180,7 +180,7 @@ async def test_an_insert_that_the_server_fails_at_takes_place_once(
     async with await MongoDBEventStore.connect(asking) as store:
         await store.append("s", [NewEvent("First", 1)])
         await fail(["insert"], 3, **fault)
-        with anyio.fail_after(20):
+        with no_hang():
             assert (await store.append("s", [NewEvent("Next", 2)], expected=1)).version == 2
     await check(raw, [("s", 1, [1]), ("s", 2, [2])])
 
@@ -208,7 +208,7 @@ async def test_a_transaction_that_the_server_fails_at_is_committed_once(
 ) -> None:
     await store.append("a", [NewEvent("First", 0)])
     await fail([command], 2, **fault)
-    with anyio.fail_after(20):
+    with no_hang():
         async with store.session() as session:
             await session.append("a", [NewEvent("A", 1)])
             await session.append("b", [NewEvent("B", 2)])
@@ -231,7 +231,7 @@ async def test_a_transaction_of_others_in_the_middle_is_waited_for(
                 await session.append("b", [NewEvent("B", 2)], expected=NO_STREAM)
 
         outcome: list[Exception] = []
-        with anyio.fail_after(20):
+        with no_hang():
             async with anyio.create_task_group() as tasks:
 
                 async def attempt() -> None:
@@ -241,7 +241,7 @@ async def test_a_transaction_of_others_in_the_middle_is_waited_for(
                         outcome.append(exc)
 
                 tasks.start_soon(attempt)
-                await anyio.sleep(0.3)
+                await anyio.sleep(0.3)  # a store that does not wait would have written by now
                 assert await raw.count_documents({}) == 1
                 await theirs.commit_transaction()
         (conflict,) = outcome
@@ -253,7 +253,7 @@ async def test_a_server_that_refuses_for_good_is_told_and_nothing_is_written(
     store: MongoDBEventStore, raw: Raw, fail: Any
 ) -> None:
     await fail(["insert"], 1, errorCode=14031, errmsg="the disk is full")
-    with anyio.fail_after(20), pytest.raises(StoreUnavailableError):
+    with no_hang(), pytest.raises(StoreUnavailableError):
         await store.append("s", [NewEvent("A", 1)])
     assert (await store.append("s", [NewEvent("B", 2)])).position == 1
     await check(raw, [("s", 1, [2])])

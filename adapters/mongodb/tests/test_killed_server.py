@@ -18,6 +18,8 @@ from anyio import to_thread
 from eventport import NewEvent, RecordedEvent, connect
 from eventport.protocols import EventStore
 
+from eventport_conformance.waiting import HANG_SECONDS, no_hang, until
+
 
 KILLS = 4
 WRITTEN = 20  # appends between two of them
@@ -61,13 +63,12 @@ async def test_what_was_acknowledged_survives_kill_9_of_the_server(
         acknowledged.append((stream, result.version, result.position, ids))
 
     async def write_enough() -> None:
-        before = len(acknowledged)
-        while len(acknowledged) < before + WRITTEN:  # noqa: ASYNC110  # it is only a count
-            await anyio.sleep(0.005)
+        enough = len(acknowledged) + WRITTEN
+        await until(lambda: len(acknowledged) >= enough, "appends succeed")
 
     try:
         async with new_database(server.url) as url:
-            with anyio.fail_after(150):
+            with no_hang(seconds=10 * HANG_SECONDS):
                 async with connect(f"{url}?driver={driver}") as store:
                     async with anyio.create_task_group() as tasks:
                         for task in range(TASKS):
@@ -77,7 +78,7 @@ async def test_what_was_acknowledged_survives_kill_9_of_the_server(
                             await anyio.sleep(chosen.uniform(0, 0.1))
                             await to_thread.run_sync(server.kill)
                             await to_thread.run_sync(server.start)
-                        await anyio.sleep(0.3)
+                        await write_enough()
                         enough.set()
                     events = [event async for event in store.iterate_all()]
     finally:

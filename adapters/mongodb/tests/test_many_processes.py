@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -19,44 +17,30 @@ from anyio import to_thread
 
 from eventport import NewEvent, RecordedEvent, connect
 
+from eventport_conformance.scripts import Script, Start, scripts
+from eventport_conformance.waiting import no_hang
+
 
 WORKERS = Path(__file__).parent / "workers"
 TASKS = 16
 APPENDS = 48
 
-Start = Callable[..., subprocess.Popen[str]]
-
 
 @pytest.fixture
-def start() -> Generator[Start, None, None]:
-    """Start another process, and wait until it is ready."""
-    started: list[subprocess.Popen[str]] = []
-
-    def start_(script: str, *arguments: object) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, str(WORKERS / script), *map(str, arguments)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        return process
-
-    yield start_
-    for process in started:
-        process.kill()
-        process.wait(10)
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                pipe.close()
+def start() -> Generator[Start]:
+    """Start another process."""
+    with scripts(WORKERS) as start_:
+        yield start_
 
 
-def output(process: subprocess.Popen[str]) -> Any:
-    text, _ = process.communicate("go\n", timeout=120)
-    assert process.returncode == 0
-    return json.loads(text)
+def follow(process: Script) -> Any:
+    process.go()
+    return json.loads(process.output())
+
+
+def output(process: Script) -> Any:
+    process.ready()
+    return follow(process)
 
 
 @pytest.mark.parametrize("driver", ["pymongo", "motor"])
@@ -65,20 +49,21 @@ async def test_nothing_is_missed_of_what_two_processes_write(
 ) -> None:
     place = f"{url}?driver={driver}"
     reader = start("tail.py", place)
+    reader.ready()
     writers = [start("append_many.py", place, name, TASKS, APPENDS) for name in "ab"]
     seen: list[Any] = []
     results: list[Any] = []
 
     async def read() -> None:
-        seen.extend(await to_thread.run_sync(output, reader))
+        seen.extend(await to_thread.run_sync(follow, reader))
 
-    async def write(process: subprocess.Popen[str]) -> None:
+    async def write(process: Script) -> None:
         results.append(await to_thread.run_sync(output, process))
 
     stored: list[RecordedEvent] = []
     seconds = 0.0
     begin = time.monotonic()
-    with anyio.fail_after(120):
+    with no_hang():
         async with anyio.create_task_group() as reading, connect(place) as store:
             reading.start_soon(read)
             async with anyio.create_task_group() as writing:

@@ -17,6 +17,8 @@ from uuid import uuid4
 
 from pymongo import AsyncMongoClient
 
+from eventport_conformance.waiting import HANG_SECONDS
+
 
 PACKAGE: Final = "secantusdb==0.7.0b3"
 """Where the server is from. It runs in an environment of its own and is never imported."""
@@ -75,14 +77,14 @@ class WireServer:
         """Let it end in order."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(30)
+            self._process.wait(HANG_SECONDS)
             self._process = None
 
     def kill(self) -> None:
         """End it at once, as a power failure would."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait(30)
+            self._process.wait(HANG_SECONDS)
             self._process = None
 
     def _storage(self) -> Sequence[str]:

@@ -57,6 +57,12 @@ class PostgresHarness(Harness):
         async with await PostgresEventStore.connect(self.server_url, schema=self.schema) as store:
             yield store
 
+    @asynccontextmanager
+    async def without_polling(self) -> AsyncGenerator[PostgresEventStore, None]:
+        async with self.second_client() as store:
+            store.poll_interval = store.max_poll_interval = 3600
+            yield store
+
     def url(self) -> str:
         mark = "&" if "?" in self.server_url else "?"
         return f"{self.server_url}{mark}{urlencode({'schema': self.schema})}"
@@ -75,7 +81,7 @@ class PostgresHarness(Harness):
         there = parts._replace(
             netloc=f"{user}@{host}:{port}", query=urlencode(query, doseq=True)
         ).geturl()
-        async with await PostgresEventStore.connect(there, schema=self.schema, timeout=1) as store:
+        async with await PostgresEventStore.connect(there, schema=self.schema, timeout=5) as store:
             yield store
 
 

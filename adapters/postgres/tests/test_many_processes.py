@@ -14,6 +14,7 @@ from processes import run_together, start
 
 from eventport import RecordedEvent
 
+from eventport_conformance.waiting import HANG_SECONDS, no_hang
 from eventport_postgres import PostgresEventStore
 
 
@@ -46,7 +47,7 @@ async def test_a_tailing_reader_misses_repeats_and_reorders_nothing(
             position = result.position
             read.extend(result.events)
 
-    async with asyncio.timeout(300), asyncio.TaskGroup() as group:
+    async with no_hang(seconds=10 * HANG_SECONDS), asyncio.TaskGroup() as group:
         group.create_task(tail())
         group.create_task(poll())
         printed = await to_thread.run_sync(run_together, processes)
@@ -72,7 +73,7 @@ async def test_a_tailing_reader_misses_repeats_and_reorders_nothing(
 async def test_who_opens_a_store_waits_for_who_sets_it_up(
     url: str, schema: str, admin: asyncpg.Connection
 ) -> None:
-    async with asyncio.timeout(30), asyncio.TaskGroup() as group, admin.transaction():
+    async with no_hang(), asyncio.TaskGroup() as group, admin.transaction():
         await admin.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"eventport schema {schema}"
         )

@@ -24,6 +24,7 @@ from eventport import (
     connect,
 )
 
+from eventport_conformance.waiting import no_hang
 from eventport_postgres import PostgresEventStore, PostgresSchema
 from eventport_postgres.connections import check_version
 
@@ -289,7 +290,7 @@ async def test_the_smallest_pools_will_do(url: str, schema: str, admin: asyncpg.
                     group.create_task(store.read(f"s-{number}"))
                     group.create_task(store.read_all())
 
-    async with asyncio.timeout(60), asyncpg.create_pool(url, min_size=1, max_size=2) as pool:
+    async with no_hang(), asyncpg.create_pool(url, min_size=1, max_size=2) as pool:
         async with await PostgresEventStore.on_pool(pool, schema=schema) as store:
             await work(store)
         async with await PostgresEventStore.connect(url, schema=schema, pool_size=1) as store:

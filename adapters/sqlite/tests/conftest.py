@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import subprocess
-import sys
-import time
 
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import closing
@@ -13,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from eventport_conformance.scripts import Start, go_together, scripts
 from eventport_sqlite import SQLiteEventStore
 
 
@@ -36,44 +34,16 @@ async def store(path: Path) -> AsyncGenerator[SQLiteEventStore, None]:
 
 
 @pytest.fixture
-def start() -> Generator[Callable[..., subprocess.Popen[str]], None, None]:
+def start() -> Generator[Start]:
     """Start another process that has imported all it needs and waits to be told when."""
-    started: list[subprocess.Popen[str]] = []
-
-    def start_(script: str, *arguments: object) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, str(WORKERS / script), *map(str, arguments)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
-
-    yield start_
-    for process in started:
-        process.kill()
-        process.wait(10)
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                pipe.close()
+    with scripts(WORKERS) as start_:
+        yield start_
 
 
 @pytest.fixture
 def go() -> Callable[..., None]:
     """Let processes begin at the same moment, when all of them are ready."""
-
-    def go_(*processes: subprocess.Popen[str]) -> None:
-        for process in processes:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-        begin = time.time() + 0.1
-        for process in processes:
-            assert process.stdin is not None
-            process.stdin.write(f"{begin}\n")
-            process.stdin.flush()
-
-    return go_
+    return go_together
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import subprocess
-import time
 
 from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
@@ -15,11 +13,12 @@ import pytest
 
 from eventport import NewEvent, StoreUnavailableError
 
+from eventport_conformance.scripts import Start
+from eventport_conformance.waiting import HANG_SECONDS
 from eventport_sqlite import SQLiteEventStore
 from eventport_sqlite.schema import prepare
 
 
-Start = Callable[..., subprocess.Popen[str]]
 Query = Callable[..., list[tuple[object, ...]]]
 
 
@@ -48,12 +47,10 @@ async def test_a_lock_held_for_longer_than_busy_timeout_is_an_error(
     async with await SQLiteEventStore.open(path, busy_timeout=0.1) as store:
         await store.append("s", events(1))
         with locked(path):
-            begin = time.monotonic()
             with pytest.raises(StoreUnavailableError, match="longer than busy_timeout"):
                 await store.append("s", events(2))
             with pytest.raises(StoreUnavailableError, match="longer than busy_timeout"):
                 await commit(store, events(1), events(1))
-            assert 0.15 < time.monotonic() - begin < 5
             assert (await store.read("s")).version == 1  # readers need no lock
             assert query("SELECT count(*) FROM eventport_events") == [(1,)]
         assert (await store.append("s", events(1), expected=1)).version == 2
@@ -65,7 +62,7 @@ async def test_a_lock_that_is_released_in_time_is_waited_for(path: Path) -> None
             append = asyncio.create_task(store.append("s", events(1)))
             await asyncio.sleep(0.2)
             assert not append.done()
-            read = await asyncio.wait_for(store.read("s"), 1)  # a waiting writer blocks no reader
+            read = await store.read("s")  # a waiting writer blocks no reader
             assert read.version == 0
         assert (await append).version == 1
 
@@ -112,7 +109,7 @@ async def test_who_is_in_the_way_of_the_log_is_waited_for(without_log: Path, beg
     with closing(sqlite3.connect(without_log, isolation_level=None)) as db:
         db.execute(begin)
         db.execute("SELECT * FROM eventport_schema").fetchone()
-        opening = asyncio.create_task(SQLiteEventStore.open(without_log, busy_timeout=5))
+        opening = asyncio.create_task(SQLiteEventStore.open(without_log, busy_timeout=HANG_SECONDS))
         await asyncio.sleep(0.2)
         assert not opening.done()
         db.execute("COMMIT")
@@ -152,8 +149,7 @@ def test_a_file_that_cannot_grow_loses_nothing_that_was_acknowledged(
     path: Path, start: Start, query: Query
 ) -> None:
     process = start("fill_the_disk.py", path)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
+    output = process.output()
     acknowledged, error, seen, after = output.splitlines()
     assert int(acknowledged) > 0
     assert seen == acknowledged

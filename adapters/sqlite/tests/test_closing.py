@@ -6,7 +6,6 @@ import asyncio
 import gc
 import random
 import sqlite3
-import subprocess
 import threading
 
 from collections.abc import Awaitable, Callable
@@ -17,10 +16,11 @@ import pytest
 
 from eventport import EventportError, NewEvent, StoreClosedError
 
+from eventport_conformance.scripts import Start
+from eventport_conformance.waiting import HANG_SECONDS
 from eventport_sqlite import SQLiteEventStore
 
 
-Start = Callable[..., subprocess.Popen[str]]
 Query = Callable[..., list[tuple[object, ...]]]
 
 
@@ -104,14 +104,14 @@ async def test_what_has_begun_before_closing_is_refused_after_it(path: Path) -> 
         subscribed = store.subscribe(after=2)
         subscription = await subscribed.__aenter__()
         waiting = asyncio.create_task(anext(subscription))
-        await asyncio.sleep(0.05)
+        await subscription.caught_up.wait()
         await store.aclose()
         with pytest.raises(StoreClosedError):
             await opened.read("other")
         with pytest.raises(StoreClosedError):
             await entered.__aexit__(None, None, None)
         with pytest.raises(StoreClosedError):
-            await asyncio.wait_for(waiting, 5)
+            await asyncio.wait_for(waiting, HANG_SECONDS)
         await subscribed.__aexit__(None, None, None)
         await anext(events)  # it was in the page already
 
@@ -183,7 +183,7 @@ def test_a_program_that_does_not_close_its_store_ends_all_the_same(
     path: Path, start: Start, query: Query, how: str, code: int
 ) -> None:
     process = start("leave_open.py", path, how)
-    assert process.wait(10) == code
+    assert process.wait(HANG_SECONDS) == code
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     assert query("SELECT version FROM eventport_events WHERE stream = 'left'") == [(1,)]

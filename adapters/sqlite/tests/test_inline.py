@@ -7,9 +7,7 @@ import functools
 import random
 import secrets
 import sqlite3
-import subprocess
 import threading
-import time
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,6 +24,7 @@ from eventport import (
     connect,
 )
 
+from eventport_conformance.scripts import Start
 from eventport_sqlite import SQLiteEventStore
 
 
@@ -219,19 +218,22 @@ async def test_cancelled_at_any_moment_both_are_there_or_neither(
 def test_killed_at_any_moment_both_are_there_or_neither(
     path: Path,
     query: Query,
-    start: Callable[..., subprocess.Popen[str]],
+    start: Start,
     go: Callable[..., None],
 ) -> None:
     seed = secrets.randbits(32)
     print(f"seed {seed}")  # noqa: T201  # pytest shows it with a failure
     chosen = random.Random(seed)
     counts: list[tuple[object, ...]] = []
-    for _ in range(KILLS):
+    for turn in range(KILLS):
         process = start("project_until_killed.py", path)
         go(process)
-        time.sleep(0.02 + chosen.uniform(0, 0.1))
+        told = [process.line() for _ in range(chosen.randrange(1, 60))]
+        while turn == KILLS - 1 and len(set(told)) < 8:  # each task has written in the end
+            told.append(process.line())
         process.kill()
-        process.wait(10)
+        process.lines()
+        assert all(told), "the process has ended by itself"
         counts = query("SELECT stream, max(version) FROM eventport_events GROUP BY stream")
         assert query("SELECT stream, events FROM counts ORDER BY stream") == counts
         assert all(int(str(count)) % 3 == 0 for _, count in counts)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-import subprocess
 
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from eventport_conformance.scripts import Start
 from eventport_sqlite.schema import prepare
 
-
-Start = Callable[..., subprocess.Popen[str]]
 
 EVENTS = 1_000_000
 MOST_KIB = 50 * 1024
@@ -53,7 +50,7 @@ def test_a_pass_over_all_events_takes_little_memory(
     large: Path, start: Start, how: str, expected: int
 ) -> None:
     process = start("fold.py", large, how)
-    output, _ = process.communicate(timeout=300)
+    output = process.output()
     count, growth = map(int, output.split())
     print(f"{how}: {count} events, peak + {growth} KiB")  # noqa: T201  # for those who pass -s
     assert count == expected

@@ -24,10 +24,9 @@ from eventport import (
     connect,
 )
 
+from eventport_conformance.scripts import Start
+from eventport_conformance.waiting import START_SECONDS
 from eventport_sqlite import SQLiteEventStore
-
-
-Start = Callable[..., subprocess.Popen[str]]
 
 
 def contents(directory: Path) -> dict[str, tuple[bytes, int]]:
@@ -84,7 +83,9 @@ def foreign_with_a_hot_journal(path: Path) -> None:
 
 def leave(path: Path, mode: str) -> None:
     script = Path(__file__).parent / "workers" / "leave_a_log.py"
-    subprocess.run([sys.executable, str(script), str(path), mode], check=True, timeout=30)
+    subprocess.run(
+        [sys.executable, str(script), str(path), mode], check=True, timeout=START_SECONDS
+    )
     assert len(list(path.parent.iterdir())) > 1
 
 
@@ -190,7 +191,7 @@ async def test_a_name_that_no_file_can_have_is_refused(
 
 
 def test_a_user_who_may_not_write_is_told_so(start: Start) -> None:
-    output, _ = start("open_unprivileged.py").communicate(timeout=30)
+    output, _ = start("open_unprivileged.py").communicate(timeout=START_SECONDS)
     new, there, theirs, left = output.splitlines()
     assert "cannot be opened for writing" in new
     assert "cannot be opened for writing" in there

@@ -85,7 +85,7 @@ def clause(
     needs: tuple[Feature, ...] = (),
     unless: Feature | None = None,
     uses: tuple[Hook, ...] = (),
-    seconds: float = 30.0,
+    seconds: float = 300.0,
 ) -> Callable[[Body], Body]:
     """Register an async function as the test of a clause; its docstring is the clause."""
 

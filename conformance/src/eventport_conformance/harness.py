@@ -18,14 +18,13 @@ if TYPE_CHECKING:
 Backend: TypeAlias = Literal["asyncio", "trio"]
 """An event loop that the clauses run on."""
 
-Hook: TypeAlias = Literal["second_client", "url", "address", "open_at", "restart"]
+Hook: TypeAlias = Literal[
+    "second_client", "url", "address", "open_at", "restart", "without_polling"
+]
 """What a harness may offer beyond `open`."""
 
 BACKENDS: Final[tuple[Backend, ...]] = get_args(Backend)
 HOOKS: Final[tuple[Hook, ...]] = get_args(Hook)
-
-PATIENCE: Final = 10.0
-"""How many seconds a store may take to find that its server cannot be reached, or can be again."""
 
 
 class Harness:
@@ -80,8 +79,16 @@ class Harness:
     def open_at(self, host: str, port: int) -> AbstractAsyncContextManager[EventStore]:
         """Open another store on the data of the one that `open` gave, by way of this address.
 
-        Its driver must give up within `PATIENCE` seconds on a server that it cannot reach, which
-        may need other timeouts than the usual ones.
+        Its driver must give up on a server that it cannot reach within a fraction of a minute,
+        which may need other timeouts than the usual ones: a minute counts as hanging.
+        """
+        raise NotImplementedError
+
+    def without_polling(self) -> AbstractAsyncContextManager[EventStore]:
+        """Open another store on the data of the one that `open` gave, that does not poll.
+
+        Its subscriptions may look for events by themselves once an hour at most, so that only
+        push can have woken them. Optional. With it, the clause about push runs, without a clock.
         """
         raise NotImplementedError
 

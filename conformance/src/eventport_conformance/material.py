@@ -11,6 +11,7 @@ import anyio
 from eventport import EventStore, NewEvent, RecordedEvent, Subscription
 
 from eventport_conformance.trial import Deviation
+from eventport_conformance.waiting import no_hang
 
 
 T = TypeVar("T")
@@ -39,26 +40,41 @@ async def collect(events: AsyncGenerator[T, None], at_most: int = 100_000) -> li
     return found
 
 
-async def take(
-    subscription: Subscription, count: int, seconds: float = 10.0
-) -> list[RecordedEvent]:
+async def take(subscription: Subscription, count: int) -> list[RecordedEvent]:
     """Take so many events from a subscription; fail if they do not come."""
     found: list[RecordedEvent] = []
-    with anyio.move_on_after(seconds):
-        while len(found) < count:
-            try:
+    try:
+        with no_hang(f"the subscription gives {count} events"):
+            while len(found) < count:
                 found.append(await anext(subscription))
-            except StopAsyncIteration:
-                what = "the subscription goes on"
-                raise Deviation(what, f"{count} events", f"an end after {len(found)}") from None
-    if len(found) < count:
-        what = f"events from the subscription within {seconds:g} seconds"
-        raise Deviation(what, str(count), f"{len(found)}: {_brief(found)}")
+    except StopAsyncIteration:
+        what = "the subscription goes on"
+        raise Deviation(what, f"{count} events", f"an end after {len(found)}") from None
+    except Deviation as exc:
+        raise Deviation(exc.what, str(count), f"{len(found)}: {_brief(found)}") from exc
     return found
 
 
+async def catch_up(subscription: Subscription) -> None:
+    """Wait until a subscription that has no more events to give has caught up."""
+
+    async def wait_for_events() -> None:
+        async for event in subscription:
+            raise Deviation("the subscription gives nothing more", "silence", _brief([event]))
+        raise Deviation("the subscription goes on", "silence", "its end")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait_for_events)
+        with no_hang("the subscription catches up"):
+            await subscription.caught_up.wait()
+        tasks.cancel_scope.cancel()
+
+
 async def quiet(subscription: AsyncIterable[RecordedEvent], seconds: float = 0.3) -> None:
-    """Fail if a subscription gives an event, or ends, within some time."""
+    """Fail if a subscription gives an event, or ends, within some time.
+
+    A busy machine can only make it see less: do not conclude from it that anything has happened.
+    """
     with anyio.move_on_after(seconds) as scope:
         async for event in subscription:
             raise Deviation("the subscription gives nothing more", "silence", _brief([event]))

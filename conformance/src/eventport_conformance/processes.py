@@ -3,75 +3,64 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
-from subprocess import PIPE
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 
-from anyio.abc import Process
-from anyio.streams.text import TextReceiveStream
+from anyio import to_thread
 
 from eventport import ConcurrencyError, NewEvent, connect
 
-from eventport_conformance.trial import Deviation
+from eventport_conformance.scripts import Script
+from eventport_conformance.waiting import START_SECONDS, no_hang
 
 
-START_SECONDS = 30.0
-"""How long a process may take until it has opened its store."""
+T = TypeVar("T")
 
 
 class Worker:
     """A process that has opened the store, and does one piece of work when it is told to."""
 
-    def __init__(self, process: Process) -> None:
-        self._process = process
-        if process.stdout is None or process.stdin is None:  # cannot be: both are pipes
-            raise RuntimeError
-        self._stdin = process.stdin
-        self._output = TextReceiveStream(process.stdout)
-        self._rest = ""
+    def __init__(self, script: Script) -> None:
+        self._script = script
 
     async def line(self) -> Any:
         """Wait for the next thing that it tells; None if it has ended."""
-        while "\n" not in self._rest:
-            try:
-                self._rest += await self._output.receive()
-            except anyio.EndOfStream:
-                return None
-        line, _, self._rest = self._rest.partition("\n")
-        return json.loads(line)
+        line = await self._in_thread(self._script.line)
+        return json.loads(line) if line else None
+
+    async def opened(self) -> None:
+        """Wait until it has opened its store; fail if it does not."""
+        with no_hang("another process opens the store", START_SECONDS):
+            await self._in_thread(self._script.ready)
 
     async def go(self) -> None:
         """Let it begin."""
-        await self._stdin.send(b"go\n")
+        self._script.go()
 
     def kill(self) -> None:
         """End it without any warning."""
-        self._process.send_signal(signal.SIGKILL)
+        self._script.kill()
+
+    async def _in_thread(self, wait: Callable[[], T]) -> T:
+        return await to_thread.run_sync(wait, abandon_on_cancel=True)
 
 
 @asynccontextmanager
 async def worker(url: str, work: str, *args: object) -> AsyncGenerator[Worker, None]:
     """Start a process that opens the store at a URL, and waits to be told to do its work."""
-    command = [sys.executable, "-m", __name__, url, work, *map(str, args)]
-    async with await anyio.open_process(command, stdin=PIPE, stdout=PIPE, stderr=None) as process:
-        started = Worker(process)
-        try:
-            ready: Any = None
-            with anyio.move_on_after(START_SECONDS):
-                ready = await started.line()
-            if ready != "ready":
-                raise Deviation("another process opens the store", "it does", "it does not")
-            yield started
-        finally:
-            if process.returncode is None:
-                process.kill()
+    script = Script("-m", __name__, url, work, *args)
+    try:
+        started = Worker(script)
+        await started.opened()
+        yield started
+    finally:
+        script.end()
 
 
 async def _race(url: str, name: str, streams: str) -> None:
@@ -112,7 +101,7 @@ async def _write_until_killed(url: str) -> None:
 
 
 def _begin() -> None:
-    _tell("ready")
+    print("ready", flush=True)  # noqa: T201  # to the test
     sys.stdin.readline()
 
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
-from anyio import fail_after, from_thread, to_thread
+from anyio import from_thread, to_thread
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from eventport_conformance.trial import Trial
+from eventport_conformance.waiting import no_hang
 
 
 T = TypeVar("T")
-
-EXAMPLE_SECONDS: Final = 20.0
-"""How long one step of an example may take, before it counts as hanging."""
 
 
 # They are about how quickly examples are found; here a slow store is not the test's fault.
@@ -50,7 +48,7 @@ async def for_all(
     """Check something for many values, and find the smallest for which it does not hold."""
 
     async def bounded(value: T) -> None:
-        with fail_after(EXAMPLE_SECONDS):
+        with no_hang("a step of an example ends"):
             await check(value)
 
     @seed(t.seed)
@@ -72,7 +70,7 @@ class AsyncStateMachine(RuleBasedStateMachine):
         """Run an async function, and return what it returns."""
 
         async def bounded() -> T:
-            with fail_after(EXAMPLE_SECONDS):
+            with no_hang("a step of an example ends"):
                 return await function(*args)
 
         return from_thread.run(bounded)

@@ -1,9 +1,14 @@
-"""A proxy on loopback that can cut, stall and refuse the line between a store and its server."""
+"""A proxy on loopback that drops, stalls, silences or refuses connections to a server."""
 
 from __future__ import annotations
 
+import asyncio
+
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from socket import SO_LINGER, SOL_SOCKET
+from struct import pack
 from typing import Final, Literal, TypeAlias
 
 import anyio
@@ -16,8 +21,33 @@ Address: TypeAlias = tuple[str, int] | str
 
 Direction: TypeAlias = Literal["to_server", "to_client"]
 
+Loss: TypeAlias = Literal["request", "answer"]
+
 _LOOPBACK: Final = "127.0.0.1"
 _CHUNK: Final = 65536
+_NO_LINGER: Final = pack("ii", 1, 0)  # what is not sent is lost, and the end is a reset
+
+
+@dataclass
+class _Marked:
+    """At which requests a connection is to be dropped."""
+
+    marker: bytes
+    what: Loss
+    times: int
+    then_refuse: bool
+
+
+@dataclass(eq=False)
+class _Line:
+    """A connection that is passed on."""
+
+    client: SocketStream
+    is_silent: bool
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    loses_answer: bool = False
+    tail: bytes = b""
+    """The end of what the client has sent, which may be the begin of a marker."""
 
 
 class Proxy:
@@ -32,8 +62,11 @@ class Proxy:
         self._tasks = tasks
         self._listening: anyio.CancelScope | None = None
         self._refusing = anyio.Event()
-        self._lines: set[anyio.CancelScope] = set()
+        self._lines: set[_Line] = set()
         self._left: dict[Direction, int] = {}
+        self._silent_after: dict[Direction, int] = {}
+        self._marked: _Marked | None = None
+        self._is_silent = False
         self._flowing = anyio.Event()
         self._flowing.set()
         self.host: Final = _LOOPBACK
@@ -41,7 +74,7 @@ class Proxy:
         self.port = 0
         """Where clients connect to; it stays the same."""
         self.cuts = 0
-        """How often `cut_after` has cut."""
+        """How often `cut_after` and `lose` have dropped connections."""
         self.passed: dict[Direction, int] = {"to_server": 0, "to_client": 0}
         """How many bytes have been passed on, each way."""
 
@@ -52,10 +85,48 @@ class Proxy:
         """
         self._left = {direction: count}
 
-    def drop(self) -> None:
-        """Cut all lines now; new ones work."""
+    def lose(self, marker: bytes, what: Loss, *, times: int = 1, then_refuse: bool = False) -> None:
+        """Drop a connection at a request that holds some bytes, as often as is said.
+
+        Args:
+            marker: What the request holds.
+            what: What gets lost: the request, or else the answer to it.
+            times: How often.
+            then_refuse: Whether all other connections are dropped with it, and new ones refused.
+        """
+        self._marked = _Marked(marker, what, times, then_refuse)
+
+    @property
+    def losses_due(self) -> int:
+        """How often `lose` has still to drop a connection."""
+        return 0 if self._marked is None else self._marked.times
+
+    def silence(self) -> None:
+        """Pass nothing on any more, either way, and close nothing, as a host that has vanished.
+
+        Clients can still connect. What comes is lost; connections that were silent stay so, new
+        ones work after `heal`.
+        """
+        self._is_silent = True
         for line in self._lines:
-            line.cancel()
+            line.is_silent = True
+
+    def silence_after(self, count: int, direction: Direction) -> None:
+        """Let so many more bytes pass this way, over all connections together, then be silent."""
+        self._silent_after = {direction: count}
+
+    def drop(self, *, reset: bool = False) -> None:
+        """Drop all connections now; new ones work.
+
+        Args:
+            reset: Whether clients are sent a reset, as from a host that has forgotten them, and
+                not an orderly end.
+        """
+        for line in self._lines:
+            if reset:
+                socket = line.client.extra(SocketAttribute.raw_socket)  # noqa: S610  # not Django's
+                socket.setsockopt(SOL_SOCKET, SO_LINGER, _NO_LINGER)
+            line.scope.cancel()
 
     def stall(self) -> None:
         """Pass nothing on, either way, until `resume`; clients can still connect."""
@@ -80,6 +151,9 @@ class Proxy:
     async def heal(self) -> None:
         """Take back what was asked for: no cut is due, nothing stalls, nothing is refused."""
         self._left.clear()
+        self._silent_after.clear()
+        self._marked = None
+        self._is_silent = False
         self.resume()
         await self.accept()
 
@@ -102,7 +176,8 @@ class Proxy:
     async def _serve(self, client: SocketStream) -> None:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(client)
-            with anyio.CancelScope() as line:
+            line = _Line(client, self._is_silent)
+            with line.scope:
                 self._lines.add(line)
                 stack.callback(self._lines.discard, line)
                 try:
@@ -115,27 +190,62 @@ class Proxy:
                     tasks.start_soon(self._pass_on, server, client, "to_client", line)
 
     async def _pass_on(
-        self,
-        source: ByteStream,
-        sink: ByteStream,
-        direction: Direction,
-        line: anyio.CancelScope,
+        self, source: ByteStream, sink: ByteStream, direction: Direction, line: _Line
     ) -> None:
         with suppress(anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
             while True:
                 data = await source.receive(_CHUNK)
                 await self._flowing.wait()
-                left = self._left.get(direction)
-                if left is not None and len(data) >= left:
-                    del self._left[direction]
-                    self.cuts += 1
-                    await self._send(sink, data[:left], direction)
+                if line.is_silent:
+                    continue
+                if self._is_lost(data, direction, line):
+                    await self._cut_marked(line)
+                    return
+                due = self._due(data, direction)
+                await self._send(sink, data[:due], direction)
+                if due is not None and not line.is_silent:
                     self.drop()
                     return
-                if left is not None:
-                    self._left[direction] = left - len(data)
-                await self._send(sink, data, direction)
-        line.cancel()  # a line whose one half has ended has ended
+        if line.is_silent:
+            return  # one end has given up; nobody learns of it
+        line.scope.cancel()  # a line whose one half has ended has ended
+
+    def _due(self, data: bytes, direction: Direction) -> int | None:
+        """Return after how many of these bytes it cuts or falls silent; None if it does not."""
+        for limits in (self._left, self._silent_after):
+            left = limits.get(direction)
+            if left is not None and len(data) >= left:
+                del limits[direction]
+                if limits is self._left:
+                    self.cuts += 1
+                else:
+                    self.silence()
+                return left
+            if left is not None:
+                limits[direction] = left - len(data)
+        return None
+
+    def _is_lost(self, data: bytes, direction: Direction, line: _Line) -> bool:
+        """Return whether the connection is to be dropped before these bytes are passed on."""
+        if direction == "to_client":
+            return line.loses_answer
+        if (marked := self._marked) is None or marked.times == 0:
+            return False
+        line.tail += data
+        found = marked.marker in line.tail
+        line.tail = b"" if found else line.tail[-len(marked.marker) :]
+        if not found:
+            return False
+        marked.times -= 1
+        line.loses_answer = marked.what == "answer"
+        return not line.loses_answer
+
+    async def _cut_marked(self, line: _Line) -> None:
+        self.cuts += 1
+        if self._marked is not None and self._marked.then_refuse:
+            await self.refuse()
+            self.drop()
+        line.scope.cancel()
 
     async def _send(self, sink: ByteStream, data: bytes, direction: Direction) -> None:
         if data:
@@ -156,6 +266,45 @@ async def open_proxy(target: Address) -> AsyncGenerator[Proxy, None]:
 
 
 async def _connect(target: Address) -> ByteStream:
-    if isinstance(target, str):
+    if not isinstance(target, str):
+        return await anyio.connect_tcp(*target)
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
         return await anyio.connect_unix(target)
-    return await anyio.connect_tcp(*target)
+    return _UnixStream(*await asyncio.open_unix_connection(target))
+
+
+class _UnixStream(ByteStream):
+    """A Unix socket on asyncio.
+
+    That of anyio raises in a callback of the event loop if it is cancelled as data arrive.
+    """
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def receive(self, max_bytes: int = _CHUNK) -> bytes:
+        try:
+            data = await self._reader.read(max_bytes)
+        except OSError as exc:
+            raise anyio.BrokenResourceError from exc
+        if not data:
+            raise anyio.EndOfStream
+        return data
+
+    async def send(self, item: bytes) -> None:
+        try:
+            self._writer.write(item)
+            await self._writer.drain()
+        except OSError as exc:
+            raise anyio.BrokenResourceError from exc
+
+    async def send_eof(self) -> None:
+        self._writer.write_eof()
+
+    async def aclose(self) -> None:
+        self._writer.close()
+        with suppress(OSError):
+            await self._writer.wait_closed()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Result: TypeAlias = Literal["held", "failed", "planned", "not-run"]
 
-OPENING_SECONDS: Final = 60.0
+OPENING_SECONDS: Final = 180.0
 """How long a harness may take to open a store."""
 
 

@@ -63,6 +63,12 @@ class Trial:
             yield self.steps.noted(store, name)
 
     @asynccontextmanager
+    async def without_polling(self) -> AsyncGenerator[EventStore, None]:
+        """Open another store on the same data, whose subscriptions do not poll."""
+        async with self.harness.without_polling() as store:
+            yield self.steps.noted(store, "without polling")
+
+    @asynccontextmanager
     async def behind_proxy(self) -> AsyncGenerator[tuple[Proxy, EventStore], None]:
         """Open another store on the same data, with a proxy on its line to the server."""
         async with (

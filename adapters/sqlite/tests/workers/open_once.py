@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 
 from eventport import NewEvent
 
@@ -18,5 +17,5 @@ async def open_once(path: str, name: str) -> int:
 
 
 print("ready", flush=True)  # noqa: T201  # to the test
-time.sleep(float(sys.stdin.readline()) - time.time())
+sys.stdin.readline()
 print(asyncio.run(open_once(sys.argv[1], sys.argv[2])))  # noqa: T201  # to the test

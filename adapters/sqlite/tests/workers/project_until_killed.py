@@ -33,9 +33,10 @@ async def append(store: SQLiteEventStore, stream: str) -> None:
 
 
 async def append_for_ever(store: SQLiteEventStore, stream: str) -> None:
-    """Append again and again."""
+    """Append without end, and tell of each append when it has been acknowledged."""
     while True:
         await append(store, stream)
+        os.write(1, f"{stream}\n".encode())
 
 
 async def run(path: str) -> None:

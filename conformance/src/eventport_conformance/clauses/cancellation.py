@@ -19,6 +19,7 @@ from eventport_conformance.cancelling import cancel_everywhere
 from eventport_conformance.clause import clause
 from eventport_conformance.material import at_once, collect, fill, make
 from eventport_conformance.trial import Trial
+from eventport_conformance.waiting import no_hang
 
 
 async def _appends(t: Trial, count: int) -> None:
@@ -155,12 +156,9 @@ async def a_waiting_reader_can_be_cancelled(t: Trial) -> None:
     async with t.store.subscribe() as subscription:
         t.equal((await anext(subscription)).version, 1, "the first event")
         for _ in range(5):
-            began = anyio.current_time()
-            with anyio.move_on_after(0.05) as scope:
+            with no_hang("a wait that was cancelled ends"), anyio.move_on_after(0.05) as scope:
                 await anext(subscription)
             t.true(scope.cancelled_caught, "waiting ends by the cancellation")
-            took = anyio.current_time() - began
-            t.true(took < 2, "a wait cancelled after 0.05 s ends within 2 seconds", took)
     await t.untouched("a", 1, "cancelled waits")
 
 
@@ -201,9 +199,8 @@ async def others_are_not_harmed(t: Trial) -> None:
             if scope.cancelled_caught:
                 acknowledged.setdefault(stream, 0)
 
-    with anyio.move_on_after(20) as limit:
+    with no_hang("all tasks end"):
         await at_once(10, work)
-    t.true(not limit.cancelled_caught, "all tasks end within 20 seconds")
     t.equal(len(acknowledged), 120, "appends that have ended")
     for stream, count in acknowledged.items():
         version = (await t.store.read(stream)).version
@@ -235,11 +232,12 @@ async def in_a_scope_that_is_cancelled_already(t: Trial) -> None:
 async def a_cancelled_block_commits_nothing(t: Trial) -> None:
     """A session whose block is cancelled while it does something else commits nothing."""
     await fill(t.store, "a", 1)
-    with anyio.move_on_after(0.03) as scope:
+    with anyio.CancelScope() as scope:
         async with t.store.session() as session:
             result = await session.append("a", make(2))
             t.equal(result.version, 3, "version in the session")
-            await anyio.sleep(10)
+            scope.cancel()
+            await checkpoint()
     t.true(scope.cancelled_caught, "the block was cancelled")
     await t.untouched("a", 1, "cancelled session")
 
@@ -249,12 +247,12 @@ async def an_iteration_left_by_cancellation(t: Trial) -> None:
     """An iteration whose caller is cancelled in the middle holds nothing back."""
     await t.store.append("a", make(700))
     for _ in range(5):
-        with anyio.move_on_after(5) as scope:
+        with anyio.CancelScope() as scope:
             async with aclosing(t.store.iterate("a")) as events:
                 async for event in events:
                     if event.version == 510:
                         scope.cancel()
-                        await anyio.sleep(1)
+                        await checkpoint()
         t.true(scope.cancelled_caught, "the iteration was cancelled")
     await t.untouched("a", 700, "cancelled iterations")
 
@@ -266,9 +264,8 @@ async def closing_that_is_cancelled(t: Trial) -> None:
     with anyio.CancelScope() as scope:
         scope.cancel()
         await t.store.aclose()
-    with anyio.move_on_after(5) as scope:
+    with no_hang("closing ends"):
         await t.store.aclose()
-    t.true(not scope.cancelled_caught, "closing ends within 5 seconds")
     with t.raises(StoreClosedError, "append after closing"):
         await t.store.append("a", make(1))
 

@@ -11,6 +11,7 @@ from eventport import EventportError, RecordedEvent, StoreClosedError
 from eventport_conformance.clause import clause
 from eventport_conformance.material import collect, fill, make, take
 from eventport_conformance.trial import Trial
+from eventport_conformance.waiting import no_hang
 
 
 class _OwnError(EventportError):
@@ -97,9 +98,8 @@ async def pending_appends_end_first(t: Trial) -> None:
         for number in range(30):
             tasks.start_soon(append, number)
         await checkpoint()
-        with anyio.move_on_after(20) as scope:
+        with no_hang("closing ends"):
             await t.store.aclose()
-        t.true(not scope.cancelled_caught, "closing ends within 20 seconds")
     t.equal(len(told), 30, "appends that have ended")
     with t.raises(StoreClosedError, "append after closing"):
         await t.store.append("order", make(1))
@@ -123,12 +123,11 @@ async def a_waiting_subscription_is_told(t: Trial) -> None:
             ended.set()
 
         tasks.start_soon(consume)
-        with anyio.move_on_after(5):
+        with no_hang("the subscription catches up"):
             await subscription.caught_up.wait()
         await t.store.aclose()
-        with anyio.move_on_after(5):
+        with no_hang("the reader is let go"):
             await ended.wait()
-        tasks.cancel_scope.cancel()
     t.equal(seen, ["order", "closed"], "what the reader saw")
 
 
@@ -150,8 +149,7 @@ async def closing_with_open_subscriptions(t: Trial) -> None:
     async with t.store.subscribe() as one, t.store.subscribe() as two:
         await take(one, 1)
         await take(two, 2)
-        with anyio.move_on_after(5) as scope:
+        with no_hang("closing ends"):
             await t.store.aclose()
-        t.true(not scope.cancelled_caught, "closing ends within 5 seconds")
         with t.raises(StoreClosedError, "reading on after closing"):
-            await take(two, 1, 5)
+            await take(two, 1)

@@ -47,7 +47,7 @@ _NAMES: Final = st.text(
 ).filter(lambda name: not name.startswith("$"))
 
 
-@clause("MOD-01", seconds=120)
+@clause("MOD-01", seconds=600)
 async def all_json_comes_out_as_it_went_in(t: Trial) -> None:
     """All JSON values and bytes come out as they went in, as data and in metadata."""
     events = st.builds(
@@ -66,7 +66,7 @@ async def all_json_comes_out_as_it_went_in(t: Trial) -> None:
     await for_all(t, st.lists(events, min_size=1, max_size=8), check, examples=60)
 
 
-@clause("MOD-02", seconds=120)
+@clause("MOD-02", seconds=600)
 async def all_names_name(t: Trial) -> None:
     """All names that are allowed name a stream and a type, each its own."""
     counts: dict[str, int] = {}
@@ -97,7 +97,7 @@ _RANGES: Final = st.builds(
 )
 
 
-@clause("MOD-03", seconds=120)
+@clause("MOD-03", seconds=600)
 async def all_ranges_are_slices(t: Trial) -> None:
     """A read of any range, with any count, in any direction, is a slice of the stream."""
     events = await fill(t.store, "a", 12)
@@ -114,7 +114,7 @@ async def all_ranges_are_slices(t: Trial) -> None:
     t.true(done > 50, "ranges were read", done)
 
 
-@clause("MOD-04", needs=("global_order",), seconds=120)
+@clause("MOD-04", needs=("global_order",), seconds=600)
 async def all_filters_select(t: Trial) -> None:
     """A read of all streams with any filter gives what a look at every event finds."""
     streams = ["a", "ab", "b", "b_", "b%"]
@@ -333,13 +333,13 @@ def _same_outcome(
     t.equal(plain(seen), plain(wanted), "outcome of the append")
 
 
-@clause("MOD-05", seconds=180)
+@clause("MOD-05", seconds=600)
 async def streams_do_what_the_model_does(t: Trial) -> None:
     """Any sequence of appends, retries, sessions and reads does what it does to the model."""
     await run_machine(t, _Streams, examples=25, steps=20)
 
 
-@clause("MOD-06", needs=("sessions", "global_order"), seconds=180)
+@clause("MOD-06", needs=("sessions", "global_order"), seconds=600)
 async def the_store_does_what_the_model_does(t: Trial) -> None:
     """With sessions over streams, the order of all events is that of the model, too."""
     await run_machine(t, _Store, examples=25, steps=20)

@@ -21,6 +21,7 @@ from eventport import (
 from eventport_conformance.clause import clause
 from eventport_conformance.material import at_once, collect, fill, make
 from eventport_conformance.trial import Trial
+from eventport_conformance.waiting import no_hang
 
 
 class _OwnError(EventportError):
@@ -323,7 +324,7 @@ async def of_rivals_one_wins(t: Trial) -> None:
                 ready += 1
                 if ready == 6:
                     all_ready.set()
-                with anyio.move_on_after(5):
+                with no_hang("all sessions append"):
                     await all_ready.wait()
         except ConcurrencyError:
             return False
@@ -462,9 +463,8 @@ async def opposite_orders_do_not_block(t: Trial) -> None:
 
         await run_in_session(t.store, write, attempts=1000)
 
-    with anyio.move_on_after(20) as scope:
+    with no_hang("eight sessions end"):
         await at_once(8, work)
-    t.true(not scope.cancelled_caught, "eight sessions end within 20 seconds")
     t.equal(await _heads(t, *names), [8] * 6, "heads")
 
 

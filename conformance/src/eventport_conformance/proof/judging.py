@@ -69,4 +69,6 @@ def _harness(
             async with make(self.database) as store:
                 yield store
 
+        without_polling = second_client  # a plain store polls only if that is its planted bug
+
     return ProofHarness
