@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import is_dataclass
-from functools import partial
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, cast, overload
 from uuid import UUID, uuid4
 
-import msgspec
-
 from msgspec import Struct
 
+from eventport.conversion import Conversion, conversion_of, explain, is_record
 from eventport.errors import (
     EventDataError,
     EventVersionError,
@@ -110,14 +107,20 @@ class EventTypes(Generic[E]):
             return lambda decorated: self.register(
                 decorated, name=name, version=version, upcasters=upcasters
             )
-        decode = _decoder(cls)
+        if isinstance(cls, type) and not is_record(cls):
+            message = (
+                f"{cls.__qualname__} is no dataclass, attrs class, msgspec.Struct or pydantic "
+                "model: make it one of these"
+            )
+            raise InvalidArgumentTypeError(message)
+        conversion = conversion_of(cls)
         name = check_event_type(cls.__name__ if name is None else name)
         steps = _check_steps(name, check_int("version", version, least=1), upcasters or {})
         for known in (self._by_name.get(name), self._by_class.get(cls)):
             if known is not None:
                 message = f"{known.cls.__qualname__} is registered as {known.name!r} already"
                 raise InvalidArgumentError(message)
-        registered = _Registered(cls, name, version, steps, decode)
+        registered = _Registered(cls, name, version, steps, conversion)
         self._by_name[name] = self._by_class[cls] = registered
         return cls
 
@@ -147,16 +150,13 @@ class EventTypes(Generic[E]):
 
         Raises:
             UnknownEventTypeError: its class is not registered.
-            InvalidEventError: it holds what cannot be stored.
+            InvalidEventError: it holds what would not come back equal and of equal types; the
+                message has the path of the field.
         """
         registered = self._by_class.get(type(event))
         if registered is None:
             raise UnknownEventTypeError(type(event).__qualname__, self.names)
-        try:
-            data = to_json(event)
-        except (TypeError, ValueError) as exc:
-            message = f"event {registered.name!r} cannot be turned into JSON: {exc}"
-            raise InvalidEventError(message) from exc
+        data = registered.conversion.to_json(event, f"event {registered.name!r}")
         own = check_metadata(metadata)
         if SCHEMA_VERSION in own:
             message = f"event {registered.name!r}: the key {SCHEMA_VERSION!r} of metadata is taken"
@@ -196,10 +196,11 @@ class EventTypes(Generic[E]):
         if version != registered.version:
             data = _upcast(registered, event, version)
         try:
-            return cast("E", registered.decode(data))
+            return cast("E", registered.conversion.decode(data))
         except Exception as exc:
-            reason = f"its data is no {registered.cls.__qualname__}: {exc}"
-            raise EventDataError(event, reason) from exc
+            path, why = explain(exc)
+            reason = f"its data is no {registered.cls.__qualname__}: {why}"
+            raise EventDataError(event, reason + (path and f" at {path}")) from exc
 
 
 class _Registered(Struct, frozen=True):
@@ -209,47 +210,7 @@ class _Registered(Struct, frozen=True):
     name: str
     version: int
     steps: Mapping[int, Upcaster]
-    decode: Callable[[Any], Any]
-
-
-def to_json(value: object) -> Any:
-    """Turn an instance of a class, such as a dataclass or a pydantic model, into JSON values.
-
-    Raises:
-        TypeError: there is something in it that msgspec knows no JSON for.
-    """
-    if hasattr(type(value), "model_dump"):
-        return cast("Any", value).model_dump(mode="json", by_alias=True, round_trip=True)
-    return _lists(msgspec.to_builtins(value, str_keys=True))
-
-
-def _decoder(cls: type) -> Callable[[Any], Any]:
-    """Return what turns JSON values into an instance of a class."""
-    if not isinstance(cls, type):
-        message = f"an event type must be a class, not {show(cls)}"
-        raise InvalidArgumentTypeError(message)
-    if hasattr(cls, "model_validate_json") and hasattr(cls, "model_dump"):
-        # As JSON, since a strict model takes no text for a time from Python, but from JSON.
-        return lambda data: cls.model_validate_json(msgspec.json.encode(data))
-    if not (is_dataclass(cls) or issubclass(cls, Struct) or hasattr(cls, "__attrs_attrs__")):
-        message = (
-            f"{cls.__qualname__} is no dataclass, attrs class, msgspec.Struct or pydantic model: "
-            "make it one of these"
-        )
-        raise InvalidArgumentTypeError(message)
-    try:
-        msgspec.json.Decoder(cls)  # it looks at all fields
-    except (TypeError, NameError) as exc:
-        message = f"{cls.__qualname__} cannot be an event type: {exc}"
-        raise InvalidArgumentTypeError(message) from exc
-    return partial(msgspec.convert, type=cls, str_keys=True)
-
-
-def _lists(value: Any) -> Any:
-    """Turn tuples, which msgspec leaves alone, into lists."""
-    if isinstance(value, dict):
-        return {key: _lists(item) for key, item in value.items()}
-    return [_lists(item) for item in value] if isinstance(value, list | tuple) else value
+    conversion: Conversion
 
 
 def _check_steps(name: str, version: int, steps: Mapping[int, Upcaster]) -> Mapping[int, Upcaster]:
@@ -273,6 +234,9 @@ def _upcast(registered: _Registered, event: RecordedEvent, version: Any) -> Any:
         try:
             data = registered.steps[before](data)
         except Exception as exc:
-            reason = f"the upcaster from version {before} to {before + 1} failed: {exc!r}"
+            # Its text may quote the data.
+            reason = (
+                f"the upcaster from version {before} to {before + 1} raised {type(exc).__name__}"
+            )
             raise EventDataError(event, reason) from exc
     return data

@@ -25,6 +25,7 @@ MAX_INT: Final = 2**63 - 1
 NamedExpectation: TypeAlias = Literal["any", "no_stream", "stream_exists"]
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_NAME: Final = re.compile(r"[A-Za-z_$][\w.$-]{0,59}", re.ASCII).fullmatch
 _EXPECTATIONS: Final[tuple[NamedExpectation, ...]] = get_args(NamedExpectation)
 
 
@@ -117,6 +118,13 @@ def show(value: object) -> str:
     if len(text) > 60:
         text = f"{text[:60]}…"
     return f"{text} ({type(value).__name__})"
+
+
+def show_key(key: object, index: int) -> str:
+    """Describe a dict's key in a path, by its place if it looks like data rather than a name."""
+    if type(key) is str and _NAME(key):
+        return repr(key)
+    return f"key {index + 1}"
 
 
 def _is_plain(name: str) -> bool:
