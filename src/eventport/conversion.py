@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from eventport.errors import InvalidArgumentTypeError, InvalidEventError
+from eventport.fitting import Check, fit_check
 from eventport.sameness import find_difference, parts
 from eventport.validation import show, show_key
 
@@ -43,6 +44,8 @@ class Conversion(Struct, frozen=True):
     """Turns JSON values into an instance."""
     is_jsonable: Callable[[Any], bool]
     """Returns whether a part of an instance can be turned into JSON by itself."""
+    fits: Check | None
+    """Finds those instances that need no comparison, if that can be said of the class."""
 
     def to_json(self, value: object, what: str) -> Any:
         """Turn an instance into JSON values that come back as the same: equal, of equal types.
@@ -61,6 +64,8 @@ class Conversion(Struct, frozen=True):
             raise self._refusal(
                 what, path, f"cannot be turned into JSON: {explain(exc)[1]}"
             ) from exc
+        if self.fits is not None and self.fits(value):
+            return plain
         try:
             back = self.decode(plain)
         except Exception as exc:
@@ -90,7 +95,7 @@ def conversion_of(cls: type) -> Conversion:
         InvalidArgumentTypeError: it is no class that can be converted.
     """
     if not isinstance(cls, type):
-        message = f"an event type must be a class, not {show(cls)}"
+        message = f"a class is needed here, not {show(cls)}"
         raise InvalidArgumentTypeError(message)
     if (known := _conversions.get(cls)) is None:
         known = _conversions[cls] = _pydantic(cls) if is_pydantic(cls) else _msgspec(cls)
@@ -106,7 +111,7 @@ def is_pydantic(cls: object) -> bool:
 
 
 def is_record(cls: type) -> bool:
-    """Return whether a class has fields: it is a dataclass, attrs class, Struct or pydantic model."""
+    """Return whether a class is a dataclass, attrs class, Struct or pydantic model."""
     declares = is_dataclass(cls) or issubclass(cls, Struct) or hasattr(cls, "__attrs_attrs__")
     return declares or is_pydantic(cls)
 
@@ -152,14 +157,16 @@ def _pydantic(cls: Any) -> Conversion:
         # As JSON, since a strict model takes no text for a time from Python, but from JSON.
         return cls.model_validate_json(_encode(plain))
 
-    return Conversion(cls.__name__, encode, decode, lambda part: _works(to_jsonable_python, part))
+    return Conversion(
+        cls.__name__, encode, decode, lambda part: _works(to_jsonable_python, part), None
+    )
 
 
 def _msgspec(cls: type) -> Conversion:
     try:
         msgspec.json.Decoder(cls)  # it looks at all fields
     except (TypeError, NameError) as exc:
-        message = f"{cls.__qualname__} cannot be an event type: {exc}"
+        message = f"{cls.__qualname__} cannot be turned into JSON and back: {exc}"
         raise InvalidArgumentTypeError(message) from exc
 
     def encode(value: Any) -> Any:
@@ -168,7 +175,9 @@ def _msgspec(cls: type) -> Conversion:
     def decode(plain: Any) -> Any:
         return msgspec.convert(plain, cls, str_keys=True)
 
-    return Conversion(cls.__name__, encode, decode, lambda part: _works(_encode, part))
+    return Conversion(
+        cls.__name__, encode, decode, lambda part: _works(_encode, part), fit_check(cls)
+    )
 
 
 def _works(function: Callable[[Any], object], value: object) -> bool:

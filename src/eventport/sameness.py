@@ -5,14 +5,15 @@ from __future__ import annotations
 import marshal
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from functools import cached_property
-from typing import Any, Final, NamedTuple
+from functools import cached_property, lru_cache
+from operator import attrgetter
+from types import MemberDescriptorType
+from typing import Any, Final, NamedTuple, cast
 from uuid import UUID
-from weakref import WeakKeyDictionary
 
 from msgspec import Struct
 
@@ -32,21 +33,29 @@ class _Missing:
     """Stands for an attribute that is not there."""
 
 
-class _Fields(NamedTuple):
-    """The attributes of a class."""
+class _Plan(NamedTuple):
+    """How two instances of a class are compared."""
 
     names: tuple[str, ...]
-    """Those that it declares as fields."""
-    allowed: frozenset[str]
-    """Those, and what it only caches."""
+    """The attributes that the class declares as fields."""
+    get: Callable[[Any], Sequence[Any]]
+    """Returns their values, all at once."""
+    has_dict: bool
+    """Whether instances can have other attributes, too."""
+    held: int
+    """How many of the fields are kept in the dict of an instance, and not in slots."""
+    cached: frozenset[str]
+    """What an instance only caches in its dict."""
 
 
 _CHANGED: Final = Difference("", "comes back as another value")
 _MISSING: Final = _Missing()
-_NO_ATTRIBUTES: Final[Mapping[str, Any]] = {}
 
 _PLAIN: Final = frozenset({str, int, bool, bytes, type(None), date, timedelta, UUID})
 """Types of which two values that are equal are the same in all that counts."""
+
+_MARSHALLED: Final = frozenset({str, int, float, bool, bytes, type(None), list, tuple, dict})
+"""What a container that can be compared in C most likely begins with."""
 
 _SEQUENCES: Final = (list, tuple, deque)
 _SETS: Final = (set, frozenset)
@@ -66,13 +75,14 @@ def find_difference(value: Any, back: Any) -> Difference | None:
         return Difference("", f"comes back as {_name(back)}, not as {_name(value)}")
     if kind in _PLAIN:
         return None if value == back else _CHANGED
-    if (exact := _EXACT.get(kind)) is not None:
-        return None if exact(value) == exact(back) else _CHANGED
+    if (same := _SAME.get(kind)) is not None:
+        return None if same(value, back) else _CHANGED
     for kinds, find in _CONTAINERS:
         if isinstance(value, kinds):
-            return None if _alike(value, back) else find(value, back)
-    if _fields(kind).names:
-        return _in_attributes(value, back)
+            return find(value, back)
+    plan = plan_of(kind)
+    if plan.names:
+        return _in_attributes(plan, value, back)
     return None if value == back else _CHANGED
 
 
@@ -88,12 +98,14 @@ def parts(value: Any) -> Iterator[tuple[str, Any]]:
         for item in value:
             yield "", item
     else:
-        for name in _fields(type(value)).names:
+        for name in plan_of(type(value)).names:
             yield f".{name}", getattr(value, name, None)
 
 
-def _alike(value: Any, back: Any) -> bool:
+def _alike(value: Any, back: Any, item: Any) -> bool:
     """Compare in C what has only exact built-in types in it; False may mean anything."""
+    if type(item) not in _MARSHALLED:  # an item that is not would raise, which takes longer
+        return False
     try:
         # Version 2 writes no references, which would depend on what is the same object.
         return marshal.dumps(value, 2) == marshal.dumps(back, 2)
@@ -104,6 +116,8 @@ def _alike(value: Any, back: Any) -> bool:
 def _in_dict(value: dict[Any, Any], back: dict[Any, Any]) -> Difference | None:
     if len(value) != len(back):
         return Difference("", "comes back with other keys")
+    if value and _alike(value, back, next(iter(value.values()))):
+        return None
     for key, other in zip(value, back, strict=True):
         if find_difference(key, other) is not None:
             return Difference("", f"has a key that does not come back as {_name(key)}")
@@ -116,6 +130,8 @@ def _in_dict(value: dict[Any, Any], back: dict[Any, Any]) -> Difference | None:
 def _in_sequence(value: Any, back: Any) -> Difference | None:
     if len(value) != len(back):
         return Difference("", "comes back with another number of items")
+    if value and _alike(value, back, value[0]):
+        return None
     for index, (item, other) in enumerate(zip(value, back, strict=True)):
         if item is not other and (found := find_difference(item, other)) is not None:
             return Difference(f"[{index}]{found.path}", found.reason)
@@ -129,24 +145,22 @@ def _in_set(value: Any, back: Any) -> Difference | None:
     return _first(("", item, counterparts.get(item, _MISSING)) for item in value)
 
 
-def _in_attributes(value: Any, back: Any) -> Difference | None:
-    names, allowed = _fields(type(value))
-    for name in names:
-        one, other = getattr(value, name, _MISSING), getattr(back, name, _MISSING)
+def _in_attributes(plan: _Plan, value: Any, back: Any) -> Difference | None:
+    for name, one, other in zip(plan.names, plan.get(value), plan.get(back), strict=True):
         # Most fields end here, without another call. What was decoded shares only atoms with it.
-        if one is other or (type(one) is type(other) and type(one) in _PLAIN and one == other):
+        kind = type(one)
+        if one is other or (kind in _PLAIN and kind is type(other) and one == other):
             continue
-        if name in _PYDANTIC_PARTS and type(one) is type(other) is dict:
+        if name in _PYDANTIC_PARTS and kind is type(other) is dict:
             found = _in_names(one, other, {**one, **other})
         elif (found := find_difference(one, other)) is not None:
             found = Difference(f".{name}{found.path}", found.reason)
         if found is not None:
             return found
-    ours = getattr(value, "__dict__", _NO_ATTRIBUTES)
-    theirs = getattr(back, "__dict__", _NO_ATTRIBUTES)
-    if ours.keys() <= allowed and theirs.keys() <= allowed:
+    if not plan.has_dict or len(value.__dict__) == plan.held == len(back.__dict__):
         return None
-    return _in_names(ours, theirs, (name for name in {**ours, **theirs} if name not in allowed))
+    names = {**value.__dict__, **back.__dict__}.keys() - plan.names - plan.cached
+    return _in_names(value.__dict__, back.__dict__, sorted(names))
 
 
 def _in_names(
@@ -165,20 +179,31 @@ def _first(pairs: Iterable[tuple[str, Any, Any]]) -> Difference | None:
     return None
 
 
-def _fields(kind: type) -> _Fields:
-    if (known := _known_fields.get(kind)) is None:
-        names = _names_of_fields(kind)
-        cached = (name for name in dir(kind) if isinstance(_lookup(kind, name), cached_property))
-        known = _known_fields[kind] = _Fields(names, frozenset((*names, *cached)))
-    return known
+def _make_plan(cls: type) -> _Plan:
+    names = _names_of_fields(cls)
+
+    def get(value: Any) -> Sequence[Any]:
+        return [getattr(value, name, _MISSING) for name in names]
+
+    def get_fast(value: Any) -> Sequence[Any]:
+        try:
+            return found(value)
+        except AttributeError:  # a slot that is empty, or an attribute that was deleted
+            return get(value)
+
+    found = attrgetter(*names) if len(names) > 1 else get
+    held = sum(not isinstance(_lookup(cls, name), MemberDescriptorType) for name in names)
+    cached = frozenset(name for name in dir(cls) if isinstance(_lookup(cls, name), cached_property))
+    return _Plan(names, get_fast, cls.__dictoffset__ != 0, held, cached)
 
 
-_known_fields: Final[WeakKeyDictionary[type, _Fields]] = WeakKeyDictionary()
+plan_of: Final[Callable[[type], _Plan]] = cast("Any", lru_cache(maxsize=1024))(_make_plan)
+"""Returns how two instances of a class are compared."""
 
 
 def _names_of_fields(kind: Any) -> tuple[str, ...]:
     if issubclass(kind, Struct):
-        return kind.__struct_fields__
+        return tuple(kind.__struct_fields__)
     if is_dataclass(kind):
         return tuple(field.name for field in fields(kind))
     if hasattr(kind, "__attrs_attrs__"):
@@ -198,17 +223,23 @@ def _name(value: object) -> str:
     return "nothing" if value is _MISSING else type(value).__name__
 
 
-def _exact_time(value: Any) -> object:
-    """Return what two times must agree in: the wall clock, and the offset or else the fold."""
+def _same_time(value: Any, back: Any) -> bool:
+    """Return whether two times agree on the wall clock, and on the offset or else the fold."""
+    if value.tzinfo is back.tzinfo and value.fold == back.fold:
+        return bool(value == back)
     offset = value.utcoffset()
-    return value.isoformat(), value.fold if offset is None else offset
+    return bool(
+        value.isoformat() == back.isoformat()
+        and offset == back.utcoffset()
+        and (offset is not None or value.fold == back.fold)
+    )
 
 
-_EXACT: Final[Mapping[type, Callable[[Any], object]]] = {
-    float: repr,  # 0.0 == -0.0
-    Decimal: str,  # 1.0 == 1.00
-    datetime: _exact_time,
-    time: _exact_time,
+_SAME: Final[Mapping[type, Callable[[Any, Any], bool]]] = {
+    float: lambda value, back: repr(value) == repr(back),  # 0.0 == -0.0
+    Decimal: lambda value, back: not value.compare_total(back),  # 1.0 == 1.00
+    datetime: _same_time,
+    time: _same_time,
 }
 
 _CONTAINERS: Final[

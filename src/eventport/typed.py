@@ -107,13 +107,13 @@ class EventTypes(Generic[E]):
             return lambda decorated: self.register(
                 decorated, name=name, version=version, upcasters=upcasters
             )
-        if isinstance(cls, type) and not is_record(cls):
+        conversion = conversion_of(cls)
+        if not is_record(cls):
             message = (
                 f"{cls.__qualname__} is no dataclass, attrs class, msgspec.Struct or pydantic "
                 "model: make it one of these"
             )
             raise InvalidArgumentTypeError(message)
-        conversion = conversion_of(cls)
         name = check_event_type(cls.__name__ if name is None else name)
         steps = _check_steps(name, check_int("version", version, least=1), upcasters or {})
         for known in (self._by_name.get(name), self._by_class.get(cls)):

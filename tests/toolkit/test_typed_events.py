@@ -200,12 +200,13 @@ async def test_an_event_of_a_newer_program_is_refused(store: EventStore) -> None
 
 @pytest.mark.parametrize("version", [0, -1, "2", 2.0, True, None])
 async def test_a_version_that_is_none_is_refused(version: object) -> None:
-    with pytest.raises(EventVersionError, match=re.escape(repr(version))):
+    shown = repr(version) if type(version) is int else f"<{type(version).__name__}>"
+    with pytest.raises(EventVersionError, match=re.escape(f"of version {shown}, but")):
         versioned().typed(stored("CustomerRenamed", {}, {"schema_version": version}))
 
 
 async def test_a_step_that_fails_is_named() -> None:
-    with pytest.raises(EventDataError, match=r"from version 1 to 2 failed: KeyError\('name'\)"):
+    with pytest.raises(EventDataError, match="from version 1 to 2 raised KeyError"):
         versioned().typed(stored("CustomerRenamed", {"first": "Ada"}, {}))
 
 
@@ -256,11 +257,15 @@ async def test_an_unknown_type_is_left_as_it_is_on_request(store: EventStore) ->
     ("type_", "data", "reason"),
     [
         ("Placed", {"customer": "ada"}, "its data is no Placed: .*missing required field `at`"),
-        ("Placed", {"customer": 7, "at": "?"}, r"Expected `str`, got `int` - at `\$.customer`"),
+        ("Placed", {"customer": 7, "at": "?"}, r"Expected `str`, got `int` at \.customer"),
         ("Paid", b"\x00", "its data is no Paid: Expected `object`"),
         ("Packed", {"boxes": ["x"]}, "its data is no Packed: Expected `int`"),
-        ("Shipped", {"shipTo": {}}, "its data is no Shipped: 2 validation errors"),
-        ("Checked", {"total": -1}, "its data is no Checked: a total is not negative"),
+        (
+            "Shipped",
+            {"shipTo": {}},
+            r"its data is no Shipped: missing, and 1 more at \.shipTo\.lines",
+        ),
+        ("Checked", {"total": -1}, "its data is no Checked: ArithmeticError was raised"),
     ],
 )
 def test_data_that_does_not_fit_is_refused(type_: str, data: object, reason: str) -> None:
@@ -322,8 +327,8 @@ def test_what_cannot_be_an_event_type_is_refused() -> None:
 
     for cls, reason in (
         (Plain, "Plain is no dataclass, attrs class, msgspec.Struct or pydantic model"),
-        ("Placed", r"an event type must be a class, not 'Placed' \(str\)"),
-        (Ambiguous, "Ambiguous cannot be an event type: .*more than one dataclass"),
+        ("Placed", r"a class is needed here, not 'Placed' \(str\)"),
+        (Ambiguous, "Ambiguous cannot be turned into JSON and back: .*more than one dataclass"),
     ):
         with pytest.raises(InvalidArgumentTypeError, match=reason):
             EventTypes[Any](cast("type", cls))
@@ -348,7 +353,10 @@ def test_what_no_store_can_hold_is_refused() -> None:
         value: Any
 
     types = EventTypes[Any](Strange)
-    with pytest.raises(InvalidEventError, match=r"event 'Strange' cannot be turned .*complex"):
+    with pytest.raises(
+        InvalidEventError,
+        match=r"event 'Strange' would not .*: Strange\.value: cannot be .*complex",
+    ):
         types.new(Strange(1j))
     with pytest.raises(InvalidEventError, match="the key 'schema_version' of metadata is taken"):
         types.new(Strange(1), metadata={"schema_version": 1})
@@ -364,7 +372,10 @@ async def test_not_a_number_is_refused_and_not_stored_as_nothing(store: EventSto
 
     types = EventTypes[Measured | Weighed](Measured, Weighed)
     for event in (Measured(math.nan), Weighed(value=math.nan)):
-        with pytest.raises(InvalidEventError, match="nan"):
+        with pytest.raises(
+            InvalidEventError,
+            match=r"\.value: could not be read again: (Expected `float`|float type)",
+        ):
             await store.append("s", [types.new(event)])
     assert not (await store.read("s")).exists
 
