@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-from collections.abc import Collection, Mapping
-from typing import Any, Final, Literal, TypeAlias, cast, get_args
+from collections.abc import Callable, Collection, Mapping
+from inspect import iscoroutinefunction
+from typing import Any, Final, Literal, TypeAlias, TypeVar, cast, get_args
 
 from eventport.errors import (
     InvalidArgumentError,
@@ -23,6 +24,8 @@ MAX_INT: Final = 2**63 - 1
 """The largest version, position or count that can be asked for."""
 
 NamedExpectation: TypeAlias = Literal["any", "no_stream", "stream_exists"]
+
+S = TypeVar("S")
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _NAME: Final = re.compile(r"[A-Za-z_$][\w.$-]{0,59}", re.ASCII).fullmatch
@@ -107,6 +110,28 @@ def check_int(name: str, value: object, *, least: int = 0) -> int:
 def check_optional_int(name: str, value: object) -> int | None:
     """Return None, or a checked bound or count."""
     return None if value is None else check_int(name, value)
+
+
+def check_initial(initial: Callable[[], S]) -> Callable[[], S]:
+    """Return what makes the state that a fold begins with, or refuse a value in its place."""
+    if not callable(initial):
+        kind = type(initial).__name__
+        message = (
+            "initial must make a new state each time that it is called, such as list, Cart or "
+            f"lambda: Cart(limit=5); not a {kind}, which folds would share: pass a lambda"
+        )
+        raise InvalidArgumentTypeError(message)
+    return initial
+
+
+def check_plain_function(name: str, function: object) -> None:
+    """Refuse a coroutine function where nobody awaits what it returns."""
+    if iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004  # it is not asked whether it can be called
+        message = (
+            f"{name} must be a plain function, not an async one, whose result nobody would await: "
+            "read what it needs before the fold"
+        )
+        raise InvalidArgumentTypeError(message)
 
 
 def show(value: object) -> str:

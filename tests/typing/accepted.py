@@ -68,9 +68,11 @@ async def use(store: EventStore) -> int:
     await store.append("a", (), expected="any")
     read = await store.read("a", from_version=1, to_version=None, backwards=True, expected=3)
     assert_type(read, ReadResult)
-    folded = await store.aggregate("a", count, 0)
+    folded = await store.aggregate("a", count, int)
     assert_type(folded, AggregateResult[int])
-    names = await store.aggregate("a", lambda names, event: names | {event.type}, frozenset[str]())
+    numbers = await store.aggregate("a", lambda seen, event: [*seen, event.version], list[int])
+    assert_type(numbers.state, list[int])
+    names = await store.aggregate("a", lambda names, event: names | {event.type}, frozenset[str])
     assert_type(names.state, frozenset[str])
     async for event in store.iterate("a"):
         assert_type(event, RecordedEvent)
