@@ -19,6 +19,7 @@ from eventport import (
     ConcurrencyError,
     EventStore,
     InvalidArgumentError,
+    InvalidArgumentTypeError,
     InvalidStreamNameError,
     NewEvent,
     NotSupportedError,
@@ -26,6 +27,8 @@ from eventport import (
     StoreClosedError,
 )
 from eventport.adapter import AllPage, StreamPage
+from eventport.folding import Fold
+from eventport.typed import EventTypes
 
 from eventport_memory import MemoryEventStore
 
@@ -377,17 +380,21 @@ async def test_a_closed_store_is_not_read(read: Callable[[EventStore], Any]) -> 
         await read(store)
 
 
-async def test_a_value_in_the_place_of_initial_is_refused_with_advice(store: MemoryEventStore) -> None:
+async def test_a_value_in_the_place_of_initial_is_refused_with_advice() -> None:
+    store = MemoryEventStore()
     shared: Any = ["shoes"]
-    with pytest.raises(InvalidArgumentTypeError, match=r"initial must make .* not a list, .* lambda") as caught:
+    with pytest.raises(
+        InvalidArgumentTypeError, match=r"initial must make .* not a list, .* lambda"
+    ) as caught:
         await store.aggregate("s", lambda state, _: state, shared)
     assert "shoes" not in str(caught.value)
 
 
-async def test_an_async_evolve_is_refused(store: MemoryEventStore) -> None:
+async def test_an_async_evolve_is_refused() -> None:
     async def evolve(state: int, _: RecordedEvent) -> int:
         return state
 
+    store = MemoryEventStore()
     unfit: Any = evolve
     with pytest.raises(InvalidArgumentTypeError, match="evolve must be a plain function"):
         await store.aggregate("s", unfit, int)

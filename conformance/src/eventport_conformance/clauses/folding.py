@@ -140,6 +140,7 @@ async def any_object_can_be_a_state(t: Trial) -> None:
         return await t.store.aggregate("order", forget, initial)
 
     t.equal((await fold(object)).state, None, "a state of None")
-    for value in ([], 0, None, "text"):
+    values: list[Any] = [[], 0, None, "text"]
+    for value in values:
         with t.raises(InvalidArgumentTypeError, f"fold from {value!r}, which is a value"):
             await fold(value)
