@@ -112,3 +112,20 @@ def test_what_read_writes_can_be_imported(tmp_path: Path) -> None:
 def test_an_import_into_memory_says_that_it_is_lost(tmp_path: Path) -> None:
     done = run(tmp_path, "import", "-", "--store", "memory://", stdin=line())
     assert b"memory:// forgets all of it" in done.stderr
+
+
+def test_the_command_is_a_module_too(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "eventport", "--version"],
+        cwd=tmp_path,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_list_of_types_in_one_option_is_refused(tmp_path: Path) -> None:
+    done = run(tmp_path, "export", "--type", "A,B")
+    assert done.returncode == 2
+    assert b"repeat the option" in done.stderr

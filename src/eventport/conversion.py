@@ -24,7 +24,8 @@ _decode: Final = msgspec.json.Decoder().decode
 
 # What msgspec says of a value without quoting it; the path may follow.
 _MSGSPEC_REASON: Final = re.compile(
-    r"(Expected `.*|Object missing required field `[^`]*`|Object contains unknown field `\w{1,60}`|Invalid [A-Za-z0-9 ]+"
+    r"(Expected `.*|Object missing required field `[^`]*`|Number out of range"
+    r"|Object contains unknown field `\w{1,60}`|Invalid [A-Za-z0-9 ]+"
     r"|Encoding objects of type \S+ is unsupported|Only dicts with [a-z -]+ keys are supported)"
 )
 _MSGSPEC_PATH: Final = re.compile(r"(?:`key` in )?`\$([\w.\[\]-]*)`")

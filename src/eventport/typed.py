@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from copy import deepcopy
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, cast, overload
 from uuid import UUID, uuid4
@@ -67,6 +67,7 @@ class EventTypes(Generic[E]):
         /,
         *,
         name: str | None = None,
+        aliases: Collection[str] = (),
         version: int = 1,
         upcasters: Mapping[int, Upcaster] | None = None,
     ) -> type[C]: ...
@@ -77,6 +78,7 @@ class EventTypes(Generic[E]):
         /,
         *,
         name: str | None = None,
+        aliases: Collection[str] = (),
         version: int = 1,
         upcasters: Mapping[int, Upcaster] | None = None,
     ) -> Callable[[type[C]], type[C]]: ...
@@ -87,6 +89,7 @@ class EventTypes(Generic[E]):
         /,
         *,
         name: str | None = None,
+        aliases: Collection[str] = (),
         version: int = 1,
         upcasters: Mapping[int, Upcaster] | None = None,
     ) -> type[C] | Callable[[type[C]], type[C]]:
@@ -95,6 +98,8 @@ class EventTypes(Generic[E]):
         Args:
             cls: The class.
             name: What its events are stored as; if None, the class's own name.
+            aliases: Names that its events were stored under before, and are still read from.
+                Versions go on counting across all names.
             version: The version of the data that the class now has.
             upcasters: For each version before it, what turns its data into the next version's:
                 ``{1: from_1_to_2, 2: from_2_to_3}`` for version 3.
@@ -105,7 +110,7 @@ class EventTypes(Generic[E]):
         """
         if cls is None:
             return lambda decorated: self.register(
-                decorated, name=name, version=version, upcasters=upcasters
+                decorated, name=name, aliases=aliases, version=version, upcasters=upcasters
             )
         conversion = conversion_of(cls)
         if not is_record(cls):
@@ -116,12 +121,14 @@ class EventTypes(Generic[E]):
             raise InvalidArgumentTypeError(message)
         name = check_event_type(cls.__name__ if name is None else name)
         steps = _check_steps(name, check_int("version", version, least=1), upcasters or {})
-        for known in (self._by_name.get(name), self._by_class.get(cls)):
+        names = (name, *_check_aliases(name, aliases))
+        for known in (*map(self._by_name.get, names), self._by_class.get(cls)):
             if known is not None:
                 message = f"{known.cls.__qualname__} is registered as {known.name!r} already"
                 raise InvalidArgumentError(message)
         registered = _Registered(cls, name, version, steps, conversion)
-        self._by_name[name] = self._by_class[cls] = registered
+        self._by_class[cls] = registered
+        self._by_name.update(dict.fromkeys(names, registered))
         return cls
 
     def name_of(self, cls: type) -> str:
@@ -133,6 +140,15 @@ class EventTypes(Generic[E]):
         if (registered := self._by_class.get(cls)) is None:
             raise UnknownEventTypeError(cls.__qualname__, self.names)
         return registered.name
+
+    def names_of(self, cls: type) -> frozenset[str]:
+        """Return all names that the events of a class are read from.
+
+        Raises:
+            UnknownEventTypeError: it is not registered.
+        """
+        newest = self._by_name[self.name_of(cls)]
+        return frozenset(name for name, known in self._by_name.items() if known is newest)
 
     def new(
         self,
@@ -211,6 +227,17 @@ class _Registered(Struct, frozen=True):
     version: int
     steps: Mapping[int, Upcaster]
     conversion: Conversion
+
+
+def _check_aliases(name: str, aliases: object) -> list[str]:
+    if isinstance(aliases, str) or not isinstance(aliases, Collection):
+        message = f"aliases must be a collection of names, such as [{show(aliases)}]"
+        raise InvalidArgumentTypeError(message)
+    checked = [check_event_type(alias) for alias in cast("Collection[object]", aliases)]
+    if len({name, *checked}) <= len(checked):
+        message = f"event type {name!r}: a name is among its aliases twice, or is the newest one"
+        raise InvalidArgumentError(message)
+    return checked
 
 
 def _check_steps(name: str, version: int, steps: Mapping[int, Upcaster]) -> Mapping[int, Upcaster]:

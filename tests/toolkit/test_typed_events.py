@@ -30,6 +30,7 @@ from eventport import (
 )
 from eventport.errors import EventDataError, EventVersionError, UnknownEventTypeError
 from eventport.folding import Fold, replay
+from eventport.projections import Projection
 from eventport.typed import EventTypes, Upcaster
 
 
@@ -314,6 +315,58 @@ def test_names_and_classes_are_registered_once() -> None:
         types.register(Placed, name="Placed again")
     with pytest.raises(InvalidArgumentError, match="Placed is registered as 'Placed' already"):
         types.register(Paid, name="Placed")
+    assert types.names == {"Placed"}
+
+
+async def test_a_renamed_type_is_written_under_the_newest_name_and_read_from_all(
+    store: EventStore,
+) -> None:
+    types = EventTypes[Any]()
+    types.register(
+        Renamed,
+        name="CustomerRenamed",
+        aliases=["customer_renamed", "name_changed"],
+        version=3,
+        upcasters={1: split_name, 2: add_title},
+    )
+    await store.append(
+        "customer-1",
+        [
+            NewEvent("name_changed", {"name": "Ada King"}),
+            NewEvent("customer_renamed", {"first": "Ada", "last": "B."}, {"schema_version": 2}),
+            types.new(Renamed("Ada", "Lovelace", None)),
+            NewEvent("Lost", {}),
+        ],
+    )
+    found = await store.read_all(types=types.names_of(Renamed))
+    assert [event.type for event in found.events] == [
+        "name_changed",
+        "customer_renamed",
+        "CustomerRenamed",
+    ]
+    assert [types.decode(event).last for event in found.events] == ["King", "B.", "Lovelace"]
+    assert types.names == types.names_of(Renamed)
+    handled: list[str] = []
+    projection = Projection[Any]("names", types=types)
+
+    @projection.on(Renamed)
+    async def note(event: RecordedEvent[Renamed], _: object) -> None:
+        handled.append(event.data.last)
+
+    assert projection.event_types == types.names
+    await projection.handle(found.events, cast("Any", None))
+    assert handled == ["King", "B.", "Lovelace"]
+
+
+def test_an_alias_belongs_to_one_class() -> None:
+    types = EventTypes[Any](Placed)
+    with pytest.raises(InvalidArgumentError, match="Placed is registered as 'Placed' already"):
+        types.register(Paid, aliases=["Placed"])
+    for aliases in (["Paid"], ["a", "a"]):
+        with pytest.raises(InvalidArgumentError, match="aliases twice, or is the newest one"):
+            types.register(Paid, aliases=aliases)
+    with pytest.raises(InvalidArgumentTypeError, match="aliases must be a collection of names"):
+        types.register(Paid, aliases="paid")
     assert types.names == {"Placed"}
 
 

@@ -34,6 +34,15 @@ NO_READER: Final = 141
 
 _DASH: Final = Path("-")
 
+
+def _refuse_lists(types: list[str] | None) -> list[str] | None:
+    for name in types or ():
+        if "," in name:
+            message = f"{name!r} would match no type: repeat the option, as in --type A --type B"
+            raise typer.BadParameter(message)
+    return types
+
+
 Store: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -47,7 +56,13 @@ Prefix: TypeAlias = Annotated[
     str | None, typer.Option(help="Only streams whose name starts with this.")
 ]
 Types: TypeAlias = Annotated[
-    list[str] | None, typer.Option("--type", help="Only events of this type; can be repeated.")
+    list[str] | None,
+    typer.Option(
+        "--type",
+        metavar="TYPE",
+        callback=_refuse_lists,
+        help="Only events of this type; can be repeated.",
+    ),
 ]
 Json: TypeAlias = Annotated[
     bool, typer.Option("--json", help="NDJSON, which is what files and pipes get anyway.")

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import zlib
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from gzip import BadGzipFile, GzipFile
@@ -64,7 +64,7 @@ def readable_twice(file: BinaryIO) -> Generator[BinaryIO]:
         start = file.tell()
         compressed = file.read(len(_GZIP)) == _GZIP
         file.seek(start)
-        yield _copy(stack, GzipFile(fileobj=file)) if compressed else file
+        yield _copy(stack, stack.enter_context(GzipFile(fileobj=file))) if compressed else file
 
 
 def _copy(stack: ExitStack, file: BinaryIO | GzipFile) -> BinaryIO:
@@ -211,6 +211,14 @@ async def _find(batch: Sequence[Parsed], streams: Streams) -> dict[str, int]:
                 group.start_soon(look)
     except ExceptionGroup as exc:
         raise exc.exceptions[0] from exc
+    _refuse_others(ahead, others, there)
+    return there
+
+
+def _refuse_others(
+    ahead: Sequence[Parsed], others: Sequence[Parsed], there: Mapping[str, int]
+) -> None:
+    """Refuse events that come too early for their stream, or that are not those of the store."""
     if ahead:
         part = min(ahead)
         message = (
@@ -227,4 +235,3 @@ async def _find(batch: Sequence[Parsed], streams: Streams) -> dict[str, int]:
             f"{other.version}; neither this line nor any after it was written"
         )
         raise ImportConflictError(message)
-    return there

@@ -135,7 +135,7 @@ def parse(
 
 
 def refuse_repeated_keys(raw: bytes) -> None:
-    """Raise `ValueError` if an object of a line has a key twice, which would lose the first value."""
+    """Raise `ValueError` if an object has a key twice, which would lose the first value."""
     json.loads(raw, object_pairs_hook=_unique)
 
 
@@ -144,7 +144,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> None:
     for index, (key, _) in enumerate(pairs):
         if key in seen:
             shown = show_key(key, index)
-            raise ValueError(f"an object has {shown} twice: only one value could be kept")
+            message = f"an object has {shown} twice: only one value could be kept"
+            raise ValueError(message)
         seen.add(key)
 
 
@@ -176,10 +177,11 @@ def _version(line: Line, before: int | None) -> int:
     if not isinstance(line.version, int):
         return (before or 0) + 1
     if before is not None and line.version != before + 1:
-        raise ValueError(
+        message = (
             f"stream {line.stream!r} goes from version {before} to {line.version}, so this is only "
             "a part of it: import a whole export, or count the versions anew with --renumber"
         )
+        raise ValueError(message)
     return line.version
 
 
