@@ -74,7 +74,7 @@ async def cost(event: Any) -> float:
 async def main() -> None:
     """Print a line for each kind of class."""
     for event in EVENTS:
-        print(f"{type(event).__name__}: {await cost(event):.1f} µs an event")  # noqa: T201  # its use
+        print(f"{type(event).__name__}: {await cost(event):.1f} us an event")
 
 
 if __name__ == "__main__":

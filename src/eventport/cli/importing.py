@@ -64,11 +64,11 @@ def readable_twice(file: BinaryIO) -> Generator[BinaryIO]:
         start = file.tell()
         compressed = file.read(len(_GZIP)) == _GZIP
         file.seek(start)
-        yield _copy(stack, stack.enter_context(GzipFile(fileobj=file))) if compressed else file
+        yield _copy(stack, GzipFile(fileobj=file)) if compressed else file
 
 
 def _copy(stack: ExitStack, file: BinaryIO | GzipFile) -> BinaryIO:
-    copy = stack.enter_context(tempfile.TemporaryFile())
+    copy = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  # the stack closes it
     try:
         shutil.copyfileobj(file, copy)
     except (BadGzipFile, EOFError, zlib.error) as exc:
