@@ -15,7 +15,7 @@ import pytest
 import eventport
 
 from eventport import ConcurrencyError, EventportError, errors
-from eventport.streams import require
+from eventport._engine.stream_reader import require
 
 from eventport_conformance.waiting import HANG_SECONDS
 

@@ -11,7 +11,12 @@ from eventport._concurrency.shielding import run_shielded
 from eventport._config.options import checks_options, unknown_option
 from eventport._config.plugins import Adapter, SchemaMaker
 from eventport._config.redaction import redact
-from eventport._engine.codec import decode_event, encode_events, utc_from_microseconds, utc_to_microseconds
+from eventport._engine.codec import (
+    decode_event,
+    encode_events,
+    utc_from_microseconds,
+    utc_to_microseconds,
+)
 from eventport._engine.commits import (
     Commit,
     Committed,
