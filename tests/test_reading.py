@@ -32,6 +32,8 @@ from eventport.adapter import Store
 from eventport.folding import Fold
 from eventport.typed import EventTypes
 
+from eventport_memory import MemoryEventStore
+
 
 pytestmark = pytest.mark.usefixtures("in_time")
 
