@@ -30,6 +30,7 @@ NAMES = [
     "EventStore",
     "EventportError",
     "Expectation",
+    "HistoryReplacedError",
     "IncompatibleStoreError",
     "InlineProjectionError",
     "InvalidArgumentError",

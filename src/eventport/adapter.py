@@ -135,6 +135,14 @@ class BaseEventStore(StreamReader):
         """
         raise self._refusal(Capability.GLOBAL_ORDER)
 
+    async def _last_position(self, near: int) -> int:
+        """Return the position of the newest event that a caller may know from anywhere.
+
+        Where reads of all streams stop before it, because of commits that are under way, an
+        adapter finds it in another way than this.
+        """
+        return (await self._read_all(near, 1, None, None)).head
+
     def _give_up(self) -> None:
         """Let the `_commit` that is running end early: all its callers have been cancelled.
 
@@ -261,6 +269,7 @@ class BaseEventStore(StreamReader):
         subscription = PollingSubscription(
             self, check_int("after", after), check_types(types), check_prefix(prefix)
         )
+        await subscription.begin()
         try:
             yield subscription
         finally:
@@ -319,6 +328,11 @@ class BaseEventStore(StreamReader):
         """Fetch a page of all streams."""
         self._check_open()
         return await self._read_all(after, max_count, types, prefix)
+
+    async def last_position(self, near: int) -> int:
+        """Return the position of the newest event, or at least one at or above `near`."""
+        self._check_open()
+        return await self._last_position(near)
 
     async def _dispatch(self, commit: Commit) -> Outcome:
         """Hand one commit over; only an adapter without a wire has no use for sharing it."""
