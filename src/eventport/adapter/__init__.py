@@ -34,6 +34,7 @@ from eventport._engine.engine import (
     Engine,
     Identified,
     Interruptible,
+    KnowsLast,
     Listens,
     Remote,
 )
@@ -68,6 +69,7 @@ __all__ = [
     "InlineHandlers",
     "Interruptible",
     "JoinedStore",
+    "KnowsLast",
     "Listens",
     "Outcome",
     "Remote",
