@@ -21,7 +21,7 @@ class History:
     """What is asked of a store to find out whether it still holds what was seen of it.
 
     Args:
-        name: How the store is called in errors.
+        owner: The store, whose repr stands in errors.
         read: Fetches a page of the global order.
         last_position: Returns the position of the newest event that a caller may know, which may
             be beyond the stable frontier. None if the frontier is that position.
@@ -29,11 +29,11 @@ class History:
 
     def __init__(
         self,
-        name: str,
+        owner: object,
         read: Callable[[AllQuery], Awaitable[AllPage]],
         last_position: Callable[[], Awaitable[int]] | None,
     ) -> None:
-        self._name = name
+        self._owner = owner
         self._read = read
         self._last_position = last_position
 
@@ -49,7 +49,7 @@ class History:
             head = max(head, await self._last_position())
         if after > head:
             message = (
-                f"{self._name}: position {after} is beyond the last event, which is at {head}: "
+                f"{self._owner!r}: position {after} is beyond the last event, which is at {head}: "
                 f"{_REMEDY}"
             )
             raise HistoryReplacedError(message)
@@ -57,7 +57,7 @@ class History:
             page = await self._read(AllQuery(last.position - 1, 1))
             if [(event.position, event.id) for event in page.events] != [(last.position, last.id)]:
                 message = (
-                    f"{self._name}: event {last.id} is not at position {last.position} any more: "
+                    f"{self._owner!r}: event {last.id} is not at position {last.position} any more: "
                     f"{_REMEDY}"
                 )
                 raise HistoryReplacedError(message)

@@ -84,7 +84,7 @@ class Store(StreamReader):
         self._feed = Feed(
             self._all_page,
             self._signal,
-            History(repr(self), self._all_page, self._last_position(engine)),
+            History(self, self._all_page, self._last_position(engine)),
             losses=lambda: 0 if self._remote is None else self._remote.losses,
             polls=Capability.SHARED in engine.capabilities,
             pushed=lambda: self._listener is not None and self._listener.listening,
