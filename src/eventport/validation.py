@@ -108,6 +108,12 @@ def check_optional_int(name: str, value: object) -> int | None:
     return None if value is None else check_int(name, value)
 
 
+def control_character(text: str) -> str | None:
+    """Return the first control character in a text, if there is any."""
+    match = _CONTROL.search(text)
+    return match and match[0]
+
+
 def show(value: object) -> str:
     """Describe a value in an error's message, in short, and whatever its repr does."""
     try:
@@ -135,8 +141,8 @@ def _check_name(name: object, what: str, error: type[InvalidStreamNameError]) ->
     if not text:
         message = f"{what} is empty"
         raise error(message)
-    if match := _CONTROL.search(text):
-        message = f"{what} {show(text)} contains the control character {match[0]!r}: remove it"
+    if control := control_character(text):
+        message = f"{what} {show(text)} contains the control character {control!r}: remove it"
         raise error(message)
     try:
         size = len(text.encode())

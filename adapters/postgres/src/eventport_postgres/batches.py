@@ -10,7 +10,7 @@ from eventport.adapter import Commit, Committed, Conflict, Outcome, StreamWrite,
 from eventport.errors import PayloadTooLargeError
 from eventport.expectations import Expectation, exact_version
 
-from eventport_postgres.schema import quoted
+from eventport_postgres.schema import Place, quoted
 
 
 MAX_BYTES: Final = 256 * 1024 * 1024
@@ -26,13 +26,15 @@ _INTEGERS: Final = {2: "int4", 3: "int4", 4: "int8", 5: "int4", 7: "int4", 8: "i
 class Statements:
     """The statements that write batches into one schema."""
 
-    def __init__(self, schema: str) -> None:
-        name = quoted(schema)
-        self._one = f"SELECT * FROM {name}.append_one($1, $2, $3, $4, $5, $6, $7)"  # noqa: S608  # quoted
+    def __init__(self, schema: str, place: Place) -> None:
+        name, here = quoted(schema), place.number
+        one = ", ".join(f"${n}" for n in range(1, 8))
+        self._one = f"SELECT * FROM {name}.append_one({one}, {here})"  # noqa: S608  # quoted
         many = ", ".join(
-            f"${n}::text::{_INTEGERS[n]}[]" if n in _INTEGERS else f"${n}" for n in range(1, 14)
+            f"${n}::pg_catalog.text::pg_catalog.{_INTEGERS[n]}[]" if n in _INTEGERS else f"${n}"
+            for n in range(1, 14)
         )
-        self._many = f"SELECT * FROM {name}.append({many})"  # noqa: S608  # quoted
+        self._many = f"SELECT * FROM {name}.append({many}, {here})"  # noqa: S608  # quoted
 
     def write(self, commits: Sequence[Commit]) -> tuple[Any, ...]:
         """Return the statement that writes a batch, and its arguments.
@@ -131,7 +133,7 @@ def _arguments(commits: Sequence[Commit]) -> tuple[Sequence[Any] | None, ...]:
         _text(event_offsets),
         types,
         data,
-        binary if any(binary) else None,
+        binary if any(one is not None for one in binary) else None,
         metadata,
         ids,
     )

@@ -15,6 +15,7 @@ from eventport.errors import InlineProjectionError, NotSupportedError, StoreUnav
 from eventport.events import RecordedEvent
 from eventport.inline import InlineHandlers, failure, new_events
 
+from eventport_postgres.asking import ask_one
 from eventport_postgres.batches import outcomes
 from eventport_postgres.connections import CLOSE_TIMEOUT
 from eventport_postgres.errors import DRIVER_ERRORS, is_lost, is_worth_a_retry
@@ -80,7 +81,7 @@ class InlineProjections:
         try:
             async with asyncio.timeout(within):
                 await transaction.start()
-            (row,) = await connection.fetch(*request, timeout=within)
+            row = await ask_one(connection, *request, timeout=within)
             await self._run(connection, commits, outcomes(commits, row), within)
             async with asyncio.timeout(within):
                 await _check(connection, _CHECK)
@@ -99,7 +100,7 @@ class InlineProjections:
         """Write in the transaction that is open on a connection; if it fails, that stays open."""
         await connection.execute(_SAVEPOINT)
         try:
-            (row,) = await connection.fetch(*request)
+            row = await ask_one(connection, *request)
             found = outcomes(commits, row)
             await self._run(connection, commits, found, None)
             await _check(connection, _RELEASE)

@@ -52,7 +52,7 @@ from eventport_postgres.inline import InlineHandler, InlineProjections
 from eventport_postgres.joined import JoinedEventStore
 from eventport_postgres.push import Push
 from eventport_postgres.reading import Reader
-from eventport_postgres.schema import DEFAULT_SCHEMA, AnyConnection
+from eventport_postgres.schema import DEFAULT_SCHEMA, AnyConnection, Place
 from eventport_postgres.writing import Writer
 
 
@@ -85,8 +85,7 @@ class PostgresEventStore(BaseEventStore):
         connections: Connections,
         schema: str,
         timeout: float,
-        namespace: int,
-        head: int,
+        place: Place,
         *,
         transaction_pooling: bool,
     ) -> None:
@@ -96,14 +95,15 @@ class PostgresEventStore(BaseEventStore):
         self._connections = connections
         self._schema = schema
         self._timeout = timeout
-        self._reader = Reader(schema)
+        self._place = place
+        self._reader = Reader(schema, place)
         self._inline = InlineProjections()
         self._writer, self._patient_writer = (
             Writer(
                 connections,
                 schema,
                 timeout,
-                head,
+                place,
                 self._inline,
                 transaction_pooling=transaction_pooling,
                 patient=patient,
@@ -118,7 +118,7 @@ class PostgresEventStore(BaseEventStore):
             self.capabilities -= {Capability.PUSH}
         else:
             # Channels belong to a database, and so do the numbers of its sequences.
-            self._push = Push(connections, f"eventport_{namespace}", self.wake, timeout)
+            self._push = Push(connections, f"eventport_{place.number}", self.wake, timeout)
 
     @classmethod
     async def connect(
@@ -211,7 +211,7 @@ class PostgresEventStore(BaseEventStore):
                         await schemas.upgrade(connection, schema)
                     else:
                         await schemas.require_current(connection, schema)
-                    namespace, head = await schemas.find_place(connection, schema)
+                    place = await schemas.find_place(connection, schema)
             except BaseException as exc:
                 await connections.close()
                 if isinstance(exc, Exception):
@@ -223,8 +223,7 @@ class PostgresEventStore(BaseEventStore):
                 connections,
                 schema,
                 timeout,
-                namespace,
-                head,
+                place,
                 transaction_pooling=transaction_pooling,
             )
 
@@ -234,6 +233,11 @@ class PostgresEventStore(BaseEventStore):
         """Show the place, without a password."""
         return f"<PostgresEventStore: {self._name}, schema {self._schema}>"
 
+    @property
+    def store_id(self) -> str:
+        """Who this store is: made with it, and kept by backups, restores and renames."""
+        return self._place.store_id
+
     def using(self, connection: AnyConnection) -> JoinedEventStore:
         """Return a store that works inside the transaction that is open on a connection.
 
@@ -241,7 +245,7 @@ class PostgresEventStore(BaseEventStore):
         caller does in that transaction. See `JoinedEventStore`.
         """
         self._check_open()
-        return JoinedEventStore(connection, self._schema, self._inline)
+        return JoinedEventStore(connection, self._schema, self._place, self._inline)
 
     def inline(self, handler: InlineHandler) -> InlineHandler:
         """Register a handler that runs in the transaction of each commit of this store.
@@ -353,14 +357,19 @@ class PostgresSchema:
     async def upgrade(
         url: str, *, schema: str = DEFAULT_SCHEMA, transaction_pooling: bool = False
     ) -> tuple[int, int]:
-        """Bring a schema to the newest version; return the one that was there, and that."""
+        """Bring a schema to the newest version; return the one that was there, and that.
+
+        It also mends what a rename or a restore in part has left behind: functions that name
+        another schema, a sequence behind its events, a lost identity.
+        """
         check_url(url)
         schema = schemas.check_schema(schema)
         connections = OwnConnections(url, 1, transaction_pooling=transaction_pooling)
         try:
             async with connections.writing(30) as connection:
                 await check_server(connection)
-                return await schemas.upgrade(connection, schema), schemas.SCHEMA_VERSION
+                before = await schemas.upgrade(connection, schema, repair=True)
+                return before, schemas.SCHEMA_VERSION
         except (*DRIVER_ERRORS, ValueError) as exc:
             raise translated(exc) from (None if isinstance(exc, ValueError) else exc)
         finally:
