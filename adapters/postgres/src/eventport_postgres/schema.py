@@ -208,11 +208,11 @@ _LOOK: Final = """
             SELECT pg_catalog.count(DISTINCT f.proname) FROM pg_catalog.pg_proc f
             JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) f.pronamespace
             WHERE n.nspname OPERATOR(pg_catalog.=) $1
-                AND f.proname OPERATOR(pg_catalog.=) ANY ($3)
+                AND f.proname OPERATOR(pg_catalog.=) ANY ($3::pg_catalog.text[])
                 -- In string literals, too, where quotes are doubled.
                 AND pg_catalog.strpos(pg_catalog.replace(f.prosrc, $4, $5), $2)
                     OPERATOR(pg_catalog.>) 0
-        ) OPERATOR(pg_catalog.<) pg_catalog.cardinality($3::pg_catalog.name[])
+        ) OPERATOR(pg_catalog.<) pg_catalog.cardinality($3)
     FROM {schema}.positions p
 """
 # Nobody can append while the table is locked, so the sequence cannot move on in between.
