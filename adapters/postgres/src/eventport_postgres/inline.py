@@ -18,7 +18,7 @@ from eventport.inline import InlineHandlers, failure, new_events
 from eventport_postgres.asking import ask_one
 from eventport_postgres.batches import outcomes
 from eventport_postgres.connections import CLOSE_TIMEOUT
-from eventport_postgres.errors import DRIVER_ERRORS, is_lost, is_worth_a_retry
+from eventport_postgres.errors import DRIVER_ERRORS, is_lost, is_worth_a_retry, reason
 from eventport_postgres.schema import AnyConnection
 
 
@@ -162,7 +162,7 @@ async def _check(connection: AnyConnection, sql: str) -> None:
             raise
         message = (
             "what the inline handlers did cannot be committed, and nothing of this commit was "
-            f"written: {str(exc).splitlines()[0]}"
+            f"written: {reason(exc)}"
         )
         if isinstance(exc, asyncpg.InFailedSQLTransactionError):
             message += (

@@ -23,6 +23,7 @@ from eventport_postgres.errors import (
     StreamBusyError,
     is_lost,
     is_worth_a_retry,
+    reason,
     translated,
 )
 from eventport_postgres.inline import InlineProjections
@@ -129,7 +130,7 @@ class Writer:
                     lost = None  # the server has answered
                     if not is_worth_a_retry(exc):
                         if len(commits) > 1:
-                            raise NothingWrittenError(str(exc)) from exc
+                            raise NothingWrittenError(reason(exc)) from exc
                         raise translated(exc) from exc
                 if clock() > (deadline if lost is None else deadline + self._timeout):
                     raise translated(exc) from exc
