@@ -90,7 +90,8 @@ class Writer:
         self._statements = Statements(schema, place)
         self._find = f"""
             SELECT stream, id, version, position, recorded_at FROM {name}.events
-            WHERE position OPERATOR(pg_catalog.>) $1 AND id OPERATOR(pg_catalog.=) ANY ($2)
+            WHERE position OPERATOR(pg_catalog.>) $1 AND id OPERATOR(pg_catalog.=)
+                ANY ($2::pg_catalog.text[]::pg_catalog.uuid[])
                 AND {name}.check_place({place.number})
             ORDER BY position
         """  # noqa: S608  # it is quoted
@@ -166,8 +167,9 @@ class Writer:
                 else None
                 for commit in commits
             ]
-        self.head = max(self.head, *row[2] or (0,))
-        return outcomes(commits, row)
+        found = outcomes(commits, row)
+        self.head = max(self.head, _last(found))
+        return found
 
     async def _settle(
         self, connection: AnyConnection, commits: Sequence[Commit], lost: _Lost, within: float
@@ -187,7 +189,7 @@ class Writer:
             await asyncio.sleep(_PAUSE)
         events = [event for commit in commits for write in commit.writes for event in write.events]
         rows = await ask(
-            connection, self._find, self.head, [event.id for event in events], timeout=within
+            connection, self._find, self.head, [str(event.id) for event in events], timeout=within
         )
         if rows:
             return _recognise(commits, rows)
@@ -215,6 +217,14 @@ class Writer:
             return [one for commit in commits for one in await self._commit_rest([commit])]
         except EventportError as exc:
             return [Failed(exc)] * len(commits)
+
+
+def _last(found: Sequence[Outcome]) -> int:
+    """Return the last position of what was written or found, or 0."""
+    return max(
+        (w.positions[-1] for one in found if isinstance(one, Committed) for w in one.writes),
+        default=0,
+    )
 
 
 def _is_exact(commit: Commit) -> bool:
