@@ -21,6 +21,9 @@ from eventport.adapter import AfterCommitHook, BaseEventStore
 from eventport.errors import ConfigurationError, NotSupportedError
 from eventport.inline import InlineStore
 from eventport.protocols import EventStore
+from eventport.urls import check_url, clean, explain
+from eventport.urls import redact as redact
+from eventport.validation import control_character
 
 
 ENTRY_POINT_GROUP: Final = "eventport.adapters"
@@ -47,9 +50,6 @@ _KNOWN_SCHEMES: Final = {
 _VARIABLE: Final = re.compile(r"\$\{(\w+)\}")
 _URL: Final = re.compile(r"[^:/?#]+://.*", re.DOTALL)
 _USERINFO: Final = re.compile(r"(?s)(?P<before>[^:/?#]+://)(?P<userinfo>[^/?#]*)(?P<after>@.*)")
-# What hides too much is better than what hides too little: up to the last @, whatever is between.
-_PASSWORD: Final = re.compile(r"(?s)^(?P<user>(?:[^:/?#@]+://)?[^:]*):.*@")
-_SECRET: Final = re.compile(r"(?is)((?:pass|pwd|secret|token|key|credential)[^=&]*=)[^&]*")
 
 
 @asynccontextmanager
@@ -105,11 +105,6 @@ async def connect(
         yield store
 
 
-def redact(url: str) -> str:
-    """Return a URL without the secrets in it, to be shown."""
-    return _SECRET.sub(r"\1***", _PASSWORD.sub(r"\g<user>:***@", url))
-
-
 def unknown_option(scheme: str, name: str, accepted: Iterable[str]) -> ConfigurationError:
     """Make the error for an option that an adapter does not have, with the closest that it has."""
     accepted = sorted(accepted)
@@ -124,7 +119,7 @@ def resolve(
 ) -> tuple[str, dict[str, Any]]:
     """Find the URL that is meant, and the options that go with it."""
     if target is None:
-        target = os.environ.get("EVENTPORT_URL") if config is None else None
+        target = os.environ.get("EVENTPORT_URL", "").strip() if config is None else ""
         if not target:
             return _look_up("default", config)
     if not isinstance(cast("object", target), str):
@@ -132,6 +127,7 @@ def resolve(
         kind = type(target).__name__
         message = f"a store is given as a URL or as a name in eventport.toml, both str, not {kind}"
         raise ConfigurationError(message)
+    target = clean(target, "the URL or name of a store")
     if "://" in target or _VARIABLE.match(target):
         return _expand(target), {}
     return _look_up(target, config)
@@ -157,6 +153,7 @@ def _look_up(name: str, config: str | os.PathLike[str] | None) -> tuple[str, dic
     if not isinstance(url, str):
         message = f'{path}: [stores.{name}] needs a url, such as url = "sqlite:///orders.db"'
         raise ConfigurationError(message)
+    url = clean(url, f"{path}: the url of [stores.{name}]")
     return _expand(url), {key: value for key, value in table.items() if key != "url"}
 
 
@@ -209,6 +206,12 @@ def _expand(url: str) -> str:
         if found is None:
             message = f"the environment variable {match[1]} is not set; {redact(url)} needs it"
             raise ConfigurationError(message)
+        found = found.strip("\r\n")  # files of secrets end with a newline
+        if control := control_character(found):
+            message = (
+                f"the environment variable {match[1]} contains the control character {control!r}"
+            )
+            raise ConfigurationError(message)
         return found
 
     def quoted(match: re.Match[str]) -> str:
@@ -219,11 +222,11 @@ def _expand(url: str) -> str:
         before = match["before"] + _VARIABLE.sub(quoted, match["userinfo"])
         after = match["after"]
     base, mark, query = after.partition("?")
-    expanded = before + _VARIABLE.sub(value, base) + mark + _VARIABLE.sub(quoted, query)
+    expanded = (before + _VARIABLE.sub(value, base) + mark + _VARIABLE.sub(quoted, query)).strip()
     if not _URL.fullmatch(expanded):
         message = f"{redact(url)!r} is not a URL, such as sqlite:///orders.db"
         raise ConfigurationError(message)
-    return expanded
+    return check_url(expanded)
 
 
 def find_opener(url: str) -> tuple[str, Opener]:
@@ -287,11 +290,13 @@ def convert_option(scheme: str, name: str, value: Any, accepted: Mapping[str, An
     """Return an option's value as its parameter's annotation demands."""
     if name not in accepted:
         raise unknown_option(scheme, name, accepted)
+    if isinstance(value, str):
+        value = clean(value, f"{scheme} option {name}")
     try:
         return msgspec.convert(value, accepted[name], strict=False)
     except msgspec.ValidationError as exc:
         shown = redact(f"{name}={value!r}")
-        message = f"{scheme} option {shown}: {exc}"
+        message = f"{scheme} option {shown}: {explain(exc, f'{name}={value}')}"
         raise ConfigurationError(message) from exc
 
 

@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, cast
 
 from eventport.adapter import EncodedEvent
-from eventport.configuration import redact
+from eventport.urls import explain, redact
 from eventport.errors import (
     ConfigurationError,
     EventportError,
@@ -160,8 +160,7 @@ class Client:
         try:
             self._client = _reporting(library)(_understood(library, url))
         except (ValueError, OSError) as exc:
-            # The client's own text may hold the password.
-            message = f"{redact(url)}: {redact(str(exc).replace(url, redact(url)))}"
+            message = f"{redact(url)}: {explain(exc, url)}"
             raise ConfigurationError(message) from None
 
     async def connect(self) -> None:

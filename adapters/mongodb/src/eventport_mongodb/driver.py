@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Generator
+from contextlib import contextmanager
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from anyio import to_thread
@@ -13,12 +14,11 @@ from bson.codec_options import CodecOptions, TypeDecoder, TypeRegistry
 from bson.int64 import Int64
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.errors import PyMongoError
 from pymongo.uri_parser import split_options
 
-from eventport.configuration import redact
 from eventport.errors import ConfigurationError
-
-from eventport_mongodb.translation import translated
+from eventport.urls import check_url, explain, redact
 
 
 T = TypeVar("T")
@@ -94,6 +94,7 @@ def make_client(url: str, driver: DriverName, timeout: float) -> Client:
     else:
         message = f"driver must be 'pymongo' or 'motor', not {driver!r}"
         raise ConfigurationError(message)
+    url = check_url(url)
     options = _options(url)
     defaults: dict[str, Any] = {
         name: value
@@ -103,9 +104,19 @@ def make_client(url: str, driver: DriverName, timeout: float) -> Client:
         }.items()
         if name.lower() not in options
     }
-    with translated(redact(url)):
+    with understood(url):
         client: Client = make(url, **defaults)
     return client
+
+
+@contextmanager
+def understood(url: str) -> Generator[None]:
+    """Turn what the driver says of a URL into an error of ours, without secrets."""
+    try:
+        yield
+    except (TypeError, ValueError, PyMongoError) as exc:
+        message = f"{redact(url)}: {explain(exc, url)}"
+        raise ConfigurationError(message) from None
 
 
 def _options(url: str) -> set[str]:
@@ -113,10 +124,6 @@ def _options(url: str) -> set[str]:
     query = url.partition("?")[2]
     if not query:
         return set()
-    with translated(redact(url)):
-        try:
-            # It does not warn of what it does not know, but raises.
-            return {name.lower() for name in split_options(query, validate=True, warn=False)}
-        except (TypeError, ValueError) as exc:
-            message = f"{redact(url)}: {exc}"
-            raise ConfigurationError(message) from exc
+    with understood(url):
+        # It does not warn of what it does not know, but raises.
+        return {name.lower() for name in split_options(query, validate=True, warn=False)}

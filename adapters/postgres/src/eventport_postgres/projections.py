@@ -85,7 +85,7 @@ class PostgresCheckpoints:
             transaction_pooling: Whether a pooler in transaction mode is between.
         """
         require_asyncio("Postgres", "asyncpg does")
-        check_url(url)
+        url = check_url(url)
         connections = OwnConnections(url, pool_size, transaction_pooling=transaction_pooling)
         checkpoints = cls(connections, check_schema(schema), timeout)
         try:

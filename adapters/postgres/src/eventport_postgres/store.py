@@ -21,6 +21,7 @@ from typing import (
 
 import asyncpg
 
+from eventport import urls
 from eventport.adapter import (
     AllPage,
     BaseEventStore,
@@ -30,14 +31,11 @@ from eventport.adapter import (
     Outcome,
     StreamPage,
 )
-from eventport.configuration import redact
-from eventport.errors import (
-    ConfigurationError,
-    InvalidArgumentTypeError,
-)
+from eventport.errors import ConfigurationError
 from eventport.group_commit import GroupCommit
 from eventport.opening import open_to_end, require_asyncio
 from eventport.protocols import Capability
+from eventport.urls import redact
 
 from eventport_postgres import schema as schemas
 from eventport_postgres.connections import (
@@ -155,7 +153,7 @@ class PostgresEventStore(BaseEventStore):
         """
         require_asyncio("Postgres", "asyncpg does")
         _check_options(migrate, pool_size, timeout)
-        check_url(url)
+        url = check_url(url)
         own = OwnConnections(url, pool_size, transaction_pooling=transaction_pooling)
         return await cls._open(
             redact(url), own, schema, migrate, timeout, transaction_pooling=transaction_pooling
@@ -362,7 +360,7 @@ class PostgresSchema:
         It also mends what a rename or a restore in part has left behind: functions that name
         another schema, a sequence behind its events, a lost identity.
         """
-        check_url(url)
+        url = check_url(url)
         schema = schemas.check_schema(schema)
         connections = OwnConnections(url, 1, transaction_pooling=transaction_pooling)
         try:
@@ -376,14 +374,13 @@ class PostgresSchema:
             await connections.close()
 
 
-def check_url(url: object) -> None:
-    """Raise `ConfigurationError` unless this is a URL of ours."""
-    if not isinstance(url, str):
-        message = f"a URL must be text, not {type(url).__name__}"
-        raise InvalidArgumentTypeError(message)
+def check_url(url: object) -> str:
+    """Return a URL of ours, or raise `ConfigurationError`."""
+    url = urls.check_url(url)
     if url.partition("://")[0].lower() not in {"postgres", "postgresql"}:
         message = f"{redact(url)!r} must begin with postgres:// or postgresql://"
         raise ConfigurationError(message)
+    return url
 
 
 def _check_options(migrate: object, pool_size: object, timeout: object) -> None:

@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar, Final, Self, TypeAlias, get_args
 
 from eventport.adapter import AllPage, BaseEventStore, Commit, Outcome, StreamPage
-from eventport.configuration import redact, unknown_option
+from eventport.configuration import unknown_option
 from eventport.errors import ConfigurationError, InvalidArgumentTypeError
 from eventport.opening import open_to_end, require_asyncio
 from eventport.protocols import Capability
+from eventport.urls import check_url, redact
 
 from eventport_sqlite import engine
 from eventport_sqlite.connection import (
@@ -167,7 +168,7 @@ class SQLiteEventStore(BaseEventStore):
 
 def path_in(url: str) -> str:
     """Return the file that a URL names, or the name of a database in memory."""
-    rest = url.partition("://")[2]
+    rest = check_url(url).partition("://")[2]
     name, _, query = rest.partition("?")
     if query:
         option = query.partition("=")[0]
