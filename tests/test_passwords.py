@@ -70,6 +70,8 @@ async def check(url: str, password: str, caplog: pytest.LogCaptureFixture) -> No
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
+# PyMongo leaves a socket behind now and then when it is given no time to connect.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @given(place=st.sampled_from(PLACES), password=PASSWORDS)
 @example(place=PLACES[0], password="QXzj7/x")
 @example(place=PLACES[0], password="QXzj7#x")
@@ -79,7 +81,7 @@ async def check(url: str, password: str, caplog: pytest.LogCaptureFixture) -> No
 @example(place=PLACES[0], password="[QXZJ]")
 @example(place=PLACES[6], password="QXZJQ")
 @settings(
-    max_examples=60,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -93,8 +95,22 @@ async def test_no_url_tells_a_part_of_its_password(
     await check(place.format(scheme=scheme, password=password), password, caplog)
 
 
+@given(scheme=st.sampled_from(SCHEMES), place=st.sampled_from(PLACES[:5]), password=PASSWORDS)
+def test_what_is_said_of_a_url_tells_no_part_of_its_password(
+    scheme: str, place: str, password: str
+) -> None:
+    url = place.format(scheme=scheme, password=password)
+    assert not told(redact(url), password)
+    for piece in pieces(password):
+        assert explain(ValueError(f"invalid literal for int(): {piece!r}"), url) == "ValueError"
+    try:
+        check_url(url)
+    except ConfigurationError as exc:
+        assert not told(f"{exc} {exc!r}", password)
+
+
 @pytest.mark.parametrize("scheme", ["postgres", "mongodb", "esdb"])
-@pytest.mark.parametrize("password", ["Hunter2/x", "Hunter2#x", "Hunter2?x", "1234/x", "[Hunter2"])
+@pytest.mark.parametrize("password", ["Hunter2/x", "Hunter2#x", "Hunter2?x", "1234/x", "[Hunter2", "Hunt@er2"])
 async def test_a_raw_password_is_asked_to_be_percent_encoded(scheme: str, password: str) -> None:
     with pytest.raises(ConfigurationError, match="percent-encode") as caught:
         async with connect(f"{scheme}://app:{password}@host/db"):
@@ -108,7 +124,7 @@ async def test_a_raw_password_is_asked_to_be_percent_encoded(scheme: str, passwo
     [
         "postgres://u:p%2Fw@h1:5432,h2:5433/db?host=/tmp",
         "postgresql://postgres:@/postgres?host=/tmp/x@y",
-        "postgres://u:p@ss:word@[::1]:5432/db",
+        "postgres://u:p:word@[::1]:5432/db",
         "mongodb+srv://u:p@h.example/db?replicaSet=rs0",
         "esdb+discover://admin:changeit@h:2113?tls=false",
         "sqlite:////home/me@work/orders.db",

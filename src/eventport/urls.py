@@ -51,7 +51,7 @@ def check_url(url: object) -> str:
     if parts is None or not parts["authority"]:
         return url
     user, _, hosts = parts["authority"].rpartition("@")
-    if "@" in parts["rest"] or {"[", "]"} & set(user):
+    if "@" in parts["rest"] or {"@", "[", "]"} & set(user):
         problem = "has one of / ? # @ [ ] in its user or password, or @ after its host"
     elif not all(_HOST.fullmatch(host) for host in hosts.split(",")):
         problem = "has no number as its port, or a host that is none"
@@ -82,7 +82,7 @@ def explain(exc: BaseException, url: str) -> str:
     text = str(exc)
     for secret in _secrets(url):
         pieces = {secret[at : at + _SHORTEST] for at in range(len(secret) - _SHORTEST + 1)}
-        if any(piece in text for piece in pieces):
+        if any(piece in text or repr(piece)[1:-1] in text for piece in pieces):
             return type(exc).__name__
     return text or type(exc).__name__
 
