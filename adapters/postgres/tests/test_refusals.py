@@ -235,7 +235,8 @@ async def test_errors_of_connecting_name_no_password(url: str, error: type[Excep
         async with connect(url):
             raise AssertionError
     assert isinstance(caught.value, error)
-    assert caught.value.__suppress_context__ or caught.value.__cause__ is not None
+    shown = caught.value.__suppress_context__ or caught.value.__cause__ is not None
+    assert shown or caught.value.__context__ is None
     chain: BaseException | None = caught.value
     while chain is not None:
         assert "s3cret" not in f"{chain!s} {chain!r}"

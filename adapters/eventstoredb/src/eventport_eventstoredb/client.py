@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, cast
 
 from eventport.adapter import EncodedEvent
-from eventport.urls import explain, redact
+from eventport.configuration import redact
 from eventport.errors import (
     ConfigurationError,
     EventportError,
@@ -160,7 +160,8 @@ class Client:
         try:
             self._client = _reporting(library)(_understood(library, url))
         except (ValueError, OSError) as exc:
-            message = f"{redact(url)}: {explain(exc, url)}"
+            # The client's own text may hold the password.
+            message = f"{redact(url)}: {redact(str(exc).replace(url, redact(url)))}"
             raise ConfigurationError(message) from None
 
     async def connect(self) -> None:

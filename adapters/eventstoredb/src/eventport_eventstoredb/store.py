@@ -11,7 +11,7 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from typing import ClassVar, Final, Self
 
 from eventport.adapter import AllPage, BaseEventStore, Commit, Outcome, StreamPage
-from eventport.urls import check_url, redact
+from eventport.configuration import redact
 from eventport.errors import (
     ConfigurationError,
     EventportError,
@@ -99,7 +99,6 @@ class EventStoreDBEventStore(BaseEventStore):
             message = f"timeout must be a positive number of seconds, not {timeout!r}"
             raise ConfigurationError(message)
         require_asyncio("EventStoreDB", "its clients do")
-        url = check_url(url)
         return await open_to_end(lambda: cls._open(url, timeout))
 
     @classmethod

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 
-from collections.abc import Awaitable, Generator
-from contextlib import contextmanager
+from collections.abc import Awaitable
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from anyio import to_thread
@@ -14,11 +13,12 @@ from bson.codec_options import CodecOptions, TypeDecoder, TypeRegistry
 from bson.int64 import Int64
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.collection import AsyncCollection
-from pymongo.errors import PyMongoError
 from pymongo.uri_parser import split_options
 
+from eventport.configuration import redact
 from eventport.errors import ConfigurationError
-from eventport.urls import check_url, explain, redact
+
+from eventport_mongodb.translation import translated
 
 
 T = TypeVar("T")
@@ -94,7 +94,6 @@ def make_client(url: str, driver: DriverName, timeout: float) -> Client:
     else:
         message = f"driver must be 'pymongo' or 'motor', not {driver!r}"
         raise ConfigurationError(message)
-    url = check_url(url)
     options = _options(url)
     defaults: dict[str, Any] = {
         name: value
@@ -104,19 +103,9 @@ def make_client(url: str, driver: DriverName, timeout: float) -> Client:
         }.items()
         if name.lower() not in options
     }
-    with understood(url):
+    with translated(redact(url)):
         client: Client = make(url, **defaults)
     return client
-
-
-@contextmanager
-def understood(url: str) -> Generator[None]:
-    """Turn what the driver says of a URL into an error of ours, without secrets."""
-    try:
-        yield
-    except (TypeError, ValueError, PyMongoError) as exc:
-        message = f"{redact(url)}: {explain(exc, url)}"
-        raise ConfigurationError(message) from None
 
 
 def _options(url: str) -> set[str]:
@@ -124,6 +113,10 @@ def _options(url: str) -> set[str]:
     query = url.partition("?")[2]
     if not query:
         return set()
-    with understood(url):
-        # It does not warn of what it does not know, but raises.
-        return {name.lower() for name in split_options(query, validate=True, warn=False)}
+    with translated(redact(url)):
+        try:
+            # It does not warn of what it does not know, but raises.
+            return {name.lower() for name in split_options(query, validate=True, warn=False)}
+        except (TypeError, ValueError) as exc:
+            message = f"{redact(url)}: {exc}"
+            raise ConfigurationError(message) from exc
