@@ -645,6 +645,12 @@ async def test_a_secret_that_ends_in_a_newline_is_the_password_without_it(
 async def test_control_characters_inside_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGPASSWORD", f"{SECRET}\n{SECRET}")
     write("eventport.toml", '[stores.o]\nurl = "other://h/x\\ty"\n')
-    for target in ("other://h/\tx", "or\nders", "o", "other://u:${PGPASSWORD}@h", "other://h?name=a%09b"):
+    for target in (
+        "other://h/\tx",
+        "or\nders",
+        "o",
+        "other://u:${PGPASSWORD}@h",
+        "other://h?name=a%09b",
+    ):
         assert "contains the control character" in await refusal(target)
     assert "contains the control character" in await refusal("other://h", name="a\x1bb")

@@ -110,7 +110,9 @@ def test_what_is_said_of_a_url_tells_no_part_of_its_password(
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "mongodb", "esdb"])
-@pytest.mark.parametrize("password", ["Hunter2/x", "Hunter2#x", "Hunter2?x", "1234/x", "[Hunter2", "Hunt@er2"])
+@pytest.mark.parametrize(
+    "password", ["Hunter2/x", "Hunter2#x", "Hunter2?x", "1234/x", "[Hunter2", "Hunt@er2"]
+)
 async def test_a_raw_password_is_asked_to_be_percent_encoded(scheme: str, password: str) -> None:
     with pytest.raises(ConfigurationError, match="percent-encode") as caught:
         async with connect(f"{scheme}://app:{password}@host/db"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -161,3 +162,61 @@ async def test_functions_that_are_missing_are_made_again(
         await PostgresEventStore.connect(url, schema=schema, migrate="explicit")
     async with await PostgresEventStore.connect(url, schema=schema) as again:
         assert await streams(again) == []
+
+
+async def test_version_1_becomes_the_newest_without_a_change_to_its_events(
+    url: str, schema: str, admin: asyncpg.Connection
+) -> None:
+    made = (Path(__file__).parent / "schema_1.sql").read_text()
+    await admin.execute(made.replace('"old"', schema))
+    one = "'s', -1, 'E', '{\"n\": 1}', NULL, '{}', gen_random_uuid()"
+    for _ in range(3):
+        await admin.execute(f"SELECT {schema}.append_one({one})")
+    before = await admin.fetch(f"SELECT ctid, * FROM {schema}.events")
+    with pytest.raises(IncompatibleStoreError, match="has version 1, and 2 is needed"):
+        await PostgresEventStore.connect(url, schema=schema, migrate="explicit")
+    assert await PostgresSchema.upgrade(url, schema=schema) == (1, 2)
+    # What an older program still calls, while it is being replaced, goes on working.
+    await admin.execute(f"SELECT {schema}.append_one({one})")
+    after = await admin.fetch(f"SELECT ctid, * FROM {schema}.events")
+    assert after[:3] == before  # the rows were not even rewritten
+    async with await PostgresEventStore.connect(url, schema=schema, migrate="explicit") as store:
+        await store.append("s", new(), expected=4)
+        assert await streams(store) == ["s"] * 5
+    made_new = await functions(admin, schema)
+    await PostgresSchema.upgrade(url, schema=f"{schema}_new")
+    try:
+        assert await functions(admin, f"{schema}_new") == made_new
+    finally:
+        await admin.execute(f"DROP SCHEMA {schema}_new CASCADE")
+
+
+async def functions(admin: asyncpg.Connection, schema: str) -> list[tuple[str, str]]:
+    rows = await admin.fetch(
+        "SELECT p.proname, pg_get_functiondef(p.oid) AS text FROM pg_proc p "
+        "WHERE p.pronamespace = $1::regnamespace ORDER BY p.proname",
+        schema,
+    )
+    return [(row["proname"], row["text"].replace(schema, "")) for row in rows]
+
+
+async def test_a_page_tells_a_position_that_was_never_handed_out(
+    store: PostgresEventStore, admin: asyncpg.Connection
+) -> None:
+    for _ in range(3):
+        last = (await store.append("s", new())).position or 0
+    assert (await store.read_all_page(last + 1, 10, None, None)).head == last
+    transaction = admin.transaction()
+    await transaction.start()
+    try:
+        await store.using(admin).append("slow", new())
+        later = (await store.append("s", new())).position or 0
+        # It cannot be read yet, but it is there: nothing was replaced.
+        for types in (None, frozenset({"E"})):
+            page = await store.read_all_page(later, 10, types, None)
+            assert (page.events, page.position, page.head) == ([], later, later)
+        page = await store.read_all_page(last, 10, None, None)
+        assert (page.events, page.position, page.head) == ([], last, last)
+        assert (await store.read_all_page(later + 1, 10, None, None)).head < later + 1
+    finally:
+        await transaction.rollback()

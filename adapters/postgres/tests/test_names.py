@@ -96,9 +96,7 @@ _TRAPS = """
 
 
 @pytest.fixture
-async def trapped(
-    url: str, schema: str, admin: asyncpg.Connection
-) -> AsyncGenerator[str, None]:
+async def trapped(url: str, schema: str, admin: asyncpg.Connection) -> AsyncGenerator[str, None]:
     """The URL of a role that meets a trap wherever it names something without its schema."""
     trap = f"{schema}_trap"
     await admin.execute(_TRAPS.replace("{trap}", trap))

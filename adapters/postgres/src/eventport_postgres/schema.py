@@ -21,7 +21,13 @@ DEFAULT_SCHEMA: Final = "eventport"
 MIGRATIONS: Final = ("1_tables.sql", "2_identity.sql")
 """What leads from each version to the next, from nothing to the first onwards."""
 
-FUNCTIONS: Final = ("check_place.sql", "append.sql", "append_one.sql", "frontier.sql", "read_all.sql")
+FUNCTIONS: Final = (
+    "check_place.sql",
+    "append.sql",
+    "append_one.sql",
+    "frontier.sql",
+    "read_all.sql",
+)
 """What is made anew with each version, and when the schema was given another name."""
 
 SCHEMA_VERSION: Final = len(MIGRATIONS)
@@ -225,14 +231,10 @@ _REPAIR: Final = """
 """
 
 
-async def _look(
-    connection: AnyConnection, schema: str
-) -> tuple[int, int, int, str | None, bool]:
+async def _look(connection: AnyConnection, schema: str) -> tuple[int, int, int, str | None, bool]:
     name = quoted(schema)
     functions = [file.removesuffix(".sql") for file in FUNCTIONS]
-    row = await ask_one(
-        connection, _fill(_LOOK, name), schema, f"{name}.", functions, "''", "'"
-    )
+    row = await ask_one(connection, _fill(_LOOK, name), schema, f"{name}.", functions, "''", "'")
     return row[0], row[1], row[2], row[3], row[4]
 
 

@@ -155,9 +155,7 @@ class Writer:
             if self._patient:
                 raise
             streams = {write.stream for commit in commits for write in commit.writes}
-            rows = await ask(
-                connection, _LOCKED, list(streams), self._sequence, timeout=within
-            )
+            rows = await ask(connection, _LOCKED, list(streams), self._sequence, timeout=within)
             locked = {row["stream"] for row in rows}
             if not locked:
                 raise  # it was another lock, or these have been released by now
