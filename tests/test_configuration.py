@@ -25,7 +25,7 @@ from eventport import (
     RecordedEvent,
     connect,
 )
-from eventport.configuration import redact
+from eventport.urls import redact
 
 from eventport_memory import MemoryEventStore
 from eventport_sqlite import SQLiteEventStore

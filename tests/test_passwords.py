@@ -30,8 +30,7 @@ PLACES = (
     "app:{password}@127.0.0.1:1/db",
     "{scheme}://127.0.0.1:1/db?password={password}",
     "{scheme}://127.0.0.1:1/db?authMechanismProperties=AWS_SESSION_TOKEN:{password}",
-    "{scheme}://127.0.0.1:1/db?authMechanism=MONGODB-AWS"
-    "&authMechanismProperties=AWS_SESSION_TOKEN:{password},X:{password}",
+    "{scheme}://127.0.0.1:1/db?authMechanismProperties=AWS_SESSION_TOKEN:{password},X:{password}",
 )
 PASSWORDS = st.text(alphabet=LETTERS + "777" + "/?#@:[]%&=+ ,;\\'\"\n", min_size=3, max_size=14)
 
@@ -103,10 +102,12 @@ def test_what_is_said_of_a_url_tells_no_part_of_its_password(
     assert not told(redact(url), password)
     for piece in pieces(password):
         assert explain(ValueError(f"invalid literal for int(): {piece!r}"), url) == "ValueError"
+    said = ""
     try:
         check_url(url)
     except ConfigurationError as exc:
-        assert not told(f"{exc} {exc!r}", password)
+        said = f"{exc} {exc!r}"
+    assert not told(said, password)
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "mongodb", "esdb"])

@@ -21,8 +21,7 @@ from eventport.adapter import AfterCommitHook, BaseEventStore
 from eventport.errors import ConfigurationError, NotSupportedError
 from eventport.inline import InlineStore
 from eventport.protocols import EventStore
-from eventport.urls import check_url, clean, explain
-from eventport.urls import redact as redact
+from eventport.urls import check_url, clean, explain, redact
 from eventport.validation import control_character
 
 

@@ -61,7 +61,7 @@ EXCEPTIONS = {
 }
 STATES = sorted(
     state
-    for state in {getattr(kind, "sqlstate", None) for kind in vars(pg).values()} - {None}
+    for state in {str(getattr(kind, "sqlstate", None)) for kind in vars(pg).values()} - {"None"}
     if state[:2] not in {"00", "01", "02", "03"}  # no errors
 )
 
@@ -130,7 +130,7 @@ async def test_a_trigger_that_refuses_an_event_shows_no_data(
         assert not isinstance(caught.value, StoreUnavailableError | PayloadTooLargeError)
         assert SECRET not in f"{caught.value} {caught.value!r}"
         assert isinstance(caught.value.__cause__, asyncpg.PostgresError)
-    assert "constraint young" in str(caught.value)
+        assert type_ != "check" or "constraint young" in str(caught.value)
     assert SECRET not in caplog.text
     assert (await store.append("s", [NewEvent("E", {"age": 1})])).version == 1
 

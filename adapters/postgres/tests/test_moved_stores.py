@@ -112,7 +112,7 @@ async def copy(
 async def test_a_sequence_behind_the_events_is_refused_and_repaired_on_request(
     url: str, copy: str, admin: asyncpg.Connection, migrate: Migrate
 ) -> None:
-    with pytest.raises(IncompatibleStoreError, match="5.* at 0 .*`eventport schema upgrade`"):
+    with pytest.raises(IncompatibleStoreError, match=r"5.* at 0 .*`eventport schema upgrade`"):
         await PostgresEventStore.connect(url, schema=copy, migrate=migrate)
     await PostgresSchema.upgrade(url, schema=copy)
     async with await PostgresEventStore.connect(url, schema=copy, migrate=migrate) as store:
@@ -139,7 +139,7 @@ async def test_a_lost_identity_is_refused_and_repaired_on_request(
     url: str, schema: str, store: PostgresEventStore, admin: asyncpg.Connection
 ) -> None:
     await admin.execute(f"DELETE FROM {schema}.store")
-    with pytest.raises(IncompatibleStoreError, match="identity.*`eventport schema upgrade`"):
+    with pytest.raises(IncompatibleStoreError, match=r"identity.*`eventport schema upgrade`"):
         await PostgresEventStore.connect(url, schema=schema)
     await PostgresSchema.upgrade(url, schema=schema)
     async with await PostgresEventStore.connect(url, schema=schema) as again:
@@ -150,7 +150,7 @@ async def test_tables_without_their_version_are_refused(
     url: str, schema: str, store: PostgresEventStore, admin: asyncpg.Connection
 ) -> None:
     await admin.execute(f"DELETE FROM {schema}.migrations")
-    with pytest.raises(IncompatibleStoreError, match="the table migrations .* is empty"):
+    with pytest.raises(IncompatibleStoreError, match=r"the table migrations .* is empty"):
         await PostgresEventStore.connect(url, schema=schema)
 
 
@@ -203,8 +203,8 @@ async def functions(admin: asyncpg.Connection, schema: str) -> list[tuple[str, s
 async def test_a_page_tells_a_position_that_was_never_handed_out(
     store: PostgresEventStore, admin: asyncpg.Connection
 ) -> None:
-    for _ in range(3):
-        last = (await store.append("s", new())).position or 0
+    await store.append("s", [*new(), *new()])
+    last = (await store.append("s", new())).position or 0
     assert (await store.read_all_page(last + 1, 10, None, None)).head == last
     transaction = admin.transaction()
     await transaction.start()

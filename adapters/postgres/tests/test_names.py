@@ -72,7 +72,8 @@ _TRAPS = """
                     one.n, one.l, one.r, one.result, replace(one.oprname, '%', '%%')
                 );
                 EXECUTE format(
-                    'CREATE OPERATOR {trap}.%s (LEFTARG = %s, RIGHTARG = %s, FUNCTION = {trap}.trap_%s)',
+                    'CREATE OPERATOR {trap}.%s '
+                    '(LEFTARG = %s, RIGHTARG = %s, FUNCTION = {trap}.trap_%s)',
                     one.oprname, one.l, one.r, one.n
                 );
             EXCEPTION WHEN OTHERS THEN NULL;

@@ -79,9 +79,8 @@ INITS: dict[str, Init] = {
 @asynccontextmanager
 async def pool_of(url: str, init: Init) -> AsyncGenerator[asyncpg.Pool, None]:
     # Settings that are made by `init` are gone once a connection goes back, so they are kept.
-    async with asyncpg.create_pool(
-        url, min_size=1, max_size=4, init=init, setup=odd_settings if init is odd_settings else None
-    ) as pool:
+    options: Any = {"setup": init} if init is odd_settings else {"init": init}
+    async with asyncpg.create_pool(url, min_size=1, max_size=4, **options) as pool:
         yield pool
 
 
@@ -142,13 +141,14 @@ async def test_codecs_of_a_pool_change_no_checkpoint(
 
 
 async def test_no_bytes_are_bytes_too(store: PostgresEventStore) -> None:
-    for name, data in {
+    cases: dict[str, list[Any]] = {
         "alone": [b""],
         "first": [b"", {"a": 1}],
         "last": [{"a": 1}, b""],
         "twice": [b"", b""],
         "beside others": [b"", b"x"],
-    }.items():
+    }
+    for name, data in cases.items():
         await store.append(name, [NewEvent("E", one) for one in data], expected=0)
         assert [event.data for event in (await store.read(name)).events] == data
     async with store.session() as session:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -26,10 +27,11 @@ def test_the_limit_counts_bytes(
 ) -> None:
     monkeypatch.setattr(batches, "MAX_BYTES", 12_000 + 2 * count)
     statements = Statements("s", Place(1, 0, ""))
-    most = one * (12_000 // size // count)
+    many: Any = one
+    most = many * (12_000 // size // count)
     statements.write(commit(*[most] * count))
-    with pytest.raises(PayloadTooLargeError, match="an append of 120.. bytes is too large"):
-        statements.write(commit(*[most] * (count - 1), most + one))
+    with pytest.raises(PayloadTooLargeError, match=r"an append of 120.. bytes is too large"):
+        statements.write(commit(*[most] * (count - 1), most + many))
 
 
 async def test_emoji_beyond_the_limit_are_refused_with_nothing_written(

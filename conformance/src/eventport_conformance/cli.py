@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from eventport.configuration import redact
+from eventport.urls import redact
 
 from eventport_conformance.clause import GROUPS, Clause, MustFail, Runs, all_clauses, applies
 from eventport_conformance.harness import BACKENDS, Backend, Harness, absent_hooks

@@ -22,10 +22,10 @@ from eventport.adapter import (
     decode_event,
     plan,
 )
-from eventport.configuration import redact
 from eventport.errors import ConfigurationError
 from eventport.events import RecordedEvent
 from eventport.protocols import Capability
+from eventport.urls import redact
 
 
 _SCAN: Final = 10_000

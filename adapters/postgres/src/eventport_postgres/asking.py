@@ -13,7 +13,7 @@ AnyConnection: TypeAlias = "Connection[Any] | PoolConnectionProxy[Any]"
 
 
 async def ask(
-    connection: AnyConnection, sql: str, *args: object, timeout: float | None = None
+    connection: AnyConnection, sql: str, *args: object, within: float | None = None
 ) -> list[Record]:
     """Run one statement and return its rows, with asyncpg's own codecs and records.
 
@@ -21,15 +21,15 @@ async def ask(
     its own. asyncpg can leave that out, as it does for its own questions, but has no public
     name for it.
     """
-    rows: list[Record] = await connection._execute(  # type: ignore[union-attr]  # noqa: SLF001
-        sql, args, 0, timeout, record_class=Record, ignore_custom_codec=True
+    rows: list[Record] = await connection._execute(  # type: ignore[union-attr]
+        sql, args, 0, within, record_class=Record, ignore_custom_codec=True
     )
     return rows
 
 
 async def ask_one(
-    connection: AnyConnection, sql: str, *args: object, timeout: float | None = None
+    connection: AnyConnection, sql: str, *args: object, within: float | None = None
 ) -> Record:
     """Run a statement that gives exactly one row, and return that row."""
-    (row,) = await ask(connection, sql, *args, timeout=timeout)
+    (row,) = await ask(connection, sql, *args, within=within)
     return row

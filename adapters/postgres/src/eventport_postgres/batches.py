@@ -135,7 +135,7 @@ def _check_size(events: Sequence[EncodedEvent]) -> None:
     """Raise `PayloadTooLargeError` if events have more than `MAX_BYTES` in UTF-8."""
     # asyncpg will encode them; for all that are not near the limit it is enough to know that a
     # character has at most 4 bytes.
-    size = sum([_bound(event.data) + _bound(event.metadata) for event in events])
+    size = sum(_bound(event.data) + _bound(event.metadata) for event in events)
     if size > MAX_BYTES:
         size = sum(_size(event.data) + _size(event.metadata) for event in events)
     if size > MAX_BYTES:

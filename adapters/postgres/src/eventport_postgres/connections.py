@@ -13,9 +13,8 @@ import asyncpg
 
 from eventport.errors import NotSupportedError
 
-from eventport_postgres.asking import ask, ask_one
+from eventport_postgres.asking import AnyConnection, ask, ask_one
 from eventport_postgres.errors import DRIVER_ERRORS, is_lost
-from eventport_postgres.schema import AnyConnection
 
 
 OLDEST: Final = 14

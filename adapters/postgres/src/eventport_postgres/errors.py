@@ -136,10 +136,10 @@ def reason(exc: BaseException) -> str:
             # The names of tables and constraints are nobody's secret.
             of = ((what, getattr(exc, f"{what}_name", None)) for what in ("table", "constraint"))
             return " ".join([f"{name} ({state})", *(f"{w} {n}" for w, n in of if n)])
-    elif isinstance(exc, ValueError | TypeError | OverflowError):
-        # These show the value that they do not like; what asyncpg says of an option does not.
-        if not isinstance(exc, pg.ClientConfigurationError):
-            return name
+    elif not isinstance(exc, pg.ClientConfigurationError) and isinstance(
+        exc, ValueError | TypeError | OverflowError
+    ):
+        return name  # the text shows the value; what asyncpg says of an option does not
     return next(iter(str(exc).splitlines()), "") or name
 
 

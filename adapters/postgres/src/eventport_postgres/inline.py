@@ -15,11 +15,10 @@ from eventport.errors import InlineProjectionError, NotSupportedError, StoreUnav
 from eventport.events import RecordedEvent
 from eventport.inline import InlineHandlers, failure, new_events
 
-from eventport_postgres.asking import ask_one
+from eventport_postgres.asking import AnyConnection, ask_one
 from eventport_postgres.batches import outcomes
 from eventport_postgres.connections import CLOSE_TIMEOUT
 from eventport_postgres.errors import DRIVER_ERRORS, is_lost, is_worth_a_retry, reason
-from eventport_postgres.schema import AnyConnection
 
 
 InlineHandler: TypeAlias = Callable[
@@ -81,7 +80,7 @@ class InlineProjections:
         try:
             async with asyncio.timeout(within):
                 await transaction.start()
-            row = await ask_one(connection, *request, timeout=within)
+            row = await ask_one(connection, *request, within=within)
             await self._run(connection, commits, outcomes(commits, row), within)
             async with asyncio.timeout(within):
                 await _check(connection, _CHECK)

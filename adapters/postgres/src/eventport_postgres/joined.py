@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, ClassVar, Concatenate, Never, ParamSpec, TypeVar, cast
-
-import asyncpg
+from typing import Any, ClassVar, Concatenate, Never, ParamSpec, TypeVar
 
 from anyio import Lock
 
@@ -21,12 +19,12 @@ from eventport.errors import NotSupportedError, StoreUnavailableError
 from eventport.protocols import Capability
 from eventport.shielding import run_shielded
 
-from eventport_postgres.asking import ask_one
+from eventport_postgres.asking import AnyConnection, ask_one
 from eventport_postgres.batches import Statements, outcomes
 from eventport_postgres.errors import DRIVER_ERRORS, translated
 from eventport_postgres.inline import InlineProjections
 from eventport_postgres.reading import Reader
-from eventport_postgres.schema import AnyConnection, Place
+from eventport_postgres.schema import Place
 
 
 P = ParamSpec("P")
@@ -102,7 +100,7 @@ class JoinedEventStore(BaseEventStore):
         return await self._ask(self._reader.all, after, max_count, types, prefix)
 
     async def _fetch(self, connection: AnyConnection, sql: str, *args: object) -> Iterable[Any]:
-        return cast("asyncpg.Record", await ask_one(connection, sql, *args))
+        return await ask_one(connection, sql, *args)
 
     async def _ask(
         self,

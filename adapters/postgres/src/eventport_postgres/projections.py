@@ -151,7 +151,7 @@ class PostgresCheckpoints:
         """Run one statement, which is a transaction of its own."""
         try:
             async with self._connections.reading(self._timeout) as connection:
-                return await ask(connection, sql, *args, timeout=self._timeout)
+                return await ask(connection, sql, *args, within=self._timeout)
         except DRIVER_ERRORS as exc:
             raise translated(exc) from exc
 

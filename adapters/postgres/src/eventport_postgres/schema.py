@@ -11,8 +11,7 @@ from typing import Final, NamedTuple
 from eventport.errors import ConfigurationError, IncompatibleStoreError
 from eventport.validation import control_character
 
-from eventport_postgres.asking import AnyConnection as AnyConnection
-from eventport_postgres.asking import ask, ask_one
+from eventport_postgres.asking import AnyConnection, ask, ask_one
 
 
 DEFAULT_SCHEMA: Final = "eventport"
@@ -78,7 +77,7 @@ def migration_sql(schema: str, since: int = 0) -> str:
     parts = [] if since else [f"CREATE SCHEMA IF NOT EXISTS {name};\n"]
     for version, file in enumerate(MIGRATIONS[since:], since + 1):
         parts.append(_load(file, name))
-        parts.append(f"INSERT INTO {name}.migrations (version) VALUES ({version});\n")
+        parts.append(f"INSERT INTO {name}.migrations (version) VALUES ({version});\n")  # noqa: S608  # it is quoted
     return "\n".join([*parts, functions_sql(schema)])
 
 

@@ -38,6 +38,7 @@ from eventport.protocols import Capability
 from eventport.urls import redact
 
 from eventport_postgres import schema as schemas
+from eventport_postgres.asking import AnyConnection
 from eventport_postgres.connections import (
     Connections,
     OwnConnections,
@@ -50,7 +51,7 @@ from eventport_postgres.inline import InlineHandler, InlineProjections
 from eventport_postgres.joined import JoinedEventStore
 from eventport_postgres.push import Push
 from eventport_postgres.reading import Reader
-from eventport_postgres.schema import DEFAULT_SCHEMA, AnyConnection, Place
+from eventport_postgres.schema import DEFAULT_SCHEMA, Place
 from eventport_postgres.writing import Writer
 
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 
 from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+from asyncpg import Record
 from asyncpg.exceptions import LockNotAvailableError
 
 from eventport.adapter import Commit, Committed, Failed, Outcome, Written
 from eventport.errors import EventportError, StoreUnavailableError
 from eventport.expectations import exact_version
 
-from eventport_postgres.asking import ask, ask_one
+from eventport_postgres.asking import AnyConnection, ask, ask_one
 from eventport_postgres.batches import Statements, outcomes
 from eventport_postgres.connections import Connections, not_used_again_if_lost
 from eventport_postgres.errors import (
@@ -27,7 +28,7 @@ from eventport_postgres.errors import (
     translated,
 )
 from eventport_postgres.inline import InlineProjections
-from eventport_postgres.schema import AnyConnection, Place, quoted
+from eventport_postgres.schema import Place, quoted
 
 
 _PAUSE: Final = 0.02
@@ -150,12 +151,12 @@ class Writer:
             if self._inline:
                 row = await self._inline.write(connection, commits, request, within)
             else:
-                row = await ask_one(connection, *request, timeout=within)
+                row = await ask_one(connection, *request, within=within)
         except LockNotAvailableError:
             if self._patient:
                 raise
             streams = {write.stream for commit in commits for write in commit.writes}
-            rows = await ask(connection, _LOCKED, list(streams), self._sequence, timeout=within)
+            rows = await ask(connection, _LOCKED, list(streams), self._sequence, within=within)
             locked = {row["stream"] for row in rows}
             if not locked:
                 raise  # it was another lock, or these have been released by now
@@ -180,14 +181,14 @@ class Writer:
         clock = asyncio.get_running_loop().time
         deadline = clock() + within
         while not self._transaction_pooling and await ask(
-            connection, _END, lost.pid, clock() - lost.asked_at, timeout=within
+            connection, _END, lost.pid, clock() - lost.asked_at, within=within
         ):
             if clock() > deadline:
                 raise TimeoutError("an earlier connection does not end")
             await asyncio.sleep(_PAUSE)
         events = [event for commit in commits for write in commit.writes for event in write.events]
         rows = await ask(
-            connection, self._find, self.head, [str(event.id) for event in events], timeout=within
+            connection, self._find, self.head, [str(event.id) for event in events], within=within
         )
         if rows:
             return _recognise(commits, rows)
@@ -229,12 +230,10 @@ def _is_exact(commit: Commit) -> bool:
     return all(exact_version(write.expected) is not None for write in commit.writes)
 
 
-def _recognise(
-    commits: Sequence[Commit], rows: Sequence[Mapping[str, Any]]
-) -> list[Committed | None]:
+def _recognise(commits: Sequence[Commit], rows: Sequence[Record]) -> list[Committed | None]:
     """Tell commits from the rows that have the ids of their events."""
     # Two commits may hold the same event, so each row serves once.
-    stored: defaultdict[tuple[str, UUID], deque[Mapping[str, Any]]] = defaultdict(deque)
+    stored: defaultdict[tuple[str, UUID], deque[Record]] = defaultdict(deque)
     for row in rows:
         stored[row["stream"], row["id"]].append(row)
     found: list[Committed | None] = []
