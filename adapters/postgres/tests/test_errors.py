@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from typing import Any
+
 import asyncpg
 import pytest
 
@@ -148,7 +150,8 @@ async def test_the_largest_positions_and_versions_overflow_nothing(
 ) -> None:
     await store.append("s", [NewEvent("E", 1), NewEvent("E", 2)])
     for after in (MAX_INT, MAX_INT - 1, 2**62):
-        for choice in ({}, {"types": ["E"]}, {"prefix": "s"}):
+        choices: list[dict[str, Any]] = [{}, {"types": ["E"]}, {"prefix": "s"}]
+        for choice in choices:
             result = await store.read_all(after=after, max_count=MAX_INT, **choice)
             assert (result.events, result.position) == ([], after)
     assert len((await store.read_all(max_count=MAX_INT, types=["E"])).events) == 2

@@ -37,7 +37,10 @@ def codec(*names: str, **options: Any) -> Init:
 
     async def init(connection: asyncpg.Connection) -> None:
         for name in names:
-            given = {"encoder": lambda value: f"<{value}>", "decoder": lambda text: [text]}
+            given: dict[str, Any] = {
+                "encoder": lambda value: f"<{value}>",
+                "decoder": lambda text: [text],
+            }
             await connection.set_type_codec(name, schema="pg_catalog", **{**given, **options})
 
     return init

@@ -202,43 +202,19 @@ _TABLES: Final = """
     WHERE n.nspname OPERATOR(pg_catalog.=) $1 AND c.relname OPERATOR(pg_catalog.=)
         ANY ('{migrations,events,positions,store}'::pg_catalog.name[])
 """
-# The events are those of the statement's beginning, the sequence is read later: it cannot be
-# behind, unless it stays behind.
-_LOOK: Final = """
-    SELECT p.tableoid::pg_catalog.int8,
-        (SELECT coalesce(pg_catalog.max(e.position), 0) FROM {schema}.events e),
-        CASE WHEN p.is_called THEN p.last_value ELSE p.last_value OPERATOR(pg_catalog.-) 1 END,
-        (SELECT s.id::pg_catalog.text FROM {schema}.store s),
-        (
-            SELECT pg_catalog.count(DISTINCT f.proname) FROM pg_catalog.pg_proc f
-            JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) f.pronamespace
-            WHERE n.nspname OPERATOR(pg_catalog.=) $1
-                AND f.proname OPERATOR(pg_catalog.=) ANY ($3::pg_catalog.text[])
-                -- In string literals, too, where quotes are doubled.
-                AND pg_catalog.strpos(pg_catalog.replace(f.prosrc, $4, $5), $2)
-                    OPERATOR(pg_catalog.>) 0
-        ) OPERATOR(pg_catalog.<) pg_catalog.cardinality($3)
-    FROM {schema}.positions p
-"""
-# Nobody can append while the table is locked, so the sequence cannot move on in between.
-_REPAIR: Final = """
-    LOCK TABLE {schema}.events IN SHARE ROW EXCLUSIVE MODE;
-    SELECT pg_catalog.setval('{schema}.positions', h.head)
-    FROM (SELECT pg_catalog.max(position) FROM {schema}.events) AS h(head), {schema}.positions p
-    WHERE h.head OPERATOR(pg_catalog.>=) p.last_value;
-    INSERT INTO {schema}.store DEFAULT VALUES ON CONFLICT DO NOTHING;
-"""
 
 
 async def _look(connection: AnyConnection, schema: str) -> tuple[int, int, int, str | None, bool]:
     name = quoted(schema)
     functions = [file.removesuffix(".sql") for file in FUNCTIONS]
-    row = await ask_one(connection, _fill(_LOOK, name), schema, f"{name}.", functions, "''", "'")
+    row = await ask_one(
+        connection, _load("look.sql", name), schema, f"{name}.", functions, "''", "'"
+    )
     return row[0], row[1], row[2], row[3], row[4]
 
 
 async def _repair(connection: AnyConnection, schema: str) -> None:
-    await connection.execute(_fill(_REPAIR, quoted(schema)))
+    await connection.execute(_load("repair.sql", quoted(schema)))
 
 
 @cache
