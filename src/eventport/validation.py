@@ -134,6 +134,12 @@ def check_plain_function(name: str, function: object) -> None:
         raise InvalidArgumentTypeError(message)
 
 
+def control_character(text: str) -> str | None:
+    """Return the first control character in a text, if there is any."""
+    match = _CONTROL.search(text)
+    return match and match[0]
+
+
 def show(value: object) -> str:
     """Describe a value in an error's message, in short, and whatever its repr does."""
     try:
@@ -168,8 +174,8 @@ def _check_name(name: object, what: str, error: type[InvalidStreamNameError]) ->
     if not text:
         message = f"{what} is empty"
         raise error(message)
-    if match := _CONTROL.search(text):
-        message = f"{what} {show(text)} contains the control character {match[0]!r}: remove it"
+    if control := control_character(text):
+        message = f"{what} {show(text)} contains the control character {control!r}: remove it"
         raise error(message)
     try:
         size = len(text.encode())

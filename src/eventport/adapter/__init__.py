@@ -10,7 +10,7 @@ from eventport._concurrency.backoff import Backoff
 from eventport._concurrency.shielding import run_shielded
 from eventport._config.options import checks_options, unknown_option
 from eventport._config.plugins import Adapter, SchemaMaker
-from eventport._config.redaction import redact
+from eventport._config.urls import check_url, clean, explain, redact
 from eventport._engine.codec import (
     decode_event,
     encode_events,
@@ -80,9 +80,12 @@ __all__ = [
     "StreamQuery",
     "StreamWrite",
     "Written",
+    "check_url",
     "checks_options",
+    "clean",
     "decode_event",
     "encode_events",
+    "explain",
     "inline_failure",
     "new_events",
     "open_to_end",
