@@ -7,7 +7,7 @@ import functools
 import inspect
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar, get_args, get_origin
 from urllib.parse import unquote_plus
 
 import msgspec
@@ -70,8 +70,15 @@ def convert_option(
     try:
         return msgspec.convert(value, accepted[name], strict=strict)
     except msgspec.ValidationError as exc:
-        message = f"option {redact(f'{name}={value!r}')}: {exc}"
+        message = f"option {redact(f'{name}={value!r}')}: {exc}{_choices(accepted[name])}"
         raise ConfigurationError(message) from exc
+
+
+def _choices(annotation: Any) -> str:
+    """Return a remark about the values that an option takes, if they are few."""
+    if get_origin(annotation) is not Literal:
+        return ""
+    return f"; it takes {' or '.join(map(repr, get_args(annotation)))}"
 
 
 def unknown_option(scheme: str, name: str, accepted: Iterable[str]) -> ConfigurationError:
