@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eventport import Capability, NewEvent, NotSupportedError, connect
+from eventport import Capability, NewEvent, connect
 
 from eventport_sqlite import SQLiteEventStore
 
