@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from eventport import NewEvent, PayloadTooLargeError
-from eventport.adapter import StreamQuery
+from eventport.adapter import AllQuery, StreamQuery
 
 from eventport_sqlite import SQLiteEventStore
 
@@ -47,6 +47,14 @@ async def test_large_events_come_in_pages_that_are_not_larger(store: SQLiteEvent
     ]
     assert len((await store.read_all()).events) == 12
     assert len([event async for event in store.iterate_all(types=["Large"])]) == 12
+
+
+async def test_a_page_is_bounded_in_bytes_and_not_in_characters(store: SQLiteEventStore) -> None:
+    for _ in range(12):
+        await store.append("s", [NewEvent("Large", "🌻" * 256 * 1024)])  # 1 MiB each
+    stream = await store._sqlite.read_stream(StreamQuery("s"))
+    everything = await store._sqlite.read_all(AllQuery())
+    assert len(stream.events) == len(everything.events) == 4
 
 
 async def test_what_sqlite_refuses_is_not_written_and_spoils_no_other_append(
