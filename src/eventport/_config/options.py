@@ -7,7 +7,7 @@ import functools
 import inspect
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar, get_args, get_origin
 from urllib.parse import unquote_plus
 
 import msgspec
@@ -74,7 +74,15 @@ def convert_option(
     except msgspec.ValidationError as exc:
         shown = redact(f"{name}={value!r}")
         message = f"option {shown}: {explain(exc, f'{name}={value}')}"
+        message += _choices(accepted[name])
         raise ConfigurationError(message) from exc
+
+
+def _choices(annotation: Any) -> str:
+    """Return a remark about the values that an option takes, if they are few."""
+    if get_origin(annotation) is not Literal:
+        return ""
+    return f"; it takes {' or '.join(map(repr, get_args(annotation)))}"
 
 
 def unknown_option(scheme: str, name: str, accepted: Iterable[str]) -> ConfigurationError:

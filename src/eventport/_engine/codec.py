@@ -132,18 +132,21 @@ def _encode_event(event: object) -> EncodedEvent:
         message = f"event {type_!r}: metadata must be a dict, not a {_kind(metadata)}"
         raise InvalidEventError(message)
     try:
-        return EncodedEvent(
-            type_,
-            data if type(data) is bytes else _encode_json(data, "data"),
-            _encode_json(metadata, "metadata") if metadata else "{}",
-            id_,
-        )
+        raw = data if type(data) is bytes else _encode_json(data, "data")
+        raw_metadata = _encode_json(metadata, "metadata") if metadata else b"{}"
     except InvalidEventError as exc:
         message = f"event {type_!r} ({event.id}): {exc}"
         raise InvalidEventError(message) from exc
+    return EncodedEvent(
+        type_,
+        data if type(data) is bytes else raw.decode(),
+        raw_metadata.decode(),
+        id_,
+        len(raw) + len(raw_metadata),
+    )
 
 
-def _encode_json(value: Any, name: str) -> str:
+def _encode_json(value: Any, name: str) -> bytes:
     """Encode a value that JSON holds without any loss; refuse all others.
 
     msgspec turns tuples, sets, times, NaN, integer keys and more into something else in silence.
@@ -165,7 +168,7 @@ def _encode_json(value: Any, name: str) -> str:
         or raw.count(b"[") + raw.count(b"{") > MAX_DEPTH
     ) and (problem := _diagnose(value, name)):
         raise InvalidEventError(problem)
-    return raw.decode()
+    return raw
 
 
 def _diagnose(value: Any, name: str) -> str | None:

@@ -21,6 +21,8 @@ class EncodedEvent(Struct, frozen=True, gc=False):
     metadata: str
     """A JSON object as text."""
     id: UUID
+    size: int
+    """The size of data and metadata in UTF-8, in bytes."""
 
 
 class StreamWrite(Struct, frozen=True):

@@ -21,7 +21,7 @@ MAX_BATCH_EVENTS: Final = 1_000
 """A batch is full when its events are this many, so that no caller waits for too large a one."""
 
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
-"""A batch is full when the data in it is of about this size."""
+"""A batch is full when data and metadata in it have this size in UTF-8."""
 
 
 class GroupCommit:
@@ -168,11 +168,7 @@ class _Request:
         self.outcome: Outcome | None = None
         self.error: Exception | None = None
         self.events = sum(len(write.events) for write in commit.writes)
-        self.size = sum(
-            len(event.data) + len(event.metadata)
-            for write in commit.writes
-            for event in write.events
-        )
+        self.size = sum(event.size for write in commit.writes for event in write.events)
 
     def end(self) -> None:
         """Give the caller its result; there is none only if the event loop cut the batch off."""

@@ -166,17 +166,22 @@ def _head(db: sqlite3.Connection, stream: str) -> int:
 
 
 def _take_page(cursor: sqlite3.Cursor) -> tuple[list[RecordedEvent], bool]:
-    """Decode rows until they are enough, and tell whether that was before their end."""
+    """Decode rows until they are enough, and return whether that was before their end."""
     events: list[RecordedEvent] = []
     size = 0
     # An open cursor is an open read transaction, which would keep the log from being reset.
     with closing(cursor) as rows:
         for row in rows:
             events.append(_decode(*row))
-            size += len(row[4]) + len(row[5]) + _EVENT_BYTES
+            size += _size(row[4]) + _size(row[5]) + _EVENT_BYTES
             if size > PAGE_BYTES:
                 return events, True
     return events, False
+
+
+def _size(data: str | bytes) -> int:
+    """Return how many bytes data takes in the file."""
+    return len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
 
 
 def _decode(
