@@ -336,7 +336,7 @@ async def test_an_adapter_of_somebody_else_is_found(
         ("missing", "(eventport_not_there:open_store) cannot be imported: No module named"),
         ("attribute", "(eventport_other:nothing) cannot be imported: "),
         ("broken", "(eventport_broken:open_store) cannot be imported: no such CPU"),
-        ("unclear", "has an annotation that means nothing: name 'Nothing' is not defined"),
+        ("unclear", "has an annotation that cannot be resolved: name 'Nothing' is not defined"),
     ],
 )
 async def test_an_adapter_that_is_broken_is_named(scheme: str, reason: str) -> None:

@@ -245,7 +245,7 @@ AREAS: Final = {
     "conformance (rest)": ["conformance/*.md", "conformance/src/*/*.py"],
     "examples": ["examples/**/*.py", "examples/**/*.md"],
 }
-"""Parts of the repository, each with patterns of its files, so that a failure shows what is left."""
+"""Parts of the repository, each with patterns of its files: a failure shows what is left in one."""
 
 REST: Final = "src (toolkit) and all others"
 """The area of what the patterns above do not name, so that nothing is left out."""
@@ -256,7 +256,6 @@ SEARCHED: Final = (
     "adapters/*/*.md",
     "conformance/*.md",
     "examples/**/*.md",
-) + (
     "src/**/*.py",
     "adapters/*/src/**/*.py",
     "adapters/*/src/**/*.sql",
