@@ -216,7 +216,7 @@ async def test_a_file_that_is_wrong_is_named(text: str, reason: str) -> None:
 )
 async def test_a_wrong_pyproject_toml_is_named(text: str, reason: str) -> None:
     write("pyproject.toml", text)
-    assert await refusal("a") == f"pyproject.toml: {reason}, such as [stores.orders] is one"
+    assert await refusal("a") == f"pyproject.toml: {reason}, as [stores.orders] is"
 
 
 async def test_a_file_that_is_not_text_is_named() -> None:
