@@ -231,7 +231,7 @@ async def test_a_file_that_is_wrong_is_named(text: str, reason: str) -> None:
 )
 async def test_a_wrong_pyproject_toml_is_named(text: str, reason: str) -> None:
     write("pyproject.toml", text)
-    assert await refusal("a") == f"pyproject.toml: {reason}, such as [stores.orders] is one"
+    assert await refusal("a") == f"pyproject.toml: {reason}, as [stores.orders] is"
 
 
 async def test_a_file_that_is_not_text_is_named() -> None:
@@ -353,7 +353,7 @@ async def test_an_adapter_of_somebody_else_is_found(
         ("attribute", "(eventport_other:nothing) cannot be imported: "),
         ("plain", "(eventport_other:open_store) must be an Adapter, not function"),
         ("broken", "(eventport_broken:open_store) cannot be imported: no such CPU"),
-        ("unclear", "has an annotation that means nothing: name 'Nothing' is not defined"),
+        ("unclear", "has an annotation that cannot be resolved: name 'Nothing' is not defined"),
     ],
 )
 async def test_an_adapter_that_is_broken_is_named(scheme: str, reason: str) -> None:
