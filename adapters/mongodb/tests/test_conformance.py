@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from adapters.mongodb.tests.wire_server import new_database
+from adapters.mongodb.tests.servers import at_port, new_database, with_options
 from pymongo import MongoClient
 
 from eventport_conformance import Capabilities, Harness, Supported, Unsupported, conformance
@@ -44,7 +44,7 @@ class PyMongoHarness(Harness):
             yield store
 
     def url(self) -> str:
-        return f"{self.database_url}?driver={self.driver}"
+        return with_options(self.database_url, driver=self.driver)
 
     def address(self) -> tuple[str, int]:
         parts = urlsplit(self.database_url)
@@ -52,13 +52,7 @@ class PyMongoHarness(Harness):
 
     @asynccontextmanager
     async def open_at(self, host: str, port: int) -> AsyncGenerator[MongoDBEventStore, None]:
-        # A replica set tells its members' own addresses, which a direct connection does not ask.
-        parts = urlsplit(self.database_url)
-        user = parts.netloc.rpartition("@")[0]
-        there = parts._replace(
-            netloc=f"{user}@{host}:{port}" if user else f"{host}:{port}",
-            query="directConnection=true",
-        ).geturl()
+        there = at_port(self.database_url, port, host)
         async with await MongoDBEventStore.connect(there, driver=self.driver, timeout=1) as store:
             yield store
 

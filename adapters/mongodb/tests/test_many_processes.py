@@ -15,6 +15,7 @@ from typing import Any
 import anyio
 import pytest
 
+from adapters.mongodb.tests.servers import with_options
 from anyio import to_thread
 
 from eventport import NewEvent, RecordedEvent, connect
@@ -63,7 +64,7 @@ def output(process: subprocess.Popen[str]) -> Any:
 async def test_nothing_is_missed_of_what_two_processes_write(
     url: str, driver: str, start: Start
 ) -> None:
-    place = f"{url}?driver={driver}"
+    place = with_options(url, driver=driver)
     reader = start("tail.py", place)
     writers = [start("append_many.py", place, name, TASKS, APPENDS) for name in "ab"]
     seen: list[Any] = []
