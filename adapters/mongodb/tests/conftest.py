@@ -10,7 +10,13 @@ from typing import Any
 
 import pytest
 
-from adapters.mongodb.tests.servers import URL_VARIABLE, exclusive, new_database, shared_server
+from adapters.mongodb.tests.servers import (
+    URL_VARIABLE,
+    exclusive,
+    new_database,
+    shared_server,
+    with_options,
+)
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.collection import AsyncCollection
 
@@ -67,8 +73,8 @@ async def store(url: str) -> AsyncGenerator[MongoDBEventStore, None]:
 async def raw(url: str) -> AsyncGenerator[AsyncCollection[dict[str, Any]], None]:
     """Give the collection itself, through a client of its own."""
     # Before 5.0 servers do not wait for a majority unless asked to, and we read what one has.
-    options = {"uuidRepresentation": "standard", "w": "majority"}
-    async with AsyncMongoClient[dict[str, Any]](url, **options) as client:
+    place = with_options(url, w="majority", uuidRepresentation="standard")
+    async with AsyncMongoClient[dict[str, Any]](place) as client:
         yield client.get_default_database()["events"]
 
 

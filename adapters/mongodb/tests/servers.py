@@ -1,4 +1,4 @@
-"""The servers that the tests run on: a real `mongod`, or what stands in for it where there is none."""
+"""The servers that the tests run on: a real `mongod`, or what stands in where there is none."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from pathlib import Path
@@ -139,9 +139,7 @@ class Server:
             self._process = None
 
 
-def wait_for(
-    server: Server, process: subprocess.Popen[bytes] | None, *, initiate: bool
-) -> None:
+def wait_for(server: Server, process: subprocess.Popen[bytes] | None, *, initiate: bool) -> None:
     """Wait until a server can be written to, and make its replica set if there is none."""
     deadline = time.monotonic() + START_SECONDS
     while not _is_ready(server, initiate=initiate):

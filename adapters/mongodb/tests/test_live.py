@@ -52,9 +52,7 @@ async def test_commits_of_others_wake_at_once(url: str, driver: Any) -> None:
 
 
 @pytest.mark.parametrize("driver", ["pymongo", "motor"])
-async def test_a_change_stream_that_dies_is_opened_again(
-    url: str, fail: Any, driver: Any
-) -> None:
+async def test_a_change_stream_that_dies_is_opened_again(url: str, fail: Any, driver: Any) -> None:
     opening = MongoDBEventStore.connect(with_options(url, appName=FAILING), driver=driver)
     async with (
         await opening as reader,

@@ -112,7 +112,7 @@ async def test_many_stores_that_open_a_new_collection_create_it_once(url: str) -
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ("retryWritess=true", "(?i)unknown option: retryWritess. Did you mean"),
+        ("retryWritess=true", "(?i)option retryWritess: unknown option"),
         ("maxPoolSize=many", "(?i)maxPoolSize must be an integer"),
         ("driver=mongoengine", "driver"),
         ("timeout=0", "timeout must be"),

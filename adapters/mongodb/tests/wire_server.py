@@ -1,4 +1,4 @@
-"""A server that speaks MongoDB's wire protocol, for platforms that have no `mongod` from a wheel."""
+"""A server that speaks MongoDB's wire protocol, for platforms without a `mongod` in a wheel."""
 
 from __future__ import annotations
 
