@@ -57,6 +57,7 @@ class Server:
         self._replicated = replicated
         self._initiates = replicated and not member
         self._process: subprocess.Popen[bytes] | None = None
+        self._is_frozen = False
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port: int = free.getsockname()[1]
 
@@ -69,6 +70,11 @@ class Server:
     def address(self) -> str:
         """Its host and its port."""
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def answers(self) -> bool:
+        """Whether it runs, and is not frozen."""
+        return self.running and not self._is_frozen
 
     @property
     def running(self) -> bool:
@@ -122,10 +128,12 @@ class Server:
     def freeze(self) -> None:
         """Let it hang: its connections stay open, and nothing answers."""
         self._signal(signal.SIGSTOP)
+        self._is_frozen = True
 
     def thaw(self) -> None:
         """Let it go on."""
         self._signal(signal.SIGCONT)
+        self._is_frozen = False
 
     def _signal(self, number: int) -> None:
         assert self._process is not None
@@ -137,6 +145,7 @@ class Server:
             self._process.send_signal(signal.SIGCONT)
             self._process.wait(60)
             self._process = None
+            self._is_frozen = False
 
 
 def wait_for(server: Server, process: subprocess.Popen[bytes] | None, *, initiate: bool) -> None:
