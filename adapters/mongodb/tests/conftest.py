@@ -7,9 +7,11 @@ import os
 from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
+from adapters.mongodb.tests.proxy import Proxy, proxy_to
 from adapters.mongodb.tests.servers import (
     URL_VARIABLE,
     exclusive,
@@ -21,6 +23,7 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.collection import AsyncCollection
 
 from eventport_mongodb import MongoDBEventStore
+from eventport_mongodb.driver import DriverName
 
 
 FAILING = "failing"
@@ -61,6 +64,20 @@ async def url(server: str) -> AsyncGenerator[str, None]:
     """Give the URL of an empty database."""
     async with new_database(server) as url_:
         yield url_
+
+
+@pytest.fixture(params=["pymongo", "motor"])
+def driver(request: pytest.FixtureRequest) -> DriverName:
+    name: DriverName = request.param
+    return name
+
+
+@pytest.fixture
+async def proxy(url: str) -> AsyncGenerator[Proxy, None]:
+    port = urlsplit(url).port
+    assert port is not None
+    async with proxy_to(port) as opened:
+        yield opened
 
 
 @pytest.fixture

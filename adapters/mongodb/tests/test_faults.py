@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from typing import Any
-from urllib.parse import urlsplit
 
 import anyio
 import pytest
 
 from adapters.mongodb.tests.conftest import FAILING
-from adapters.mongodb.tests.proxy import Proxy, Side, proxy_to
+from adapters.mongodb.tests.proxy import Proxy, Side
 from adapters.mongodb.tests.servers import at_port, with_options
 from pymongo.asynchronous.collection import AsyncCollection
 
@@ -23,20 +22,6 @@ from eventport_mongodb.driver import DriverName
 
 
 Raw = AsyncCollection[dict[str, Any]]
-
-
-@pytest.fixture(params=["pymongo", "motor"])
-def driver(request: pytest.FixtureRequest) -> DriverName:
-    name: DriverName = request.param
-    return name
-
-
-@pytest.fixture
-async def proxy(url: str) -> AsyncGenerator[Proxy, None]:
-    port = urlsplit(url).port
-    assert port is not None
-    async with proxy_to(port) as opened:
-        yield opened
 
 
 @pytest.fixture(params=["true", "false"], ids=["driver retries", "driver does not retry"])
