@@ -26,7 +26,7 @@ from eventport_mongodb import MongoDBEventStore
 from eventport_mongodb.driver import DriverName
 
 
-FAILING = "failing"
+FAILING = f"failing-{os.getpid()}"
 """The name of clients that a failpoint is for."""
 
 

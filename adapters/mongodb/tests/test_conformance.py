@@ -74,7 +74,7 @@ class PyMongoHarness(Harness):
             await to_thread.run_sync(self.own_server.kill)
             await to_thread.run_sync(self.own_server.start)
     else:
-        absent = {"restart": f"the server of {URL_VARIABLE} is not ours to kill"}  # noqa: RUF012  # a constant
+        absent = {"restart": f"the server of {URL_VARIABLE} is not ours to kill"}  # a constant
 
 
 class MotorHarness(PyMongoHarness):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 from collections.abc import Callable, Generator
-from pathlib import Path
 from typing import Any
 
 import anyio

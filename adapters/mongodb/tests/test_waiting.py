@@ -114,8 +114,8 @@ READS: list[Callable[[MongoDBEventStore], Awaitable[Any]]] = [
     lambda store: store.read("s", max_count=1, backwards=True),
     lambda store: store.read_all(max_count=700),
     lambda store: anext(aiter(store.iterate_all())),
-    lambda store: in_session(store),
-    lambda store: first_of_subscription(store),
+    in_session,
+    first_of_subscription,
     lambda store: store.append("other", [NewEvent("E", None)]),
 ]
 

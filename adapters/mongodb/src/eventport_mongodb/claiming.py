@@ -105,7 +105,7 @@ class Claimer:
         left = rest[max(ours, written) :]
         if refusal is not None:
             return left, Claim(0, failed, refusal)
-        if not left or ours > written:
+        if not left or ours > written or is_aborted(error):
             return left, None
         # Of an insert that may still be carried out, the first document decides about the rest.
         suspect = failed if together and failed is not None else left[0]
