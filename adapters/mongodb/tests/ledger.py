@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pymongo import MongoClient
 from pymongo.read_concern import ReadConcern
 
-from eventport import AppendResult, NewEvent, StoreUnavailableError
+from eventport import ANY, NewEvent, StoreUnavailableError
+from eventport.expectations import Expectation
 from eventport.protocols import EventStore
 
 
@@ -29,8 +30,8 @@ class Ledger:
         own = f"own-{self.name}-{task}"
         while not is_enough():
             version = (await store.read(own, max_count=0)).version
-            await self._note(own, lambda new, v=version: store.append(own, new, expected=v))
-            await self._note("shared", lambda new: store.append("shared", new))
+            await self._append(store, own, version)
+            await self._append(store, "shared", ANY)
             await self._write_session(store, f"{self.name}-{task}")
 
     async def _write_session(self, store: EventStore, name: str) -> None:
@@ -47,12 +48,10 @@ class Ledger:
         self._keep(f"left-{name}", one.version, position - 1, left)
         self._keep(f"right-{name}", two.version, position, right)
 
-    async def _note(
-        self, stream: str, append: Callable[[Sequence[NewEvent]], Awaitable[AppendResult]]
-    ) -> None:
+    async def _append(self, store: EventStore, stream: str, expected: Expectation) -> None:
         new = self._make(1 + self._count % 3)
         try:
-            result = await append(new)
+            result = await store.append(stream, new, expected=expected)
         except StoreUnavailableError:
             self.unknown += [event.data for event in new]
             return

@@ -75,7 +75,7 @@ async def test_an_error_of_the_look_doubles_nothing_of_a_batch(
 ) -> None:
     await theirs(raw, 2)
     await far_store.append("s", [NewEvent("Ours", "before")])
-    await fail(["find"], 3, errorCode=13)
+    await fail(["find"], 1, errorCode=13)
     # While the first is on its way, the others wait for it, and share an insert then, in which one
     # succeeds and the other does not.
     gate = asyncio.ensure_future(
