@@ -157,7 +157,6 @@ async def guarded(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[st
     async with AsyncMongoClient[Any](server.url) as client:
         await client.admin.command("createUser", "ada", pwd=SECRET, roles=["root"])
     server.restart("--auth")
-    server.start()
     yield server.url.removeprefix("mongodb://")
     server.kill()
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 from pymongo.errors import PyMongoError
 
 from eventport.adapter import AllPage, BaseEventStore, Commit, Outcome, StreamPage
-from eventport.configuration import redact
 from eventport.errors import ConfigurationError
 from eventport.opening import require_asyncio
 from eventport.protocols import Capability, Subscription
@@ -21,6 +20,7 @@ from eventport_mongodb.heads import Heads
 from eventport_mongodb.log import Log
 from eventport_mongodb.reader import Reader
 from eventport_mongodb.translation import translated
+from eventport_mongodb.url import place_of
 from eventport_mongodb.watcher import Watcher
 from eventport_mongodb.writer import Writer
 
@@ -121,7 +121,7 @@ class MongoDBEventStore(BaseEventStore):
         require_asyncio("MongoDB", "its drivers do")
         _check_timeout(timeout)
         client = make_client(url, driver, timeout)
-        where = redact(url)
+        where = place_of(url)
         try:
             return await cls._open(client, where, None, collection, timeout, owns_client=True)
         except BaseException:

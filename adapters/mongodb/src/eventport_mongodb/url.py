@@ -39,12 +39,17 @@ def check_url(url: str) -> set[str]:
     return {_check_option(url, option) for option in options if option}
 
 
+def place_of(url: str) -> str:
+    """Return a URL as errors name it: no password, and no options, which may be secret, too."""
+    return redact(url).partition("?")[0]
+
+
 def refused(url: str, exc: Exception) -> ConfigurationError:
     """Return an error that says what the driver has against a URL, unless it quotes secrets."""
     text = str(exc)
     if _quotes(text, _secrets(url)):
         return ConfigurationError(_ENCODE)
-    return ConfigurationError(f"{redact(url)}: {text}")
+    return ConfigurationError(f"{place_of(url)}: {text}")
 
 
 def _check_option(url: str, option: str) -> str:
@@ -57,7 +62,7 @@ def _check_option(url: str, option: str) -> str:
         text = str(exc)
         if _quotes(text, (value,)):
             text = "the driver does not take its value"
-        message = f"{redact(url)}: option {name}: {text}"
+        message = f"{place_of(url)}: option {name}: {text}"
         raise ConfigurationError(message) from None
     return name.lower()
 
