@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from adapters.mongodb.tests.processes import Start, starting
 from adapters.mongodb.tests.proxy import Proxy, proxy_to
 from adapters.mongodb.tests.servers import (
     URL_VARIABLE,
@@ -115,3 +116,10 @@ async def fail(
     with exclusive(run_folder / "failing"):
         yield arm
         await admin.command({"configureFailPoint": "failCommand", "mode": "off"})
+
+
+@pytest.fixture
+def start() -> Generator[Start, None, None]:
+    """Start another process, and wait until it is ready."""
+    with starting() as start_:
+        yield start_

@@ -2,62 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
-import sys
 import time
 
 from collections import Counter
-from collections.abc import Callable, Generator
-from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
+from adapters.mongodb.tests.processes import Start, output
 from adapters.mongodb.tests.servers import with_options
 from anyio import to_thread
 
 from eventport import NewEvent, RecordedEvent, connect
 
 
-WORKERS = Path(__file__).parent / "workers"
 TASKS = 16
 APPENDS = 48
-
-Start = Callable[..., subprocess.Popen[str]]
-
-
-@pytest.fixture
-def start() -> Generator[Start, None, None]:
-    """Start another process, and wait until it is ready."""
-    started: list[subprocess.Popen[str]] = []
-
-    def start_(script: str, *arguments: object) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, str(WORKERS / script), *map(str, arguments)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        return process
-
-    yield start_
-    for process in started:
-        process.kill()
-        process.wait(10)
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                pipe.close()
-
-
-def output(process: subprocess.Popen[str]) -> Any:
-    text, _ = process.communicate("go\n", timeout=120)
-    assert process.returncode == 0
-    return json.loads(text)
 
 
 @pytest.mark.parametrize("driver", ["pymongo", "motor"])
