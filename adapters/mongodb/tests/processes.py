@@ -44,8 +44,8 @@ def starting() -> Generator[Start, None, None]:
                 pipe.close()
 
 
-def output(process: subprocess.Popen[str]) -> Any:
-    """Let a process begin, or end, and return what it prints last."""
-    text, _ = process.communicate("go\n", timeout=120)
+def output(process: subprocess.Popen[str], seconds: float = 120) -> Any:
+    """Let a process begin, or end, and return what it prints last, within some seconds."""
+    text, _ = process.communicate("go\n", timeout=seconds)
     assert process.returncode == 0
     return json.loads(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -70,6 +71,14 @@ class ReplicaSet:
     def step_down(self, member: Server) -> None:
         """Let a primary become a secondary, and stay one for some seconds."""
         self.run_on(member, "replSetStepDown", 5, secondaryCatchUpPeriodSecs=1, force=True)
+
+    def step_up(self, member: Server) -> None:
+        """Let a secondary become the primary, and wait until it is."""
+        deadline = time.monotonic() + START_SECONDS
+        while not self._is_primary(member) and time.monotonic() < deadline:
+            with suppress(PyMongoError):
+                self.run_on(member, "replSetStepUp")
+            time.sleep(0.1)
 
     def run_on(self, member: Server, command: str, value: Any = 1, **options: Any) -> Any:
         """Run an administrative command on one member."""

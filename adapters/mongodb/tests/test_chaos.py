@@ -33,6 +33,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 SECONDS = float(os.environ.get("EVENTPORT_CHAOS_SECONDS", "0"))
+GUARD = SECONDS + 300
 WRITERS = ("a-pymongo", "b-motor", "c-pymongo")
 TASKS = 3
 DATABASE = "chaos"
@@ -103,7 +104,7 @@ async def test_chaos_loses_doubles_and_hides_nothing(chaos: Chaos, start: Start)
     print(f"seed {seed}")  # noqa: T201  # pytest shows it with a failure
     chosen = random.Random(seed)
     end = time.monotonic() + SECONDS
-    with anyio.fail_after(SECONDS + 300):
+    with anyio.fail_after(GUARD):
         url = with_database(chaos.members.url, DATABASE)
         place = with_options(url, timeout=12)
         # What opens first creates the collection.
@@ -121,7 +122,7 @@ async def test_chaos_loses_doubles_and_hides_nothing(chaos: Chaos, start: Start)
         seen: list[Any] = []
 
         async def read() -> None:
-            seen.extend(await to_thread.run_sync(output, reader))
+            seen.extend(await to_thread.run_sync(output, reader, GUARD))
 
         acknowledged: list[Any] = []
         unknown: list[str] = []
