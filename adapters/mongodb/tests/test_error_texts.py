@@ -25,7 +25,12 @@ from eventport import (
 
 from eventport_mongodb import MongoDBEventStore
 from eventport_mongodb.driver import DriverName, make_client
-from eventport_mongodb.translation import describe, translate
+from eventport_mongodb.translation import (
+    describe,
+    inserted_count,
+    is_outcome_unknown,
+    translate,
+)
 
 
 Raw = AsyncCollection[dict[str, Any]]
@@ -152,3 +157,13 @@ async def test_a_url_that_cannot_be_read_is_refused_without_the_password(
 def test_a_password_that_is_not_encoded_gets_the_remedy() -> None:
     with pytest.raises(ConfigurationError, match="must be percent-encoded"):
         make_client("mongodb://app:Hunter2/x@host/db", "pymongo", 1.0)
+
+
+def test_a_batch_that_no_majority_has_confirmed_counts_as_not_written() -> None:
+    failed = {"index": 1, "code": 11000, "errmsg": "a duplicate"}
+    answered = {"writeErrors": [failed], "writeConcernErrors": [], "nInserted": 1}
+    assert inserted_count(BulkWriteError(answered)) == 1
+    assert not is_outcome_unknown(BulkWriteError(answered))
+    unconfirmed = {**answered, "writeConcernErrors": [{"code": 64, "errmsg": "timed out"}]}
+    assert inserted_count(BulkWriteError(unconfirmed)) == 0
+    assert is_outcome_unknown(BulkWriteError(unconfirmed))
