@@ -66,6 +66,8 @@ class Chaos:
             case "silence":
                 for proxy in self._proxies:
                     proxy.silence()
+            case _:
+                pass
         await self.progress()
         if fault == "kill":
             await to_thread.run_sync(primary.start)
@@ -104,6 +106,8 @@ async def test_chaos_loses_doubles_and_hides_nothing(chaos: Chaos, start: Start)
     print(f"seed {seed}")  # noqa: T201  # pytest shows it with a failure
     chosen = random.Random(seed)
     end = time.monotonic() + SECONDS
+    struck = 0
+    found: list[list[Any]] = []
     with anyio.fail_after(GUARD):
         url = with_database(chaos.members.url, DATABASE)
         place = with_options(url, timeout=12)
