@@ -10,17 +10,14 @@ from typing import Any
 import anyio
 import pytest
 
-from adapters.mongodb.tests.wire_server import new_database
-from pymongo.asynchronous.collection import AsyncCollection
+from adapters.mongodb.tests.conftest import FAILING
+from adapters.mongodb.tests.servers import new_database, with_options
 
 from eventport import NewEvent, connect
 
 from eventport_conformance.waiting import no_hang, until
 from eventport_mongodb import MongoDBEventStore
 from eventport_mongodb.store import WATCHED_INTERVAL
-
-
-Raw = AsyncCollection[dict[str, Any]]
 
 
 async def is_watching(store: MongoDBEventStore) -> None:
@@ -53,9 +50,8 @@ async def test_commits_of_others_wake_at_once(url: str, driver: Any) -> None:
 
 
 @pytest.mark.parametrize("driver", ["pymongo", "motor"])
-async def test_a_change_stream_that_dies_is_opened_again(url: str, raw: Raw, driver: Any) -> None:
-    admin = raw.database.client.admin
-    opening = MongoDBEventStore.connect(url, driver=driver)
+async def test_a_change_stream_that_dies_is_opened_again(url: str, fail: Any, driver: Any) -> None:
+    opening = MongoDBEventStore.connect(with_options(url, appName=FAILING), driver=driver)
     async with (
         await opening as reader,
         await MongoDBEventStore.connect(url) as writer,
@@ -74,10 +70,7 @@ async def test_a_change_stream_that_dies_is_opened_again(url: str, raw: Raw, dri
                 tasks.start_soon(take)
                 await is_watching(reader)
                 # The history that it would go on with is lost: the driver does not resume.
-                data = {"failCommands": ["getMore"], "errorCode": 286}
-                await admin.command(
-                    {"configureFailPoint": "failCommand", "mode": {"times": 1}, "data": data}
-                )
+                await fail(["getMore"], 1, errorCode=286)
                 await writer.append("s", [NewEvent("A", 1)])
                 while reader.max_poll_interval == WATCHED_INTERVAL:  # noqa: ASYNC110  # as above
                     await anyio.sleep(0.005)

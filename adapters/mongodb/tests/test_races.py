@@ -30,6 +30,7 @@ from eventport.expectations import Expectation
 from eventport_conformance.waiting import no_hang
 from eventport_mongodb import MongoDBEventStore
 from eventport_mongodb.driver import Document
+from eventport_mongodb.heads import Head
 
 
 Raw = AsyncCollection[dict[str, Any]]
@@ -219,7 +220,7 @@ async def test_a_head_that_is_old_when_its_answer_comes_is_not_believed(
     await raw.insert_one(document(2, "s", 1))
     ask = store._log.head
 
-    async def answer_late(stream: str) -> int:
+    async def answer_late(stream: str) -> Head:
         head = await ask(stream)
         monkeypatch.setattr(store._log, "head", ask)
         await raw.insert_one(document(3, "s", 2))

@@ -88,7 +88,7 @@ def decode_document(document: Document) -> list[RecordedEvent]:
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as exc:
         message = (
             f"the document {document.get('_id')!r} of stream {document.get('stream')!r} was not "
-            f"written by eventport: {type(exc).__name__}: {exc}"
+            f"written by eventport: {type(exc).__name__}"
         )
         raise CorruptEventError(message) from exc
 

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, cast
+from uuid import uuid4
 
 import bson
 
 from pymongo import ASCENDING, DESCENDING, ReadPreference
-from pymongo.errors import PyMongoError
+from pymongo.errors import DuplicateKeyError, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from eventport.errors import IncompatibleStoreError
 from eventport.shielding import run_shielded
 
-from eventport_mongodb.documents import head_of
+from eventport_mongodb.asking import Patience
 from eventport_mongodb.driver import CODEC_OPTIONS, Client, Collection, Document, settled
+from eventport_mongodb.heads import NOWHERE, Head, head_in
 
-
-Pause: TypeAlias = Callable[[str, Exception], Awaitable[None]]
-"""Waits before something is tried again, or raises if that has gone on for too long."""
 
 MAJORITY: Final = ReadConcern("majority")
 DURABLE: Final = WriteConcern("majority", j=True)
@@ -35,7 +34,10 @@ INDEX: Final = "eventport_1"
 
 _INDEX_PREFIX: Final = "eventport_"
 _BATCH: Final = 10_000
-_OUTLINE: Final = {"stream": 1, "version": 1, "count": 1}
+_STORE: Final = "store"
+"""The `_id` of the document about the store, in a collection beside the events."""
+
+_OUTLINE: Final = {"stream": 1, "version": 1, "count": 1, "at": 1}
 
 
 class Log:
@@ -53,12 +55,16 @@ class Log:
         self.client = client
         self.replicated = replicated
         self.name = f"{database}.{collection}"
-        self.collection: Collection = client[database].get_collection(
-            collection,
+        self.collection: Collection = self._get(collection, database)
+        self._meta: Collection = self._get(f"{collection}.meta", database)
+
+    def _get(self, name: str, database: str) -> Collection:
+        return self.client[database].get_collection(
+            name,
             codec_options=CODEC_OPTIONS,
             read_preference=ReadPreference.PRIMARY,
             write_concern=DURABLE,
-            read_concern=MAJORITY if replicated else ReadConcern("local"),
+            read_concern=MAJORITY if self.replicated else ReadConcern("local"),
         )
 
     async def prepare(self) -> None:
@@ -86,6 +92,22 @@ class Log:
         keys = [("stream", ASCENDING), ("version", ASCENDING)]
         await self.collection.create_index(keys, name=INDEX, unique=True)
 
+    async def identify(self) -> str:
+        """Return the id of the store, which is made with it and never changed."""
+        where = {"_id": _STORE}
+        found = await self._meta.find_one(where)
+        if found is None:
+            # Of several that do this at once the first one gives the id.
+            new = {"$setOnInsert": {"store_id": str(uuid4()), "layout": INDEX}}
+            with suppress(DuplicateKeyError):
+                await self._meta.update_one(where, new, upsert=True)
+            found = await self._meta.find_one(where) or {}
+        store_id = found.get("store_id")
+        if not isinstance(store_id, str):
+            message = f"{self.name}.meta was not written by eventport: it has no store_id"
+            raise IncompatibleStoreError(message)
+        return store_id
+
     # What there is.
 
     async def last(self, at_least: int) -> Document | None:
@@ -99,18 +121,18 @@ class Log:
         cursor = self.collection.find({"_id": {"$gt": after}}, _OUTLINE).sort("_id", ASCENDING)
         return await cursor.limit(max_count).to_list(None)
 
-    async def head(self, stream: str) -> int:
-        """Return a stream's version."""
+    async def head(self, stream: str) -> Head:
+        """Return where a stream ends."""
         found = await self.collection.find_one(
             {"stream": stream}, _OUTLINE, sort=[("version", DESCENDING)]
         )
-        return 0 if found is None else head_of(found)
+        return head_in(found)
 
-    async def heads(self, streams: Sequence[str]) -> dict[str, int]:
-        """Return the versions of many streams with one question."""
+    async def heads(self, streams: Sequence[str]) -> dict[str, Head]:
+        """Return where many streams end, with one question."""
         if len(streams) == 1:
             return {streams[0]: await self.head(streams[0])}
-        # This shape is answered from the index, one step a stream, however long the streams are.
+        # This shape is answered by the index, one step a stream, however long the streams are.
         pipeline: list[Mapping[str, Any]] = [
             {"$match": {"stream": {"$in": list(streams)}}},
             {"$sort": {"stream": -1, "version": -1}},
@@ -119,13 +141,14 @@ class Log:
                     "_id": "$stream",
                     "version": {"$first": "$version"},
                     "count": {"$first": "$count"},
+                    "at": {"$first": "$at"},
                 }
             },
         ]
-        found = dict.fromkeys(streams, 0)
+        found = dict.fromkeys(streams, NOWHERE)
         cursor = await settled(self.collection.aggregate(pipeline))
         async for document in cursor:
-            found[document["_id"]] = head_of(document)
+            found[document["_id"]] = head_in(document)
         return found
 
     async def at_places(self, documents: Sequence[Document]) -> dict[int, Document]:
@@ -207,30 +230,38 @@ class Log:
         """Insert documents in order, up to the first that cannot be inserted."""
         await self.collection.insert_many(documents, ordered=True)
 
-    async def insert_together(self, documents: Sequence[Document], pause: Pause) -> None:
+    async def insert_together(self, documents: Sequence[Document], patience: Patience) -> None:
         """Insert all documents or none, in a transaction with nothing else in it.
 
         A commit whose answer was lost is repeated, which the server understands, for as long as
-        `pause` allows: otherwise the transaction would stay open and be in everybody's way.
+        there is patience: otherwise the transaction would stay open and be in everybody's way.
         """
         # Here it is the other way round: it is Motor whose session has to be awaited.
         opening: Any = self.client.start_session()
         async with await settled(opening) as session:
             await settled(session.start_transaction(MAJORITY, DURABLE, ReadPreference.PRIMARY))
+            insert = self.collection.insert_many
             try:
-                await self.collection.insert_many(documents, ordered=True, session=session)
+                await patience.once(insert, documents, ordered=True, session=session)
             except BaseException:
                 with suppress(PyMongoError):  # what cannot be aborted now ends by itself
-                    await session.abort_transaction()
+                    await patience.once(session.abort_transaction)
                 raise
             while True:
                 try:
-                    await session.commit_transaction()
+                    await patience.once(session.commit_transaction)
                     return
                 except PyMongoError as exc:
                     if not exc.has_error_label("UnknownTransactionCommitResult"):
                         raise
-                    await pause("the answer to a commit was lost", exc)
+                    await patience.wait("the answer to a commit was lost", exc)
+
+    async def confirm(self) -> None:
+        """Return when all that is visible now is as durable as what is acknowledged.
+
+        A write that changes nothing still waits for all that was written before it.
+        """
+        await self._meta.update_one({"_id": _STORE}, {"$set": {"layout": INDEX}})
 
 
 def _below_next(prefix: str) -> dict[str, str]:

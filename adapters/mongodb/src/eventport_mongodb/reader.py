@@ -9,9 +9,10 @@ from eventport.adapter import AllPage, StreamPage
 from eventport.events import RecordedEvent
 from eventport.validation import MAX_INT
 
-from eventport_mongodb.documents import decode_document, end_of, head_of
+from eventport_mongodb.asking import Asker
+from eventport_mongodb.documents import decode_document, end_of
 from eventport_mongodb.driver import Document
-from eventport_mongodb.heads import Heads
+from eventport_mongodb.heads import Heads, head_in
 from eventport_mongodb.log import Log
 
 
@@ -25,11 +26,13 @@ class Reader:
     Args:
         log: Where to read.
         heads: What is known of it; what reading shows is added.
+        asker: Asks the server.
     """
 
-    def __init__(self, log: Log, heads: Heads) -> None:
+    def __init__(self, log: Log, heads: Heads, asker: Asker) -> None:
         self._log = log
         self._heads = heads
+        self._ask = asker.ask
         self._last = 0
         """The `_id` of the last document that was seen: looking for later ones begins here."""
 
@@ -49,7 +52,9 @@ class Reader:
                 last = min(last, first + max_count - 1)
         if first > last:
             return StreamPage([], head)
-        documents, _ = await self._log.of_stream(stream, first, last, backwards=backwards)
+        documents, _ = await self._ask(
+            self._log.of_stream, stream, first, last, backwards=backwards
+        )
         events = [event for event in _decode(documents) if first <= event.version <= last]
         if backwards:
             events.sort(key=lambda event: event.version, reverse=True)
@@ -72,7 +77,7 @@ class Reader:
             return AllPage([], after, head)
         filtered = types is not None or prefix is not None
         until = min(head, after + (SCAN if filtered else max_count))
-        documents, cut = await self._log.of_all(after + 1, until, types, prefix)
+        documents, cut = await self._ask(self._log.of_all, after + 1, until, types, prefix)
         if cut:
             until = min(until, end_of(documents[-1]))
         events = [
@@ -90,22 +95,22 @@ class Reader:
     async def _read_whole(self, stream: str) -> StreamPage:
         """Read a stream from end to end: the last event then is the head."""
         end = self._heads.end
-        documents, cut = await self._log.of_stream(stream, 1, None)
+        documents, cut = await self._ask(self._log.of_stream, stream, 1, None)
+        events = _decode(documents)
         if cut:
-            head = await self._head(stream)
-        else:
-            head = head_of(documents[-1]) if documents else 0
-            self._heads.note(stream, head, end)
-        return StreamPage(_decode(documents), head)
+            return StreamPage(events, await self._head(stream))
+        head = head_in(documents[-1] if documents else None)
+        self._heads.note(stream, head, end)
+        return StreamPage(events, head.version)
 
     async def _head(self, stream: str) -> int:
         end = self._heads.end
-        head = await self._log.head(stream)
+        head = await self._ask(self._log.head, stream)
         self._heads.note(stream, head, end)
-        return head
+        return head.version
 
     async def _end(self) -> int:
-        last = await self._log.last(self._last)
+        last = await self._ask(self._log.last, self._last)
         if last is None:
             return 0
         self._last = last["_id"]

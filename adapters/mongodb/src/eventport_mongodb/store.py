@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+
+from pymongo.errors import PyMongoError
 
 from eventport.adapter import AllPage, BaseEventStore, Commit, Outcome, StreamPage
 from eventport.errors import ConfigurationError
@@ -13,11 +15,13 @@ from eventport.protocols import Capability, Subscription
 from eventport.shielding import run_shielded
 from eventport.adapter import redact
 
+from eventport_mongodb.asking import Asker
 from eventport_mongodb.driver import DriverName, close_client, make_client
 from eventport_mongodb.heads import Heads
 from eventport_mongodb.log import Log
 from eventport_mongodb.reader import Reader
 from eventport_mongodb.translation import translated
+from eventport_mongodb.url import place_of
 from eventport_mongodb.watcher import Watcher
 from eventport_mongodb.writer import Writer
 
@@ -52,24 +56,26 @@ class MongoDBEventStore(BaseEventStore):
             "set; this server stands alone: start it with --replSet, one member is enough"
         ),
         Capability.PUSH: (
-            "change streams need a replica set; on a server that stands alone subscriptions look "
-            "again and again"
+            "change streams need a replica set; on a server that stands alone subscriptions poll"
         ),
     }
 
-    def __init__(self, log: Log, *, timeout: float, owns_client: bool) -> None:
+    def __init__(self, log: Log, asker: Asker, store_id: str, *, owns_client: bool) -> None:
         super().__init__()
+        self.store_id: str = store_id
+        """Names the store; it is made with the collection, and kept by restarts and backups."""
         self.capabilities = frozenset(
             {Capability.GLOBAL_ORDER, Capability.SHARED, Capability.DURABLE}
         )
         if log.replicated:
             self.capabilities |= {Capability.SESSIONS, Capability.PUSH}
         self._log = log
+        self._asker = asker
         self._owns_client = owns_client
         heads = Heads()
-        self._reader = Reader(log, heads)
-        self._writer = Writer(log, heads, self._reader.read_range, timeout)
-        self._watcher = Watcher(log.collection, self.wake, self._set_watched)
+        self._reader = Reader(log, heads, asker)
+        self._writer = Writer(log, heads, asker, self._reader.read_range)
+        self._watcher = Watcher(log.collection, asker, self.wake, self._set_watched)
 
     @classmethod
     async def open(
@@ -86,8 +92,9 @@ class MongoDBEventStore(BaseEventStore):
             client: An `AsyncMongoClient` of PyMongo, or an `AsyncIOMotorClient` of Motor.
             database: The database; None for the one in the client's URL, or else ``eventport``.
             collection: The collection; it is created if it is not there.
-            timeout: For about how many seconds an append is tried while the server cannot be
-                reached, before it fails.
+            timeout: For about how many seconds an append or a read is tried while the server
+                cannot be reached, before it fails. A connection that gives no answer for a third
+                of it, and at least for a second, is lost.
 
         Raises:
             ConfigurationError: the server refuses the user, or a name or option is wrong.
@@ -115,7 +122,7 @@ class MongoDBEventStore(BaseEventStore):
         require_asyncio("MongoDB", "its drivers do")
         _check_timeout(timeout)
         client = make_client(url, driver, timeout)
-        where = redact(url)
+        where = place_of(url)
         try:
             return await cls._open(client, where, None, collection, timeout, owns_client=True)
         except BaseException:
@@ -135,14 +142,16 @@ class MongoDBEventStore(BaseEventStore):
     ) -> Self:
         require_asyncio("MongoDB", "its drivers do")
         _check_timeout(timeout)
+        asker = Asker(where, timeout)
         with translated(where):
             name = database or client.get_default_database(DATABASE).name
-            hello = await client.admin.command("hello")
+            hello = await asker.ask(client.admin.command, "hello")
             # A router is told by its message; behind it there are replica sets.
             replicated = "setName" in hello or hello.get("msg") == "isdbgrid"
             log = Log(client, name, collection, replicated=replicated)
-            await log.prepare()
-        return cls(log, timeout=timeout, owns_client=owns_client)
+            await asker.ask(log.prepare)
+            store_id = await asker.ask(log.identify)
+        return cls(log, asker, store_id, owns_client=owns_client)
 
     def __repr__(self) -> str:
         """Show the collection."""
@@ -185,9 +194,10 @@ class MongoDBEventStore(BaseEventStore):
 
     async def _close(self) -> None:
         await self._watcher.stop()
+        await self._asker.close()
         if self._owns_client:
-            with translated(self._log.name):
-                await close_client(self._log.client)
+            with suppress(PyMongoError):  # it takes leave of a server that may be gone
+                await self._asker.once(close_client, self._log.client)
 
     def _set_watched(self, watched: bool) -> None:  # noqa: FBT001  # it is what is set
         self.max_poll_interval = WATCHED_INTERVAL if watched else type(self).max_poll_interval

@@ -11,7 +11,9 @@ from typing import Any, Final
 
 from pymongo.errors import PyMongoError
 
+from eventport_mongodb.asking import Asker
 from eventport_mongodb.driver import Collection, settled
+from eventport_mongodb.translation import describe
 
 
 _log: Final = logging.getLogger("eventport")
@@ -30,6 +32,7 @@ class Watcher:
 
     Args:
         collection: What to watch.
+        asker: Asks the server.
         wake: Called for each insert.
         set_watching: Called with whether inserts are being noticed, when that changes.
     """
@@ -37,10 +40,12 @@ class Watcher:
     def __init__(
         self,
         collection: Collection,
+        asker: Asker,
         wake: Callable[[], None],
         set_watching: Callable[[bool], None],
     ) -> None:
         self._collection = collection
+        self._asker = asker
         self._wake = wake
         self._set_watching = set_watching
         self._task: asyncio.Task[None] | None = None
@@ -61,14 +66,23 @@ class Watcher:
         failures = 0
         while True:
             try:
-                async with await settled(self._collection.watch(_INSERTS)) as changes:
+                changes = await self._asker.once(self._open)
+                try:
                     failures = 0
                     self._set_watching(True)  # noqa: FBT003  # it is what is set
-                    async for _ in changes:
-                        self._wake()
+                    while True:
+                        # It answers within a second, so a silent connection is noticed.
+                        if await self._asker.once(changes.try_next) is not None:
+                            self._wake()
+                finally:
+                    with suppress(PyMongoError):
+                        await self._asker.once(changes.close)
             except PyMongoError as exc:
-                _log.info("the change stream has ended and is opened again: %s", exc)
+                _log.info("the change stream has ended and is opened again: %s", describe(exc))
             finally:
                 self._set_watching(False)  # noqa: FBT003  # as above
             failures += 1
             await asyncio.sleep(min(0.05 * 2**failures, _LONGEST_PAUSE))
+
+    async def _open(self) -> Any:
+        return await settled(self._collection.watch(_INSERTS))

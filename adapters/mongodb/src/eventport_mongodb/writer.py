@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import random
-import time
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import takewhile
-from typing import Final, ParamSpec, TypeVar
+from typing import Final
 from uuid import UUID
 
 from anyio import sleep
+from bson.errors import BSONError
 from pymongo.errors import PyMongoError
 
 from eventport.adapter import (
@@ -33,22 +32,14 @@ from eventport.errors import (
 )
 from eventport.expectations import exact_version
 
-from eventport_mongodb.documents import end_of, head_of, make_documents
+from eventport_mongodb.asking import Asker, Patience
+from eventport_mongodb.claiming import Claimer
+from eventport_mongodb.documents import end_of, make_documents
 from eventport_mongodb.driver import Document
-from eventport_mongodb.heads import Heads
+from eventport_mongodb.heads import Heads, PlannedHeads, head_in
 from eventport_mongodb.log import Log
-from eventport_mongodb.translation import (
-    failed_index,
-    inserted_count,
-    is_aborted,
-    is_outcome_unknown,
-    is_place_taken,
-    translate,
-)
+from eventport_mongodb.translation import translate
 
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 ReadStream = Callable[[str, int, int], Awaitable[StreamPage]]
 """Reads the events of a stream from a version to a version."""
@@ -81,18 +72,6 @@ class _Planned:
         return Committed(written, utc_from_microseconds(self.documents[0]["at"]))
 
 
-@dataclass(frozen=True)
-class _Claim:
-    """What has become of documents: those that were not written never will be."""
-
-    written: int
-    """How many of them, from the first on, are in the store."""
-    failed: Document | None = None
-    """The one that kept the others from being written, if it is known."""
-    refusal: PyMongoError | None = None
-    """Why that one can never be written; None if somebody else has its place."""
-
-
 class Writer:
     """Writes commits, one batch at a time.
 
@@ -103,24 +82,24 @@ class Writer:
     Args:
         log: Where to write.
         heads: What is known of it.
+        asker: Asks the server, for as long as the store's timeout while nothing succeeds.
         read_stream: Finds the events of an earlier try.
-        timeout: How many seconds to try while nothing succeeds.
     """
 
-    def __init__(self, log: Log, heads: Heads, read_stream: ReadStream, timeout: float) -> None:
+    def __init__(self, log: Log, heads: Heads, asker: Asker, read_stream: ReadStream) -> None:
         self._log = log
         self._heads = heads
+        self._asker = asker
         self._read_stream = read_stream
-        self._timeout = timeout
 
     async def write(self, commits: Sequence[Commit]) -> list[Outcome]:
         """Write a batch; see `BaseEventStore._commit`."""
-        batch = _Batch(self, commits)
+        batch = _Batch(self._log, self._heads, self._asker.patience(), self._read_stream, commits)
         try:
             return await batch.run()
-        except PyMongoError as exc:
+        except (PyMongoError, BSONError) as exc:
             self._heads.forget()
-            error = translate(exc, self._log.name)
+            error = translate(exc, self._asker.where)
             if not batch.may_have_written:
                 raise error from exc
             return batch.fail_the_rest(error)
@@ -134,13 +113,21 @@ class Writer:
 class _Batch:
     """One batch on its way, in as many rounds as it takes."""
 
-    def __init__(self, writer: Writer, commits: Sequence[Commit]) -> None:
-        self._log = writer._log
-        self._heads = writer._heads
-        self._read_stream = writer._read_stream
+    def __init__(
+        self,
+        log: Log,
+        heads: Heads,
+        patience: Patience,
+        read_stream: ReadStream,
+        commits: Sequence[Commit],
+    ) -> None:
+        self._log = log
+        self._heads = heads
+        self._patience = patience
+        self._claimer = Claimer(log, patience)
+        self._read_stream = read_stream
         self._pending = dict(enumerate(commits))
         self._outcomes: dict[int, Outcome] = {}
-        self._patience = _Patience(writer._timeout)
         self._races_lost = 0
         self._is_current = False
         """Whether all that is known of heads was true at some time since the batch began."""
@@ -149,13 +136,11 @@ class _Batch:
         self._existing: set[str] = set()
         """The streams that were taken for new, and are not."""
         self._has_written = False
-        self._is_open = False
-        """Whether an insert without an answer may still be carried out."""
 
     @property
     def may_have_written(self) -> bool:
         """Whether the batch as a whole cannot be tried again by who sent it."""
-        return self._has_written or self._is_open
+        return self._has_written or self._claimer.is_doubtful
 
     async def run(self) -> list[Outcome]:
         """Return the outcomes of all commits, in order."""
@@ -173,7 +158,7 @@ class _Batch:
 
     def fail_the_rest(self, error: EventportError) -> list[Outcome]:
         """Return the outcomes, with an error for all that have none."""
-        if self._is_open and not isinstance(error, StoreUnavailableError):
+        if self._claimer.is_doubtful and not isinstance(error, StoreUnavailableError):
             unknown = StoreUnavailableError(f"it is not known what was written: {error}")
             unknown.__cause__ = error
             error = unknown
@@ -185,12 +170,12 @@ class _Batch:
         """Learn what has been written since we looked, or else where the log ends."""
         heads = self._heads
         if heads.end is not None:
-            found = await self._ask(self._log.since, heads.last, TAIL)
+            found = await self._patience.ask(self._log.since, heads.last, TAIL)
             if len(found) < TAIL:
                 heads.follow(found)
                 self._is_current = True
                 return
-        heads.restart(await self._ask(self._log.last, heads.last))
+        heads.restart(await self._patience.ask(self._log.last, heads.last))
         self._is_current = True
         self._seen.clear()
 
@@ -205,8 +190,9 @@ class _Batch:
             and (exact_version(write.expected) != 0 or write.stream in self._existing)
         }
         if streams:
-            for stream, version in (await self._ask(self._log.heads, sorted(streams))).items():
-                self._heads.learn(stream, version)
+            found = await self._patience.ask(self._log.heads, sorted(streams))
+            for stream, head in found.items():
+                self._heads.learn(stream, head)
             self._seen |= streams
 
     async def _plan(self) -> tuple[list[_Planned], bool]:
@@ -216,32 +202,25 @@ class _Batch:
             What is to be written, in order, and whether a conflict may be due to old knowledge.
         """
         planned: list[_Planned] = []
-        heads: dict[str, int] = {}  # as they will be after what is planned
+        heads = PlannedHeads(self._heads)
         waiting: set[str] = set()  # streams with a commit that has to see what becomes of others
         position = (self._heads.end or 0) + 1
-        at = time.time_ns() // 1_000
-
-        def head(stream: str) -> int:
-            planned_head = heads.get(stream)
-            return (self._heads.get(stream) or 0) if planned_head is None else planned_head
-
         for index, commit in list(self._pending.items()):
             streams = {write.stream for write in commit.writes}
             if not streams.isdisjoint(waiting):
                 waiting |= streams
                 continue
-            decision = plan(commit, head, _nothing_stored)
+            decision = plan(commit, heads.version, _nothing_stored)
             if isinstance(decision, list):
                 try:
-                    documents = make_documents(commit, decision, position, at)
+                    documents = make_documents(commit, decision, position, heads.time_for(streams))
                 except PayloadTooLargeError as exc:
                     self._end(index, Failed(exc))
                     continue
                 planned.append(_Planned(index, commit, decision, documents))
                 position = end_of(documents[-1]) + 1
-                for write, first in zip(commit.writes, decision, strict=True):
-                    heads[write.stream] = first + len(write.events) - 1
-            elif not streams.isdisjoint(heads):
+                heads.move(documents)
+            elif heads.have_moved(streams):
                 waiting |= streams
             else:
                 is_sure = self._is_current or streams <= self._seen
@@ -266,27 +245,27 @@ class _Batch:
             if before is not None:
                 first, last = before + 1, before + len(write.events)
                 try:
-                    page = await self._ask(self._read_stream, write.stream, first, last)
+                    page = await self._read_stream(write.stream, first, last)
                 except CorruptEventError as exc:
                     return Failed(exc)
                 found[write.stream, first, last] = [
                     (event.id, event.position, event.recorded_at) for event in page.events
                 ]
 
-        def head(stream: str) -> int:
-            return self._heads.get(stream) or 0
-
         def stored(stream: str, first: int, last: int) -> list[tuple[UUID, int, datetime]]:
             return found[stream, first, last]
 
-        decision = plan(commit, head, stored)
+        decision = plan(commit, self._heads.version, stored)
+        if isinstance(decision, Committed):
+            # What was found has to be as durable as an answer of our own.
+            await self._patience.ask(self._log.confirm)
         return None if isinstance(decision, list) else decision
 
     async def _race(self, planned: Sequence[_Planned]) -> None:
         """Claim the places, and note who has got theirs."""
         documents = [document for one in planned for document in one.documents]
         together = any(len(one.documents) > 1 for one in planned)
-        claim = await self._claim(documents, together=together)
+        claim = await self._claimer.claim(documents, together=together)
         self._note_written(planned, documents[: claim.written])
         if claim.written == len(documents):
             return
@@ -305,7 +284,7 @@ class _Batch:
         elif claim.failed is not None and self._heads.get(claim.failed["stream"]) is None:
             self._existing.add(claim.failed["stream"])
         else:
-            await self._patience.wait("somebody has taken a place, but cannot be seen there")
+            await self._patience.wait("a position is taken, but its document is not visible yet")
 
     def _note_written(self, planned: Sequence[_Planned], documents: Sequence[Document]) -> None:
         self._heads.follow(documents)
@@ -319,107 +298,8 @@ class _Batch:
                 return
             self._end(one.index, one.outcome())
             for document in one.documents:
-                self._heads.learn(document["stream"], head_of(document))
+                self._heads.learn(document["stream"], head_in(document))
                 self._seen.add(document["stream"])
-
-    async def _claim(self, documents: Sequence[Document], *, together: bool) -> _Claim:
-        """Insert documents in order, until somebody else turns out to have the place of one.
-
-        After a lost answer the same documents are sent to the same places again, whatever the
-        server may still do with those sent before: of two equal claims only one can succeed.
-        """
-        rest = list(documents)
-        self._is_open = False
-        while rest:
-            try:
-                if together:
-                    await self._log.insert_together(rest, self._patience.wait)
-                else:
-                    await self._log.insert(rest)
-                break
-            except PyMongoError as exc:
-                error, index = exc, failed_index(exc)
-            if index is None:
-                if not is_aborted(error):
-                    if not is_outcome_unknown(error):
-                        raise error
-                    self._is_open = True
-                await self._patience.wait("the answer to an insert was lost", error)
-            refusal = None if index is None or is_place_taken(error) else error
-            if refusal is not None and (together or self._is_open):
-                raise refusal
-            failed = None if index is None else rest[index]
-            written = 0 if together else inserted_count(error)
-            # The driver retries inserts, too: what took our place may be ourselves.
-            ours = _count_ours(rest, await self._ask(self._log.at_places, rest))
-            rest = rest[max(ours, written) :]
-            if refusal is not None or (
-                rest
-                and ours <= written
-                and (not self._is_open or await self._is_lost(failed or rest[0]))
-            ):
-                self._is_open = False
-                return _Claim(len(documents) - len(rest), failed, refusal)
-        self._is_open = False
-        return _Claim(len(documents))
-
-    async def _is_lost(self, document: Document) -> bool:
-        """Tell whether somebody else has a document's place, so that it can never be inserted."""
-        rivals = await self._ask(self._log.rivals, document)
-        if any(not _is_same(rival, document) for rival in rivals):
-            return True
-        await self._patience.wait("it cannot be seen what became of an insert")
-        return False
-
-    async def _ask(
-        self, question: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """Ask the server something, for as long as there is patience."""
-        while True:
-            try:
-                return await question(*args, **kwargs)
-            except PyMongoError as exc:
-                if not is_outcome_unknown(exc):
-                    raise
-                await self._patience.wait("the server cannot be reached", exc)
-
-
-class _Patience:
-    """Waits between attempts, ever longer, until nothing has succeeded for too long."""
-
-    def __init__(self, timeout: float) -> None:
-        self._timeout = timeout
-        self.renew()
-
-    def renew(self) -> None:
-        """Begin anew: something has succeeded."""
-        self._attempts = 0
-        self._deadline = time.monotonic() + self._timeout
-
-    async def wait(self, why: str, cause: Exception | None = None) -> None:
-        """Wait before the next attempt, or raise `StoreUnavailableError`."""
-        if time.monotonic() > self._deadline:
-            detail = "" if cause is None else f": {cause}"
-            message = f"given up after {self._timeout:g} s: {why}{detail}"
-            raise StoreUnavailableError(message) from cause
-        longest = min(0.01 * 2**self._attempts, 1.0)
-        self._attempts += 1
-        await sleep(random.uniform(longest / 2, longest))  # noqa: S311  # as above
-
-
-def _count_ours(documents: Sequence[Document], stored: Mapping[int, Document]) -> int:
-    """Count how many documents, from the first on, are stored where they were to be."""
-    return sum(1 for _ in takewhile(lambda one: _is_same(stored.get(one["_id"]), one), documents))
-
-
-def _is_same(stored: Document | None, document: Document) -> bool:
-    """Tell whether what is stored is one of our documents, by its place and its events."""
-    return (
-        stored is not None
-        and stored["_id"] == document["_id"]
-        and [event["id"] for event in stored["events"]]
-        == [event["id"] for event in document["events"]]
-    )
 
 
 def _nothing_stored(_: str, __: int, ___: int) -> list[tuple[UUID, int, datetime]]:
