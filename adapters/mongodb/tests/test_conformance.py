@@ -58,7 +58,8 @@ class PyMongoHarness(Harness):
     @asynccontextmanager
     async def without_polling(self) -> AsyncGenerator[MongoDBEventStore, None]:
         async with self.second_client() as store:
-            store.poll_interval = store.max_poll_interval = 3600
+            feed = store._feed
+            feed.FIRST_INTERVAL = feed.LONGEST_INTERVAL = feed.PUSHED_INTERVAL = 3600
             yield store
 
     def url(self) -> str:

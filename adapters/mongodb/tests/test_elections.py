@@ -19,8 +19,7 @@ from pymongo import AsyncMongoClient, MongoClient
 from pymongo.asynchronous.collection import AsyncCollection
 
 from eventport import ANY, NO_STREAM, NewEvent
-from eventport.adapter import Commit, Committed, Conflict, StreamWrite
-from eventport.codec import encode_events
+from eventport.adapter import Commit, Committed, Conflict, StreamWrite, encode_events
 from eventport.expectations import Expectation
 from eventport.protocols import EventStore
 

@@ -85,7 +85,7 @@ async def test_our_own_client_is_closed(url: str) -> None:
     store = await MongoDBEventStore.connect(url)
     await store.aclose()
     with pytest.raises(InvalidOperation):
-        await store._log.client.admin.command("ping")
+        await store._mongodb.log.client.admin.command("ping")
 
 
 async def test_a_collection_of_something_else_is_not_touched(url: str, raw: Raw) -> None:

@@ -10,10 +10,8 @@ from uuid import UUID
 import bson
 import msgspec
 
-from eventport.adapter import Commit, EncodedEvent, StreamWrite
-from eventport.codec import utc_from_microseconds
-from eventport.errors import CorruptEventError, PayloadTooLargeError
-from eventport.events import RecordedEvent
+from eventport import CorruptEventError, PayloadTooLargeError, RecordedEvent
+from eventport.adapter import Commit, EncodedEvent, StreamWrite, utc_from_microseconds
 
 from eventport_mongodb.driver import CODEC_OPTIONS, Document
 

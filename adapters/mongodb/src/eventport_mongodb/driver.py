@@ -15,8 +15,7 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import PyMongoError
 
-from eventport.errors import ConfigurationError
-from eventport.adapter import redact
+from eventport import ConfigurationError
 
 from eventport_mongodb.url import check_url, refused
 
@@ -61,7 +60,7 @@ LONGEST_CONNECT: Final = 3.0
 """How many seconds a server may take to accept a connection, unless the URL says otherwise."""
 
 HEARTBEAT: Final = 2.0
-"""How often, in seconds, the driver looks after its servers, unless the URL says otherwise."""
+"""How often, in seconds, the driver checks its servers, unless the URL says otherwise."""
 
 
 async def settled(result: Awaitable[T]) -> T:

@@ -1,4 +1,4 @@
-"""The collection: what is asked of the server, one question a method."""
+"""The collection: what is asked of the server, one query a method."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from uuid import uuid4
 import bson
 
 from pymongo import ASCENDING, DESCENDING, ReadPreference
-from pymongo.errors import DuplicateKeyError, PyMongoError
+from pymongo.errors import DuplicateKeyError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from eventport.errors import IncompatibleStoreError
-from eventport.shielding import run_shielded
+from eventport import IncompatibleStoreError
+from eventport.adapter import run_shielded
 
-from eventport_mongodb.asking import Patience
 from eventport_mongodb.driver import CODEC_OPTIONS, Client, Collection, Document, settled
 from eventport_mongodb.heads import NOWHERE, Head, head_in
 
@@ -37,6 +36,10 @@ _BATCH: Final = 10_000
 _STORE: Final = "store"
 """The `_id` of the document about the store, in a collection beside the events."""
 
+_INSERTS: Final[list[dict[str, Any]]] = [
+    {"$match": {"operationType": "insert"}},
+    {"$project": {"_id": 1}},
+]
 _OUTLINE: Final = {"stream": 1, "version": 1, "count": 1, "at": 1}
 
 
@@ -129,7 +132,7 @@ class Log:
         return head_in(found)
 
     async def heads(self, streams: Sequence[str]) -> dict[str, Head]:
-        """Return where many streams end, with one question."""
+        """Return where many streams end, with one query."""
         if len(streams) == 1:
             return {streams[0]: await self.head(streams[0])}
         # This shape is answered by the index, one step a stream, however long the streams are.
@@ -168,7 +171,7 @@ class Log:
     ) -> tuple[list[Document], bool]:
         """Return the documents with a stream's events in a range, and whether there are more.
 
-        It stops when there is enough for a page.
+        It ends when there is enough for a page.
         """
         versions = {"$gte": first} if last is None else {"$gte": first, "$lte": last}
         where = {"stream": stream, "version": versions}
@@ -196,7 +199,7 @@ class Log:
         if prefix is not None:
             wanted["stream"] = {"$gte": prefix, **_below_next(prefix)}
         if wanted:
-            # The first place is always looked at: it tells whether a document goes over it.
+            # The first place is always read: it shows whether a document extends over it.
             where["$or"] = [wanted, {"_id": first}]
         found, cut = await self._page(where, "_id", backwards=False)
         if first > 1 and (not found or found[0]["_id"] != first):
@@ -224,37 +227,20 @@ class Log:
             await run_shielded(cursor.close)
         return found, False
 
+    async def watch(self) -> Any:
+        """Open a change stream, which shows that something was inserted, and not what."""
+        return await settled(self.collection.watch(_INSERTS))
+
     # What is written.
 
-    async def insert(self, documents: Sequence[Document]) -> None:
-        """Insert documents in order, up to the first that cannot be inserted."""
-        await self.collection.insert_many(documents, ordered=True)
+    async def insert(self, documents: Sequence[Document], session: Any = None) -> None:
+        """Insert documents in order, up to the first that cannot be inserted.
 
-    async def insert_together(self, documents: Sequence[Document], patience: Patience) -> None:
-        """Insert all documents or none, in a transaction with nothing else in it.
-
-        A commit whose answer was lost is repeated, which the server understands, for as long as
-        there is patience: otherwise the transaction would stay open and be in everybody's way.
+        Args:
+            documents: What to insert.
+            session: That of a transaction, in which all or none of them are inserted.
         """
-        # Here it is the other way round: it is Motor whose session has to be awaited.
-        opening: Any = self.client.start_session()
-        async with await settled(opening) as session:
-            await settled(session.start_transaction(MAJORITY, DURABLE, ReadPreference.PRIMARY))
-            insert = self.collection.insert_many
-            try:
-                await patience.once(insert, documents, ordered=True, session=session)
-            except BaseException:
-                with suppress(PyMongoError):  # what cannot be aborted now ends by itself
-                    await patience.once(session.abort_transaction)
-                raise
-            while True:
-                try:
-                    await patience.once(session.commit_transaction)
-                    return
-                except PyMongoError as exc:
-                    if not exc.has_error_label("UnknownTransactionCommitResult"):
-                        raise
-                    await patience.wait("the answer to a commit was lost", exc)
+        await self.collection.insert_many(documents, ordered=True, session=session)
 
     async def confirm(self) -> None:
         """Return when all that is visible now is as durable as what is acknowledged.
@@ -272,4 +258,4 @@ def _below_next(prefix: str) -> dict[str, str]:
             # Between these two are the surrogates, which no text has.
             following = 0xE000 if code == 0xD7FF else code + 1
             return {"$lt": prefix[:index] + chr(following)}
-    return {}  # nothing is behind it
+    return {}  # nothing is greater

@@ -23,7 +23,7 @@ from pymongo.errors import (
     ConfigurationError as DriverConfigurationError,
 )
 
-from eventport.errors import (
+from eventport import (
     ConfigurationError,
     CorruptEventError,
     EventportError,
@@ -31,6 +31,7 @@ from eventport.errors import (
     PayloadTooLargeError,
     StoreUnavailableError,
 )
+from eventport.adapter import ConnectionLostError
 
 
 _DUPLICATE_KEY: Final = 11000
@@ -186,4 +187,5 @@ def _meaning_of(exc: Exception, where: str) -> EventportError:
     if code == _NOT_VALID:
         reason = "the validator of the collection refuses the events; change it, or the events"
         return InvalidEventError(f"{where}: {reason}")
-    return StoreUnavailableError(f"{where}: {describe(exc)}")
+    lost = is_connection_lost(exc)
+    return (ConnectionLostError if lost else StoreUnavailableError)(f"{where}: {describe(exc)}")

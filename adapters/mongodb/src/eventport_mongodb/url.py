@@ -10,8 +10,8 @@ from urllib.parse import unquote_plus
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import split_options
 
-from eventport.configuration import redact
-from eventport.errors import ConfigurationError
+from eventport import ConfigurationError
+from eventport.adapter import redact
 
 
 _ENCODE: Final = (

@@ -1,4 +1,4 @@
-"""Writing batches: places in the log are claimed, and lost races are run again."""
+"""Writing batches: positions in the log are claimed, and lost races are run again."""
 
 from __future__ import annotations
 
@@ -14,41 +14,42 @@ from anyio import sleep
 from bson.errors import BSONError
 from pymongo.errors import PyMongoError
 
+from eventport import CorruptEventError, EventportError, PayloadTooLargeError
 from eventport.adapter import (
+    Backoff,
     Commit,
     Committed,
+    ConnectionLostError,
     Failed,
     Outcome,
     StreamPage,
+    StreamQuery,
     Written,
     plan,
-)
-from eventport.codec import utc_from_microseconds
-from eventport.errors import (
-    CorruptEventError,
-    EventportError,
-    PayloadTooLargeError,
-    StoreUnavailableError,
+    utc_from_microseconds,
 )
 from eventport.expectations import exact_version
 
-from eventport_mongodb.asking import Asker, Patience
-from eventport_mongodb.claiming import Claimer
+from eventport_mongodb.asking import Asker
+from eventport_mongodb.claiming import Claim, Claimer
 from eventport_mongodb.documents import end_of, make_documents
 from eventport_mongodb.driver import Document
 from eventport_mongodb.heads import Heads, PlannedHeads, head_in
 from eventport_mongodb.log import Log
-from eventport_mongodb.translation import translate
+from eventport_mongodb.translation import translate, translated
 
 
-ReadStream = Callable[[str, int, int], Awaitable[StreamPage]]
-"""Reads the events of a stream from a version to a version."""
+ReadStream = Callable[[StreamQuery], Awaitable[StreamPage]]
+"""Reads events of a stream."""
 
 TAIL: Final = 2_000
 """When others have written more documents than this, it is cheaper to begin anew."""
 
 LONGEST_PAUSE: Final = 0.05
-"""How long, in seconds, the loser of many races waits at the most before it runs again."""
+"""How long, in seconds, the loser of many races waits at most before it runs again."""
+
+_FIRST_WAIT: Final = 0.005
+_LONGEST_WAIT: Final = 0.25
 
 
 @dataclass(frozen=True)
@@ -61,28 +62,29 @@ class _Planned:
     documents: Sequence[Document]
 
     def outcome(self) -> Committed:
-        """Say what writing it has done."""
+        """Return what writing it has done."""
         written: list[Written] = []
         position: int = self.documents[0]["_id"]
+        time = utc_from_microseconds(self.documents[0]["at"])
         for write, first in zip(self.commit.writes, self.firsts, strict=True):
             count = len(write.events)
             positions = range(position, position + count)
-            written.append(Written(first + count - 1, positions, first == 1))
+            written.append(Written(first + count - 1, positions, first == 1, [time] * count))
             position += count
-        return Committed(written, utc_from_microseconds(self.documents[0]["at"]))
+        return Committed(written)
 
 
 class Writer:
     """Writes commits, one batch at a time.
 
     The next `_id` is the last one plus its number of events. It can only be known from a document
-    that can be seen, so what is behind a document never comes before it, and no place stays empty.
-    Whoever finds a place taken has lost a race, looks again, and claims the next one.
+    that can be seen, so no document appears before one that was seen, and no place stays empty.
+    A writer that finds a place taken has lost a race: it reads what is new, and claims the next.
 
     Args:
         log: Where to write.
         heads: What is known of it.
-        asker: Asks the server, for as long as the store's timeout while nothing succeeds.
+        asker: Asks the server.
         read_stream: Finds the events of an earlier try.
     """
 
@@ -90,24 +92,39 @@ class Writer:
         self._log = log
         self._heads = heads
         self._asker = asker
+        self._claimer = Claimer(log, asker)
         self._read_stream = read_stream
+        self._lost: _Batch | None = None
+        """The last batch, unless it came to its end."""
 
-    async def write(self, commits: Sequence[Commit]) -> list[Outcome]:
-        """Write a batch; see `BaseEventStore._commit`."""
-        batch = _Batch(self._log, self._heads, self._asker.patience(), self._read_stream, commits)
+    async def write(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
+        """Write a batch; see `Engine.commit`."""
+        self._claimer.drop()
+        self._lost = batch = _Batch(
+            self._log, self._heads, self._asker, self._claimer, self._read_stream, commits
+        )
+        is_known = False
         try:
-            return await batch.run()
-        except (PyMongoError, BSONError) as exc:
-            self._heads.forget()
-            error = translate(exc, self._asker.where)
-            if not batch.may_have_written:
-                raise error from exc
+            outcomes = await batch.run()
+            is_known = True
+        except (PyMongoError, BSONError, EventportError) as exc:
+            error = exc if isinstance(exc, EventportError) else translate(exc, self._log.name)
+            if not batch.has_written:
+                raise error from exc.__cause__ if error is exc else exc
             return batch.fail_the_rest(error)
-        except StoreUnavailableError as exc:
-            self._heads.forget()
-            return batch.fail_the_rest(exc)
         finally:
+            if not is_known:
+                self._heads.forget()
             self._heads.trim()
+        self._lost = None
+        return outcomes
+
+    async def find(self, commits: Sequence[Commit]) -> Sequence[Committed | None]:
+        """Find commits of a lost batch; see `Remote.find`."""
+        if self._lost is None:
+            return [None] * len(commits)
+        with translated(self._log.name):
+            return await self._lost.find(commits)
 
 
 class _Batch:
@@ -117,34 +134,38 @@ class _Batch:
         self,
         log: Log,
         heads: Heads,
-        patience: Patience,
+        asker: Asker,
+        claimer: Claimer,
         read_stream: ReadStream,
         commits: Sequence[Commit],
     ) -> None:
         self._log = log
         self._heads = heads
-        self._patience = patience
-        self._claimer = Claimer(log, patience)
+        self._ask = asker.once
+        self._claimer = claimer
         self._read_stream = read_stream
+        self._commits = commits
         self._pending = dict(enumerate(commits))
         self._outcomes: dict[int, Outcome] = {}
+        self._claimed: Sequence[_Planned] = ()
+        """What the last claim is about."""
         self._races_lost = 0
+        self._patience: Final = asker.timeout / 3
+        self._stand_still()
         self._is_current = False
         """Whether all that is known of heads was true at some time since the batch began."""
         self._seen: set[str] = set()
         """The streams of which that is so in any case."""
         self._existing: set[str] = set()
         """The streams that were taken for new, and are not."""
-        self._has_written = False
 
     @property
-    def may_have_written(self) -> bool:
-        """Whether the batch as a whole cannot be tried again by who sent it."""
-        return self._has_written or self._claimer.is_doubtful
+    def has_written(self) -> bool:
+        """Whether a part of it is in the store."""
+        return any(isinstance(outcome, Committed) for outcome in self._outcomes.values())
 
     async def run(self) -> list[Outcome]:
         """Return the outcomes of all commits, in order."""
-        count = len(self._pending)
         while self._pending:
             if self._heads.end is None:
                 await self._catch_up()
@@ -154,33 +175,45 @@ class _Batch:
                 await self._catch_up()
             elif planned:
                 await self._race(planned)
-        return [self._outcomes[index] for index in range(count)]
+        return [self._outcomes[index] for index in range(len(self._commits))]
 
     def fail_the_rest(self, error: EventportError) -> list[Outcome]:
         """Return the outcomes, with an error for all that have none."""
-        if self._claimer.is_doubtful and not isinstance(error, StoreUnavailableError):
-            unknown = StoreUnavailableError(f"it is not known what was written: {error}")
-            unknown.__cause__ = error
-            error = unknown
-        for index in self._pending:
-            self._outcomes[index] = Failed(error)
-        return [self._outcomes[index] for index in sorted(self._outcomes)]
+        known = {**dict.fromkeys(self._pending, Failed(error)), **self._outcomes}
+        return [known[index] for index in range(len(self._commits))]
+
+    async def find(self, commits: Sequence[Commit]) -> list[Committed | None]:
+        """Return which commits were written, once that is known of all of them.
+
+        Raises:
+            AnswerLostError: it is not known yet.
+            PyMongoError: it is not known yet.
+        """
+        if self._claimer.is_open:
+            claim = await self._claimer.settle()
+            self._note_written(self._claimed, claim.written)
+        found = {
+            id(self._commits[index]): outcome
+            for index, outcome in self._outcomes.items()
+            if isinstance(outcome, Committed)
+        }
+        return [found.get(id(commit)) for commit in commits]
 
     async def _catch_up(self) -> None:
-        """Learn what has been written since we looked, or else where the log ends."""
+        """Learn what has been written since the last look, or else where the log ends."""
         heads = self._heads
         if heads.end is not None:
-            found = await self._patience.ask(self._log.since, heads.last, TAIL)
+            found = await self._ask(self._log.since, heads.last, TAIL)
             if len(found) < TAIL:
                 heads.follow(found)
                 self._is_current = True
                 return
-        heads.restart(await self._patience.ask(self._log.last, heads.last))
+        heads.restart(await self._ask(self._log.last, heads.last))
         self._is_current = True
         self._seen.clear()
 
     async def _learn_heads(self) -> None:
-        """Learn the heads that matter and are not known, all with one question."""
+        """Learn the heads that matter and are not known, all with one query."""
         streams = {
             write.stream
             for commit in self._pending.values()
@@ -190,7 +223,7 @@ class _Batch:
             and (exact_version(write.expected) != 0 or write.stream in self._existing)
         }
         if streams:
-            found = await self._patience.ask(self._log.heads, sorted(streams))
+            found = await self._ask(self._log.heads, sorted(streams))
             for stream, head in found.items():
                 self._heads.learn(stream, head)
             self._seen |= streams
@@ -203,7 +236,7 @@ class _Batch:
         """
         planned: list[_Planned] = []
         heads = PlannedHeads(self._heads)
-        waiting: set[str] = set()  # streams with a commit that has to see what becomes of others
+        waiting: set[str] = set()  # streams with a commit that depends on the outcome of others
         position = (self._heads.end or 0) + 1
         for index, commit in list(self._pending.items()):
             streams = {write.stream for write in commit.writes}
@@ -235,7 +268,7 @@ class _Batch:
         self._outcomes[index] = outcome
 
     async def _settle(self, commit: Commit) -> Outcome | None:
-        """Tell a conflict from an earlier try of the same commit.
+        """Distinguish a conflict from an earlier try of the same commit.
 
         It is None if heads have been read meanwhile with which the commit can be written.
         """
@@ -245,7 +278,7 @@ class _Batch:
             if before is not None:
                 first, last = before + 1, before + len(write.events)
                 try:
-                    page = await self._read_stream(write.stream, first, last)
+                    page = await self._read_stream(StreamQuery(write.stream, first, last))
                 except CorruptEventError as exc:
                     return Failed(exc)
                 found[write.stream, first, last] = [
@@ -258,21 +291,26 @@ class _Batch:
         decision = plan(commit, self._heads.version, stored)
         if isinstance(decision, Committed):
             # What was found has to be as durable as an answer of our own.
-            await self._patience.ask(self._log.confirm)
+            await self._ask(self._log.confirm)
         return None if isinstance(decision, list) else decision
 
     async def _race(self, planned: Sequence[_Planned]) -> None:
         """Claim the places, and note who has got theirs."""
         documents = [document for one in planned for document in one.documents]
         together = any(len(one.documents) > 1 for one in planned)
+        self._claimed = planned
         claim = await self._claimer.claim(documents, together=together)
-        self._note_written(planned, documents[: claim.written])
+        self._note_written(planned, claim.written)
         if claim.written == len(documents):
             return
         if claim.refusal is not None:
             refused = next(one for one in planned if claim.failed in one.documents)
             self._end(refused.index, Failed(translate(claim.refusal, self._log.name)))
             return
+        await self._look_after(claim)
+
+    async def _look_after(self, claim: Claim) -> None:
+        """Learn who has won a race, or wait until that can be seen."""
         if self._races_lost:
             longest = min(0.001 * 2**self._races_lost, LONGEST_PAUSE)
             await sleep(random.uniform(0, longest))  # noqa: S311  # no secret depends on it
@@ -280,18 +318,33 @@ class _Batch:
         await self._catch_up()
         if self._heads.end != before:
             self._races_lost += 1
-            self._patience.renew()
+            self._stand_still()
         elif claim.failed is not None and self._heads.get(claim.failed["stream"]) is None:
             self._existing.add(claim.failed["stream"])
         else:
-            await self._patience.wait("a position is taken, but its document is not visible yet")
+            await self._wait(claim.obstacle)
 
-    def _note_written(self, planned: Sequence[_Planned], documents: Sequence[Document]) -> None:
+    def _stand_still(self) -> None:
+        """Begin to wait: something has moved, and may stand still from now on."""
+        self._waited = 0.0
+        self._backoff = Backoff(_FIRST_WAIT, _LONGEST_WAIT)
+
+    async def _wait(self, why: str) -> None:
+        """Wait for others before the next attempt; for too long, it is as if nobody answered."""
+        if self._waited > self._patience:
+            message = f"{self._log.name}: {why}"
+            raise ConnectionLostError(message)
+        pause = self._backoff.next()
+        self._waited += pause
+        await sleep(pause)
+
+    def _note_written(self, planned: Sequence[_Planned], count: int) -> None:
+        """Note that so many documents, from the first on, are in the store."""
+        documents = [document for one in planned for document in one.documents][:count]
         self._heads.follow(documents)
         if documents:
-            self._has_written = True
-            self._patience.renew()
-        left = len(documents)
+            self._stand_still()
+        left = count
         for one in planned:
             left -= len(one.documents)
             if left < 0:
