@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+import os
+
+from collections.abc import AsyncGenerator, Generator
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import pytest
 
-from adapters.mongodb.tests.wire_server import new_database
+from adapters.mongodb.tests.servers import (
+    URL_VARIABLE,
+    Server,
+    at_port,
+    new_database,
+    with_options,
+)
+from anyio import to_thread
 from pymongo import MongoClient
 
 from eventport_conformance import Capabilities, Harness, Supported, Unsupported, conformance
 from eventport_mongodb import MongoDBEventStore
 from eventport_mongodb.driver import DriverName
+
+
+IS_OUR_SERVER = URL_VARIABLE not in os.environ
 
 
 class PyMongoHarness(Harness):
@@ -27,9 +39,9 @@ class PyMongoHarness(Harness):
         durable=Supported(),
         hooks=Supported(),
     )
-    absent = {"restart": "killed in a test apart, whose server waits for its disk"}  # noqa: RUF012  # a constant
     driver: ClassVar[DriverName] = "pymongo"
     server_url: ClassVar[str]
+    own_server: ClassVar[Server]
     database_url = ""
 
     @asynccontextmanager
@@ -46,11 +58,12 @@ class PyMongoHarness(Harness):
     @asynccontextmanager
     async def without_polling(self) -> AsyncGenerator[MongoDBEventStore, None]:
         async with self.second_client() as store:
-            store.poll_interval = store.max_poll_interval = 3600
+            feed = store._feed
+            feed.FIRST_INTERVAL = feed.LONGEST_INTERVAL = feed.PUSHED_INTERVAL = 3600
             yield store
 
     def url(self) -> str:
-        return f"{self.database_url}?driver={self.driver}"
+        return with_options(self.database_url, driver=self.driver)
 
     def address(self) -> tuple[str, int]:
         parts = urlsplit(self.database_url)
@@ -58,15 +71,17 @@ class PyMongoHarness(Harness):
 
     @asynccontextmanager
     async def open_at(self, host: str, port: int) -> AsyncGenerator[MongoDBEventStore, None]:
-        # A replica set tells its members' own addresses, which a direct connection does not ask.
-        parts = urlsplit(self.database_url)
-        user = parts.netloc.rpartition("@")[0]
-        there = parts._replace(
-            netloc=f"{user}@{host}:{port}" if user else f"{host}:{port}",
-            query="directConnection=true",
-        ).geturl()
+        there = at_port(self.database_url, port, host)
         async with await MongoDBEventStore.connect(there, driver=self.driver, timeout=5) as store:
             yield store
+
+    if IS_OUR_SERVER:
+
+        async def restart(self) -> None:
+            await to_thread.run_sync(self.own_server.kill)
+            await to_thread.run_sync(self.own_server.start)
+    else:
+        absent = {"restart": f"the server of {URL_VARIABLE} is not ours to kill"}  # a constant
 
 
 class MotorHarness(PyMongoHarness):
@@ -79,7 +94,7 @@ class StandaloneHarness(PyMongoHarness):
     capabilities = Capabilities(
         sessions=Unsupported("transactions need a replica set"),
         global_order=Supported(),
-        push=Unsupported("change streams need a replica set; subscriptions look again and again"),
+        push=Unsupported("change streams need a replica set; subscriptions poll"),
         shared=Supported(),
         durable=Supported(),
         hooks=Supported(),
@@ -87,11 +102,20 @@ class StandaloneHarness(PyMongoHarness):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def servers(server: str, standalone: str) -> None:
-    PyMongoHarness.server_url = server
-    StandaloneHarness.server_url = standalone
-    for harness in (PyMongoHarness, StandaloneHarness):
-        harness.server = name_of_server(harness.server_url)
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Generator[None, None, None]:
+    """Start servers that no other process uses, because clauses kill them."""
+    folder = tmp_path_factory.mktemp("conformance")
+    with ExitStack() as stack:
+        for harness, replicated in ((PyMongoHarness, True), (StandaloneHarness, False)):
+            if IS_OUR_SERVER or not replicated:
+                harness.own_server = Server(folder / harness.name, replicated=replicated)
+                harness.own_server.start()
+                stack.callback(harness.own_server.kill)
+                harness.server_url = harness.own_server.url
+            else:
+                harness.server_url = os.environ[URL_VARIABLE]
+            harness.server = name_of_server(harness.server_url)
+        yield
 
 
 def name_of_server(url: str) -> str:

@@ -46,6 +46,33 @@ class Deadline:
         await sleep(min(self._backoff.next(), self.left))
 
 
+async def retry_lost(
+    call: Callable[[], Awaitable[T]],
+    seconds: float,
+    on_loss: Callable[[], None] = lambda: None,
+) -> T:
+    """Make a call that changes nothing, and make it again if the connection drops.
+
+    Args:
+        call: What to do.
+        seconds: For how long to try.
+        on_loss: Called for each connection that was lost.
+
+    Raises:
+        ConnectionLostError: it did not succeed in time.
+    """
+    deadline = Deadline(seconds)
+    while True:
+        try:
+            with _lost_after(deadline.left, ConnectionLostError):
+                return await call()
+        except ConnectionLostError:
+            on_loss()
+            if deadline.passed:
+                raise
+        await deadline.pause()
+
+
 class RemoteCalls:
     """The calls of a `Remote` engine.
 
@@ -70,16 +97,7 @@ class RemoteCalls:
         Raises:
             StoreUnavailableError: the server gave no answer in time.
         """
-        deadline = Deadline(self._remote.timeout)
-        while True:
-            try:
-                with _lost_after(deadline.left, ConnectionLostError):
-                    return await call()
-            except ConnectionLostError:
-                self.losses += 1
-                if deadline.passed:
-                    raise
-            await deadline.pause()
+        return await retry_lost(call, self._remote.timeout, self._note_loss)
 
     async def commit(self, batch: Sequence[Commit]) -> Sequence[Outcome]:
         """Write a batch: whatever happens to the connection, nothing is lost or written twice.
@@ -90,11 +108,9 @@ class RemoteCalls:
         state = _Progress(batch, self._remote.timeout)
         while state.left:
             lost = await self._try(state)
-            if lost is None:
-                continue
-            if state.deadline.passed:
-                self._give_up(state, lost)
-            elif not state.is_first_search:
+            if state.loss is not None and state.left and state.deadline.passed:
+                self._give_up(state, state.loss)
+            elif lost is not None and not state.is_first_search:
                 await state.deadline.pause()
         return state.result()
 
@@ -107,7 +123,7 @@ class RemoteCalls:
             else:
                 found = await self._write(part, state.deadline.left)
         except ConnectionLostError as exc:
-            self.losses += 1
+            self._note_loss()
             state.lose(exc)
             return exc
         except EventportError:
@@ -137,13 +153,16 @@ class RemoteCalls:
             message = f"the search for a lost commit failed: {exc}"
             raise AnswerLostError(message) from exc
 
+    def _note_loss(self) -> None:
+        self.losses += 1
+
     def _give_up(self, state: _Progress, cause: Exception) -> None:
         """Fail the commits that have no outcome, and say what is known of them."""
         seconds = f"{self._remote.timeout:g} s"
         if state.unknown:
             text = f"no answer within {seconds}: it is not known whether the append was written"
         else:
-            text = f"no connection within {seconds}: nothing was written"
+            text = f"no success within {seconds}: nothing was written"
         error = StoreUnavailableError(f"{self._engine.name}: {text} ({cause})")
         error.__cause__ = cause
         state.take([Failed(error)] * len(state.left))
@@ -158,6 +177,8 @@ class _Progress:
         """Whether the last attempt may have written the others."""
         self.is_first_search = False
         """Whether the next step is the first search for them, which needs no pause before it."""
+        self.loss: ConnectionLostError | None = None
+        """The last loss of a connection that says more than that the time was over."""
         self._batch = batch
         self._writing = Deadline(seconds)
         # Whether it was written must be found out, even if that takes longer.
@@ -180,6 +201,8 @@ class _Progress:
 
     def lose(self, error: ConnectionLostError) -> None:
         """Note a lost connection; if an answer was lost, the others may have been written."""
+        if self.loss is None or not isinstance(error.__cause__, TimeoutError):
+            self.loss = error
         self.is_first_search = isinstance(error, AnswerLostError) and not self.unknown
         self.unknown = self.unknown or isinstance(error, AnswerLostError)
 

@@ -11,6 +11,7 @@ from eventport._concurrency.shielding import run_shielded
 from eventport._config.options import checks_options, unknown_option
 from eventport._config.plugins import Adapter, SchemaMaker
 from eventport._config.urls import check_url, clean, explain, redact
+from eventport._engine.calls import retry_lost
 from eventport._engine.codec import (
     decode_event,
     encode_events,
@@ -92,6 +93,7 @@ __all__ = [
     "plan",
     "redact",
     "require_asyncio",
+    "retry_lost",
     "run_shielded",
     "show",
     "unknown_option",
