@@ -1,24 +1,41 @@
-"""A line to the server that can be cut."""
+"""A line to the server that can be dropped, and that can fall silent."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 
+_KEY = re.compile(rb"K\x00\x00\x00\x0c(.{4})", re.DOTALL)
+"""The message in which a server says which of its processes serves the connection."""
+
+
 class Proxy:
-    """Listens on loopback and passes bytes on to a socket, until it is told to cut."""
+    """Listens on loopback and passes bytes on to a socket, until it is told to stop that."""
 
     def __init__(self, socket: str) -> None:
-        self._socket = socket
+        self.socket = socket
+        """Where new connections go."""
         self._lines: set[asyncio.StreamWriter] = set()
+        self._silent: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self.port = 0
         self.cuts = 0
         self.lose: bytes | None = None
         """Cut, once, instead of passing on the answer to a request that holds this."""
+        self.before_the_cut: Callable[[], Awaitable[None]] | None = None
+        """What happens then before the cut; once."""
+        self.invent_numbers = False
+        """Name another process than the one that serves, as PgBouncer does."""
         self._answered = False
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
 
     def cut(self) -> None:
         """Cut all lines that are open, with whatever is on them."""
@@ -26,41 +43,68 @@ class Proxy:
             writer.transport.abort()
         self.cuts += 1
 
+    def silence(self) -> None:
+        """Let all lines that are open fall silent: nothing is passed on, not even an end."""
+        self._silent |= self._lines
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one client."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
         try:
-            server_reader, server_writer = await asyncio.open_unix_connection(self._socket)
+            server_reader, server_writer = await asyncio.open_unix_connection(self.socket)
         except OSError:
             writer.transport.abort()
             return
-        self._lines |= {writer, server_writer}
+        pair = {writer, server_writer}
+        self._lines |= pair
         await asyncio.gather(
-            _pump(reader, server_writer, self._asked), _pump(server_reader, writer, self._told)
+            self._pump(reader, server_writer, self._asked),
+            self._pump(server_reader, writer, self._told),
         )
-        self._lines -= {writer, server_writer}
+        self._lines -= pair
 
-    def _asked(self, data: bytes) -> None:
+    def stop(self) -> None:
+        """End all that is going on."""
+        self.cut()
+        for task in self._tasks:
+            task.cancel()
+
+    async def _asked(self, data: bytes) -> bytes:
         if self.lose is not None and self.lose in data:
             self.lose, self._answered = None, True
+        return data
 
-    def _told(self, _: bytes) -> None:
+    async def _told(self, data: bytes) -> bytes:
         if self._answered:
             self._answered = False
+            if self.before_the_cut is not None:
+                before, self.before_the_cut = self.before_the_cut, None
+                await before()
             self.cut()
+        if self.invent_numbers:
+            data = _KEY.sub(lambda _: b"K\x00\x00\x00\x0c\x00\x7f\x00\x01", data)
+        return data
 
-
-async def _pump(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, look: Callable[[bytes], None]
-) -> None:
-    try:
-        while data := await reader.read(65536):
-            look(data)
-            writer.write(data)
-            await writer.drain()
-    except OSError:
-        pass
-    finally:
-        writer.close()
+    async def _pump(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        look: Callable[[bytes], Awaitable[bytes]],
+    ) -> None:
+        try:
+            while data := await reader.read(65536):
+                if writer in self._silent:
+                    await asyncio.sleep(3600)
+                data = await look(data)
+                writer.write(data)
+                await writer.drain()
+        except OSError:
+            pass
+        finally:
+            if writer not in self._silent:
+                writer.close()
 
 
 @asynccontextmanager
@@ -73,5 +117,5 @@ async def proxy(socket: str) -> AsyncGenerator[Proxy, None]:
         yield line
     finally:
         server.close()
-        line.cut()
+        line.stop()
         await asyncio.sleep(0.05)

@@ -16,6 +16,13 @@ from eventport_postgres.schema import quoted
 MAX_BYTES: Final = 256 * 1024 * 1024
 """The largest commit; a message of PostgreSQL's protocol, and each value, end at 1 GiB."""
 
+CONFIRM: Final = "SELECT pg_catalog.pg_logical_emit_message(true, 'eventport', ''::text)"
+"""Writes to the log of the server, which nobody reads, and nothing else.
+
+The end of its transaction waits for whatever ``synchronous_commit`` says, and what was visible
+before it is as durable as that then.
+"""
+
 _EXPECTED: Final[Mapping[Expectation, int]] = {"any": -1, "stream_exists": -2, "no_stream": 0}
 
 
@@ -24,15 +31,24 @@ _INTEGERS: Final = {2: "int4", 3: "int4", 4: "int8", 5: "int4", 7: "int4", 8: "i
 
 
 class Statements:
-    """The statements that write batches into one schema."""
+    """The statements that write batches into one schema.
 
-    def __init__(self, schema: str) -> None:
+    Args:
+        schema: The schema, not quoted.
+        lock_timeout: How long a batch waits for a stream that another transaction keeps locked,
+            such as ``50ms``; None leaves that to the settings of the connection.
+    """
+
+    def __init__(self, schema: str, *, lock_timeout: str | None = None) -> None:
         name = quoted(schema)
-        self._one = f"SELECT * FROM {name}.append_one($1, $2, $3, $4, $5, $6, $7)"  # noqa: S608  # quoted
+        one = ", ".join(f"${n}" for n in range(2, 8))
         many = ", ".join(
-            f"${n}::text::{_INTEGERS[n]}[]" if n in _INTEGERS else f"${n}" for n in range(1, 14)
+            f"${n}::text::{_INTEGERS[n]}[]" if n in _INTEGERS else f"${n}" for n in range(2, 14)
         )
-        self._many = f"SELECT * FROM {name}.append({many})"  # noqa: S608  # quoted
+        self._one, self._many = (
+            _call(f"{name}.{function}", type_, rest, lock_timeout)
+            for function, type_, rest in (("append_one", "text", one), ("append", "text[]", many))
+        )
 
     def write(self, commits: Sequence[Commit]) -> tuple[Any, ...]:
         """Return the statement that writes a batch, and its arguments.
@@ -47,9 +63,24 @@ class Statements:
         return self._many, *_arguments(commits)
 
 
+def _call(function: str, type_: str, rest: str, lock_timeout: str | None) -> str:
+    if lock_timeout is None:
+        return f"SELECT a.* FROM {function}($1, {rest}) AS a"  # noqa: S608  # it is quoted
+    # In the same round trip: what the function needs is set first, and put back when it is done.
+    return f"""
+        SELECT a.*, pg_catalog.set_config('lock_timeout', s.before, true)
+        FROM (
+            SELECT pg_catalog.current_setting('lock_timeout'),
+                   pg_catalog.set_config('lock_timeout', '{lock_timeout}', true)
+        ) AS s(before, set), LATERAL {function}(
+            CASE WHEN s.set IS NOT NULL THEN $1::{type_} END, {rest}
+        ) AS a
+    """  # noqa: S608  # it is quoted
+
+
 def outcomes(commits: Sequence[Commit], row: Iterable[Any]) -> list[Outcome]:
     """Read the server's answer to a batch."""
-    codes, heads, positions, written_at, earlier, earlier_at = row
+    codes, heads, positions, written_at, earlier, earlier_at, *_ = row
     heads_of, places = iter(heads), iter(positions or ())
     earlier_places, earlier_times = iter(earlier or ()), iter(earlier_at or ())
     found: list[Outcome] = []
@@ -65,6 +96,16 @@ def outcomes(commits: Sequence[Commit], row: Iterable[Any]) -> list[Outcome]:
             write: StreamWrite = commit.writes[code - 1]
             found.append(Conflict(write.stream, write.expected, before[code - 1]))
     return found
+
+
+def only_found(found: Sequence[Outcome | None]) -> bool:
+    """Return whether a batch has written nothing, but found what earlier ones had written.
+
+    Such an answer did not wait for what the answers of those may still wait for: the disk, or a
+    standby. See `CONFIRM`.
+    """
+    written = [one for one in found if isinstance(one, Committed)]
+    return bool(written) and all(one.deduplicated for one in written)
 
 
 def _arguments_of_one(write: StreamWrite) -> tuple[Any, ...]:

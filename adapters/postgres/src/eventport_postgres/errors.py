@@ -25,15 +25,20 @@ DRIVER_ERRORS: Final = (
 """All that asyncpg raises."""
 
 _LOST: Final = (
-    OSError,  # this is also what time-outs and cut lines raise
+    OSError,  # this is also what timeouts and dropped connections raise
     pg.PostgresConnectionError,
     pg.AdminShutdownError,
     pg.CrashShutdownError,
     pg.CannotConnectNowError,
     pg.IdleSessionTimeoutError,
+    pg.IdleInTransactionSessionTimeoutError,
+    pg.ReadOnlySQLTransactionError,  # after a failover, there is another server that can write
     pg.TooManyConnectionsError,
     pg.InternalClientError,
 )
+_READ_ON_A_STANDBY: Final = "a standby does not show"
+"""What our function `frontier` says there."""
+
 _AGAIN: Final = (pg.DeadlockDetectedError, pg.SerializationError, pg.LockNotAvailableError)
 _REFUSED: Final = (
     pg.InvalidAuthorizationSpecificationError,
@@ -61,11 +66,22 @@ class StreamBusyError(EventportError):
     """Some transaction keeps a stream locked for long; nothing was written of this commit."""
 
 
+class StandbyError(ConnectionError):
+    """The server is a standby: for a moment of a failover, or for good."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this server is a standby, which cannot be written to: connect to its primary"
+        )
+
+
 def is_lost(exc: BaseException) -> bool:
-    """Tell whether the connection is gone, so that it is not known what the server did."""
+    """Return whether the connection is of no use any more; what the server did is not known."""
     if isinstance(exc, pg.InterfaceError):
         # asyncpg's word for a misuse, or for a connection that is closed; only the latter here.
         return not isinstance(exc, pg.DataError | pg.ClientConfigurationError)
+    if isinstance(exc, pg.FeatureNotSupportedError):
+        return str(exc).startswith(_READ_ON_A_STANDBY)
     return isinstance(exc, _LOST)
 
 

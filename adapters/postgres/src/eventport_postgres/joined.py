@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, ClassVar, Concatenate, Never, ParamSpec, TypeVar, cast
-
-import asyncpg
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, ClassVar, Concatenate, Never, ParamSpec, TypeVar
 
 from anyio import Lock
 
@@ -21,7 +19,7 @@ from eventport.errors import NotSupportedError, StoreUnavailableError
 from eventport.protocols import Capability
 from eventport.shielding import run_shielded
 
-from eventport_postgres.batches import Statements, outcomes
+from eventport_postgres.batches import CONFIRM, Statements, only_found, outcomes
 from eventport_postgres.errors import DRIVER_ERRORS, translated
 from eventport_postgres.inline import InlineProjections
 from eventport_postgres.reading import Reader
@@ -81,8 +79,7 @@ class JoinedEventStore(BaseEventStore):
         request = self._statements.write(commits)
         if self._inline:
             return await self._ask(self._inline.write_within, commits, request)
-        row = await self._ask(self._fetch, *request)
-        return outcomes(commits, row)
+        return await self._ask(self._write, commits, request)
 
     async def _read_stream(
         self, stream: str, first: int, last: int, max_count: int | None, *, backwards: bool
@@ -98,9 +95,14 @@ class JoinedEventStore(BaseEventStore):
     ) -> AllPage:
         return await self._ask(self._reader.all, after, max_count, types, prefix)
 
-    async def _fetch(self, connection: AnyConnection, sql: str, *args: object) -> Iterable[Any]:
-        (row,) = await connection.fetch(sql, *args)
-        return cast("asyncpg.Record", row)
+    async def _write(
+        self, connection: AnyConnection, commits: Sequence[Commit], request: tuple[Any, ...]
+    ) -> list[Outcome]:
+        (row,) = await connection.fetch(*request)
+        found = outcomes(commits, row)
+        if only_found(found):
+            await connection.execute(CONFIRM)
+        return found
 
     async def _ask(
         self,

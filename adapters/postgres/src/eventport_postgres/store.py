@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import (
     Any,
@@ -34,8 +33,8 @@ from eventport.configuration import redact
 from eventport.errors import (
     ConfigurationError,
     InvalidArgumentTypeError,
+    NotSupportedError,
 )
-from eventport.group_commit import GroupCommit
 from eventport.opening import open_to_end, require_asyncio
 from eventport.protocols import Capability
 
@@ -45,11 +44,18 @@ from eventport_postgres.connections import (
     OwnConnections,
     PoolConnections,
     check_server,
-    not_used_again_if_lost,
 )
-from eventport_postgres.errors import DRIVER_ERRORS, StreamBusyError, is_lost, translated
+from eventport_postgres.errors import (
+    DRIVER_ERRORS,
+    StandbyError,
+    StreamBusyError,
+    is_lost,
+    translated,
+)
 from eventport_postgres.inline import InlineHandler, InlineProjections
 from eventport_postgres.joined import JoinedEventStore
+from eventport_postgres.looking import Landmark, find_landmark
+from eventport_postgres.parking import Parking
 from eventport_postgres.push import Push
 from eventport_postgres.reading import Reader
 from eventport_postgres.schema import DEFAULT_SCHEMA, AnyConnection
@@ -86,7 +92,7 @@ class PostgresEventStore(BaseEventStore):
         schema: str,
         timeout: float,
         namespace: int,
-        head: int,
+        landmark: Landmark | None,
         *,
         transaction_pooling: bool,
     ) -> None:
@@ -98,21 +104,15 @@ class PostgresEventStore(BaseEventStore):
         self._timeout = timeout
         self._reader = Reader(schema)
         self._inline = InlineProjections()
-        self._writer, self._patient_writer = (
-            Writer(
-                connections,
-                schema,
-                timeout,
-                head,
-                self._inline,
-                transaction_pooling=transaction_pooling,
-                patient=patient,
-            )
-            for patient in (False, True)
+        self._writer = Writer(
+            connections,
+            schema,
+            timeout,
+            landmark,
+            self._inline,
+            transaction_pooling=transaction_pooling,
         )
-        self._waiting = GroupCommit(self._commit_patiently)
-        self._awaited: Counter[str] = Counter()
-        """The streams of the commits that are there."""
+        self._parking = Parking(connections, schema, timeout)
         self._push: Push | None = None
         if transaction_pooling:
             self.capabilities -= {Capability.PUSH}
@@ -139,9 +139,8 @@ class PostgresEventStore(BaseEventStore):
             schema: The schema that holds the tables.
             migrate: ``auto`` creates and upgrades the schema; ``explicit`` demands that it is
                 there, made by ``eventport schema upgrade``.
-            pool_size: How many connections read at the same time, at the most. There are two
-                more, one that writes and one that listens, and a third one once an append has
-                to wait for a stream that another transaction keeps locked.
+            pool_size: How many connections read at the same time, at most. There are two more,
+                one that writes and one that listens.
             timeout: How many seconds to wait for the server, if it is out of reach or busy.
             transaction_pooling: Whether a pooler in transaction mode, such as PgBouncer, is
                 between. It takes away prepared statements and notifications.
@@ -211,9 +210,12 @@ class PostgresEventStore(BaseEventStore):
                         await schemas.upgrade(connection, schema)
                     else:
                         await schemas.require_current(connection, schema)
-                    namespace, head = await schemas.find_place(connection, schema)
+                    namespace, _ = await schemas.find_place(connection, schema)
+                    landmark = await find_landmark(connection, schema)
             except BaseException as exc:
                 await connections.close()
+                if isinstance(exc, StandbyError):
+                    raise NotSupportedError(str(exc)) from exc
                 if isinstance(exc, Exception):
                     # What asyncpg says of a URL that it does not understand holds all of it.
                     raise translated(exc) from (None if isinstance(exc, ValueError) else exc)
@@ -224,7 +226,7 @@ class PostgresEventStore(BaseEventStore):
                 schema,
                 timeout,
                 namespace,
-                head,
+                landmark,
                 transaction_pooling=transaction_pooling,
             )
 
@@ -261,39 +263,28 @@ class PostgresEventStore(BaseEventStore):
     async def _dispatch(self, commit: Commit) -> Outcome:
         """Hand one commit over.
 
-        If a stream of it is locked by a long transaction, it waits on a connection apart,
-        together with those that come later, so that it holds up nobody who wants other streams.
-        With handlers all do, since these may wait for locks of their own.
+        If a stream of it is locked by a long transaction, it waits off the wire, and whatever
+        comes later to that stream waits behind it; commits to other streams are not held up.
         """
         if self._inline:
             self._inline.refuse_within()
-            return await self._waiting.submit(commit)
-        streams = {write.stream for write in commit.writes}
-        if self._awaited.keys().isdisjoint(streams):
+        streams = frozenset(write.stream for write in commit.writes)
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self._timeout
+        parked = self._parking.holds(streams)
+        while True:
+            if parked:
+                await self._parking.wait(streams, deadline)
             outcome = await super()._dispatch(commit)
             if not (isinstance(outcome, Failed) and isinstance(outcome.error, StreamBusyError)):
                 return outcome
-        self._awaited.update(streams)
-        try:
-            return await self._waiting.submit(commit)
-        finally:
-            self._awaited -= Counter(streams)
+            parked = True
 
     async def _commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
         outcomes = await self._writer.commit(commits)
-        self._announce(outcomes)
-        return outcomes
-
-    async def _commit_patiently(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
-        self._patient_writer.head = max(self._patient_writer.head, self._writer.head)
-        outcomes = await self._patient_writer.commit(commits)
-        self._announce(outcomes)
-        self.wake()
-        return outcomes
-
-    def _announce(self, outcomes: Sequence[Outcome]) -> None:
         if self._push is not None and any(isinstance(one, Committed) for one in outcomes):
             self._push.notify()
+        return outcomes
 
     async def _read_stream(
         self, stream: str, first: int, last: int, max_count: int | None, *, backwards: bool
@@ -312,7 +303,7 @@ class PostgresEventStore(BaseEventStore):
         return await self._read(self._reader.all, after, max_count, types, prefix)
 
     async def _close(self) -> None:
-        await self._waiting.drain()
+        await self._parking.close()
         if self._push is not None:
             await self._push.close()
         await self._connections.close()
@@ -328,9 +319,10 @@ class PostgresEventStore(BaseEventStore):
         deadline = clock() + self._timeout
         while True:
             try:
+                left = max(deadline - clock(), 0.01)
                 async with (
-                    self._connections.reading(max(deadline - clock(), 0.01)) as connection,
-                    not_used_again_if_lost(connection),
+                    self._connections.reading(left) as connection,
+                    asyncio.timeout(left),
                 ):
                     return await query(connection, *args, **kwargs)
             except DRIVER_ERRORS as exc:
