@@ -232,56 +232,92 @@ async def test_what_is_still_on_its_way_is_not_written_twice(
     await gatekeeper.close()
 
 
+@asynccontextmanager
+async def missing_standby(server: Server, admin: asyncpg.Connection) -> AsyncGenerator[None, None]:
+    """Let commits wait for a standby that is not there."""
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'SyncRep'"
+    probe = await asyncpg.connect(server.url)
+    await admin.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    await admin.execute("SELECT pg_reload_conf()")
+
+    async def write() -> None:
+        while True:
+            await probe.execute("SELECT pg_logical_emit_message(true, 'probe', '')")
+
+    try:
+        probing = asyncio.create_task(write())
+        await wait_until(admin, waits, probe.get_server_pid())
+        yield
+    finally:
+        await admin.execute("ALTER SYSTEM RESET synchronous_standby_names")
+        await admin.execute("SELECT pg_reload_conf()")
+        await wait_until(admin, waits.replace("count(*)", "count(*) = 0"), probe.get_server_pid())
+        probing.cancel()
+        await asyncio.wait([probing])
+        probe.terminate()
+
+
+END_THOSE_THAT_WAIT = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE wait_event = 'SyncRep' AND query LIKE '%append%' AND pid <> pg_backend_pid()"
+)
+
+
 async def test_the_answer_for_what_no_standby_has_is_that_it_is_not_known(
     server: Server, schema: str, admin: asyncpg.Connection
 ) -> None:
-    async def wait_for_a_standby(name: str) -> None:
-        await admin.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{name}'")
-        await admin.execute("SELECT pg_reload_conf()")
-        await wait_until(admin, "SELECT current_setting('synchronous_standby_names') = $1", name)
-
     event = NewEvent("E", "not replicated")
     async with await PostgresEventStore.connect(server.url, schema=schema, timeout=0.5) as store:
         await store.append("s", [NewEvent("E", "before")])
-        await wait_for_a_standby("nobody")
-        try:
+        async with missing_standby(server, admin):
             with pytest.raises(StoreUnavailableError, match="whether the append was written"):
                 await store.append("s", [event], expected=1)
             # Others do not see yet what a failover may still undo.
             assert await written(admin, schema) == [("s", '"before"')]
             # Whoever ends its backend makes it visible. It is no safer by that.
-            await admin.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE wait_event = 'SyncRep'"
-            )
+            await admin.execute(END_THOSE_THAT_WAIT)
             await wait_until(admin, f'SELECT count(*) = 2 FROM "{schema}".events')
             with pytest.raises(StoreUnavailableError):
                 await store.append("s", [event], expected=1)
-        finally:
-            await wait_for_a_standby("")
         result = await store.append("s", [event], expected=1)
         assert (result.version, result.deduplicated) == (2, True)
 
 
-async def test_a_look_that_finds_what_no_standby_has_does_not_acknowledge(
-    line: Proxy, schema: str, admin: asyncpg.Connection
+async def test_what_is_there_already_makes_a_joined_transaction_wait_for_a_standby(
+    server: Server, schema: str, admin: asyncpg.Connection
 ) -> None:
-    async with await PostgresEventStore.connect(line.url, schema=schema, timeout=0.5) as store:
+    event = NewEvent("E", "not replicated")
+    async with await PostgresEventStore.connect(server.url, schema=schema) as store:
+        await store.append("s", [event], expected=0)
+        async with missing_standby(server, admin):
+            caller = await asyncpg.connect(server.url)
+            transaction = caller.transaction()
+            await transaction.start()
+            result = await store.using(caller).append("s", [event], expected=0)
+            assert result.deduplicated
+            committing = asyncio.create_task(transaction.commit())
+            await wait_until(
+                admin,
+                "SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'SyncRep'",
+                caller.get_server_pid(),
+            )
+        await committing
+        await caller.close()
+
+
+async def test_a_look_that_finds_what_no_standby_has_does_not_acknowledge(
+    server: Server, line: Proxy, schema: str, admin: asyncpg.Connection
+) -> None:
+    async with await PostgresEventStore.connect(line.url, schema=schema, timeout=2) as store:
         await store.append("s", [NewEvent("E", "before")])
-        await admin.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
-        await admin.execute("SELECT pg_reload_conf()")
-        try:
+        async with missing_standby(server, admin):
             appending = asyncio.create_task(store.append("s", [NewEvent("E", "marked")]))
             await wait_until(
-                admin, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+                admin,
+                "SELECT count(*) FROM pg_stat_activity "
+                "WHERE wait_event = 'SyncRep' AND query LIKE '%append%'",
             )
-            await admin.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE wait_event = 'SyncRep'"
-            )
+            await admin.execute(END_THOSE_THAT_WAIT)
             with pytest.raises(StoreUnavailableError, match="whether the append was written"):
                 await appending
-        finally:
-            await admin.execute("ALTER SYSTEM RESET synchronous_standby_names")
-            await admin.execute("SELECT pg_reload_conf()")
     assert await written(admin, schema) == [("s", '"before"'), ("s", '"marked"')]
