@@ -21,7 +21,7 @@ class Proxy:
         """Where new connections go."""
         self._lines: set[asyncio.StreamWriter] = set()
         self._silent: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopped = asyncio.Event()
         self.port = 0
         self.cuts = 0
         self.lose: bytes | None = None
@@ -49,9 +49,6 @@ class Proxy:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one client."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
         try:
             server_reader, server_writer = await asyncio.open_unix_connection(self.socket)
         except OSError:
@@ -67,9 +64,8 @@ class Proxy:
 
     def stop(self) -> None:
         """End all that is going on."""
+        self._stopped.set()
         self.cut()
-        for task in self._tasks:
-            task.cancel()
 
     async def _asked(self, data: bytes) -> bytes:
         if self.lose is not None and self.lose in data:
@@ -96,7 +92,7 @@ class Proxy:
         try:
             while data := await reader.read(65536):
                 if writer in self._silent:
-                    await asyncio.sleep(3600)
+                    await self._stopped.wait()
                 data = await look(data)
                 writer.write(data)
                 await writer.drain()

@@ -102,7 +102,7 @@ async def test_a_caller_whose_stream_is_locked_gets_away_soon_and_leaves_nothing
         await store.using(admin).append("s", [NewEvent("E", "first")])
         for event in (NewEvent("E", "given up"), NewEvent("E", "given up, too")):
             appending = asyncio.create_task(store.append("s", [event]))
-            while not store._parking.holds(frozenset({"s"})):
+            while not store._parking.holds(frozenset({"s"})):  # noqa: ASYNC110  # nobody tells
                 await asyncio.sleep(0.005)
             appending.cancel()
             # Nothing on the server ends before this; only the lock would.

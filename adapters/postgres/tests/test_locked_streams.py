@@ -81,7 +81,7 @@ async def test_only_those_who_wait_too_long_fail(
             waiting = asyncio.create_task(store.append("locked", [NewEvent("E", "late")]))
             while not waiting.done():
                 await store.append("free", [NewEvent("E", 1)])
-            with pytest.raises(StoreUnavailableError, match="'locked'.*nothing was written"):
+            with pytest.raises(StoreUnavailableError, match=r"'locked'.*nothing was written"):
                 await waiting
     rows = await admin.fetch(f"SELECT data::text FROM \"{schema}\".events WHERE stream = 'locked'")
     assert [row[0] for row in rows] == ['"first"']

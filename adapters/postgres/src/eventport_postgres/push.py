@@ -51,6 +51,8 @@ class Push:
         self._due = False
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self.listens = False
+        """Whether notifications arrive at the moment."""
 
     def start(self) -> None:
         """Connect in the background, if that has not been done yet."""
@@ -79,9 +81,11 @@ class Push:
                         async with asyncio.timeout(self._timeout):
                             await connection.add_listener(self._channel, self._heard)
                         failures = 0
+                        self.listens = True
                         self._wake()  # nobody told us of what came before
                         await self._serve(connection)
                     finally:
+                        self.listens = False
                         await self._stop_listening(connection)
             except Exception as exc:  # noqa: BLE001  # whatever it is, polling goes on
                 if self._connections.closing:
@@ -118,8 +122,11 @@ class Push:
         try:
             async with asyncio.timeout(_GOODBYE):
                 await connection.remove_listener(self._channel, self._heard)
-        except (*DRIVER_ERRORS, asyncio.CancelledError):
+        except DRIVER_ERRORS:
             connection.terminate()
+        except asyncio.CancelledError:
+            connection.terminate()
+            raise
 
     def _heard(self, connection: AnyConnection, pid: int, *_: object) -> None:
         if pid != connection.get_server_pid():
