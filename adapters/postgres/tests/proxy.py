@@ -24,6 +24,8 @@ class Proxy:
         self._stopped = asyncio.Event()
         self.port = 0
         self.cuts = 0
+        self.connections = 0
+        """How many there have been."""
         self.lose: bytes | None = None
         """Cut, once, instead of passing on the answer to a request that holds this."""
         self.before_the_cut: Callable[[], Awaitable[None]] | None = None
@@ -49,6 +51,7 @@ class Proxy:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one client."""
+        self.connections += 1
         try:
             server_reader, server_writer = await asyncio.open_unix_connection(self.socket)
         except OSError:
