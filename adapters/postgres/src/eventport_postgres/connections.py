@@ -222,9 +222,8 @@ class OwnConnections(Connections):
         )
         connection: AnyConnection = await asyncpg.connect(self._url, timeout=within, **arguments)
         keep_alive(connection)
-        if getattr(connection.get_settings(), "in_hot_standby", "off") == "on":
-            connection.terminate()
-            raise StandbyError
+        async with _thrown_away_if_lost(connection):
+            await _refuse_standby(connection, within)
         return connection
 
 
@@ -249,6 +248,7 @@ class PoolConnections(Connections):
         connection = await self._pool.acquire(timeout=within)
         try:
             async with _thrown_away_if_lost(connection):
+                await _refuse_standby(connection, within)
                 yield connection
         except asyncio.CancelledError:
             # Its owner must not get our cancellation, and our caller does not wait for its end.
@@ -363,6 +363,14 @@ async def require_primary(connection: AnyConnection) -> None:
     """Raise `StandbyError` for a server that cannot be written to."""
     if await connection.fetchval("SELECT pg_catalog.pg_is_in_recovery()"):
         raise StandbyError
+
+
+async def _refuse_standby(connection: AnyConnection, within: float) -> None:
+    """Do what `require_primary` does, without asking a server that has said that it is one."""
+    # A pooler may go on repeating what was true before a promotion.
+    if getattr(connection.get_settings(), "in_hot_standby", "off") == "on":
+        async with asyncio.timeout(within):
+            await require_primary(connection)
 
 
 def check_version(major: int, minor: int) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from typing import Final
 
+from eventport.adapter import Failed, Outcome
 from eventport.errors import StoreUnavailableError
 
 from eventport_postgres.connections import Background, Connections
-from eventport_postgres.errors import DRIVER_ERRORS
+from eventport_postgres.errors import DRIVER_ERRORS, StreamBusyError
 from eventport_postgres.schema import quoted
 
 
@@ -69,17 +71,40 @@ class Parking:
         self._parked: Counter[str] = Counter()
         self._background = Background()
         self._watching = False
+        self._pending = 0
+        self._idle = asyncio.Event()
 
     def holds(self, streams: frozenset[str]) -> bool:
         """Return whether an earlier commit waits for one of these streams."""
         return not self._parked.keys().isdisjoint(streams)
 
-    async def wait(self, streams: frozenset[str], deadline: float) -> None:
-        """Wait until it is worth another try.
+    async def submit(
+        self, streams: frozenset[str], deadline: float, commit: Callable[[], Awaitable[Outcome]]
+    ) -> Outcome:
+        """Commit when these streams are free, as often as that takes, and return the outcome.
 
         Raises:
             StoreUnavailableError: they have not been free by the deadline.
         """
+        self._pending += 1
+        try:
+            while True:
+                await self._wait(streams, deadline)
+                outcome = await commit()
+                if not is_busy(outcome):
+                    return outcome
+        finally:
+            self._pending -= 1
+            if not self._pending:
+                self._idle.set()
+
+    async def drain(self) -> None:
+        """Wait until nothing is pending."""
+        while self._pending:
+            self._idle.clear()
+            await self._idle.wait()
+
+    async def _wait(self, streams: frozenset[str], deadline: float) -> None:
         waiter = _Waiter(streams)
         self._waiters[waiter] = None
         self._parked.update(streams)
@@ -90,14 +115,10 @@ class Parking:
             async with asyncio.timeout_at(deadline):
                 await waiter.free.wait()
         except TimeoutError as exc:
-            raise locked_error(streams, self._timeout) from exc
+            raise _locked_error(streams, self._timeout) from exc
         finally:
             self._waiters.pop(waiter)
             self._parked -= Counter(streams)
-
-    async def close(self) -> None:
-        """End the looks at the locks."""
-        await self._background.end(0)
 
     async def _watch(self) -> None:
         pause, most = _PAUSES
@@ -123,7 +144,12 @@ class Parking:
             return {row[0]: row[1] for row in rows}
 
 
-def locked_error(streams: frozenset[str], timeout: float) -> StoreUnavailableError:
+def is_busy(outcome: Outcome) -> bool:
+    """Return whether a commit was not written because a stream of it is locked."""
+    return isinstance(outcome, Failed) and isinstance(outcome.error, StreamBusyError)
+
+
+def _locked_error(streams: frozenset[str], timeout: float) -> StoreUnavailableError:
     """Return the error of a commit that nothing was written of."""
     names = ", ".join(map(repr, sorted(streams)[:3]))
     message = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import (
     Any,
     ClassVar,
@@ -25,7 +26,6 @@ from eventport.adapter import (
     BaseEventStore,
     Commit,
     Committed,
-    Failed,
     Outcome,
     StreamPage,
 )
@@ -48,14 +48,13 @@ from eventport_postgres.connections import (
 from eventport_postgres.errors import (
     DRIVER_ERRORS,
     StandbyError,
-    StreamBusyError,
     is_lost,
     translated,
 )
 from eventport_postgres.inline import InlineHandler, InlineProjections
 from eventport_postgres.joined import JoinedEventStore
 from eventport_postgres.looking import Landmark, find_landmark
-from eventport_postgres.parking import Parking
+from eventport_postgres.parking import Parking, is_busy
 from eventport_postgres.push import Push
 from eventport_postgres.reading import Reader
 from eventport_postgres.schema import DEFAULT_SCHEMA, AnyConnection
@@ -269,16 +268,12 @@ class PostgresEventStore(BaseEventStore):
         if self._inline:
             self._inline.refuse_within()
         streams = frozenset(write.stream for write in commit.writes)
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + self._timeout
-        parked = self._parking.holds(streams)
-        while True:
-            if parked:
-                await self._parking.wait(streams, deadline)
+        deadline = asyncio.get_running_loop().time() + self._timeout
+        if not self._parking.holds(streams):
             outcome = await super()._dispatch(commit)
-            if not (isinstance(outcome, Failed) and isinstance(outcome.error, StreamBusyError)):
+            if not is_busy(outcome):
                 return outcome
-            parked = True
+        return await self._parking.submit(streams, deadline, partial(super()._dispatch, commit))
 
     async def _commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
         outcomes = await self._writer.commit(commits)
@@ -303,7 +298,7 @@ class PostgresEventStore(BaseEventStore):
         return await self._read(self._reader.all, after, max_count, types, prefix)
 
     async def _close(self) -> None:
-        await self._parking.close()
+        await self._parking.drain()
         if self._push is not None:
             await self._push.close()
         await self._connections.close()
@@ -317,6 +312,7 @@ class PostgresEventStore(BaseEventStore):
         """Run a query; it can be asked again if the connection is lost."""
         clock = asyncio.get_running_loop().time
         deadline = clock() + self._timeout
+        reason: BaseException | None = None
         while True:
             try:
                 left = max(deadline - clock(), 0.01)
@@ -327,8 +323,10 @@ class PostgresEventStore(BaseEventStore):
                     return await query(connection, *args, **kwargs)
             except DRIVER_ERRORS as exc:
                 self._check_open()
+                if reason is None or not isinstance(exc, TimeoutError):
+                    reason = exc  # a timeout says less than what went wrong before
                 if not is_lost(exc) or clock() > deadline:
-                    raise translated(exc) from exc
+                    raise translated(reason) from exc
             await asyncio.sleep(_PAUSE)
             self._check_open()
 

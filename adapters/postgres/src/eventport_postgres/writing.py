@@ -221,6 +221,7 @@ class _Attempts:
         """Whether a batch was sent whose answer has not arrived."""
         self.asked: Backend | None = None
         """Who was asked last; None behind a pooler that hides it."""
+        self._reason: Exception | None = None
 
     def left(self) -> float:
         """Return how many seconds are left."""
@@ -228,10 +229,12 @@ class _Attempts:
 
     async def pause(self, exc: Exception) -> None:
         """Wait for a moment before the next attempt, or raise what there is to say in the end."""
+        if self._reason is None or not isinstance(exc, TimeoutError):
+            self._reason = exc  # a timeout says less than what went wrong before
         if asyncio.get_running_loop().time() < self._end():
             await asyncio.sleep(_PAUSE)
             return
-        error = translated(exc)
+        error = translated(self._reason)
         if self.unknown:
             message = f"whether the append was written is not known: {error}"
             raise StoreUnavailableError(message) from exc
