@@ -43,13 +43,16 @@ class GroupCommit:
         self._working = False
         self._worker: object = None
         self._idle: Event | None = None
+        self._batch: Sequence[_Request] = ()
+        self.give_up: Callable[[], None] | None = None
+        """Called when nobody waits for the batch on the wire any more: it shall end soon."""
 
     async def submit(self, commit: Commit) -> Outcome:
         """Commit together with others, and return this commit's own outcome.
 
         A caller who is cancelled before its commit is on the wire leaves nothing behind. Later it
         waits for the end of the batch before the cancellation goes on, so that nothing is written
-        any more once this has returned or raised.
+        any more once this has returned or raised. If it is alone in its batch, `give_up` is called.
         """
         request = _Request(commit)
         self._queue.append(request)
@@ -62,6 +65,12 @@ class GroupCommit:
             if request in self._queue:
                 self._queue.remove(request)
             else:
+                if (
+                    self.give_up is not None
+                    and len(self._batch) == 1
+                    and not request.ended.is_set()
+                ):
+                    self.give_up()
                 await wait_out(request.ended)
             raise
         return request.result()
@@ -76,7 +85,7 @@ class GroupCommit:
     async def _work(self) -> None:
         try:
             while self._queue:
-                batch = self._take()
+                batch = self._batch = self._take()
                 try:
                     await self._run(batch)
                 finally:

@@ -11,6 +11,8 @@ from typing import Any
 import asyncpg
 import pytest
 
+from gate import build_gate, closed_gate, somebody_at_the_gate
+
 from eventport import NewEvent
 
 from eventport_postgres import PostgresEventStore
@@ -96,7 +98,7 @@ async def test_a_pool_of_the_caller_gets_no_cancellation_of_ours(
 
 
 async def test_a_caller_whose_stream_is_locked_gets_away_soon_and_leaves_nothing(
-    url: str, schema: str, store: PostgresEventStore, admin: asyncpg.Connection
+    store: PostgresEventStore, admin: asyncpg.Connection
 ) -> None:
     async with admin.transaction():
         await store.using(admin).append("s", [NewEvent("E", "first")])
@@ -113,3 +115,58 @@ async def test_a_caller_whose_stream_is_locked_gets_away_soon_and_leaves_nothing
         await store.append("t", [NewEvent("E", "others go on")])
     await store.append("s", [NewEvent("E", "last")])
     assert [event.data for event in (await store.read("s")).events] == ["first", "last"]
+
+
+async def test_an_append_that_is_alone_on_the_wire_is_taken_back(
+    schema: str, store: PostgresEventStore, admin: asyncpg.Connection
+) -> None:
+    await build_gate(admin, schema)
+    await store.append("s", [NewEvent("E", "first")])
+    async with closed_gate(admin, schema):
+        appending = asyncio.create_task(store.append("s", [NewEvent("Gated", "given up")]))
+        await somebody_at_the_gate(admin)
+        appending.cancel()
+        done, _ = await asyncio.wait([appending], timeout=60)
+        assert done
+        assert appending.cancelled()
+    await store.append("s", [NewEvent("E", "last")])
+    assert [event.data for event in (await store.read("s")).events] == ["first", "last"]
+
+
+async def test_an_append_that_shares_a_batch_waits_for_it(
+    schema: str, store: PostgresEventStore, admin: asyncpg.Connection
+) -> None:
+    await build_gate(admin, schema)
+    await store.append("s", [NewEvent("E", "first")])
+    async with closed_gate(admin, schema):
+        alone = asyncio.create_task(store.append("s", [NewEvent("Gated", 1)]))
+        await somebody_at_the_gate(admin)
+        # These are queued, and become one batch.
+        batch = [
+            asyncio.create_task(store.append(f"b-{number}", [NewEvent("Gated", number)]))
+            for number in range(3)
+        ]
+        await asyncio.sleep(0)
+        queued = asyncio.create_task(store.append("q", [NewEvent("E", "queued")]))
+        await asyncio.sleep(0.05)
+        queued.cancel()
+        await asyncio.wait([queued], timeout=60)
+        assert queued.cancelled()
+    await alone
+    await asyncio.gather(*batch)
+    async with closed_gate(admin, schema):
+        first = asyncio.create_task(store.append("c-0", [NewEvent("E", 0)]))
+        batch = [
+            asyncio.create_task(store.append(f"c-{number}", [NewEvent("Gated", number)]))
+            for number in (1, 2)
+        ]
+        await first
+        await somebody_at_the_gate(admin)
+        batch[0].cancel()
+        await asyncio.sleep(0.2)
+        assert not batch[0].done()
+    await asyncio.wait(batch, timeout=60)
+    assert batch[0].cancelled()
+    assert batch[1].result().version == 1
+    assert (await store.read("c-1")).version == 1
+    assert not (await store.read("q")).exists

@@ -67,7 +67,7 @@ async def test_a_standby_that_shows_for_a_moment_ends_nothing(
         await store.append("s", [NewEvent("E", 1)])
         await caught_up(admin)
         switch(line, standby)
-        tasks = [
+        tasks: list[asyncio.Task[Any]] = [
             asyncio.create_task(work)
             for work in (store.append("s", [NewEvent("E", 2)]), store.read("s"), store.read_all())
         ]
@@ -98,7 +98,7 @@ async def test_a_pool_that_gets_to_a_standby_gives_its_connections_up(
         await store.append("s", [NewEvent("E", 1)])
         await caught_up(admin)
         switch(line, standby)
-        tasks = [
+        tasks: list[asyncio.Task[Any]] = [
             asyncio.create_task(work)
             for work in (store.append("s", [NewEvent("E", 2)]), store.read_all())
         ]

@@ -32,6 +32,7 @@ _LOST: Final = (
     pg.CannotConnectNowError,
     pg.IdleSessionTimeoutError,
     pg.IdleInTransactionSessionTimeoutError,
+    pg.InvalidAuthorizationSpecificationError,  # a login, when we connect again
     pg.ReadOnlySQLTransactionError,  # after a failover, there is another server that can write
     pg.TooManyConnectionsError,
     pg.InternalClientError,
@@ -96,10 +97,10 @@ def translated(exc: BaseException) -> EventportError:  # noqa: PLR0911  # a tabl
     text = (str(exc).splitlines() or [type(exc).__name__])[0]
     if isinstance(exc, EventportError):
         return exc
-    if is_lost(exc):
-        return StoreUnavailableError(f"PostgreSQL cannot be reached: {text}")
     if isinstance(exc, _REFUSED):
         return ConfigurationError(f"PostgreSQL refuses: {text}")
+    if is_lost(exc):
+        return StoreUnavailableError(f"PostgreSQL cannot be reached: {text}")
     if isinstance(exc, _NOT_OURS):
         return IncompatibleStoreError(f"the schema is not that of eventport: {text}")
     if isinstance(exc, pg.ProgramLimitExceededError | pg.DataError | OverflowError):

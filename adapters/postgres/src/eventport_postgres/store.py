@@ -111,6 +111,7 @@ class PostgresEventStore(BaseEventStore):
             self._inline,
             transaction_pooling=transaction_pooling,
         )
+        self._group.give_up = self._writer.give_up
         self._parking = Parking(connections, schema, timeout)
         self._push: Push | None = None
         if transaction_pooling:

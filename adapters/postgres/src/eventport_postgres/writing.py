@@ -80,6 +80,18 @@ class Writer:
         self._looker = Looker(schema, transaction_pooling=transaction_pooling)
         self._landmark = landmark
         self._sequence = f"{quoted(schema)}.positions"
+        self._given_up = False
+        self._sent: asyncio.Timeout | None = None
+        """What ends the wait for the server's answer to a batch."""
+
+    def give_up(self) -> None:
+        """Let the batch that is on its way end soon, since nobody waits for it any more.
+
+        It may have been written then, or not, but it will not be later.
+        """
+        self._given_up = True
+        if self._sent is not None:
+            self._sent.reschedule(asyncio.get_running_loop().time())
 
     async def commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
         """Write a batch. A commit to a stream that is locked ends with `Failed`.
@@ -89,6 +101,7 @@ class Writer:
             NothingWrittenError: it refused the batch.
             InlineProjectionError: a handler kept the batch from being written.
         """
+        self._given_up = False
         attempts = _Attempts(self._timeout)
         request = self._statements.write(commits)
         found: Sequence[Outcome | None] | None = None
@@ -127,8 +140,14 @@ class Writer:
                 attempts.unknown = False
                 if found is not None:
                     return found
+            if self._given_up:
+                raise StoreUnavailableError("nothing was written: its caller has given up")
             attempts.asked, attempts.unknown = backend, True
-            return await self._ask(connection, commits, request, within)
+            try:
+                async with asyncio.timeout(None) as self._sent:
+                    return await self._ask(connection, commits, request, within)
+            finally:
+                self._sent = None
 
     async def _ask(
         self,
