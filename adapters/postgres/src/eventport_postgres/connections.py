@@ -131,7 +131,7 @@ class OwnConnections(Connections):
             self._writer = await self._connect(within)
         connection = self._writer
         try:
-            async with _thrown_away_if_lost(connection), _no_cancellation_but_ours():
+            with _ThrownAwayIfLost(connection), _NoCancellationButOurs():
                 yield connection
         except asyncio.CancelledError:
             connection.terminate()
@@ -142,12 +142,15 @@ class OwnConnections(Connections):
         """See `Connections.reading`."""
         clock = asyncio.get_running_loop().time
         deadline = clock() + within
-        async with asyncio.timeout_at(deadline):
+        if self._slots.locked():
+            async with asyncio.timeout_at(deadline):
+                await self._slots.acquire()
+        else:
             await self._slots.acquire()
         connection: AnyConnection | None = None
         try:
             connection = await self._take_reader(max(deadline - clock(), 0.01))
-            async with _thrown_away_if_lost(connection):
+            with _ThrownAwayIfLost(connection):
                 yield connection
         except asyncio.CancelledError:
             if connection is not None and not connection.is_closed():
@@ -222,7 +225,7 @@ class OwnConnections(Connections):
         )
         connection: AnyConnection = await asyncpg.connect(self._url, timeout=within, **arguments)
         keep_alive(connection)
-        async with _thrown_away_if_lost(connection):
+        with _ThrownAwayIfLost(connection):
             await _refuse_standby(connection, within)
         return connection
 
@@ -247,7 +250,7 @@ class PoolConnections(Connections):
             raise StoreUnavailableError("the pool that this store was opened on has been closed")
         connection = await self._pool.acquire(timeout=within)
         try:
-            async with _thrown_away_if_lost(connection):
+            with _ThrownAwayIfLost(connection):
                 await _refuse_standby(connection, within)
                 yield connection
         except asyncio.CancelledError:
@@ -265,8 +268,9 @@ class PoolConnections(Connections):
     @asynccontextmanager
     async def writing(self, within: float) -> AsyncGenerator[AnyConnection, None]:
         """See `Connections.writing`."""
-        async with self.reading(within) as connection, _no_cancellation_but_ours():
-            yield connection
+        async with self.reading(within) as connection:
+            with _NoCancellationButOurs():
+                yield connection
 
     async def close(self) -> None:
         """Leave the pool to its owner, with all of its connections."""
@@ -303,31 +307,34 @@ class Background:
                 task.cancel()
 
 
-@asynccontextmanager
-async def _thrown_away_if_lost(connection: AnyConnection) -> AsyncGenerator[None, None]:
-    """Close a connection that was lost before anybody gets it again."""
-    try:
-        yield
-    except Exception as exc:
-        if is_lost(exc):
-            connection.terminate()
-        raise
+class _ThrownAwayIfLost:
+    """Closes a connection that was lost before anybody gets it again."""
+
+    def __init__(self, connection: AnyConnection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, exc: BaseException | None, __: object) -> None:
+        if isinstance(exc, Exception) and is_lost(exc):
+            self._connection.terminate()
 
 
-@asynccontextmanager
-async def _no_cancellation_but_ours() -> AsyncGenerator[None, None]:
-    """Make a lost connection of a cancellation that nobody asked for.
+class _NoCancellationButOurs:
+    """Makes a lost connection of a cancellation that nobody asked for.
 
     Some versions of the driver raise it on a connection on which several calls were cancelled
     one right after the other; an inline handler may do that to ours.
     """
-    try:
-        yield
-    except asyncio.CancelledError as exc:
-        if _is_being_cancelled():
-            raise
-        message = "the driver raised a cancellation that nobody asked for"
-        raise asyncpg.ConnectionDoesNotExistError(message) from exc
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, exc: BaseException | None, __: object) -> None:
+        if isinstance(exc, asyncio.CancelledError) and not _is_being_cancelled():
+            message = "the driver raised a cancellation that nobody asked for"
+            raise asyncpg.ConnectionDoesNotExistError(message) from exc
 
 
 async def check_server(connection: AnyConnection) -> None:

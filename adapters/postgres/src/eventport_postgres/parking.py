@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from eventport.adapter import Failed, Outcome
+from eventport.adapter import Commit, Failed, Outcome
 from eventport.errors import StoreUnavailableError
 
 from eventport_postgres.connections import Background, Connections
@@ -74,23 +74,25 @@ class Parking:
         self._pending = 0
         self._idle = asyncio.Event()
 
-    def holds(self, streams: frozenset[str]) -> bool:
-        """Return whether an earlier commit waits for one of these streams."""
-        return not self._parked.keys().isdisjoint(streams)
+    def holds(self, commit: Commit) -> bool:
+        """Return whether an earlier commit waits for one of its streams."""
+        return bool(self._parked) and any(write.stream in self._parked for write in commit.writes)
 
     async def submit(
-        self, streams: frozenset[str], deadline: float, commit: Callable[[], Awaitable[Outcome]]
+        self, commit: Commit, dispatch: Callable[[Commit], Awaitable[Outcome]]
     ) -> Outcome:
-        """Commit when these streams are free, as often as that takes, and return the outcome.
+        """Dispatch a commit when its streams are free, as often as that takes.
 
         Raises:
-            StoreUnavailableError: they have not been free by the deadline.
+            StoreUnavailableError: they have not been free in time.
         """
+        streams = frozenset(write.stream for write in commit.writes)
+        deadline = asyncio.get_running_loop().time() + self._timeout
         self._pending += 1
         try:
             while True:
                 await self._wait(streams, deadline)
-                outcome = await commit()
+                outcome = await dispatch(commit)
                 if not is_busy(outcome):
                     return outcome
         finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from typing import (
     Any,
     ClassVar,
@@ -268,13 +267,11 @@ class PostgresEventStore(BaseEventStore):
         """
         if self._inline:
             self._inline.refuse_within()
-        streams = frozenset(write.stream for write in commit.writes)
-        deadline = asyncio.get_running_loop().time() + self._timeout
-        if not self._parking.holds(streams):
+        if not self._parking.holds(commit):
             outcome = await super()._dispatch(commit)
             if not is_busy(outcome):
                 return outcome
-        return await self._parking.submit(streams, deadline, partial(super()._dispatch, commit))
+        return await self._parking.submit(commit, super()._dispatch)
 
     async def _commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
         outcomes = await self._writer.commit(commits)

@@ -144,7 +144,8 @@ class Writer:
                 raise StoreUnavailableError("nothing was written: its caller has given up")
             attempts.asked, attempts.unknown = backend, True
             try:
-                async with asyncio.timeout(None) as self._sent:
+                # Handlers may take longer than the server: they have a limit of their own.
+                async with asyncio.timeout(None if self._inline else within) as self._sent:
                     return await self._ask(connection, commits, request, within)
             finally:
                 self._sent = None
@@ -161,12 +162,11 @@ class Writer:
             if self._inline:
                 found = await self._inline.write(connection, commits, request, within)
             else:
-                async with asyncio.timeout(within):
-                    row = await connection.fetchrow(*request)
-                    assert row is not None  # noqa: S101  # a function that is no set gives one row
-                    found = outcomes(commits, row)
-                    if only_found(found):
-                        await connection.execute(CONFIRM)
+                row = await connection.fetchrow(*request)
+                assert row is not None  # noqa: S101  # a function that is no set gives one row
+                found = outcomes(commits, row)
+                if only_found(found):
+                    await connection.execute(CONFIRM)
         except EventportError:
             raise
         except LockNotAvailableError as exc:
