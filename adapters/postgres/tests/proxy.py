@@ -32,6 +32,8 @@ class Proxy:
         """What happens then before the cut; once."""
         self.invent_numbers = False
         """Name another process than the one that serves, as PgBouncer does."""
+        self.deaf = False
+        """Accept connections, and do nothing with them."""
         self._answered = False
 
     @property
@@ -52,6 +54,10 @@ class Proxy:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one client."""
         self.connections += 1
+        if self.deaf:
+            await self._stopped.wait()
+            writer.transport.abort()
+            return
         try:
             server_reader, server_writer = await asyncio.open_unix_connection(self.socket)
         except OSError:

@@ -146,3 +146,19 @@ async def test_a_pool_that_is_closed_before_its_store_is_let_go(url: str, schema
     admin = await asyncpg.connect(url)
     await admin.execute(f'DROP SCHEMA "{schema}" CASCADE')
     await admin.close()
+
+
+async def test_closing_ends_although_nobody_answers_any_more(line: Proxy, schema: str) -> None:
+    # asyncpg's issue 1326: what it sends to cancel a query has no limit of its own.
+    store = await PostgresEventStore.connect(line.url, schema=schema, timeout=TIMEOUT)
+    await listening(store)
+    line.silence()
+    line.deaf = True
+    reading = [asyncio.create_task(store.read("s")) for _ in range(4)]
+    await asyncio.sleep(0.1)
+    for task in reading:
+        task.cancel()
+    await asyncio.wait(reading, timeout=60)
+    assert all(task.cancelled() for task in reading)
+    assert isinstance(await ended(store.append("s", [NewEvent("E", 1)])), StoreUnavailableError)
+    assert await ended(store.aclose()) is None

@@ -6,7 +6,7 @@ import asyncio
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
@@ -278,9 +278,11 @@ class PoolConnections(Connections):
 
     async def _give_back(self, connection: PoolConnectionProxy[Any]) -> None:
         try:
-            await self._pool.release(connection, timeout=CLOSE_TIMEOUT)
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await self._pool.release(connection)
         except DRIVER_ERRORS:
-            pass  # the pool has thrown it away
+            with suppress(asyncpg.InterfaceError):  # the pool itself has thrown it away
+                connection.terminate()
         except asyncio.CancelledError:
             if _is_being_cancelled():
                 raise
@@ -404,6 +406,8 @@ async def _end_what_was_cancelled(connection: AnyConnection) -> None:
 
 async def _close(connection: AnyConnection) -> None:
     try:
-        await connection.close(timeout=CLOSE_TIMEOUT)
+        # Some versions of the driver do not count the end of a cancellation in its own timeout.
+        async with asyncio.timeout(CLOSE_TIMEOUT):
+            await connection.close()
     except DRIVER_ERRORS:
         connection.terminate()
