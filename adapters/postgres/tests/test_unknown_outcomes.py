@@ -244,8 +244,8 @@ async def missing_standby(server: Server, admin: asyncpg.Connection) -> AsyncGen
         while True:
             await probe.execute("SELECT pg_logical_emit_message(true, 'probe', '')")
 
+    probing = asyncio.create_task(write())
     try:
-        probing = asyncio.create_task(write())
         await wait_until(admin, waits, probe.get_server_pid())
         yield
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -17,6 +17,7 @@ from asyncpg.pool import PoolConnectionProxy
 
 from eventport.errors import NotSupportedError, StoreUnavailableError
 
+from eventport_postgres.background import Background
 from eventport_postgres.errors import DRIVER_ERRORS, StandbyError, is_lost
 from eventport_postgres.keepalive import keep_alive
 from eventport_postgres.schema import AnyConnection
@@ -179,9 +180,9 @@ class OwnConnections(Connections):
 
     async def close(self) -> None:
         """See `Connections.close`."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + CLOSE_TIMEOUT
         await self._background.end(CLOSE_TIMEOUT)
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + CLOSE_TIMEOUT
         for _ in range(self._pool_size):  # who reads ends first
             try:
                 async with asyncio.timeout_at(deadline):
@@ -286,27 +287,6 @@ class PoolConnections(Connections):
         except asyncio.CancelledError:
             if _is_being_cancelled():
                 raise
-
-
-class Background:
-    """Tasks that nobody waits for, until the end."""
-
-    def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Start one. It must not raise."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def end(self, within: float) -> None:
-        """Wait for all of them, or cancel those that do not end in time."""
-        tasks = set(self._tasks)
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=within)
-            for task in late:
-                task.cancel()
 
 
 class _ThrownAwayIfLost:

@@ -11,7 +11,8 @@ from typing import Final
 from eventport.adapter import Commit, Failed, Outcome
 from eventport.errors import StoreUnavailableError
 
-from eventport_postgres.connections import Background, Connections
+from eventport_postgres.background import Background
+from eventport_postgres.connections import Connections
 from eventport_postgres.errors import DRIVER_ERRORS, StreamBusyError
 from eventport_postgres.schema import quoted
 
