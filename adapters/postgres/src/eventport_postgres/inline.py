@@ -15,10 +15,10 @@ from eventport.errors import InlineProjectionError, NotSupportedError, StoreUnav
 from eventport.events import RecordedEvent
 from eventport.inline import InlineHandlers, failure, new_events
 
-from eventport_postgres.asking import AnyConnection, ask_one
-from eventport_postgres.batches import outcomes
+from eventport_postgres.batches import CONFIRM, only_found, outcomes
 from eventport_postgres.connections import CLOSE_TIMEOUT
-from eventport_postgres.errors import DRIVER_ERRORS, is_lost, is_worth_a_retry, reason
+from eventport_postgres.errors import DRIVER_ERRORS, is_lost, is_worth_a_retry
+from eventport_postgres.schema import AnyConnection
 
 
 InlineHandler: TypeAlias = Callable[
@@ -67,8 +67,8 @@ class InlineProjections:
         commits: Sequence[Commit],
         request: tuple[Any, ...],
         within: float,
-    ) -> Any:
-        """Write a batch in a transaction of its own, and return the server's answer.
+    ) -> list[Outcome]:
+        """Write a batch in a transaction of its own, and return the outcomes.
 
         The handlers of all its commits run in that transaction. If one of them fails, all of it
         is undone, and the members of the batch are worth trying one by one.
@@ -80,8 +80,11 @@ class InlineProjections:
         try:
             async with asyncio.timeout(within):
                 await transaction.start()
-            row = await ask_one(connection, *request, within=within)
-            await self._run(connection, commits, outcomes(commits, row), within)
+            (row,) = await connection.fetch(*request, timeout=within)
+            found = outcomes(commits, row)
+            if only_found(found):
+                await connection.execute(CONFIRM, timeout=within)
+            await self._run(connection, commits, found, within)
             async with asyncio.timeout(within):
                 await _check(connection, _CHECK)
                 await transaction.commit()
@@ -91,7 +94,7 @@ class InlineProjections:
             else:
                 connection.terminate()  # nobody may find a transaction open on it
             raise
-        return row
+        return found
 
     async def write_within(
         self, connection: AnyConnection, commits: Sequence[Commit], request: tuple[Any, ...]
@@ -99,8 +102,10 @@ class InlineProjections:
         """Write in the transaction that is open on a connection; if it fails, that stays open."""
         await connection.execute(_SAVEPOINT)
         try:
-            row = await ask_one(connection, *request)
+            (row,) = await connection.fetch(*request)
             found = outcomes(commits, row)
+            if only_found(found):
+                await connection.execute(CONFIRM)
             await self._run(connection, commits, found, None)
             await _check(connection, _RELEASE)
         except Exception:
@@ -161,7 +166,7 @@ async def _check(connection: AnyConnection, sql: str) -> None:
             raise
         message = (
             "what the inline handlers did cannot be committed, and nothing of this commit was "
-            f"written: {reason(exc)}"
+            f"written: {str(exc).splitlines()[0]}"
         )
         if isinstance(exc, asyncpg.InFailedSQLTransactionError):
             message += (

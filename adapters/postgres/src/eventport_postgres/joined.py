@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, ClassVar, Concatenate, Never, ParamSpec, TypeVar
 
 from anyio import Lock
@@ -19,12 +19,11 @@ from eventport.errors import NotSupportedError, StoreUnavailableError
 from eventport.protocols import Capability
 from eventport.shielding import run_shielded
 
-from eventport_postgres.asking import AnyConnection, ask_one
-from eventport_postgres.batches import Statements, outcomes
+from eventport_postgres.batches import CONFIRM, Statements, only_found, outcomes
 from eventport_postgres.errors import DRIVER_ERRORS, translated
 from eventport_postgres.inline import InlineProjections
 from eventport_postgres.reading import Reader
-from eventport_postgres.schema import Place
+from eventport_postgres.schema import AnyConnection
 
 
 P = ParamSpec("P")
@@ -50,15 +49,13 @@ class JoinedEventStore(BaseEventStore):
         Capability.DURABLE: "the transaction may be rolled back",
     }
 
-    def __init__(
-        self, connection: AnyConnection, schema: str, place: Place, inline: InlineProjections
-    ) -> None:
+    def __init__(self, connection: AnyConnection, schema: str, inline: InlineProjections) -> None:
         super().__init__()
         self._connection = connection
         self._schema = schema
         self._inline = inline
-        self._reader = Reader(schema, place)
-        self._statements = Statements(schema, place)
+        self._reader = Reader(schema)
+        self._statements = Statements(schema)
         self._lock = Lock()  # a connection does one thing at a time
 
     def __repr__(self) -> str:
@@ -82,8 +79,7 @@ class JoinedEventStore(BaseEventStore):
         request = self._statements.write(commits)
         if self._inline:
             return await self._ask(self._inline.write_within, commits, request)
-        row = await self._ask(self._fetch, *request)
-        return outcomes(commits, row)
+        return await self._ask(self._write, commits, request)
 
     async def _read_stream(
         self, stream: str, first: int, last: int, max_count: int | None, *, backwards: bool
@@ -99,8 +95,14 @@ class JoinedEventStore(BaseEventStore):
     ) -> AllPage:
         return await self._ask(self._reader.all, after, max_count, types, prefix)
 
-    async def _fetch(self, connection: AnyConnection, sql: str, *args: object) -> Iterable[Any]:
-        return await ask_one(connection, sql, *args)
+    async def _write(
+        self, connection: AnyConnection, commits: Sequence[Commit], request: tuple[Any, ...]
+    ) -> list[Outcome]:
+        (row,) = await connection.fetch(*request)
+        found = outcomes(commits, row)
+        if only_found(found):
+            await connection.execute(CONFIRM)
+        return found
 
     async def _ask(
         self,

@@ -8,15 +8,21 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from eventport_postgres.asking import AnyConnection
 from eventport_postgres.connections import Connections
-from eventport_postgres.errors import translated
+from eventport_postgres.errors import DRIVER_ERRORS, translated
+from eventport_postgres.schema import AnyConnection
 
 
 _log: Final = logging.getLogger("eventport")
 
 INTERVAL: Final = 0.005
 """The shortest time, in seconds, between two notifications of one store."""
+
+_LOOK: Final = 0.2
+"""How many seconds pass, at most, until it is noticed that a pool is being closed."""
+
+_GOODBYE: Final = 1.0
+"""How many seconds the server has to end the listening."""
 
 _MAX_PAUSE: Final = 5.0
 """The longest time, in seconds, between two attempts to connect again."""
@@ -45,6 +51,8 @@ class Push:
         self._due = False
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self.listens = False
+        """Whether notifications arrive at the moment."""
 
     def start(self) -> None:
         """Connect in the background, if that has not been done yet."""
@@ -58,40 +66,67 @@ class Push:
         self.start()
 
     async def close(self) -> None:
-        """Tell the others what they have not been told yet, and disconnect."""
+        """Disconnect. What others have not been told yet they find by polling."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
 
     async def _run(self) -> None:
         failures = 0
-        while True:
+        while not self._connections.closing:
             try:
                 async with self._connections.listening(self._timeout) as connection:
-                    connection.add_termination_listener(self._heard_of_the_end)
-                    await connection.add_listener(self._channel, self._heard)
-                    failures = 0
-                    self._wake()  # nobody told us of what came before
                     try:
+                        connection.add_termination_listener(self._heard_of_the_end)
+                        async with asyncio.timeout(self._timeout):
+                            await connection.add_listener(self._channel, self._heard)
+                        failures = 0
+                        self.listens = True
+                        self._wake()  # nobody told us of what came before
                         await self._serve(connection)
                     finally:
-                        # A pool would complain about what is left on its connection.
-                        if not connection.is_closed():
-                            connection.remove_termination_listener(self._heard_of_the_end)
-                            await connection.remove_listener(self._channel, self._heard)
+                        self.listens = False
+                        await self._stop_listening(connection)
             except Exception as exc:  # noqa: BLE001  # whatever it is, polling goes on
+                if self._connections.closing:
+                    return
                 _log.warning("no notifications for now: %s", translated(exc))
             failures += 1
             await asyncio.sleep(min(0.05 * 2**failures, _MAX_PAUSE))
 
     async def _serve(self, connection: AnyConnection) -> None:
-        while not connection.is_closed():
-            await self._changed.wait()
+        clock = asyncio.get_running_loop().time
+        heard_from = clock()
+        while not connection.is_closed() and not self._connections.closing:
+            try:
+                async with asyncio.timeout(_LOOK):
+                    await self._changed.wait()
+            except TimeoutError:
+                if clock() - heard_from < self._timeout:
+                    continue
             self._changed.clear()
-            if self._due and not connection.is_closed():
-                self._due = False
-                await connection.execute(f'NOTIFY "{self._channel}"')
-                await asyncio.sleep(INTERVAL)
+            if connection.is_closed():
+                return
+            # If nobody has anything to say, it is asked whether it is still there.
+            statement = f'NOTIFY "{self._channel}"' if self._due else "SELECT 1"
+            self._due = False
+            await connection.execute(statement, timeout=self._timeout)
+            heard_from = clock()
+            await asyncio.sleep(INTERVAL)
+
+    async def _stop_listening(self, connection: AnyConnection) -> None:
+        """Leave nothing behind: a pool would complain about it."""
+        connection.remove_termination_listener(self._heard_of_the_end)
+        if connection.is_closed():
+            return
+        try:
+            async with asyncio.timeout(_GOODBYE):
+                await connection.remove_listener(self._channel, self._heard)
+        except DRIVER_ERRORS:
+            connection.terminate()
+        except asyncio.CancelledError:
+            connection.terminate()
+            raise
 
     def _heard(self, connection: AnyConnection, pid: int, *_: object) -> None:
         if pid != connection.get_server_pid():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import (
     Any,
@@ -21,37 +20,43 @@ from typing import (
 
 import asyncpg
 
-from eventport import urls
 from eventport.adapter import (
     AllPage,
     BaseEventStore,
     Commit,
     Committed,
-    Failed,
     Outcome,
     StreamPage,
 )
-from eventport.errors import ConfigurationError
-from eventport.group_commit import GroupCommit
+from eventport.configuration import redact
+from eventport.errors import (
+    ConfigurationError,
+    InvalidArgumentTypeError,
+    NotSupportedError,
+)
 from eventport.opening import open_to_end, require_asyncio
 from eventport.protocols import Capability
-from eventport.adapter import redact
 
 from eventport_postgres import schema as schemas
-from eventport_postgres.asking import AnyConnection
 from eventport_postgres.connections import (
     Connections,
     OwnConnections,
     PoolConnections,
     check_server,
-    not_used_again_if_lost,
 )
-from eventport_postgres.errors import DRIVER_ERRORS, StreamBusyError, is_lost, translated
+from eventport_postgres.errors import (
+    DRIVER_ERRORS,
+    StandbyError,
+    is_lost,
+    translated,
+)
 from eventport_postgres.inline import InlineHandler, InlineProjections
 from eventport_postgres.joined import JoinedEventStore
+from eventport_postgres.looking import Landmark, find_landmark
+from eventport_postgres.parking import Parking, is_busy
 from eventport_postgres.push import Push
 from eventport_postgres.reading import Reader
-from eventport_postgres.schema import DEFAULT_SCHEMA, Place
+from eventport_postgres.schema import DEFAULT_SCHEMA, AnyConnection
 from eventport_postgres.writing import Writer
 
 
@@ -84,7 +89,8 @@ class PostgresEventStore(BaseEventStore):
         connections: Connections,
         schema: str,
         timeout: float,
-        place: Place,
+        namespace: int,
+        landmark: Landmark | None,
         *,
         transaction_pooling: bool,
     ) -> None:
@@ -94,30 +100,24 @@ class PostgresEventStore(BaseEventStore):
         self._connections = connections
         self._schema = schema
         self._timeout = timeout
-        self._place = place
-        self._reader = Reader(schema, place)
+        self._reader = Reader(schema)
         self._inline = InlineProjections()
-        self._writer, self._patient_writer = (
-            Writer(
-                connections,
-                schema,
-                timeout,
-                place,
-                self._inline,
-                transaction_pooling=transaction_pooling,
-                patient=patient,
-            )
-            for patient in (False, True)
+        self._writer = Writer(
+            connections,
+            schema,
+            timeout,
+            landmark,
+            self._inline,
+            transaction_pooling=transaction_pooling,
         )
-        self._waiting = GroupCommit(self._commit_patiently)
-        self._awaited: Counter[str] = Counter()
-        """The streams of the commits that are there."""
+        self._group.give_up = self._writer.give_up
+        self._parking = Parking(connections, schema, timeout)
         self._push: Push | None = None
         if transaction_pooling:
             self.capabilities -= {Capability.PUSH}
         else:
             # Channels belong to a database, and so do the numbers of its sequences.
-            self._push = Push(connections, f"eventport_{place.number}", self.wake, timeout)
+            self._push = Push(connections, f"eventport_{namespace}", self.wake, timeout)
 
     @classmethod
     async def connect(
@@ -138,9 +138,8 @@ class PostgresEventStore(BaseEventStore):
             schema: The schema that holds the tables.
             migrate: ``auto`` creates and upgrades the schema; ``explicit`` demands that it is
                 there, made by ``eventport schema upgrade``.
-            pool_size: How many connections read at the same time, at the most. There are two
-                more, one that writes and one that listens, and a third one once an append has
-                to wait for a stream that another transaction keeps locked.
+            pool_size: How many connections read at the same time, at most. There are two more,
+                one that writes and one that listens.
             timeout: How many seconds to wait for the server, if it is out of reach or busy.
             transaction_pooling: Whether a pooler in transaction mode, such as PgBouncer, is
                 between. It takes away prepared statements and notifications.
@@ -154,7 +153,7 @@ class PostgresEventStore(BaseEventStore):
         """
         require_asyncio("Postgres", "asyncpg does")
         _check_options(migrate, pool_size, timeout)
-        url = check_url(url)
+        check_url(url)
         own = OwnConnections(url, pool_size, transaction_pooling=transaction_pooling)
         return await cls._open(
             redact(url), own, schema, migrate, timeout, transaction_pooling=transaction_pooling
@@ -210,9 +209,12 @@ class PostgresEventStore(BaseEventStore):
                         await schemas.upgrade(connection, schema)
                     else:
                         await schemas.require_current(connection, schema)
-                    place = await schemas.find_place(connection, schema)
+                    namespace, _ = await schemas.find_place(connection, schema)
+                    landmark = await find_landmark(connection, schema)
             except BaseException as exc:
                 await connections.close()
+                if isinstance(exc, StandbyError):
+                    raise NotSupportedError(str(exc)) from exc
                 if isinstance(exc, Exception):
                     # What asyncpg says of a URL that it does not understand holds all of it.
                     raise translated(exc) from (None if isinstance(exc, ValueError) else exc)
@@ -222,7 +224,8 @@ class PostgresEventStore(BaseEventStore):
                 connections,
                 schema,
                 timeout,
-                place,
+                namespace,
+                landmark,
                 transaction_pooling=transaction_pooling,
             )
 
@@ -232,11 +235,6 @@ class PostgresEventStore(BaseEventStore):
         """Show the place, without a password."""
         return f"<PostgresEventStore: {self._name}, schema {self._schema}>"
 
-    @property
-    def store_id(self) -> str:
-        """Who this store is: made with it, and kept by backups, restores and renames."""
-        return self._place.store_id
-
     def using(self, connection: AnyConnection) -> JoinedEventStore:
         """Return a store that works inside the transaction that is open on a connection.
 
@@ -244,7 +242,7 @@ class PostgresEventStore(BaseEventStore):
         caller does in that transaction. See `JoinedEventStore`.
         """
         self._check_open()
-        return JoinedEventStore(connection, self._schema, self._place, self._inline)
+        return JoinedEventStore(connection, self._schema, self._inline)
 
     def inline(self, handler: InlineHandler) -> InlineHandler:
         """Register a handler that runs in the transaction of each commit of this store.
@@ -264,39 +262,22 @@ class PostgresEventStore(BaseEventStore):
     async def _dispatch(self, commit: Commit) -> Outcome:
         """Hand one commit over.
 
-        If a stream of it is locked by a long transaction, it waits on a connection apart,
-        together with those that come later, so that it holds up nobody who wants other streams.
-        With handlers all do, since these may wait for locks of their own.
+        If a stream of it is locked by a long transaction, it waits off the wire, and whatever
+        comes later to that stream waits behind it; commits to other streams are not held up.
         """
         if self._inline:
             self._inline.refuse_within()
-            return await self._waiting.submit(commit)
-        streams = {write.stream for write in commit.writes}
-        if self._awaited.keys().isdisjoint(streams):
+        if not self._parking.holds(commit):
             outcome = await super()._dispatch(commit)
-            if not (isinstance(outcome, Failed) and isinstance(outcome.error, StreamBusyError)):
+            if not is_busy(outcome):
                 return outcome
-        self._awaited.update(streams)
-        try:
-            return await self._waiting.submit(commit)
-        finally:
-            self._awaited -= Counter(streams)
+        return await self._parking.submit(commit, super()._dispatch)
 
     async def _commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
         outcomes = await self._writer.commit(commits)
-        self._announce(outcomes)
-        return outcomes
-
-    async def _commit_patiently(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
-        self._patient_writer.head = max(self._patient_writer.head, self._writer.head)
-        outcomes = await self._patient_writer.commit(commits)
-        self._announce(outcomes)
-        self.wake()
-        return outcomes
-
-    def _announce(self, outcomes: Sequence[Outcome]) -> None:
         if self._push is not None and any(isinstance(one, Committed) for one in outcomes):
             self._push.notify()
+        return outcomes
 
     async def _read_stream(
         self, stream: str, first: int, last: int, max_count: int | None, *, backwards: bool
@@ -314,11 +295,8 @@ class PostgresEventStore(BaseEventStore):
             self._push.start()
         return await self._read(self._reader.all, after, max_count, types, prefix)
 
-    async def _last_position(self, near: int) -> int:  # noqa: ARG002  # as in the base
-        return await self._read(self._reader.last_position)
-
     async def _close(self) -> None:
-        await self._waiting.drain()
+        await self._parking.drain()
         if self._push is not None:
             await self._push.close()
         await self._connections.close()
@@ -332,17 +310,21 @@ class PostgresEventStore(BaseEventStore):
         """Run a query; it can be asked again if the connection is lost."""
         clock = asyncio.get_running_loop().time
         deadline = clock() + self._timeout
+        reason: BaseException | None = None
         while True:
             try:
+                left = max(deadline - clock(), 0.01)
                 async with (
-                    self._connections.reading(max(deadline - clock(), 0.01)) as connection,
-                    not_used_again_if_lost(connection),
+                    self._connections.reading(left) as connection,
+                    asyncio.timeout(left),
                 ):
                     return await query(connection, *args, **kwargs)
             except DRIVER_ERRORS as exc:
                 self._check_open()
+                if reason is None or not isinstance(exc, TimeoutError):
+                    reason = exc  # a timeout says less than what went wrong before
                 if not is_lost(exc) or clock() > deadline:
-                    raise translated(exc) from exc
+                    raise translated(reason) from exc
             await asyncio.sleep(_PAUSE)
             self._check_open()
 
@@ -359,32 +341,28 @@ class PostgresSchema:
     async def upgrade(
         url: str, *, schema: str = DEFAULT_SCHEMA, transaction_pooling: bool = False
     ) -> tuple[int, int]:
-        """Bring a schema to the newest version; return the one that was there, and that.
-
-        It also mends what a rename or a restore in part has left behind: functions that name
-        another schema, a sequence behind its events, a lost identity.
-        """
-        url = check_url(url)
+        """Bring a schema to the newest version; return the one that was there, and that."""
+        check_url(url)
         schema = schemas.check_schema(schema)
         connections = OwnConnections(url, 1, transaction_pooling=transaction_pooling)
         try:
             async with connections.writing(30) as connection:
                 await check_server(connection)
-                before = await schemas.upgrade(connection, schema, repair=True)
-                return before, schemas.SCHEMA_VERSION
+                return await schemas.upgrade(connection, schema), schemas.SCHEMA_VERSION
         except (*DRIVER_ERRORS, ValueError) as exc:
             raise translated(exc) from (None if isinstance(exc, ValueError) else exc)
         finally:
             await connections.close()
 
 
-def check_url(url: object) -> str:
-    """Return a URL of ours, or raise `ConfigurationError`."""
-    url = urls.check_url(url)
+def check_url(url: object) -> None:
+    """Raise `ConfigurationError` unless this is a URL of ours."""
+    if not isinstance(url, str):
+        message = f"a URL must be text, not {type(url).__name__}"
+        raise InvalidArgumentTypeError(message)
     if url.partition("://")[0].lower() not in {"postgres", "postgresql"}:
         message = f"{redact(url)!r} must begin with postgres:// or postgresql://"
         raise ConfigurationError(message)
-    return url
 
 
 def _check_options(migrate: object, pool_size: object, timeout: object) -> None:
