@@ -45,12 +45,17 @@ class SchemaMaker(Protocol):
     Options are keyword-only parameters, of the same names and meaning as those of `Adapter.open`.
     """
 
-    def sql(self, *, since: int = 0, **options: Any) -> str:
-        """Return what leads from a version, 0 for nothing, to the newest."""
+    @property
+    def sql(self) -> Callable[..., str]:
+        """Returns what leads from the version ``since``, 0 for nothing, to the newest."""
         ...
 
-    async def upgrade(self, url: str, **options: Any) -> tuple[int, int]:
-        """Bring the schema to the newest version; return the one that was there, and that."""
+    @property
+    def upgrade(self) -> Callable[..., Awaitable[tuple[int, int]]]:
+        """Takes a URL and brings the schema to the newest version.
+
+        Returns the version that was there, and that.
+        """
         ...
 
 

@@ -10,7 +10,13 @@ from anyio import current_time, fail_after, sleep
 
 from eventport._concurrency.backoff import Backoff
 from eventport._engine.commits import Commit, Failed, Outcome
-from eventport._engine.engine import AnswerLostError, ConnectionLostError, Engine, Remote
+from eventport._engine.engine import (
+    AnswerLostError,
+    ConnectionLostError,
+    Engine,
+    Interruptible,
+    Remote,
+)
 from eventport._engine.queries import AllQuery, StreamQuery
 from eventport.errors import EventportError, StoreUnavailableError
 
@@ -57,6 +63,7 @@ class RemoteCalls:
     def __init__(self, engine: Engine, remote: Remote) -> None:
         self._engine = engine
         self._remote = remote
+        self._progress: _Progress | None = None
         self.losses = 0
         """How often a connection was lost so far."""
 
@@ -71,15 +78,27 @@ class RemoteCalls:
             StoreUnavailableError: the server gave no answer in time.
         """
         deadline = Deadline(self._remote.timeout)
+        reason: ConnectionLostError | None = None
         while True:
             try:
                 with _lost_after(deadline.left, ConnectionLostError):
                     return await call()
-            except ConnectionLostError:
+            except ConnectionLostError as exc:
                 self.losses += 1
+                reason = _telling(reason, exc)
                 if deadline.passed:
-                    raise
+                    raise reason from exc
             await deadline.pause()
+
+    def interrupt(self) -> None:
+        """Let the running `commit` end soon: nobody waits for it any more.
+
+        What was sent is found out, but nothing is written again.
+        """
+        if self._progress is not None:
+            self._progress.abandoned = True
+        if isinstance(self._engine, Interruptible):
+            self._engine.interrupt()
 
     async def commit(self, batch: Sequence[Commit]) -> Sequence[Outcome]:
         """Write a batch: whatever happens to the connection, nothing is lost or written twice.
@@ -87,15 +106,21 @@ class RemoteCalls:
         Only the append's own answer acknowledges it, or what `Remote.find` finds. An error of
         the search is no answer to the append.
         """
-        state = _Progress(batch, self._remote.timeout)
-        while state.left:
-            lost = await self._try(state)
-            if lost is None:
-                continue
-            if state.deadline.passed:
-                self._give_up(state, lost)
-            elif not state.is_first_search:
-                await state.deadline.pause()
+        before, state = self._progress, _Progress(batch, self._remote.timeout)
+        self._progress = state
+        try:
+            while state.left:
+                lost = await self._try(state)
+                if state.abandoned and state.left and not state.unknown:
+                    state.abandon()
+                elif lost is None:
+                    continue
+                elif state.deadline.passed:
+                    self._give_up(state)
+                elif not state.is_first_search:
+                    await state.deadline.pause()
+        finally:
+            self._progress = before
         return state.result()
 
     async def _try(self, state: _Progress) -> ConnectionLostError | None:
@@ -137,15 +162,15 @@ class RemoteCalls:
             message = f"the search for a lost commit failed: {exc}"
             raise AnswerLostError(message) from exc
 
-    def _give_up(self, state: _Progress, cause: Exception) -> None:
+    def _give_up(self, state: _Progress) -> None:
         """Say what is known of the commits that have no outcome."""
         seconds = f"{self._remote.timeout:g} s"
         if state.unknown:
             text = f"no answer within {seconds}: it is not known whether the append was written"
         else:
-            text = f"no connection within {seconds}: nothing was written"
-        error = StoreUnavailableError(f"{self._engine.name}: {text} ({cause})")
-        error.__cause__ = cause
+            text = f"no success within {seconds}: nothing was written"
+        error = StoreUnavailableError(f"{self._engine.name}: {text} ({state.reason})")
+        error.__cause__ = state.reason
         state.take([Failed(error)] * len(state.left))
 
 
@@ -156,6 +181,10 @@ class _Progress:
         self.outcomes: list[Outcome | None] = [None] * len(batch)
         self.unknown = False
         """Whether the last attempt to write the others may have been a success."""
+        self.abandoned = False
+        """Whether nobody waits for them any more."""
+        self.reason: ConnectionLostError | None = None
+        """What says most about why it has not succeeded so far."""
         self.is_first_search = False
         """Whether the search for them comes next for the first time, and so without a pause."""
         self._batch = batch
@@ -180,6 +209,7 @@ class _Progress:
 
     def lose(self, error: ConnectionLostError) -> None:
         """Note that a connection was lost: after an attempt to write, that may have worked."""
+        self.reason = _telling(self.reason, error)
         self.is_first_search = isinstance(error, AnswerLostError) and not self.unknown
         self.unknown = self.unknown or isinstance(error, AnswerLostError)
 
@@ -197,9 +227,19 @@ class _Progress:
             self.lose(lost)
         return lost
 
+    def abandon(self) -> None:
+        """Leave unwritten what has no outcome."""
+        error = StoreUnavailableError("nothing was written: its callers have given up")
+        self.take([Failed(error)] * len(self.left))
+
     def result(self) -> list[Outcome]:
         """Return all outcomes, once each commit has one."""
         return [outcome for outcome in self.outcomes if outcome is not None]
+
+
+def _telling(before: ConnectionLostError | None, now: ConnectionLostError) -> ConnectionLostError:
+    """Return which of two errors says more; a timeout says less than what went wrong before."""
+    return now if before is None or not isinstance(now.__cause__, TimeoutError) else before
 
 
 @contextmanager

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from itertools import accumulate
 from typing import Any, Final
 from uuid import UUID
 
-from eventport.adapter import Commit, Committed, Conflict, Outcome, StreamWrite, Written
+import msgspec
+
+from eventport.adapter import (
+    Commit,
+    Committed,
+    Conflict,
+    EncodedEvent,
+    Outcome,
+    StreamWrite,
+    Written,
+    utc_from_microseconds,
+)
 from eventport.errors import PayloadTooLargeError
 from eventport.expectations import Expectation, exact_version
 
-from eventport_postgres.schema import quoted
+from eventport_postgres.schema import Place, quoted
 
 
 MAX_BYTES: Final = 256 * 1024 * 1024
 """The largest commit; a message of PostgreSQL's protocol, and each value, end at 1 GiB."""
 
-CONFIRM: Final = "SELECT pg_catalog.pg_logical_emit_message(true, 'eventport', ''::text)"
+CONFIRM: Final = "SELECT pg_catalog.pg_logical_emit_message(true, 'eventport', ''::pg_catalog.text)"
 """Writes to the log of the server, which nobody reads, and nothing else.
 
 The end of its transaction waits for whatever ``synchronous_commit`` says, and what was visible
@@ -26,8 +39,35 @@ before it is as durable as that then.
 _EXPECTED: Final[Mapping[Expectation, int]] = {"any": -1, "stream_exists": -2, "no_stream": 0}
 
 
-# asyncpg looks at each member of an array, at numbers even twice: as text they are faster.
-_INTEGERS: Final = {2: "int4", 3: "int4", 4: "int8", 5: "int4", 7: "int4", 8: "int4"}
+# The members of an array go through codecs that the caller may have set, unless they are text;
+# and asyncpg looks at each of them, at numbers even twice. So arrays are written as text.
+_ARRAYS: Final = {
+    2: "int4",
+    3: "int4",
+    4: "int8",
+    5: "int4",
+    7: "int4",
+    8: "int4",
+    13: "uuid",
+}
+# For bytes that would double them: they come as one value, and as the places in it.
+_BYTES: Final = """
+    CASE WHEN $11::pg_catalog.bytea IS NOT NULL THEN ARRAY(
+        SELECT CASE WHEN b.size OPERATOR(pg_catalog.>=) 0
+            THEN pg_catalog.substring($11, b.first, b.size) END
+        FROM ROWS FROM (
+            pg_catalog.unnest($14::pg_catalog.text::pg_catalog.int4[]),
+            pg_catalog.unnest($15::pg_catalog.text::pg_catalog.int4[])
+        ) WITH ORDINALITY AS b(first, size, n) ORDER BY b.n
+    ) END
+"""
+_ANSWER: Final = ", ".join(
+    f"a.{column}::pg_catalog.text"
+    for column in ("outcomes", "heads", "positions", "times", "earlier_positions", "earlier_times")
+)
+"""What the functions return, for `outcomes`."""
+
+_numbers: Final = msgspec.json.Decoder(list[int]).decode
 
 
 class Statements:
@@ -35,18 +75,19 @@ class Statements:
 
     Args:
         schema: The schema, not quoted.
+        place: The store that was found there.
         lock_timeout: How long a batch waits for a stream that another transaction keeps locked,
             such as ``50ms``; None leaves that to the settings of the connection.
     """
 
-    def __init__(self, schema: str, *, lock_timeout: str | None = None) -> None:
+    def __init__(self, schema: str, place: Place, *, lock_timeout: str | None = None) -> None:
         name = quoted(schema)
         one = ", ".join(f"${n}" for n in range(2, 8))
-        many = ", ".join(
-            f"${n}::text::{_INTEGERS[n]}[]" if n in _INTEGERS else f"${n}" for n in range(2, 14)
-        )
+        arrays = {n: f"${n}::pg_catalog.text::pg_catalog.{_ARRAYS[n]}[]" for n in _ARRAYS}
+        arrays[11] = _BYTES
+        many = ", ".join(arrays.get(n, f"${n}") for n in range(2, 14))
         self._one, self._many = (
-            _call(f"{name}.{function}", type_, rest, lock_timeout)
+            _call(f"{name}.{function}", type_, f"{rest}, {place.number}", lock_timeout)
             for function, type_, rest in (("append_one", "text", one), ("append", "text[]", many))
         )
 
@@ -65,33 +106,33 @@ class Statements:
 
 def _call(function: str, type_: str, rest: str, lock_timeout: str | None) -> str:
     if lock_timeout is None:
-        return f"SELECT a.* FROM {function}($1, {rest}) AS a"  # noqa: S608  # it is quoted
+        return f"SELECT {_ANSWER} FROM {function}($1, {rest}) AS a"  # noqa: S608  # it is quoted
     # In the same round trip: what the function needs is set first, and put back when it is done.
     return f"""
-        SELECT a.*, pg_catalog.set_config('lock_timeout', s.before, true)
+        SELECT {_ANSWER}, pg_catalog.set_config('lock_timeout', s.before, true)
         FROM (
             SELECT pg_catalog.current_setting('lock_timeout'),
                    pg_catalog.set_config('lock_timeout', '{lock_timeout}', true)
         ) AS s(before, set), LATERAL {function}(
-            CASE WHEN s.set IS NOT NULL THEN $1::{type_} END, {rest}
+            CASE WHEN s.set IS NOT NULL THEN $1::pg_catalog.{type_} END, {rest}
         ) AS a
     """  # noqa: S608  # it is quoted
 
 
 def outcomes(commits: Sequence[Commit], row: Iterable[Any]) -> list[Outcome]:
     """Read the server's answer to a batch."""
-    codes, heads, positions, written_at, earlier, earlier_at, *_ = row
-    heads_of, places = iter(heads), iter(positions or ())
-    earlier_places, earlier_times = iter(earlier or ()), iter(earlier_at or ())
+    codes, heads, positions, times, earlier_positions, earlier_times, *_ = row
+    heads_of = iter(_list(heads))
+    written = _events(positions, times)
+    earlier = _events(earlier_positions, earlier_times)
     found: list[Outcome] = []
-    for commit, code in zip(commits, codes, strict=True):
+    for commit, code in zip(commits, _list(codes), strict=True):
         before = [next(heads_of) for _ in commit.writes]
         if code == 0:
-            found.append(Committed(_written(commit, before, places), written_at))
+            found.append(Committed(_written(commit, before, written)))
         elif code < 0:
             firsts = [exact_version(write.expected) or 0 for write in commit.writes]
-            written = _written(commit, firsts, earlier_places)
-            found.append(Committed(written, next(earlier_times), deduplicated=True))
+            found.append(Committed(_written(commit, firsts, earlier), deduplicated=True))
         else:
             write: StreamWrite = commit.writes[code - 1]
             found.append(Conflict(write.stream, write.expected, before[code - 1]))
@@ -111,7 +152,7 @@ def only_found(found: Sequence[Outcome | None]) -> bool:
 def _arguments_of_one(write: StreamWrite) -> tuple[Any, ...]:
     (event,) = write.events
     payload = event.data
-    _check_size(len(payload) + len(event.metadata))
+    _check_size(write.events)
     return (
         write.stream,
         _encode_expected(write.expected),
@@ -127,64 +168,98 @@ def _encode_expected(expected: Expectation) -> int:
     return expected if isinstance(expected, int) else _EXPECTED[expected]
 
 
-def _check_size(size: int) -> None:
+def _check_size(events: Sequence[EncodedEvent]) -> None:
+    """Raise `PayloadTooLargeError` if events have more than `MAX_BYTES` in UTF-8."""
+    # asyncpg will encode them; for all that are not near the limit it is enough to know that a
+    # character has at most 4 bytes.
+    size = sum(_bound(event.data) + _bound(event.metadata) for event in events)
+    if size > MAX_BYTES:
+        size = sum(_size(event.data) + _size(event.metadata) for event in events)
     if size > MAX_BYTES:
         message = f"an append of {size} bytes is too large: the most is {MAX_BYTES}"
         raise PayloadTooLargeError(message)
 
 
-def _arguments(commits: Sequence[Commit]) -> tuple[Sequence[Any] | None, ...]:
+def _bound(data: str | bytes) -> int:
+    return len(data) if isinstance(data, bytes) or data.isascii() else 4 * len(data)
+
+
+def _size(data: str | bytes) -> int:
+    return len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
+
+
+def _arguments(commits: Sequence[Commit]) -> tuple[object, ...]:
     streams: dict[str, int] = {}
     writes: tuple[list[int], list[int], list[int], list[int]] = ([], [], [], [])
     commit_of, stream_of, expected_of, size_of = writes
     event_streams: list[str] = []
     event_writes: list[int] = []
     event_offsets: list[int] = []
-    types: list[str] = []
-    data: list[str | None] = []
-    binary: list[bytes | None] = []
-    metadata: list[str] = []
-    ids: list[UUID] = []
-    size = 0
+    events: list[EncodedEvent] = []
     for number, commit in enumerate(commits, 1):
         for write in commit.writes:
+            count = len(write.events)
             commit_of.append(number)
             stream_of.append(streams.setdefault(write.stream, len(streams) + 1))
             expected_of.append(_encode_expected(write.expected))
-            size_of.append(len(write.events))
-            for offset, event in enumerate(write.events, 1):
-                event_streams.append(write.stream)
-                event_writes.append(len(commit_of))
-                event_offsets.append(offset)
-                types.append(event.type)
-                payload = event.data
-                data.append(payload if isinstance(payload, str) else None)
-                binary.append(payload if isinstance(payload, bytes) else None)
-                metadata.append(event.metadata)
-                ids.append(event.id)
-                size += len(event.data) + len(event.metadata)
-    _check_size(size)
+            size_of.append(count)
+            event_streams += [write.stream] * count
+            event_writes += [len(commit_of)] * count
+            event_offsets += range(1, count + 1)
+            events += write.events
+    _check_size(events)
+    binary, firsts, sizes = _joined([event.data for event in events])
     return (
         list(streams),
         *map(_text, writes),
         event_streams,
         _text(event_writes),
         _text(event_offsets),
-        types,
-        data,
-        binary if any(binary) else None,
-        metadata,
-        ids,
+        [event.type for event in events],
+        [event.data if isinstance(event.data, str) else None for event in events],
+        binary,
+        [event.metadata for event in events],
+        _text([event.id for event in events]),
+        firsts,
+        sizes,
     )
 
 
-def _text(numbers: Sequence[int]) -> str:
+def _joined(data: Sequence[str | bytes]) -> tuple[bytes | None, str | None, str | None]:
+    """Join what is bytes, and say where each begins, from 1, and its length; -1 for text."""
+    binary = [one for one in data if isinstance(one, bytes)]
+    if not binary:
+        return None, None, None
+    sizes = [len(one) if isinstance(one, bytes) else -1 for one in data]
+    firsts = accumulate([max(size, 0) for size in sizes[:-1]], initial=1)
+    return b"".join(binary), _text(firsts), _text(sizes)
+
+
+def _text(values: Iterable[int | UUID]) -> str:
     """Write an array as PostgreSQL reads it."""
-    return "{" + ",".join(map(str, numbers)) + "}"
+    return "{" + ",".join(map(str, values)) + "}"
 
 
-def _written(commit: Commit, heads: Sequence[int], positions: Iterator[int]) -> list[Written]:
-    return [
-        Written(head + len(write.events), [next(positions) for _ in write.events], head == 0)
-        for write, head in zip(commit.writes, heads, strict=True)
-    ]
+def _list(text: str | None) -> list[int]:
+    """Read an array as PostgreSQL writes it."""
+    return _numbers(f"[{text[1:-1]}]") if text else []
+
+
+def _events(positions: str | None, times: str | None) -> Iterator[tuple[int, datetime]]:
+    """Give the position and the time of each event."""
+    known: dict[int, datetime] = {}  # most events of a batch have the same
+    for position, time in zip(_list(positions), _list(times), strict=True):
+        if time not in known:
+            known[time] = utc_from_microseconds(time)
+        yield position, known[time]
+
+
+def _written(
+    commit: Commit, heads: Sequence[int], events: Iterator[tuple[int, datetime]]
+) -> list[Written]:
+    written: list[Written] = []
+    for write, head in zip(commit.writes, heads, strict=True):
+        own = [next(events) for _ in write.events]
+        positions, times = [position for position, _ in own], [time for _, time in own]
+        written.append(Written(head + len(own), positions, head == 0, times))
+    return written

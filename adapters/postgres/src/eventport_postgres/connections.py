@@ -15,16 +15,14 @@ import asyncpg
 
 from asyncpg.pool import PoolConnectionProxy
 
-from eventport.errors import NotSupportedError, StoreUnavailableError
+from eventport.errors import StoreUnavailableError
 
+from eventport_postgres.asking import AnyConnection, ask_one
 from eventport_postgres.background import Background
-from eventport_postgres.errors import DRIVER_ERRORS, StandbyError, is_lost
+from eventport_postgres.errors import DRIVER_ERRORS, is_lost
 from eventport_postgres.keepalive import keep_alive
-from eventport_postgres.schema import AnyConnection
+from eventport_postgres.servers import refuse_standby
 
-
-OLDEST: Final = 14
-"""The oldest version of PostgreSQL that is supported."""
 
 CLOSE_TIMEOUT: Final = 5.0
 """How many seconds a connection may take to say goodbye, or to end what was cancelled."""
@@ -37,8 +35,9 @@ _SETTINGS: Final = {
 }
 
 _WHO: Final = """
-    SELECT pg_backend_pid(), (
-        SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()
+    SELECT pg_catalog.pg_backend_pid(), (
+        SELECT backend_start FROM pg_catalog.pg_stat_activity
+        WHERE pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()
     )
 """
 
@@ -94,8 +93,7 @@ class Connections(ABC):
         key = getattr(connection, "_con", connection)  # a pool hands out a new proxy each time
         found = self._backends.get(key)
         if found is None:
-            row = await connection.fetchrow(_WHO, timeout=within)
-            assert row is not None  # noqa: S101  # a SELECT without FROM gives one row
+            row = await ask_one(connection, _WHO, within=within)
             found = self._backends[key] = Backend(*row)
         return found
 
@@ -227,7 +225,7 @@ class OwnConnections(Connections):
         connection: AnyConnection = await asyncpg.connect(self._url, timeout=within, **arguments)
         keep_alive(connection)
         with _ThrownAwayIfLost(connection):
-            await _refuse_standby(connection, within)
+            await refuse_standby(connection, within)
         return connection
 
 
@@ -252,7 +250,7 @@ class PoolConnections(Connections):
         connection = await self._pool.acquire(timeout=within)
         try:
             with _ThrownAwayIfLost(connection):
-                await _refuse_standby(connection, within)
+                await refuse_standby(connection, within)
                 yield connection
         except asyncio.CancelledError:
             # Its owner must not get our cancellation, and our caller does not wait for its end.
@@ -317,56 +315,6 @@ class _NoCancellationButOurs:
         if isinstance(exc, asyncio.CancelledError) and not _is_being_cancelled():
             message = "the driver raised a cancellation that nobody asked for"
             raise asyncpg.ConnectionDoesNotExistError(message) from exc
-
-
-async def check_server(connection: AnyConnection) -> None:
-    """Raise `NotSupportedError` for a server that would lose or reorder events."""
-    version = connection.get_server_version()
-    check_version(version.major, version.minor)
-    await require_primary(connection)
-    encoding, isolation = await connection.fetchrow(
-        "SELECT current_setting('server_encoding'), "
-        "current_setting('default_transaction_isolation')"
-    ) or ("", "")
-    if encoding != "UTF8":
-        message = f"this database has the encoding {encoding}, which cannot hold all text: use UTF8"
-        raise NotSupportedError(message)
-    if isolation != "read committed":
-        message = (
-            f"the default isolation of these connections is {isolation}; it must be read committed"
-        )
-        raise NotSupportedError(message)
-    async with connection.transaction():
-        # Some servers accept these calls and do nothing.
-        await connection.execute("SELECT pg_advisory_xact_lock_shared(20191, 14)")
-        seen = await connection.fetchval(
-            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = 20191 "
-            "AND objid = 14 AND objsubid = 2 AND pid = pg_backend_pid()"
-        )
-    if not seen:
-        message = "this server only pretends to take advisory locks, on which the order depends"
-        raise NotSupportedError(message)
-
-
-async def require_primary(connection: AnyConnection) -> None:
-    """Raise `StandbyError` for a server that cannot be written to."""
-    if await connection.fetchval("SELECT pg_catalog.pg_is_in_recovery()"):
-        raise StandbyError
-
-
-async def _refuse_standby(connection: AnyConnection, within: float) -> None:
-    """Do what `require_primary` does, without asking a server that has said that it is one."""
-    # A pooler may go on repeating what was true before a promotion.
-    if getattr(connection.get_settings(), "in_hot_standby", "off") == "on":
-        async with asyncio.timeout(within):
-            await require_primary(connection)
-
-
-def check_version(major: int, minor: int) -> None:
-    """Raise `NotSupportedError` for a server that is too old."""
-    if major < OLDEST:
-        message = f"this server is PostgreSQL {major}.{minor}: {OLDEST} or newer is needed"
-        raise NotSupportedError(message)
 
 
 def _is_being_cancelled() -> bool:

@@ -6,7 +6,7 @@ import socket
 
 from typing import Final
 
-from eventport_postgres.schema import AnyConnection
+from eventport_postgres.asking import AnyConnection
 
 
 _OPTIONS: Final = {

@@ -1,133 +1,61 @@
-"""The store in PostgreSQL."""
+"""The store in PostgreSQL: what opens it, and what only it can do."""
 
 from __future__ import annotations
 
-import asyncio
-
-from collections.abc import Awaitable, Callable, Sequence
-from typing import (
-    Any,
-    ClassVar,
-    Concatenate,
-    Final,
-    Literal,
-    ParamSpec,
-    Self,
-    TypeAlias,
-    TypeVar,
-    get_args,
-)
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 import asyncpg
 
-from eventport.adapter import (
-    AllPage,
-    BaseEventStore,
-    Commit,
-    Committed,
-    Outcome,
-    StreamPage,
-)
-from eventport.configuration import redact
-from eventport.errors import (
-    ConfigurationError,
-    InvalidArgumentTypeError,
-    NotSupportedError,
-)
-from eventport.opening import open_to_end, require_asyncio
-from eventport.protocols import Capability
+from msgspec import Meta
+
+from eventport import ConfigurationError, NotSupportedError, StoreClosedError, adapter
+from eventport.adapter import Store, checks_options, open_to_end, redact, require_asyncio
 
 from eventport_postgres import schema as schemas
-from eventport_postgres.connections import (
-    Connections,
-    OwnConnections,
-    PoolConnections,
-    check_server,
-)
-from eventport_postgres.errors import (
-    DRIVER_ERRORS,
-    StandbyError,
-    is_lost,
-    translated,
-)
-from eventport_postgres.inline import InlineHandler, InlineProjections
-from eventport_postgres.joined import JoinedEventStore
-from eventport_postgres.looking import Landmark, find_landmark
-from eventport_postgres.parking import Parking, is_busy
-from eventport_postgres.push import Push
-from eventport_postgres.reading import Reader
-from eventport_postgres.schema import DEFAULT_SCHEMA, AnyConnection
-from eventport_postgres.writing import Writer
+from eventport_postgres.asking import AnyConnection
+from eventport_postgres.connections import Connections, OwnConnections, PoolConnections
+from eventport_postgres.engine import ListeningPostgresEngine, PostgresEngine
+from eventport_postgres.errors import DRIVER_ERRORS, StandbyError, translated
+from eventport_postgres.inline import InlineHandler
+from eventport_postgres.joined import JoinedEventStore, PostgresJoinedEngine
+from eventport_postgres.looking import find_landmark
+from eventport_postgres.schema import DEFAULT_SCHEMA
+from eventport_postgres.servers import check_server
 
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 Migrate: TypeAlias = Literal["auto", "explicit"]
 """Whether opening a store creates and upgrades its schema, or demands that it is there."""
 
-_MAX_SECONDS: Final = 86_400.0
-_PAUSE: Final = 0.02
-"""How many seconds to wait before the server is tried again."""
+Pool: TypeAlias = "asyncpg.Pool[Any]"
+PoolSize: TypeAlias = Annotated[int, Meta(ge=1, le=1000)]
+Timeout: TypeAlias = Annotated[float, Meta(gt=0, le=86_400)]
+"""Seconds."""
+
+_UPGRADE_TIMEOUT: Final = 30.0
+"""How many seconds the server has to let `PostgresSchema` in."""
 
 
-class PostgresEventStore(BaseEventStore):
+class PostgresEventStore(Store):
     """An event store in one schema of a PostgreSQL database. It runs under asyncio.
 
     Any number of stores, in one process or in many, work on one schema. Make one with `connect`,
     or on a pool of your own with `on_pool`.
     """
 
-    limitations: ClassVar[dict[Capability, str]] = {
-        Capability.PUSH: "a pooler in transaction mode passes no notifications on; subscriptions "
-        "look again and again",
-    }
-
-    def __init__(
-        self,
-        name: str,
-        connections: Connections,
-        schema: str,
-        timeout: float,
-        namespace: int,
-        landmark: Landmark | None,
-        *,
-        transaction_pooling: bool,
-    ) -> None:
-        super().__init__()
-        self.capabilities = frozenset(Capability)
-        self._name = name
-        self._connections = connections
-        self._schema = schema
-        self._timeout = timeout
-        self._reader = Reader(schema)
-        self._inline = InlineProjections()
-        self._writer = Writer(
-            connections,
-            schema,
-            timeout,
-            landmark,
-            self._inline,
-            transaction_pooling=transaction_pooling,
-        )
-        self._group.give_up = self._writer.give_up
-        self._parking = Parking(connections, schema, timeout)
-        self._push: Push | None = None
-        if transaction_pooling:
-            self.capabilities -= {Capability.PUSH}
-        else:
-            # Channels belong to a database, and so do the numbers of its sequences.
-            self._push = Push(connections, f"eventport_{namespace}", self.wake, timeout)
+    def __init__(self, engine: PostgresEngine) -> None:
+        super().__init__(engine)
+        self._postgres = engine
 
     @classmethod
+    @checks_options
     async def connect(
         cls,
         url: str,
         *,
         schema: str = DEFAULT_SCHEMA,
         migrate: Migrate = "auto",
-        pool_size: int = 4,
-        timeout: float = 30.0,  # noqa: ASYNC109  # it is not that of this call alone
+        pool_size: PoolSize = 4,
+        timeout: Timeout = 30.0,  # noqa: ASYNC109  # it is not that of this call alone
         transaction_pooling: bool = False,
     ) -> Self:
         """Open the store that a URL names: ``postgres://user:password@host:5432/database``.
@@ -152,21 +80,21 @@ class PostgresEventStore(BaseEventStore):
             StoreUnavailableError: the server cannot be reached.
         """
         require_asyncio("Postgres", "asyncpg does")
-        _check_options(migrate, pool_size, timeout)
-        check_url(url)
+        url = check_url(url)
         own = OwnConnections(url, pool_size, transaction_pooling=transaction_pooling)
         return await cls._open(
             redact(url), own, schema, migrate, timeout, transaction_pooling=transaction_pooling
         )
 
     @classmethod
+    @checks_options
     async def on_pool(
         cls,
-        pool: asyncpg.Pool[Any],
+        pool: Pool,
         *,
         schema: str = DEFAULT_SCHEMA,
         migrate: Migrate = "auto",
-        timeout: float = 30.0,  # noqa: ASYNC109  # it is not that of this call alone
+        timeout: Timeout = 30.0,  # noqa: ASYNC109  # it is not that of this call alone
         transaction_pooling: bool = False,
     ) -> Self:
         """Open a store that uses a pool of the caller's, which it does not close.
@@ -176,7 +104,6 @@ class PostgresEventStore(BaseEventStore):
         does not listen, and one will do.
         """
         require_asyncio("Postgres", "asyncpg does")
-        _check_options(migrate, 1, timeout)
         if pool.get_max_size() < 2 and not transaction_pooling:
             message = (
                 f"this pool has max_size={pool.get_max_size()}; the store holds one connection to "
@@ -191,7 +118,7 @@ class PostgresEventStore(BaseEventStore):
     @classmethod
     async def _open(
         cls,
-        name: str,
+        address: str,
         connections: Connections,
         schema: str,
         migrate: Migrate,
@@ -209,7 +136,7 @@ class PostgresEventStore(BaseEventStore):
                         await schemas.upgrade(connection, schema)
                     else:
                         await schemas.require_current(connection, schema)
-                    namespace, _ = await schemas.find_place(connection, schema)
+                    place = await schemas.find_place(connection, schema)
                     landmark = await find_landmark(connection, schema)
             except BaseException as exc:
                 await connections.close()
@@ -219,30 +146,34 @@ class PostgresEventStore(BaseEventStore):
                     # What asyncpg says of a URL that it does not understand holds all of it.
                     raise translated(exc) from (None if isinstance(exc, ValueError) else exc)
                 raise
-            return cls(
-                name,
-                connections,
-                schema,
-                timeout,
-                namespace,
-                landmark,
-                transaction_pooling=transaction_pooling,
-            )
+            where = (address, connections, schema, place, landmark)
+            if transaction_pooling:
+                return cls(PostgresEngine(*where, timeout=timeout, transaction_pooling=True))
+            return cls(ListeningPostgresEngine(*where, timeout=timeout))
 
         return await open_to_end(opening)
 
-    def __repr__(self) -> str:
-        """Show the place, without a password."""
-        return f"<PostgresEventStore: {self._name}, schema {self._schema}>"
+    @property
+    def store_id(self) -> str:
+        """The store's own id: made with it, and kept by backups, restores and renames."""
+        return self._postgres.store_id
 
     def using(self, connection: AnyConnection) -> JoinedEventStore:
         """Return a store that works inside the transaction that is open on a connection.
 
         What it appends is committed, or rolled back, together with everything else that the
         caller does in that transaction. See `JoinedEventStore`.
+
+        Raises:
+            StoreClosedError: this store has been closed.
         """
-        self._check_open()
-        return JoinedEventStore(connection, self._schema, self._inline)
+        if self.closed:
+            message = f"{self!r} has been closed"
+            raise StoreClosedError(message)
+        engine = self._postgres
+        return JoinedEventStore(
+            PostgresJoinedEngine(connection, engine.schema, engine.place, engine.inline)
+        )
 
     def inline(self, handler: InlineHandler) -> InlineHandler:
         """Register a handler that runs in the transaction of each commit of this store.
@@ -256,77 +187,8 @@ class PostgresEventStore(BaseEventStore):
         Raises:
             InvalidArgumentTypeError: it cannot be called.
         """
-        self._inline.add(handler)
+        self._postgres.inline.add(handler)
         return handler
-
-    async def _dispatch(self, commit: Commit) -> Outcome:
-        """Hand one commit over.
-
-        If a stream of it is locked by a long transaction, it waits off the wire, and whatever
-        comes later to that stream waits behind it; commits to other streams are not held up.
-        """
-        if self._inline:
-            self._inline.refuse_within()
-        if not self._parking.holds(commit):
-            outcome = await super()._dispatch(commit)
-            if not is_busy(outcome):
-                return outcome
-        return await self._parking.submit(commit, super()._dispatch)
-
-    async def _commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
-        outcomes = await self._writer.commit(commits)
-        if self._push is not None and any(isinstance(one, Committed) for one in outcomes):
-            self._push.notify()
-        return outcomes
-
-    async def _read_stream(
-        self, stream: str, first: int, last: int, max_count: int | None, *, backwards: bool
-    ) -> StreamPage:
-        return await self._read(self._reader.stream, stream, first, last, max_count, backwards)
-
-    async def _read_all(
-        self,
-        after: int,
-        max_count: int,
-        types: frozenset[str] | None,
-        prefix: str | None,
-    ) -> AllPage:
-        if self._push is not None:
-            self._push.start()
-        return await self._read(self._reader.all, after, max_count, types, prefix)
-
-    async def _close(self) -> None:
-        await self._parking.drain()
-        if self._push is not None:
-            await self._push.close()
-        await self._connections.close()
-
-    async def _read(
-        self,
-        query: Callable[Concatenate[AnyConnection, P], Awaitable[T]],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
-        """Run a query; it can be asked again if the connection is lost."""
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + self._timeout
-        reason: BaseException | None = None
-        while True:
-            try:
-                left = max(deadline - clock(), 0.01)
-                async with (
-                    self._connections.reading(left) as connection,
-                    asyncio.timeout(left),
-                ):
-                    return await query(connection, *args, **kwargs)
-            except DRIVER_ERRORS as exc:
-                self._check_open()
-                if reason is None or not isinstance(exc, TimeoutError):
-                    reason = exc  # a timeout says less than what went wrong before
-                if not is_lost(exc) or clock() > deadline:
-                    raise translated(reason) from exc
-            await asyncio.sleep(_PAUSE)
-            self._check_open()
 
 
 class PostgresSchema:
@@ -341,37 +203,29 @@ class PostgresSchema:
     async def upgrade(
         url: str, *, schema: str = DEFAULT_SCHEMA, transaction_pooling: bool = False
     ) -> tuple[int, int]:
-        """Bring a schema to the newest version; return the one that was there, and that."""
-        check_url(url)
+        """Bring a schema to the newest version; return the one that was there, and that.
+
+        It also mends what a rename or a restore in part has left behind: functions that name
+        another schema, a sequence behind its events, a lost identity.
+        """
+        url = check_url(url)
         schema = schemas.check_schema(schema)
         connections = OwnConnections(url, 1, transaction_pooling=transaction_pooling)
         try:
-            async with connections.writing(30) as connection:
+            async with connections.writing(_UPGRADE_TIMEOUT) as connection:
                 await check_server(connection)
-                return await schemas.upgrade(connection, schema), schemas.SCHEMA_VERSION
+                before = await schemas.upgrade(connection, schema, repair=True)
+                return before, schemas.SCHEMA_VERSION
         except (*DRIVER_ERRORS, ValueError) as exc:
             raise translated(exc) from (None if isinstance(exc, ValueError) else exc)
         finally:
             await connections.close()
 
 
-def check_url(url: object) -> None:
-    """Raise `ConfigurationError` unless this is a URL of ours."""
-    if not isinstance(url, str):
-        message = f"a URL must be text, not {type(url).__name__}"
-        raise InvalidArgumentTypeError(message)
+def check_url(url: object) -> str:
+    """Return a URL of ours, or raise `ConfigurationError`."""
+    url = adapter.check_url(url)
     if url.partition("://")[0].lower() not in {"postgres", "postgresql"}:
         message = f"{redact(url)!r} must begin with postgres:// or postgresql://"
         raise ConfigurationError(message)
-
-
-def _check_options(migrate: object, pool_size: object, timeout: object) -> None:
-    if migrate not in get_args(Migrate):
-        message = f"migrate must be one of {get_args(Migrate)}, not {migrate!r}"
-        raise ConfigurationError(message)
-    if type(pool_size) is not int or not 1 <= pool_size <= 1000:
-        message = f"pool_size must be from 1 to 1000, not {pool_size!r}"
-        raise ConfigurationError(message)
-    if not isinstance(timeout, int | float) or not 0 < timeout <= _MAX_SECONDS:
-        message = f"timeout must be above 0 and up to {_MAX_SECONDS:.0f} s, not {timeout!r}"
-        raise ConfigurationError(message)
+    return url
