@@ -101,17 +101,19 @@ async def test_a_caller_whose_stream_is_locked_gets_away_soon_and_leaves_nothing
     store: PostgresEventStore, admin: asyncpg.Connection
 ) -> None:
     async with admin.transaction():
+        parking = store._parking
+        assert parking is not None
         await store.using(admin).append("s", [NewEvent("E", "first")])
         for event in (NewEvent("E", "given up"), NewEvent("E", "given up, too")):
             appending = asyncio.create_task(store.append("s", [event]))
-            while not store._parking._parked["s"]:  # noqa: ASYNC110  # nobody tells
+            while not parking.parked["s"]:  # noqa: ASYNC110  # nobody tells
                 await asyncio.sleep(0.005)
             appending.cancel()
             # Nothing on the server ends before this; only the lock would.
             done, _ = await asyncio.wait([appending], timeout=60)
             assert done
             assert appending.cancelled()
-            assert not store._parking._parked["s"]
+            assert not parking.parked["s"]
         await store.append("t", [NewEvent("E", "others go on")])
     await store.append("s", [NewEvent("E", "last")])
     assert [event.data for event in (await store.read("s")).events] == ["first", "last"]

@@ -8,7 +8,6 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import suppress
-from datetime import UTC, datetime
 from itertools import count
 from uuid import UUID
 
@@ -21,8 +20,6 @@ from proxy import proxy
 from server import Server, running_server
 
 from eventport import ANY, ConcurrencyError, NewEvent, StoreUnavailableError
-from eventport.adapter import Commit, Committed, Failed, StreamWrite, Written
-from eventport.codec import encode_events
 
 from eventport_postgres import PostgresEventStore
 
@@ -180,27 +177,6 @@ async def test_what_cannot_be_settled_in_time_is_said_so(schema: str) -> None:
         await store.aclose()
 
 
-async def test_an_error_of_the_rest_of_a_batch_is_not_one_of_the_whole(
-    store: PostgresEventStore,
-) -> None:
-    # The first commit has been found to be written. If its batch failed as a whole, it would be
-    # written once more.
-    committed = Committed([Written(1, [1], created=True)], datetime.now(UTC))
-    first, *others = (
-        Commit((StreamWrite(f"s-{number}", ANY, encode_events([NewEvent("E", number)])),))
-        for number in range(3)
-    )
-    writer = store._writer
-    store._connections._writer.terminate()  # type: ignore[attr-defined]
-    store._connections._url = "postgresql://127.0.0.1:1/nowhere"  # type: ignore[attr-defined]
-    writer._timeout = 0.1
-    outcomes = await writer._complete([first, *others], [committed, None, None])
-    assert outcomes[0] is committed
-    for outcome in outcomes[1:]:
-        assert isinstance(outcome, Failed)
-        assert isinstance(outcome.error, StoreUnavailableError)
-
-
 async def test_an_answer_that_got_lost_is_found_and_a_conflict_stays_one(
     schema: str, server: Server
 ) -> None:
@@ -245,7 +221,7 @@ async def test_behind_a_pooler_a_batch_of_unknown_outcome_is_not_written_again(
         admin = await asyncpg.connect(server.url)
         await build_gate(admin, schema)
         url = f"postgresql://postgres@127.0.0.1:{line.port}/postgres"
-        pooled = await PostgresEventStore.connect(url, schema=schema, transaction_pooling=True)
+        pooled = await PostgresEventStore.connect(url, schema=schema, transaction_pooling=True, timeout=1)
         async with asyncio.timeout(60), pooled as store:
             async with closed_gate(admin, schema):
                 appending = asyncio.create_task(store.append("s", [NewEvent("Gated", "first")]))

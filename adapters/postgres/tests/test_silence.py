@@ -16,6 +16,7 @@ from server import Server, running_server
 
 from eventport import EventportError, NewEvent, StoreClosedError, StoreUnavailableError
 
+from eventport_conformance.waiting import until
 from eventport_postgres import PostgresEventStore
 
 
@@ -55,8 +56,15 @@ async def listening(store: PostgresEventStore) -> None:
     await store.append("s", [NewEvent("E", 0)])
     await store.read("s")
     await store.read_all()
-    while not store._push or not store._push.listens:  # noqa: ASYNC110  # nobody tells
-        await asyncio.sleep(0.005)
+    async with store.subscribe():
+        await until_it_listens(store)
+
+
+async def until_it_listens(store: PostgresEventStore) -> None:
+    """Wait until signs of other stores' commits arrive."""
+    listener = store._listener
+    assert listener is not None
+    await until(lambda: listener.listening, "the store listens")
 
 
 async def test_calls_and_closing_end(line: Proxy, schema: str) -> None:
@@ -134,8 +142,8 @@ async def test_a_pool_that_is_closed_before_its_store_is_let_go(url: str, schema
     following = asyncio.create_task(follow(store, seen))
     await store.append("s", [NewEvent("E", 0)])
     async with asyncio.timeout(60):
-        while not seen or not store._push or not store._push.listens:  # noqa: ASYNC110  # nobody tells
-            await asyncio.sleep(0.005)
+        await until(lambda: seen, "the subscription has caught up")
+        await until_it_listens(store)
         await pool.close()
         with pytest.raises(StoreUnavailableError, match=r"pool .* has been closed"):
             await store.read("s")
