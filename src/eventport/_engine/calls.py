@@ -10,7 +10,13 @@ from anyio import current_time, fail_after, sleep
 
 from eventport._concurrency.backoff import Backoff
 from eventport._engine.commits import Commit, Failed, Outcome
-from eventport._engine.engine import AnswerLostError, ConnectionLostError, Engine, Remote
+from eventport._engine.engine import (
+    AnswerLostError,
+    ConnectionLostError,
+    Engine,
+    Interruptible,
+    Remote,
+)
 from eventport._engine.queries import AllQuery, StreamQuery
 from eventport.errors import EventportError, StoreUnavailableError
 
@@ -62,14 +68,16 @@ async def retry_lost(
         ConnectionLostError: it did not succeed in time.
     """
     deadline = Deadline(seconds)
+    reason: ConnectionLostError | None = None
     while True:
         try:
             with _lost_after(deadline.left, ConnectionLostError):
                 return await call()
-        except ConnectionLostError:
+        except ConnectionLostError as exc:
             on_loss()
+            reason = _telling(reason, exc)
             if deadline.passed:
-                raise
+                raise reason from exc
         await deadline.pause()
 
 
@@ -84,6 +92,7 @@ class RemoteCalls:
     def __init__(self, engine: Engine, remote: Remote) -> None:
         self._engine = engine
         self._remote = remote
+        self._progress: _Progress | None = None
         self.losses = 0
         """How often a connection was lost so far."""
 
@@ -99,19 +108,37 @@ class RemoteCalls:
         """
         return await retry_lost(call, self._remote.timeout, self._note_loss)
 
+    def interrupt(self) -> None:
+        """Let the running `commit` end soon: nobody waits for it any more.
+
+        What was sent is found out, but nothing is written again.
+        """
+        if self._progress is not None:
+            self._progress.abandoned = True
+        if isinstance(self._engine, Interruptible):
+            self._engine.interrupt()
+
     async def commit(self, batch: Sequence[Commit]) -> Sequence[Outcome]:
         """Write a batch: whatever happens to the connection, nothing is lost or written twice.
 
         Only the append's own answer acknowledges it, or what `Remote.find` finds. An error of
         the search is no answer to the append.
         """
-        state = _Progress(batch, self._remote.timeout)
-        while state.left:
-            lost = await self._try(state)
-            if state.loss is not None and state.left and state.deadline.passed:
-                self._give_up(state, state.loss)
-            elif lost is not None and not state.is_first_search:
-                await state.deadline.pause()
+        before, state = self._progress, _Progress(batch, self._remote.timeout)
+        self._progress = state
+        try:
+            while state.left:
+                lost = await self._try(state)
+                if not state.left:
+                    break
+                if state.abandoned and not state.unknown:
+                    state.abandon()
+                elif state.reason is not None and state.deadline.passed:
+                    self._give_up(state, state.reason)
+                elif lost is not None and not state.is_first_search:
+                    await state.deadline.pause()
+        finally:
+            self._progress = before
         return state.result()
 
     async def _try(self, state: _Progress) -> ConnectionLostError | None:
@@ -175,10 +202,12 @@ class _Progress:
         self.outcomes: list[Outcome | None] = [None] * len(batch)
         self.unknown = False
         """Whether the last attempt may have written the others."""
+        self.abandoned = False
+        """Whether nobody waits for them any more."""
+        self.reason: ConnectionLostError | None = None
+        """What says most about why it has not succeeded so far."""
         self.is_first_search = False
         """Whether the next step is the first search for them, which needs no pause before it."""
-        self.loss: ConnectionLostError | None = None
-        """The last loss of a connection that says more than that the time was over."""
         self._batch = batch
         self._writing = Deadline(seconds)
         # Whether it was written must be found out, even if that takes longer.
@@ -201,8 +230,7 @@ class _Progress:
 
     def lose(self, error: ConnectionLostError) -> None:
         """Note a lost connection; if an answer was lost, the others may have been written."""
-        if self.loss is None or not isinstance(error.__cause__, TimeoutError):
-            self.loss = error
+        self.reason = _telling(self.reason, error)
         self.is_first_search = isinstance(error, AnswerLostError) and not self.unknown
         self.unknown = self.unknown or isinstance(error, AnswerLostError)
 
@@ -220,9 +248,19 @@ class _Progress:
             self.lose(lost)
         return lost
 
+    def abandon(self) -> None:
+        """Leave unwritten what has no outcome."""
+        error = StoreUnavailableError("nothing was written: its callers have given up")
+        self.take([Failed(error)] * len(self.left))
+
     def result(self) -> list[Outcome]:
         """Return all outcomes, once each commit has one."""
         return [outcome for outcome in self.outcomes if outcome is not None]
+
+
+def _telling(before: ConnectionLostError | None, now: ConnectionLostError) -> ConnectionLostError:
+    """Return which of two errors says more; a timeout says less than what went wrong before."""
+    return now if before is None or not isinstance(now.__cause__, TimeoutError) else before
 
 
 @contextmanager
