@@ -47,7 +47,7 @@ class SchemaMaker(Protocol):
 
     @property
     def sql(self) -> Callable[..., str]:
-        """Returns the SQL that leads from the version ``since`` (0: no schema) to the newest one."""
+        """Returns the SQL from the version ``since`` (0: no schema) to the newest one."""
         ...
 
     @property

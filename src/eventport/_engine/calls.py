@@ -18,7 +18,7 @@ from eventport._engine.engine import (
     Remote,
 )
 from eventport._engine.queries import AllQuery, StreamQuery
-from eventport.errors import EventportError, StoreUnavailableError
+from eventport.errors import StoreUnavailableError
 
 
 Q = TypeVar("Q", StreamQuery, AllQuery)
@@ -153,7 +153,8 @@ class RemoteCalls:
             self._note_loss()
             state.lose(exc)
             return exc
-        except EventportError:
+        except Exception:
+            # Of a part, others are written already: the batch must not be taken for unwritten.
             if len(part) == len(state.outcomes):
                 raise
             found = [await self._write_alone(commit) for commit in part]
@@ -167,7 +168,7 @@ class RemoteCalls:
         """Write a commit of a batch of which others are written already."""
         try:
             return (await self.commit([commit]))[0]
-        except EventportError as exc:
+        except Exception as exc:  # noqa: BLE001  # it is handed to the caller
             return Failed(exc)
 
     async def _find(self, batch: Sequence[Commit], seconds: float) -> Sequence[Outcome | None]:

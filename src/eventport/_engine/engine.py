@@ -157,8 +157,8 @@ class Interruptible(Protocol):
         """Ask the running `Engine.commit` to end early: all its callers have been cancelled.
 
         It need not do anything. If the commit then raises, nothing of it was written, unless
-        the error is a `StoreUnavailableError`. After that, the store of a `Remote` engine finds out what became
-        of the commit, but does not write it again.
+        the error is a `StoreUnavailableError`. After that, the store of a `Remote` engine finds
+        out what became of the commit, but does not write it again.
         """
         ...
 
