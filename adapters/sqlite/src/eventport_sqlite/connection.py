@@ -75,13 +75,7 @@ class Connection(aiosqlite.Connection):
 
         A caller who is cancelled stops waiting, but the function runs to its end.
         """
-        if self._connection is None:
-            raise StoreClosedError("the connection has been closed")
-        # aiosqlite's public methods run one statement each. Several in one hop, which is what
-        # makes a transaction both fast and impossible to tear, need the method below them.
-        with translated():
-            result: T = await self._execute(function, self._connection, *args, **kwargs)  # type: ignore[no-untyped-call]
-        return result
+        return await run_on(self, function, *args, **kwargs)
 
     async def run_to_end(
         self,
@@ -98,6 +92,23 @@ class Connection(aiosqlite.Connection):
             with suppress(StoreClosedError):
                 await run_shielded(self.run, _nothing)
             raise
+
+
+async def run_on(
+    connection: aiosqlite.Connection,
+    function: Callable[Concatenate[sqlite3.Connection, P], T],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """Call a function in the thread of any connection of aiosqlite; see `Connection.run`."""
+    plain = connection._connection
+    if plain is None:
+        raise StoreClosedError("the connection has been closed")
+    # aiosqlite's public methods run one statement each. Several in one hop, which is what
+    # makes a transaction both fast and impossible to tear, need the method below them.
+    with translated():
+        result: T = await connection._execute(function, plain, *args, **kwargs)  # type: ignore[no-untyped-call]
+    return result
 
 
 async def open_connection(

@@ -8,6 +8,8 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Final, Self, TypeAlias, get_args
 
+import aiosqlite
+
 from eventport.adapter import AllPage, BaseEventStore, Commit, Outcome, StreamPage
 from eventport.configuration import redact, unknown_option
 from eventport.errors import ConfigurationError, InvalidArgumentTypeError
@@ -23,6 +25,7 @@ from eventport_sqlite.connection import (
     translated,
 )
 from eventport_sqlite.inline import InlineHandler, InlineProjections
+from eventport_sqlite.joined import JoinedEventStore, refuse_while_locked
 
 
 _WriteBatch: TypeAlias = Callable[[sqlite3.Connection, Sequence[Commit]], list[Outcome]]
@@ -125,7 +128,18 @@ class SQLiteEventStore(BaseEventStore):
         self._write_batch = self._inline.write_batch
         return handler
 
+    def using(self, connection: aiosqlite.Connection) -> JoinedEventStore:
+        """Return a store that works inside the transaction that is open on a connection.
+
+        What it appends is committed, or rolled back, together with everything else that the
+        caller does in that transaction. A projection's handler uses its connection so:
+        ``store.using(to.connection)``. See `JoinedEventStore`.
+        """
+        self._check_open()
+        return JoinedEventStore(connection, self._path, self._inline)
+
     async def _dispatch(self, commit: Commit) -> Outcome:
+        refuse_while_locked(self._path)
         self._pending += 1
         try:
             if self._pending > 1:
