@@ -18,6 +18,7 @@ from eventport.expectations import ANY, Expectation, exact_version, holds
 from eventport.protocols import Capability
 from eventport.results import AppendResult
 from eventport.streams import StreamReader
+from eventport.turns import turn
 from eventport.validation import check_expectation, check_int, check_stream
 
 
@@ -28,10 +29,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-ATTEMPTS: Final = 5
-"""How often something is tried at the most that others may get ahead of, if nobody says."""
+ATTEMPTS: Final = 20
+"""How often something is tried at most that others may get ahead of, if nobody says.
 
-_LONGEST_PAUSE: Final = 6  # doublings, which make a third of a second
+In a process only one task at a time tries again, so its rivals are those of other processes: of
+two, each wins about every second time.
+"""
+
+_FIRST_PAUSE: Final = 0.005  # seconds
+_LONGEST_PAUSE: Final = 4  # doublings
 
 
 class UnitOfWork(StreamReader):
@@ -193,12 +199,13 @@ async def run_in_session(
     """Run a function in a session and commit; on a conflict run it again in a new session.
 
     The function must be free of other effects than those on the session, since it may run
-    several times. Between two attempts there is a short random pause, so that rivals get apart.
+    several times. Between two attempts there is a short random pause, so that rivals get apart,
+    and tasks of one process that conflict on a stream take turns.
 
     Args:
         store: Any event store.
         function: What to do; it gets the session.
-        attempts: How often to try at the most.
+        attempts: How often to try at most.
 
     Returns:
         What the function returned in the attempt that was committed.
@@ -211,22 +218,35 @@ async def run_in_session(
         async with store.session() as session:
             return await function(session)
 
-    return await retry_conflicts(attempt, attempts=attempts)
+    return await retry_conflicts(store, attempt, attempts=attempts)
 
 
-async def retry_conflicts(function: Callable[[], Awaitable[T]], *, attempts: int) -> T:
+async def retry_conflicts(
+    store: EventStore, function: Callable[[], Awaitable[T]], *, attempts: int
+) -> T:
     """Run a function, and run it again as long as it raises `ConcurrencyError`.
 
+    After a conflict it waits for its turn at the stream, so that of the tasks of one process
+    that lost a race only one at a time runs it again.
+
     Args:
+        store: The store that the function writes to.
         function: What to do.
-        attempts: How often to try at the most; the last conflict is raised.
+        attempts: How often to try at most; the last conflict is raised.
     """
     attempts = check_int("attempts", attempts, least=1)
-    for attempt in range(1, attempts):
-        try:
-            return await function()
-        except ConcurrencyError:
-            pass
-        pause = 0.005 * 2 ** min(attempt, _LONGEST_PAUSE)
-        await sleep(random.uniform(0, pause))  # noqa: S311  # no secret depends on it
-    return await function()
+    if attempts == 1:
+        return await function()
+    try:
+        return await function()
+    except ConcurrencyError as exc:
+        stream = exc.stream
+    async with turn(store, stream):
+        for attempt in range(2, attempts):
+            try:
+                return await function()
+            except ConcurrencyError:
+                pass
+            pause = _FIRST_PAUSE * 2 ** min(attempt - 2, _LONGEST_PAUSE)
+            await sleep(random.uniform(0, pause))  # noqa: S311  # no secret depends on it
+        return await function()
