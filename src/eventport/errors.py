@@ -63,6 +63,23 @@ class AggregateExistsError(EventportError):
         return f"{self.category} {self.aggregate_id!r} exists already"
 
 
+class CommandIdReusedError(EventportError):
+    """A command has the id of another one that was applied before; nothing was written."""
+
+    def __init__(self, stream: str, command_id: object) -> None:
+        super().__init__(stream, command_id)
+        self.stream = stream
+        """The stream that both are for."""
+        self.command_id = command_id
+        """Their id."""
+
+    def __str__(self) -> str:
+        return (
+            f"stream {self.stream!r}: another command was applied under the id {self.command_id}: "
+            "give each command an id of its own, and the same one only to a repeated delivery"
+        )
+
+
 class DuplicateKeyError(EventportError):
     """Somebody else holds a key that only one owner can hold; nothing of the change was written."""
 

@@ -1,4 +1,4 @@
-"""Turns: tasks of one process that want to write the same stream do not conflict with each other."""
+"""Turns: tasks of one process that write the same stream do not conflict with each other."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ async def test_a_position_that_was_only_passed_is_no_reason_to_refuse(stage: Sta
     (passed,) = await stage.append("invoice-1", "Sent")
     runner = stage.runner(resumed([]), lease=0.2)
     async with running(runner):
-        while (await stage.checkpoints.load(ID)).position < passed:
+        while (await stage.checkpoints.load(ID)).position < passed:  # noqa: ASYNC110  # as below
             await sleep(0.01)
     seen: list[int] = []
     last = (await added(stage.store, 1))[-1]
@@ -187,8 +187,9 @@ _FIRST_TABLES = {
     "postgres": (
         (
             "CREATE TABLE projections (name text NOT NULL, generation bigint NOT NULL, "
-            "position bigint NOT NULL DEFAULT 0, active boolean NOT NULL DEFAULT false, owner text, "
-            "fence bigint NOT NULL DEFAULT 0, expires_at timestamptz NOT NULL DEFAULT '-infinity', "
+            "position bigint NOT NULL DEFAULT 0, active boolean NOT NULL DEFAULT false, "
+            "owner text, fence bigint NOT NULL DEFAULT 0, "
+            "expires_at timestamptz NOT NULL DEFAULT '-infinity', "
             "PRIMARY KEY (name, generation))"
         ),
         (
