@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from abc import abstractmethod
+from asyncio import CancelledError
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -13,6 +14,7 @@ from typing import ClassVar, Final, Self, TypeAlias
 from anyio import Event, get_cancelled_exc_class
 from anyio.lowlevel import checkpoint
 
+from eventport.cancelling import is_being_cancelled
 from eventport.codec import decode_commit, decode_event, encode_events
 from eventport.commits import (
     AllPage,
@@ -321,8 +323,11 @@ class BaseEventStore(StreamReader):
             for hook in self._hooks:
                 try:
                     await hook(events)
-                # It runs shielded: a cancellation in here is the hook's own.
-                except (Exception, get_cancelled_exc_class()):  # noqa: BLE001
+                except (Exception, CancelledError, get_cancelled_exc_class()):
+                    # It runs shielded, so a cancellation in here is what the hook let out,
+                    # unless the event loop is being closed.
+                    if is_being_cancelled():
+                        raise
                     _log.exception("after-commit hook %r failed; the commit stands", hook)
         return committed
 

@@ -171,6 +171,11 @@ def import_events(
         written = anyio.run(work, source)
         there = source.events - written
         _say(f"{written} events written, {there} already there, {source.streams} streams")
+        if source.left_out:
+            _say(
+                f"{source.left_out} events left out: checkpoints and dead letters of projections, "
+                "which hold positions of the store that they were exported from"
+            )
 
 
 @app.command("export")

@@ -16,6 +16,7 @@ from anyio import create_task_group
 
 from eventport.cli.ndjson import Parsed, check, parse
 from eventport.errors import EventportError
+from eventport.projections.streams import holds_positions
 from eventport.protocols import Capability, EventStore, Streams
 from eventport.session import run_in_session
 
@@ -42,7 +43,10 @@ class Source(NamedTuple):
     size: int
     """How many bytes of it have been checked; what came later is left for the next import."""
     events: int
+    """How many of them can be written."""
     streams: int
+    left_out: int
+    """How many are checkpoints of projections, which hold positions of another store."""
 
 
 @contextmanager
@@ -70,13 +74,16 @@ def check_all(file: BinaryIO, progress: Callable[[int], object]) -> Source:
     start = file.tell()
     size = file.seek(0, SEEK_END) - start
     file.seek(start)
-    events, streams = 0, 0
+    events, streams, left_out = 0, 0, 0
     for parsed in parse(file, size):
         check(parsed)
-        events += 1
-        streams += parsed.version == 1
+        if holds_positions(parsed.stream):
+            left_out += 1
+        else:
+            events += 1
+            streams += parsed.version == 1
         progress(1)
-    return Source(file, start, size, events, streams)
+    return Source(file, start, size, events, streams, left_out)
 
 
 async def write(store: EventStore, source: Source, progress: Callable[[int], object]) -> int:
@@ -100,7 +107,8 @@ async def write(store: EventStore, source: Source, progress: Callable[[int], obj
     """
     written = 0
     source.file.seek(source.start)
-    for batch in _batches(parse(source.file, source.size)):
+    lines = parse(source.file, source.size)
+    for batch in _batches(line for line in lines if not holds_positions(line.stream)):
         work = partial(_write_batch, batch)
         if Capability.SESSIONS in store.capabilities:
             written += await run_in_session(store, work)

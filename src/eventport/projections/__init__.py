@@ -19,6 +19,7 @@ from eventport.projections.projection import Projection, Target
 from eventport.projections.retrying import Retries
 from eventport.projections.runner import Runner
 from eventport.projections.streams import StreamCheckpoints
+from eventport.projections.supervising import supervise
 
 
 __all__ = [
@@ -40,5 +41,6 @@ __all__ = [
     "find_head",
     "open_checkpoints",
     "retry",
+    "supervise",
     "wait_until",
 ]

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Final
 
 from eventport.errors import (
+    CheckpointMismatchError,
     EscapedCancellationError,
     EventDataError,
     EventVersionError,
-    InlineProjectionError,
     LeaseLostError,
     NotSupportedError,
+    ProjectionStoppedError,
     StoreClosedError,
     StoreUnavailableError,
     UnknownEventTypeError,
@@ -29,7 +30,8 @@ _SAFE: Final = (
     EscapedCancellationError,
     EventDataError,
     EventVersionError,
-    InlineProjectionError,
+    CheckpointMismatchError,
+    ProjectionStoppedError,
     LeaseLostError,
     NotSupportedError,
     StoreClosedError,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import entry_points
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol, cast, runtime_checkable
 
 from eventport.configuration import (
     accepted_options,
@@ -39,6 +39,15 @@ class CheckpointsOpener(Protocol):
         ...
 
 
+@runtime_checkable
+class KeepsCheckpoints(Protocol):
+    """A store whose database can keep checkpoints in the transaction of a read model."""
+
+    def checkpoints(self) -> AbstractAsyncContextManager[CheckpointStore[Any]] | None:
+        """Open the checkpoints in the store's own place; None if it cannot keep them there."""
+        ...
+
+
 @asynccontextmanager
 async def open_checkpoints(
     store: EventStore, target: str | None = None
@@ -47,11 +56,18 @@ async def open_checkpoints(
 
     Args:
         store: Where the events are.
-        target: What `connect` takes: a URL, a store's name in the configuration, or None for the
-            default. If that kind of store keeps checkpoints in the transaction of the read model,
-            they are there; otherwise, and for ``"streams"``, they are streams of the event store.
+        target: A URL, or a store's name in the configuration, as `connect` takes it; None for
+            the place of the store itself. If that kind of store keeps checkpoints in the
+            transaction of the read model, they are there; otherwise, and for ``"streams"``, they
+            are streams of the event store.
     """
-    if target != STREAMS:
+    if target is None:
+        own = store.checkpoints() if isinstance(store, KeepsCheckpoints) else None
+        if own is not None:
+            async with own as checkpoints:
+                yield checkpoints
+            return
+    elif target != STREAMS:
         url, stored = resolve(target, None)
         scheme, opener = find_opener(url)
         registered = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}

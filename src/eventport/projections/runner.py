@@ -93,6 +93,10 @@ class Runner(Generic[C]):
         self._head = 0
         self._handled = 0
 
+    def __repr__(self) -> str:
+        """Show the projection and what it is doing."""
+        return f"<Runner: {self._projection.id}, {self.state}>"
+
     @property
     def position(self) -> int:
         """Everything up to this global position has been handled; 0 while it waits its turn."""

@@ -37,6 +37,9 @@ GIVEN_UP: Final = "eventport.DeadLetterAdded"
 RESOLVED: Final = "eventport.DeadLetterResolved"
 """An event that could not be handled has been handled after all, or discarded."""
 
+_KIND: Final = "projection"
+_LETTERS: Final = "dead-letters"
+
 
 class StreamCheckpoints:
     """A `CheckpointStore` in the streams of an event store; what it gives as connection is None.
@@ -197,13 +200,18 @@ def _checkpoint(head: dict[str, Any]) -> Checkpoint:
     return convert(head, Checkpoint)
 
 
+def holds_positions(stream: str) -> bool:
+    """Return whether a stream keeps positions of its own store, which mean nothing in another."""
+    return stream.startswith((toolkit_stream(_KIND, ""), toolkit_stream(_LETTERS, "")))
+
+
 def _active_stream(name: str) -> str:
-    return toolkit_stream("projection", name)
+    return toolkit_stream(_KIND, name)
 
 
 def _checkpoint_stream(projection: ProjectionId) -> str:
-    return toolkit_stream("projection", projection.name, str(projection.generation))
+    return toolkit_stream(_KIND, projection.name, str(projection.generation))
 
 
 def _dead_letter_stream(projection: ProjectionId) -> str:
-    return toolkit_stream("dead-letters", projection.name, str(projection.generation))
+    return toolkit_stream(_LETTERS, projection.name, str(projection.generation))

@@ -89,7 +89,19 @@ class PostgresCheckpoints(SqlCheckpoints[Connection]):
         require_asyncio("Postgres", "asyncpg does")
         check_url(url)
         connections = OwnConnections(url, pool_size, transaction_pooling=transaction_pooling)
-        tables = _Tables(connections, check_schema(schema), timeout)
+        async with cls.on_connections(connections, check_schema(schema), timeout) as checkpoints:
+            yield checkpoints
+
+    @classmethod
+    @asynccontextmanager
+    async def on_connections(
+        cls,
+        connections: Connections,
+        schema: str,
+        timeout: float,  # noqa: ASYNC109  # as above
+    ) -> AsyncGenerator[Self]:
+        """Open the checkpoints through connections, and close these at the end."""
+        tables = _Tables(connections, schema, timeout)
         try:
             await tables.create()
             yield cls(tables)

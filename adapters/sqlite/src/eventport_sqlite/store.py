@@ -6,7 +6,8 @@ import os
 import sqlite3
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Final, Self, TypeAlias, get_args
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, ClassVar, Final, Self, TypeAlias, get_args
 
 import aiosqlite
 
@@ -28,6 +29,9 @@ from eventport_sqlite.inline import InlineHandler, InlineProjections
 from eventport_sqlite.joined import JoinedEventStore, refuse_while_locked
 
 
+if TYPE_CHECKING:
+    from eventport_sqlite.projections import SQLiteCheckpoints
+
 _WriteBatch: TypeAlias = Callable[[sqlite3.Connection, Sequence[Commit]], list[Outcome]]
 
 _MAX_TIMEOUT: Final = 86_400.0
@@ -47,12 +51,21 @@ class SQLiteEventStore(BaseEventStore):
         Capability.DURABLE: "a database in memory ends with its store; name a file",
     }
 
-    def __init__(self, path: str, writer: Connection, reader: Connection) -> None:
+    def __init__(
+        self,
+        path: str,
+        writer: Connection,
+        reader: Connection,
+        synchronous: Synchronous,
+        busy_timeout: float,
+    ) -> None:
         super().__init__()
         self.capabilities = frozenset({Capability.SESSIONS, Capability.GLOBAL_ORDER})
         if path != MEMORY:
             self.capabilities |= {Capability.SHARED, Capability.DURABLE}
         self._path = path
+        self._synchronous: Synchronous = synchronous
+        self._busy_timeout = busy_timeout
         self._writer = writer
         self._reader = reader
         self._pending = 0
@@ -101,13 +114,13 @@ class SQLiteEventStore(BaseEventStore):
     async def _open(cls, path: str, synchronous: Synchronous, busy_timeout: float) -> Self:
         writer = await open_connection(path, synchronous, busy_timeout)
         if path == MEMORY:
-            return cls(path, writer, writer)
+            return cls(path, writer, writer, synchronous, busy_timeout)
         try:
             reader = await open_connection(path, synchronous, busy_timeout)
         except BaseException:
             await writer.close()
             raise
-        return cls(path, writer, reader)
+        return cls(path, writer, reader, synchronous, busy_timeout)
 
     def __repr__(self) -> str:
         """Show the file."""
@@ -137,6 +150,19 @@ class SQLiteEventStore(BaseEventStore):
         """
         self._check_open()
         return JoinedEventStore(connection, self._path, self._inline)
+
+    def checkpoints(self) -> AbstractAsyncContextManager[SQLiteCheckpoints] | None:
+        """Open the checkpoints in the same file; None for a database in memory.
+
+        See `SQLiteCheckpoints.open`.
+        """
+        from eventport_sqlite.projections import SQLiteCheckpoints  # noqa: PLC0415  # few want it
+
+        if self._path == MEMORY:
+            return None
+        return SQLiteCheckpoints.open(
+            self._path, synchronous=self._synchronous, busy_timeout=self._busy_timeout
+        )
 
     async def _dispatch(self, commit: Commit) -> Outcome:
         refuse_while_locked(self._path)
