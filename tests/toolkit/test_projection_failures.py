@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio.lowlevel
+import pydantic
 import pytest
 
 from anyio import Event, create_task_group, fail_after, sleep, sleep_forever
@@ -31,6 +32,7 @@ from eventport.projections import (
     Runner,
     Target,
 )
+from eventport.typed import EventTypes
 
 from eventport_memory import MemoryEventStore
 from eventport_sqlite import SQLiteEventStore
@@ -325,3 +327,28 @@ async def test_a_subscription_that_ends_is_opened_again_and_makes_no_loop() -> N
         async with running(runner):
             await runner.wait_until(result.position or 0)
         assert store.opened == 4
+
+
+class Registered(pydantic.BaseModel):
+    email: str
+    age: int
+
+
+async def test_what_does_not_fit_its_class_is_no_reason_to_show_it(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    types = EventTypes[Registered](Registered)
+    await stage.store.append("user-1", [NewEvent("Registered", {"email": SECRET})])
+    projection: Projection[Any] = Projection(
+        "typed", types=types, on_poison="dead_letter", retries=QUICK
+    )
+
+    @projection.on(Registered)
+    async def registered(event: RecordedEvent[Registered], to: Target[Any]) -> None: ...
+
+    last = (await stage.store.read("user-1")).events[-1].position
+    await stage.run_until(projection, last)
+    (letter,) = await stage.checkpoints.dead_letters(projection.id)
+    assert letter.error.startswith("EventDataError")
+    assert SECRET not in letter.error
+    assert not [line for line in caplog.messages if SECRET in line]

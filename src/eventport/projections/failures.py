@@ -11,7 +11,6 @@ from typing import Final
 from eventport.errors import (
     CheckpointMismatchError,
     EscapedCancellationError,
-    EventDataError,
     EventVersionError,
     LeaseLostError,
     NotSupportedError,
@@ -28,7 +27,6 @@ from eventport.projections.checkpoints import DeadLetter
 # may be the data of an event.
 _SAFE: Final = (
     EscapedCancellationError,
-    EventDataError,
     EventVersionError,
     CheckpointMismatchError,
     ProjectionStoppedError,
