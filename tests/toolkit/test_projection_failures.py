@@ -20,7 +20,7 @@ from tests.toolkit.accounts import ACCOUNT, Deposit
 from tests.toolkit.stages import KINDS, QUICK, Stage, open_stage, running
 
 from eventport import NewEvent, RecordedEvent, StoreUnavailableError
-from eventport.adapter import AllPage
+from eventport.adapter import AllPage, Commit, Outcome
 from eventport.commands import CommandHandler
 from eventport.context import acting
 from eventport.errors import ProjectionStoppedError
@@ -30,6 +30,7 @@ from eventport.projections import (
     ProjectionId,
     Retries,
     Runner,
+    StreamCheckpoints,
     Target,
 )
 from eventport.typed import EventTypes
@@ -256,12 +257,14 @@ class Readable(SQLiteEventStore):
 
     reads = "work"
 
-    async def _read_all(self, *args: Any) -> AllPage:
+    async def _read_all(
+        self, after: int, max_count: int, types: frozenset[str] | None, prefix: str | None
+    ) -> AllPage:
         if self.reads == "hang":
             await sleep_forever()
         if self.reads == "fail":
             raise StoreUnavailableError("no server answers")
-        return await super()._read_all(*args)
+        return await super()._read_all(after, max_count, types, prefix)
 
 
 async def _until(condition: Any) -> None:
@@ -352,3 +355,37 @@ async def test_what_does_not_fit_its_class_is_no_reason_to_show_it(
     assert letter.error.startswith("EventDataError")
     assert SECRET not in letter.error
     assert not [line for line in caplog.messages if SECRET in line]
+
+
+class Answerless(MemoryEventStore):
+    """A store that commits checkpoints, and loses the answers to some of them."""
+
+    lost = 0
+
+    async def _dispatch(self, commit: Commit) -> Outcome:
+        outcome = await super()._dispatch(commit)
+        if self.lost and commit.writes[0].stream.startswith("eventport/projection/"):
+            self.lost -= 1
+            raise StoreUnavailableError("the answer was lost")
+        return outcome
+
+
+async def test_checkpoints_go_on_after_their_answers_were_lost() -> None:
+    async with Answerless() as store:
+        seen: list[int] = []
+        projection: Projection[Any] = Projection("answerless", retries=QUICK)
+
+        @projection.on("Added")
+        async def added(event: RecordedEvent, to: Target[Any]) -> None:
+            seen.append(event.position)
+
+        checkpoints = StreamCheckpoints(store)
+        runner = Runner(store, projection, checkpoints, lease=0.3)
+        async with running(runner):
+            for _ in range(3):
+                store.lost = 1
+                result = await store.append("order-1", [NewEvent("Added", {})])
+                await runner.wait_until(result.position or 0)
+        positions = [event.position for event in (await store.read("order-1")).events]
+        assert sorted(set(seen)) == positions  # in streams, an event may be handled again
+        assert (await checkpoints.load(projection.id)).position >= positions[-1]
