@@ -161,6 +161,23 @@ def test_a_log_of_real_size_comes_out_as_it_went_in(eventport: Command, tmp_path
     assert undated(copy) == undated(text)
 
 
+def test_import_leaves_out_what_holds_positions_of_another_store(eventport: Command) -> None:
+    streams = (
+        "order-1",
+        "eventport/projection/orders",
+        "eventport/projection/orders/1",
+        "eventport/dead-letters/orders/1",
+        "eventport/command/1",
+    )
+    lines = [json.dumps({"stream": name, "type": "T", "data": {}}) + "\n" for name in streams]
+    done = eventport("import", "-", stdin="".join(lines))
+    assert done.returncode == 0
+    assert "2 events written" in done.stderr
+    assert "3 events left out" in done.stderr
+    shown = eventport("export").stdout.splitlines()
+    assert [json.loads(line)["stream"] for line in shown] == ["order-1", "eventport/command/1"]
+
+
 def test_import_reads_standard_input(eventport: Command) -> None:
     log = event_log(50, 5)
     piped = eventport("import", "-", stdin=ndjson(log))

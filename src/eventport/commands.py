@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Generic, Literal, TypeVar
-from uuid import UUID, uuid4, uuid5
-from weakref import WeakValueDictionary
+import json
 
-from anyio import Lock
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from hashlib import sha256
+from typing import Any, Final, Generic, Literal, TypeVar, cast
+from uuid import UUID, uuid4, uuid5
+
 from msgspec import Struct
 from msgspec.structs import replace
 
 from eventport.command_log import CommandLog
 from eventport.conflicts import ATTEMPTS, retry_conflicts, run_in_session
-from eventport.context import COMMAND_ID, CORRELATION_ID, current_context
-from eventport.errors import InvalidArgumentTypeError
+from eventport.context import COMMAND_HASH, COMMAND_ID, CORRELATION_ID, current_context
+from eventport.conversion import conversion_of
+from eventport.errors import CommandIdReusedError, InvalidArgumentTypeError
 from eventport.events import NewEvent, RecordedEvent
 from eventport.folding import Fold, StateLoader, replay
 from eventport.protocols import EventStore, Session, Streams
+from eventport.results import AggregateResult
+from eventport.turns import turn
 from eventport.typed import EventTypes
 from eventport.validation import MAX_INT, check_int, check_metadata, check_stream, show
 
@@ -25,6 +29,8 @@ from eventport.validation import MAX_INT, check_int, check_metadata, check_strea
 S = TypeVar("S")
 C = TypeVar("C")
 E = TypeVar("E")
+
+_HASH_DIGITS: Final = 32
 
 
 class Decider(Struct, Generic[S, C, E], frozen=True, kw_only=True):
@@ -65,7 +71,7 @@ class Handled(Struct, Generic[S], frozen=True):
     version: int
     """The version of the stream that `state` is of."""
     events: Sequence[NewEvent]
-    """What it appended; nothing if nothing was decided, or if it was applied before."""
+    """What it appended, now or when it was applied before; nothing if nothing was decided."""
     position: int | None
     """The global position of its last event; None if nothing was written, or not yet."""
 
@@ -75,13 +81,13 @@ class CommandHandler(Generic[S, C, E]):
 
     A conflict with another writer makes it load and decide again. A command's events carry its
     id, and what it is due to, in their metadata: `COMMAND_ID`, and what `current_context` says.
-    Those for one stream take turns, so that the tasks of one handler do not conflict.
+    Those for one stream take turns, so that the tasks of one process do not conflict.
 
     Args:
         store: Any event store.
         decider: The rules.
         loader: Finds the state; by default it replays the whole stream.
-        attempts: How often to try at the most.
+        attempts: How often to try at most.
         lookback: How many of the stream's last events, at least, are searched for the id of a
             command that the caller gives. Events that are replayed are searched anyway, and so
             without snapshots all of them are. A log knows all commands, and is asked instead.
@@ -104,7 +110,6 @@ class CommandHandler(Generic[S, C, E]):
         self._attempts = check_int("attempts", attempts, least=1)
         self._lookback = check_int("lookback", lookback, least=1)
         self._log = log
-        self._turns: WeakValueDictionary[str, Lock] = WeakValueDictionary()
 
     async def handle(
         self,
@@ -128,6 +133,7 @@ class CommandHandler(Generic[S, C, E]):
 
         Raises:
             ConcurrencyError: others got ahead in the last attempt, too; nothing was written.
+            CommandIdReusedError: another command was applied under this id before.
             StoreUnavailableError: the outcome could not be learned; handle the same command,
                 with an `id` that was given, again.
         """
@@ -138,11 +144,11 @@ class CommandHandler(Generic[S, C, E]):
         order = _Order(stream, command, id or uuid4(), id is not None, check_metadata(metadata))
         if session is not None:
             return await self._in_session(session, order)
-        async with self._turns.setdefault(stream, Lock()):
+        async with turn(self._store, stream):
             if self._log is not None:
                 return await self._in_own_session(order)
             return await retry_conflicts(
-                lambda: self._once(self._store, order), attempts=self._attempts
+                self._store, lambda: self._once(self._store, order), attempts=self._attempts
             )
 
     async def _in_own_session(self, order: _Order) -> Handled[S]:
@@ -157,7 +163,7 @@ class CommandHandler(Generic[S, C, E]):
 
     async def _in_session(self, session: Session, order: _Order) -> Handled[S]:
         handled = await self._once(session, order)
-        if self._log is not None and handled.events:
+        if self._log is not None and handled.status == "executed" and handled.events:
             first = handled.version - len(handled.events) + 1
             await self._log.record(
                 session, order.command, order.id, order.stream, first, handled.events
@@ -173,9 +179,8 @@ class CommandHandler(Generic[S, C, E]):
         # Only now, so that what is in the state has been looked through.
         if order.repeatable and loaded.exists:
             earlier = await self._earlier(streams, order, loaded.version, watching)
-            if earlier is not None:
-                position = earlier.position or None
-                return Handled("already applied", loaded.state, loaded.version, (), position)
+            if earlier:
+                return _applied_before(order, loaded, earlier)
         decided = _checked(decider.decide(order.command, loaded.state))
         if not decided:
             return Handled("executed", loaded.state, loaded.version, (), None)
@@ -190,16 +195,22 @@ class CommandHandler(Generic[S, C, E]):
 
     async def _earlier(
         self, streams: Streams, order: _Order, version: int, watching: _Watching[E]
-    ) -> RecordedEvent | None:
-        """Find what is left of an earlier delivery of the same command."""
+    ) -> list[RecordedEvent]:
+        """Find the events of an earlier delivery of the same command."""
         if self._log is not None:
-            records = await self._log.records(order.id, streams=streams)
-            return next((found for found in records if found.data.stream == order.stream), None)
+            records = (record.data for record in await self._log.records(order.id, streams=streams))
+            found = next((record for record in records if record.stream == order.stream), None)
+            if found is None:
+                return []
+            first = found.first_version
+            last = first + len(found.events) - 1
+            return (await streams.read(order.stream, from_version=first, to_version=last)).events
         first, last = max(1, version - self._lookback + 1), min(version, watching.first - 1)
-        if watching.found is not None or last < first:
-            return watching.found
+        known = watching.found
+        if last < first or (known and known[0].version > watching.first):
+            return known
         page = await streams.read(order.stream, from_version=first, to_version=last)
-        return next((event for event in page.events if watching.is_wanted(event)), None)
+        return [*filter(watching.is_wanted, page.events), *known]
 
     def _new_events(self, order: _Order, decided: Sequence[E]) -> list[NewEvent]:
         id_ = str(order.id)
@@ -209,6 +220,8 @@ class CommandHandler(Generic[S, C, E]):
             **current_context().metadata,
             COMMAND_ID: id_,
         }
+        if order.hash is not None:
+            metadata[COMMAND_HASH] = order.hash
         return [
             self._decider.types.new(
                 event, metadata=metadata, id=uuid5(order.id, f"{index}/{order.stream}")
@@ -226,12 +239,12 @@ class _Watching(EventTypes[E]):
         self._command_id = str(command_id)
         self.first = MAX_INT
         """The lowest version that was decoded; what is below it has not been seen."""
-        self.found: RecordedEvent | None = None
+        self.found: list[RecordedEvent] = []
 
     def decode(self, event: RecordedEvent) -> E:
         self.first = min(self.first, event.version)
         if self.is_wanted(event):
-            self.found = event
+            self.found.append(event)
         return self._types.decode(event)
 
     def is_wanted(self, event: RecordedEvent) -> bool:
@@ -247,6 +260,41 @@ class _Order(Struct, frozen=True):
     repeatable: bool
     """Whether the caller gave the id, so that it may be delivered again."""
     metadata: dict[str, Any]
+
+    @property
+    def hash(self) -> str | None:
+        """What another command of the same id is noticed by; None if it is no JSON, or unique."""
+        if not self.repeatable:
+            return None
+        kind = type(self.command)
+        try:
+            plain = conversion_of(kind).encode(self.command)
+            content = json.dumps([str(self.id), kind.__qualname__, _canonical(plain)])
+        except Exception:  # noqa: BLE001  # whatever it is: such a command has no hash
+            return None
+        return sha256(content.encode()).hexdigest()[:_HASH_DIGITS]
+
+
+def _canonical(plain: Any) -> Any:
+    """Return JSON values in one order: that of a set is another one in each process."""
+    if isinstance(plain, dict):
+        items = cast("dict[str, Any]", plain).items()
+        return sorted(([key, _canonical(value)] for key, value in items), key=json.dumps)
+    if isinstance(plain, list):
+        return sorted((_canonical(part) for part in cast("list[Any]", plain)), key=json.dumps)
+    return plain
+
+
+def _applied_before(
+    order: _Order, loaded: AggregateResult[S], events: Sequence[RecordedEvent]
+) -> Handled[S]:
+    """Return what an earlier delivery did, if that was of the same command."""
+    kept = events[-1].metadata.get(COMMAND_HASH)
+    if kept is not None and order.hash is not None and kept != order.hash:
+        raise CommandIdReusedError(order.stream, order.id)
+    new = [NewEvent(event.type, event.data, event.metadata, event.id) for event in events]
+    position = events[-1].position or None
+    return Handled("already applied", loaded.state, loaded.version, new, position)
 
 
 def _checked(decided: Iterable[E]) -> list[E]:

@@ -63,6 +63,23 @@ class AggregateExistsError(EventportError):
         return f"{self.category} {self.aggregate_id!r} exists already"
 
 
+class CommandIdReusedError(EventportError):
+    """A command has the id of another one that was applied before; nothing was written."""
+
+    def __init__(self, stream: str, command_id: object) -> None:
+        super().__init__(stream, command_id)
+        self.stream = stream
+        """The stream that both are for."""
+        self.command_id = command_id
+        """Their id."""
+
+    def __str__(self) -> str:
+        return (
+            f"stream {self.stream!r}: another command was applied under the id {self.command_id}: "
+            "give each command an id of its own, and the same one only to a repeated delivery"
+        )
+
+
 class DuplicateKeyError(EventportError):
     """Somebody else holds a key that only one owner can hold; nothing of the change was written."""
 
@@ -220,6 +237,37 @@ class EventDataError(EventportError):
         return f"<EventDataError: {self}>"
 
 
+class EscapedCancellationError(EventportError):
+    """Code that was called raised a cancellation, but nobody had cancelled the task that called it.
+
+    Awaiting a task that was cancelled is enough.
+    """
+
+    def __str__(self) -> str:
+        return (
+            "a cancellation came out of it that was not its caller's: what it awaited had been "
+            "cancelled"
+        )
+
+
+class CheckpointMismatchError(EventportError):
+    """A checkpoint does not fit the events of the store; going on would skip some of them."""
+
+    def __init__(self, projection: object, reason: str) -> None:
+        super().__init__(projection, reason)
+        self.projection = projection
+        """The projection's name and generation."""
+        self.reason = reason
+        """What does not fit."""
+
+    def __str__(self) -> str:
+        return (
+            f"projection {self.projection}: {self.reason}; nothing was handled. Give the "
+            "projection a higher generation, which builds it anew from this store, or, if you "
+            "know up to where the read model is right, call `reset` of the checkpoint store"
+        )
+
+
 class LeaseLostError(EventportError):
     """Somebody else runs the projection now; what was being done for it has been undone."""
 
@@ -252,19 +300,26 @@ class NoDeadLetterError(EventportError, LookupError):
 class ProjectionStoppedError(EventportError):
     """A projection met an event that it cannot handle; the cause is what its handler raised."""
 
-    def __init__(self, projection: object, event: RecordedEvent, attempts: int) -> None:
-        super().__init__(projection, event, attempts)
+    def __init__(
+        self, projection: object, event: RecordedEvent, attempts: int, failure: str
+    ) -> None:
+        super().__init__(projection, event, attempts, failure)
         self.projection = projection
         """The projection's name and generation."""
         self.event = event
         """The event; everything before it has been handled."""
         self.attempts = attempts
         """How often it was tried."""
+        self.failure = failure
+        """What kind of error it was, and where; its text, which may hold data, is in the cause."""
+
+    def __repr__(self) -> str:
+        return f"<ProjectionStoppedError: {self}>"
 
     def __str__(self) -> str:
         return (
             f"projection {self.projection} stopped at position {self.event.position}, before "
             f"event {self.event.version} of stream {self.event.stream!r}, a {self.event.type!r}: "
-            f"its handler failed {self.attempts} times, at last with: {self.__cause__!r}; mend "
-            "the handler and run it again, or let such events go to the dead letters"
+            f"its handler failed {self.attempts} times, at last with {self.failure}; mend the "
+            "handler and run it again, or let such events go to the dead letters"
         )

@@ -42,7 +42,7 @@ class SQLitePlace:
 
     async def query(self, sql: str) -> Rows:
         """Look from outside."""
-        with closing(sqlite3.connect(self._path)) as db:
+        with closing(sqlite3.connect(self._path)) as db, db:
             return list(db.execute(sql))
 
 

@@ -458,3 +458,21 @@ async def test_bad_calls_are_named_with_the_remedy(
     await store.append("order-7", [NewEvent("Unheard", {})])
     with pytest.raises(LookupError, match="Unheard"):
         await orders.load("7")
+
+
+@with_sessions
+async def test_saving_returns_the_version_and_where_the_last_event_is(
+    store: EventStore, orders: Repository[Order]
+) -> None:
+    one, two = Order.place("ada"), Order.place("bob")
+    added = await orders.add("1", one)
+    assert added.version == (await store.read("order-1")).version
+    assert added.position == (await store.read("order-1")).events[-1].position
+    nothing = await orders.save(one)
+    assert (nothing.version, nothing.position) == (added.version, None)
+    await orders.add("2", two)
+    for order in (one, two):
+        order.add("shoes")
+    both = await orders.save(one, two)
+    last = (await store.read("order-2")).events[-1]
+    assert (both.version, both.position) == (last.version, last.position)

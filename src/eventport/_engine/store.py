@@ -25,7 +25,7 @@ from eventport._engine.buffered_session import BufferedSession
 from eventport._engine.calls import RemoteCalls
 from eventport._engine.codec import encode_events
 from eventport._engine.commits import Commit, Committed, Conflict, Failed, Outcome, StreamWrite
-from eventport._engine.engine import Engine, Interruptible, KnowsLast, Listens, Remote
+from eventport._engine.engine import ChecksCaller, Engine, Interruptible, KnowsLast, Listens, Remote
 from eventport._engine.group_commit import GroupCommit
 from eventport._engine.history import History
 from eventport._engine.hooks import Hooks
@@ -73,6 +73,7 @@ class Store(StreamReader):
         self._engine = engine
         self._remote = RemoteCalls(engine, engine) if isinstance(engine, Remote) else None
         self._batching = batching
+        self._check_caller = engine.check_caller if isinstance(engine, ChecksCaller) else None
         self._affinity = Affinity()
         self._signal = Signal()
         interrupt = engine.interrupt if isinstance(engine, Interruptible) else None
@@ -250,6 +251,8 @@ class Store(StreamReader):
 
     async def _dispatch(self, commit: Commit) -> Outcome:
         """Write a commit, alone or together with others."""
+        if self._check_caller is not None:
+            self._check_caller()
         alone = self._batching == "never" or (self._batching == "contended" and not self._pending)
         self._pending += 1
         try:

@@ -30,6 +30,7 @@ from eventport._engine.commits import (
 )
 from eventport._engine.engine import (
     AnswerLostError,
+    ChecksCaller,
     ConnectionLostError,
     Engine,
     Identified,
@@ -56,6 +57,7 @@ __all__ = [
     "AnswerLostError",
     "Backoff",
     "Batching",
+    "ChecksCaller",
     "Commit",
     "Committed",
     "Conflict",

@@ -19,7 +19,7 @@ from eventport.errors import (
 )
 from eventport.folding import Fold, StateLoader, replay
 from eventport.protocols import EventStore, Session, Streams
-from eventport.results import AggregateResult
+from eventport.results import AggregateResult, SaveResult
 from eventport.typed import EventTypes
 from eventport.validation import show
 
@@ -120,17 +120,21 @@ class Repository(Generic[A]):
         """Load several aggregates, one after the other, in the order of the ids."""
         return [await self.load(aggregate_id) for aggregate_id in aggregate_ids]
 
-    async def add(self, aggregate_id: str, aggregate: A) -> None:
+    async def add(self, aggregate_id: str, aggregate: A) -> SaveResult:
         """Save a new aggregate under an id that nobody has taken.
 
         Raises:
             AggregateExistsError: the id is taken; nothing was written.
         """
         self._give_place(aggregate_id, aggregate)
-        await self.save(aggregate)
+        return await self.save(aggregate)
 
-    async def save(self, *aggregates: A) -> None:
+    async def save(self, *aggregates: A) -> SaveResult:
         """Append what aggregates have recorded, all in one commit; if nothing, write nothing.
+
+        Returns:
+            The version of the last of them, and the position of the last event, for which a
+            reader of a projection can wait.
 
         Raises:
             ConcurrencyError: one has moved since it was loaded; nothing was written, and what it
@@ -148,10 +152,13 @@ class Repository(Generic[A]):
         with _explained(changed):
             if len(changed) == 1:
                 written = await self._append(self._store, changed)
+                position = written[0].position
             else:
                 async with self._store.session() as session:
                     written = await self._append(session, changed)
+                position = session.position
         _settle(written)
+        return SaveResult(aggregates[-1].aggregate_version if aggregates else 0, position)
 
     @asynccontextmanager
     async def unit_of_work(self, session: Session | None = None) -> AsyncGenerator[Work[A], None]:
@@ -239,7 +246,7 @@ class Repository(Generic[A]):
                 self.fold.types.new(event, metadata=metadata, id=id_) for event, id_ in pending
             ]
             appended = await streams.append(place.stream, events, expected=aggregate._version)
-            written.append(_Written(aggregate, len(pending), appended.version))
+            written.append(_Written(aggregate, len(pending), appended.version, appended.position))
         return written
 
 
@@ -249,13 +256,14 @@ class _Written(NamedTuple):
     aggregate: Aggregate[Any]
     events: int
     version: int
+    position: int | None
 
 
 def _settle(written: Iterable[_Written]) -> None:
     """Note what has been saved; an aggregate may have recorded more meanwhile."""
-    for aggregate, events, version in written:
-        aggregate._pending = aggregate._pending[events:]
-        aggregate._version = version
+    for one in written:
+        one.aggregate._pending = one.aggregate._pending[one.events :]
+        one.aggregate._version = one.version
 
 
 @contextmanager

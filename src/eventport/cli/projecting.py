@@ -25,6 +25,7 @@ from eventport.projections import (
     find_head,
     open_checkpoints,
 )
+from eventport.projections.progress import lag_behind
 from eventport.projections.racing import first_of
 from eventport.protocols import EventStore
 
@@ -95,6 +96,7 @@ async def status(name: str, store: str | None, checkpoints: str | None) -> list[
     async with _opened(name, store, checkpoints) as (projection, events, kept):
         checkpoint = await kept.load(projection.id)
         head = await find_head(events, checkpoint.position)
+        lag = await lag_behind(events, projection, checkpoint.position, head)
         active = await kept.active(projection.id.name)
         letters = await kept.dead_letters(projection.id)
     return [
@@ -102,7 +104,7 @@ async def status(name: str, store: str | None, checkpoints: str | None) -> list[
         ("active generation", active or "none"),
         ("position", checkpoint.position),
         ("head", head),
-        ("lag", max(0, head - checkpoint.position)),
+        ("lag", lag),
         ("runner", checkpoint.owner or "none"),
         ("dead letters", len(letters)),
         *(

@@ -6,6 +6,7 @@ from eventport.projections.checkpoints import (
     Checkpoint,
     CheckpointStore,
     DeadLetter,
+    LastEvent,
     Lease,
     ProjectionId,
     wait_until,
@@ -18,12 +19,14 @@ from eventport.projections.projection import Projection, Target
 from eventport.projections.retrying import Retries
 from eventport.projections.runner import Runner
 from eventport.projections.streams import StreamCheckpoints
+from eventport.projections.supervising import supervise
 
 
 __all__ = [
     "Checkpoint",
     "CheckpointStore",
     "DeadLetter",
+    "LastEvent",
     "Lease",
     "MemoryCheckpoints",
     "Progress",
@@ -38,5 +41,6 @@ __all__ = [
     "find_head",
     "open_checkpoints",
     "retry",
+    "supervise",
     "wait_until",
 ]

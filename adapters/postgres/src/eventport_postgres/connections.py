@@ -57,6 +57,10 @@ class Connections(ABC):
         """Give a connection that will be held for long."""
 
     @abstractmethod
+    def separate(self) -> Connections:
+        """Return further connections to the same place, for transactions of long duration."""
+
+    @abstractmethod
     async def close(self) -> None:
         """Close those that are ours."""
 
@@ -120,6 +124,12 @@ class OwnConnections(Connections):
         finally:
             await _close(connection)
 
+    def separate(self) -> OwnConnections:
+        """See `Connections.separate`."""
+        return OwnConnections(
+            self._url, max(2, self._pool_size), transaction_pooling=self._transaction_pooling
+        )
+
     async def close(self) -> None:
         """See `Connections.close`."""
         with suppress(TimeoutError):
@@ -162,6 +172,10 @@ class PoolConnections(Connections):
             yield connection
 
     listening = reading
+
+    def separate(self) -> PoolConnections:
+        """See `Connections.separate`; the pool is one, and its size is the caller's business."""
+        return self
 
     async def close(self) -> None:
         """Leave the pool to its owner."""

@@ -6,7 +6,9 @@ import asyncio
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import (
+    TYPE_CHECKING,
     Any,
     ClassVar,
     Concatenate,
@@ -55,6 +57,9 @@ from eventport_postgres.reading import Reader
 from eventport_postgres.schema import DEFAULT_SCHEMA, AnyConnection
 from eventport_postgres.writing import Writer
 
+
+if TYPE_CHECKING:
+    from eventport_postgres.projections import PostgresCheckpoints
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -257,6 +262,14 @@ class PostgresEventStore(BaseEventStore):
         """
         self._inline.add(handler)
         return handler
+
+    def checkpoints(self) -> AbstractAsyncContextManager[PostgresCheckpoints]:
+        """Open the checkpoints in the same schema, on connections of their own or on the pool."""
+        from eventport_postgres.projections import PostgresCheckpoints  # noqa: PLC0415  # few want it
+
+        return PostgresCheckpoints.on_connections(
+            self._connections.separate(), self._schema, self._timeout
+        )
 
     async def _dispatch(self, commit: Commit) -> Outcome:
         """Hand one commit over.
