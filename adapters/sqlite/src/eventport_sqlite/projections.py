@@ -134,7 +134,7 @@ class _File:
         if sql.startswith("SELECT"):
             return await self._reader.run(_fetch, sql, *values)
         async with self._lock:
-            return await self._writer.run_to_end(_fetch, sql, *values)
+            return await self._writer.run_to_end(_write, sql, *values)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[OwnConnection, None]:
@@ -165,10 +165,10 @@ def _require_open(connection: Connection) -> None:
 # What happens in the thread of a connection.
 
 
-def _create(db: sqlite3.Connection) -> None:
+def _create(db: Database) -> None:
     if _is_complete(db):
         return
-    db.execute("BEGIN IMMEDIATE")
+    db.begin()
     try:
         for sql in _TABLES:
             db.execute(sql)
@@ -177,7 +177,7 @@ def _create(db: sqlite3.Connection) -> None:
             if name not in there:
                 own = declaration.replace("bigint", "INTEGER").replace("double precision", "REAL")
                 db.execute(f"ALTER TABLE eventport_projections ADD COLUMN {name} {own}")
-        db.execute("COMMIT")
+        db.commit()
     finally:
         _roll_back(db)
 
@@ -198,6 +198,17 @@ def _fetch(db: sqlite3.Connection, sql: str, *values: object) -> list[Any]:
         return cursor.fetchall()
 
 
+def _write(db: Database, sql: str, *values: object) -> list[Any]:
+    # By `begin`, so that a caller that is cancelled need not wait for the lock.
+    db.begin()
+    try:
+        rows = _fetch(db, sql, *values)
+        db.commit()
+    finally:
+        _roll_back(db)
+    return rows
+
+
 def _roll_back(db: sqlite3.Connection) -> None:
     if db.in_transaction:
-        db.execute("ROLLBACK")
+        db.rollback()
