@@ -16,13 +16,12 @@ from eventport.command_log import CommandLog
 from eventport.conflicts import ATTEMPTS, retry_conflicts, run_in_session
 from eventport.context import COMMAND_HASH, COMMAND_ID, CORRELATION_ID, current_context
 from eventport.conversion import conversion_of
-from eventport.errors import CommandIdReusedError, InvalidArgumentTypeError
+from eventport.errors import EventportError, InvalidArgumentTypeError
 from eventport.events import NewEvent, RecordedEvent
-from eventport.folding import Fold, StateLoader, replay
+from eventport.folding import EventCodec, Fold, StateLoader, replay
 from eventport.protocols import EventStore, Session, Streams
 from eventport.results import AggregateResult
 from eventport.turns import turn
-from eventport.typed import EventTypes
 from eventport.validation import MAX_INT, check_int, check_metadata, check_stream, show
 
 
@@ -33,13 +32,30 @@ E = TypeVar("E")
 _HASH_DIGITS: Final = 32
 
 
+class CommandIdReusedError(EventportError):
+    """A command has the id of another one that was applied before; nothing was written."""
+
+    def __init__(self, stream: str, command_id: object) -> None:
+        super().__init__(stream, command_id)
+        self.stream = stream
+        """The stream that both are for."""
+        self.command_id = command_id
+        """Their id."""
+
+    def __str__(self) -> str:
+        return (
+            f"stream {self.stream!r}: another command was applied under the id {self.command_id}: "
+            "give each command an id of its own, and the same one only to a repeated delivery"
+        )
+
+
 class Decider(Struct, Generic[S, C, E], frozen=True, kw_only=True):
     """The rules of one kind of stream, as plain functions without any input or output.
 
     The idea and the names are those of Jérémie Chassaing, "Functional Event Sourcing Decider".
     """
 
-    types: EventTypes[E]
+    types: EventCodec[E]
     """What turns stored events into instances of the program's classes, and back."""
     initial: Callable[[], S]
     """Gives the state before the first event."""
@@ -58,7 +74,7 @@ class Decider(Struct, Generic[S, C, E], frozen=True, kw_only=True):
         return Fold(self.types, self.initial, self.evolve)
 
 
-class Handled(Struct, Generic[S], frozen=True):
+class CommandResult(Struct, Generic[S], frozen=True):
     """What became of a command."""
 
     status: Literal["executed", "already applied"]
@@ -119,7 +135,7 @@ class CommandHandler(Generic[S, C, E]):
         id: UUID | None = None,  # noqa: A002  # as `NewEvent` calls it
         metadata: Mapping[str, Any] | None = None,
         session: Session | None = None,
-    ) -> Handled[S]:
+    ) -> CommandResult[S]:
         """Handle a command: nothing is written unless something is decided.
 
         Args:
@@ -151,17 +167,17 @@ class CommandHandler(Generic[S, C, E]):
                 self._store, lambda: self._once(self._store, order), attempts=self._attempts
             )
 
-    async def _in_own_session(self, order: _Order) -> Handled[S]:
+    async def _in_own_session(self, order: _Order) -> CommandResult[S]:
         sessions: list[Session] = []
 
-        def attempt(session: Session) -> Awaitable[Handled[S]]:
+        def attempt(session: Session) -> Awaitable[CommandResult[S]]:
             sessions.append(session)
             return self._in_session(session, order)
 
         handled = await run_in_session(self._store, attempt, attempts=self._attempts)
         return replace(handled, position=handled.position or sessions[-1].position)
 
-    async def _in_session(self, session: Session, order: _Order) -> Handled[S]:
+    async def _in_session(self, session: Session, order: _Order) -> CommandResult[S]:
         handled = await self._once(session, order)
         if self._log is not None and handled.status == "executed" and handled.events:
             first = handled.version - len(handled.events) + 1
@@ -170,10 +186,10 @@ class CommandHandler(Generic[S, C, E]):
             )
         return handled
 
-    async def _once(self, streams: Streams, order: _Order) -> Handled[S]:
+    async def _once(self, streams: Streams, order: _Order) -> CommandResult[S]:
         decider, stream = self._decider, order.stream
         watching = _Watching(decider.types, order.id)
-        types = watching if order.repeatable and self._log is None else decider.types
+        types: EventCodec[E] = watching if order.repeatable and self._log is None else decider.types
         fold = Fold(types, decider.initial, decider.evolve)
         loaded = await self._loader.load(streams, stream, fold)
         # Only now, so that what is in the state has been looked through.
@@ -183,7 +199,7 @@ class CommandHandler(Generic[S, C, E]):
                 return _applied_before(order, loaded, earlier)
         decided = _checked(decider.decide(order.command, loaded.state))
         if not decided:
-            return Handled("executed", loaded.state, loaded.version, (), None)
+            return CommandResult("executed", loaded.state, loaded.version, (), None)
         events = self._new_events(order, decided)
         appended = await streams.append(stream, events, expected=loaded.version)
         if appended.deduplicated and order.repeatable:
@@ -191,7 +207,7 @@ class CommandHandler(Generic[S, C, E]):
         state = loaded.state
         for event in decided:
             state = decider.evolve(state, event)
-        return Handled("executed", state, appended.version, events, appended.position)
+        return CommandResult("executed", state, appended.version, events, appended.position)
 
     async def _earlier(
         self, streams: Streams, order: _Order, version: int, watching: _Watching[E]
@@ -230,24 +246,36 @@ class CommandHandler(Generic[S, C, E]):
         ]
 
 
-class _Watching(EventTypes[E]):
-    """Decodes the events of a fold, and looks among them for those of one command."""
+class _Watching(Generic[E]):
+    """Decodes for a fold, and looks among its events for those of one command."""
 
-    def __init__(self, types: EventTypes[E], command_id: UUID) -> None:
-        vars(self).update(vars(types))  # the same classes, and no copies of them
+    def __init__(self, types: EventCodec[E], command_id: UUID) -> None:
         self._types = types
         self._command_id = str(command_id)
         self.first = MAX_INT
         """The lowest version that was decoded; what is below it has not been seen."""
         self.found: list[RecordedEvent] = []
+        """The events of the command."""
+
+    def new(
+        self,
+        event: E,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        id: UUID | None = None,  # noqa: A002  # as `NewEvent` calls it
+    ) -> NewEvent:
+        """Return an event to append; see `EventTypes.new`."""
+        return self._types.new(event, metadata=metadata, id=id)
 
     def decode(self, event: RecordedEvent) -> E:
+        """Decode an event, and note it if it is of the command."""
         self.first = min(self.first, event.version)
         if self.is_wanted(event):
             self.found.append(event)
         return self._types.decode(event)
 
     def is_wanted(self, event: RecordedEvent) -> bool:
+        """Return whether an event is of the command."""
         return event.metadata.get(COMMAND_ID) == self._command_id
 
 
@@ -281,20 +309,20 @@ def _canonical(plain: Any) -> Any:
         items = cast("dict[str, Any]", plain).items()
         return sorted(([key, _canonical(value)] for key, value in items), key=json.dumps)
     if isinstance(plain, list):
-        return sorted((_canonical(part) for part in cast("list[Any]", plain)), key=json.dumps)
+        return sorted((_canonical(part) for part in plain), key=json.dumps)
     return plain
 
 
 def _applied_before(
     order: _Order, loaded: AggregateResult[S], events: Sequence[RecordedEvent]
-) -> Handled[S]:
+) -> CommandResult[S]:
     """Return what an earlier delivery did, if that was of the same command."""
     kept = events[-1].metadata.get(COMMAND_HASH)
     if kept is not None and order.hash is not None and kept != order.hash:
         raise CommandIdReusedError(order.stream, order.id)
     new = [NewEvent(event.type, event.data, event.metadata, event.id) for event in events]
     position = events[-1].position or None
-    return Handled("already applied", loaded.state, loaded.version, new, position)
+    return CommandResult("already applied", loaded.state, loaded.version, new, position)
 
 
 def _checked(decided: Iterable[E]) -> list[E]:

@@ -55,7 +55,7 @@ def current_context() -> Context:
 
 
 @contextmanager
-def acting(
+def bind_context(
     *,
     correlation_id: str | UUID | None = None,
     causation_id: str | UUID | None = None,

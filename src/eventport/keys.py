@@ -8,7 +8,7 @@ from typing import Final
 
 from eventport.errors import (
     CorruptEventError,
-    DuplicateKeyError,
+    EventportError,
     InvalidArgumentError,
     InvalidArgumentTypeError,
 )
@@ -22,6 +22,28 @@ __all__ = ["DuplicateKeyError", "KeyChanges", "UniqueKeys"]
 
 CLAIMED: Final = "eventport.KeyClaimed"
 RELEASED: Final = "eventport.KeyReleased"
+
+
+class DuplicateKeyError(EventportError):
+    """Somebody else holds a key that only one owner can hold; nothing of the change was written."""
+
+    def __init__(self, name: str, key: str, owner: str, *, hidden: bool = False) -> None:
+        super().__init__(name, key, owner)
+        self.name = name
+        """What the keys are, such as ``"email"``."""
+        self.key = key
+        """The value that was claimed."""
+        self.owner = owner
+        """Who holds it."""
+        self.hidden = hidden
+        """Whether the value is kept out of the message, because only its hash is stored."""
+
+    def __str__(self) -> str:
+        key = "this value" if self.hidden else repr(self.key)
+        return f"{self.name}: {key} is taken: it belongs to {self.owner!r}"
+
+    def __repr__(self) -> str:
+        return f"<DuplicateKeyError: {self}>"
 
 
 class UniqueKeys:

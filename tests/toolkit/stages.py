@@ -15,10 +15,10 @@ from eventport.projections import (
     CheckpointStore,
     MemoryCheckpoints,
     Projection,
+    ProjectionContext,
     Retries,
     Runner,
     StreamCheckpoints,
-    Target,
     open_checkpoints,
 )
 
@@ -35,8 +35,10 @@ QUICK: Final = Retries(attempts=3, first_pause=0.001, max_pause=0.01)
 class Model(Protocol):
     """Where handlers note the events that they have handled."""
 
-    async def prepare(self, to: Target[Any]) -> None: ...
-    async def note(self, events: Sequence[RecordedEvent], to: Target[Any]) -> None: ...
+    async def prepare(self, context: ProjectionContext[Any]) -> None: ...
+    async def note(
+        self, events: Sequence[RecordedEvent], context: ProjectionContext[Any]
+    ) -> None: ...
     async def noted(self, generation: int = 1) -> list[int]: ...
 
 
@@ -46,12 +48,12 @@ class ListModel:
     def __init__(self) -> None:
         self._noted: dict[int, list[int]] = {}
 
-    async def prepare(self, to: Target[Any]) -> None:
-        assert to.connection is None
-        self._noted.setdefault(to.generation, [])
+    async def prepare(self, context: ProjectionContext[Any]) -> None:
+        assert context.connection is None
+        self._noted.setdefault(context.generation, [])
 
-    async def note(self, events: Sequence[RecordedEvent], to: Target[Any]) -> None:
-        self._noted[to.generation] += [event.position for event in events]
+    async def note(self, events: Sequence[RecordedEvent], context: ProjectionContext[Any]) -> None:
+        self._noted[context.generation] += [event.position for event in events]
 
     async def noted(self, generation: int = 1) -> list[int]:
         return self._noted.get(generation, [])
@@ -63,17 +65,17 @@ class TableModel:
     def __init__(self, place: Place) -> None:
         self._place = place
 
-    async def prepare(self, to: Target[Any]) -> None:
+    async def prepare(self, context: ProjectionContext[Any]) -> None:
         await execute(
-            to.connection,
-            f"CREATE TABLE IF NOT EXISTS noted{to.suffix} (number bigint, position bigint)",
+            context.connection,
+            f"CREATE TABLE IF NOT EXISTS noted{context.suffix} (number bigint, position bigint)",
         )
 
-    async def note(self, events: Sequence[RecordedEvent], to: Target[Any]) -> None:
-        table = f"noted{to.suffix}"
+    async def note(self, events: Sequence[RecordedEvent], context: ProjectionContext[Any]) -> None:
+        table = f"noted{context.suffix}"
         for event in events:
             sql = f"INSERT INTO {table} SELECT count(*), CAST($1 AS bigint) FROM {table}"
-            await execute(to.connection, sql, event.position)
+            await execute(context.connection, sql, event.position)
 
     async def noted(self, generation: int = 1) -> list[int]:
         rows = await self._place.query(f"SELECT position FROM noted_{generation} ORDER BY number")
@@ -93,8 +95,8 @@ class Stage:
         projection: Projection[Any] = Projection(name, retries=QUICK, **options)
         projection.prepare(self.model.prepare)
 
-        async def note(event: RecordedEvent, to: Target[Any]) -> None:
-            await self.model.note([event], to)
+        async def note(event: RecordedEvent, context: ProjectionContext[Any]) -> None:
+            await self.model.note([event], context)
 
         if types:
             projection.on(*types)(note)

@@ -38,7 +38,7 @@ from eventport.aggregates import (
     Folded,
     Repository,
 )
-from eventport.context import acting
+from eventport.context import bind_context
 from eventport.keys import DuplicateKeyError, UniqueKeys
 from eventport.snapshots import Snapshots, StreamSnapshotStore, every
 
@@ -432,7 +432,7 @@ async def test_streams_may_have_other_names(store: EventStore) -> None:
 async def test_events_say_what_they_are_due_to(
     store: EventStore, orders: Repository[Order]
 ) -> None:
-    with acting(correlation_id="request-7", causation_id="click-1"):
+    with bind_context(correlation_id="request-7", causation_id="click-1"):
         await orders.add("42", Order.place("ada"))
     event = (await store.read("order-42")).events[0]
     assert event.metadata == {"correlation_id": "request-7", "causation_id": "click-1"}

@@ -17,8 +17,13 @@ from tests.toolkit.stages import QUICK, running
 
 from eventport import ConcurrencyError, NewEvent, NotSupportedError, RecordedEvent, connect
 from eventport.commands import CommandHandler
-from eventport.errors import ProjectionStoppedError
-from eventport.projections import Projection, Runner, Target, open_checkpoints
+from eventport.projections import (
+    Projection,
+    ProjectionContext,
+    ProjectionStoppedError,
+    Runner,
+    open_checkpoints,
+)
 
 from eventport_sqlite import SQLiteEventStore
 
@@ -34,8 +39,8 @@ async def test_what_a_handler_appends_is_committed_with_the_checkpoint(
         failures = [RuntimeError()] * 2 if fails else []
 
         @projection.on("Added")
-        async def added(event: RecordedEvent, to: Target[Any]) -> None:
-            joined = store.using(to.connection)  # type: ignore[attr-defined]  # both have it
+        async def added(event: RecordedEvent, context: ProjectionContext[Any]) -> None:
+            joined = store.using(context.connection)  # type: ignore[attr-defined]  # both have it
             await CommandHandler(joined, ACCOUNT).handle("account-1", Deposit(5))
             await CommandHandler(joined, ACCOUNT).handle("account-2", Deposit(7))
             if failures:
@@ -64,7 +69,7 @@ async def test_an_append_that_would_wait_for_its_own_handler_is_refused(tmp_path
             await store.append("later-1", [NewEvent("Late", {})])
 
         @projection.on("Added")
-        async def added(event: RecordedEvent, to: Target[Any]) -> None:
+        async def added(event: RecordedEvent, context: ProjectionContext[Any]) -> None:
             later.append(asyncio.create_task(after_it()))
             await store.append("other-1", [NewEvent("Never", {})])
 
@@ -72,7 +77,7 @@ async def test_an_append_that_would_wait_for_its_own_handler_is_refused(tmp_path
         with fail_after(60), pytest.raises(ProjectionStoppedError) as caught:
             await Runner(store, projection, checkpoints).run()
         assert isinstance(caught.value.__cause__, NotSupportedError)
-        assert "using(to.connection)" in str(caught.value)
+        assert "using(context.connection)" in str(caught.value)
         assert not (await store.read("other-1")).exists
         released.set()
         await asyncio.gather(*later)  # the transaction has ended: nothing is refused any more

@@ -13,11 +13,11 @@ from tests.toolkit.stages import QUICK, running
 from eventport import NewEvent, RecordedEvent, connect
 from eventport.projections import (
     Projection,
+    ProjectionContext,
     ProjectionId,
     Retries,
     Runner,
     StreamCheckpoints,
-    Target,
     open_checkpoints,
     supervise,
 )
@@ -57,7 +57,7 @@ async def test_a_supervised_runner_starts_again_after_an_error() -> None:
         seen: list[int] = []
 
         @projection.on("Added")
-        async def added(event: RecordedEvent, to: Target[Any]) -> None:
+        async def added(event: RecordedEvent, context: ProjectionContext[Any]) -> None:
             if failing:
                 raise ValueError
             seen.append(event.position)
@@ -87,7 +87,7 @@ async def test_a_supervised_runner_ends_when_a_higher_generation_takes_its_place
         projection: Projection[Any] = Projection("old", retries=QUICK)
 
         @projection.on("Added")
-        async def added(event: RecordedEvent, to: Target[Any]) -> None: ...
+        async def added(event: RecordedEvent, context: ProjectionContext[Any]) -> None: ...
 
         await checkpoints.activate(ProjectionId("old", 2))
         runner = Runner(store, projection, checkpoints)

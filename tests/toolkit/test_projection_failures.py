@@ -22,16 +22,16 @@ from tests.toolkit.stages import KINDS, QUICK, Stage, open_stage, running
 from eventport import NewEvent, RecordedEvent, StoreUnavailableError
 from eventport.adapter import AllPage, Commit, Outcome
 from eventport.commands import CommandHandler
-from eventport.context import acting
-from eventport.errors import ProjectionStoppedError
+from eventport.context import bind_context
 from eventport.projections import (
     MemoryCheckpoints,
     Projection,
+    ProjectionContext,
     ProjectionId,
+    ProjectionStoppedError,
     Retries,
     Runner,
     StreamCheckpoints,
-    Target,
 )
 from eventport.typed import EventTypes
 
@@ -58,7 +58,7 @@ class _Unlucky:
         self.calls = 0
         self.seen: list[int] = []
 
-    async def __call__(self, event: RecordedEvent, to: Target[Any]) -> None:
+    async def __call__(self, event: RecordedEvent, context: ProjectionContext[Any]) -> None:
         if event.position != self._at:
             self.seen.append(event.position)
             return
@@ -116,12 +116,12 @@ def _cancelling(stage: Stage, seen: list[int], **options: Any) -> Projection[Any
     projection.prepare(stage.model.prepare)
 
     @projection.on_batch()
-    async def handle(events: Sequence[RecordedEvent], to: Target[Any]) -> None:
+    async def handle(events: Sequence[RecordedEvent], context: ProjectionContext[Any]) -> None:
         for event in events:
             if event.type == "Poison":
                 seen.append(event.position)
                 await _cancelled_work()
-        await stage.model.note(events, to)
+        await stage.model.note(events, context)
 
     return projection
 
@@ -149,11 +149,11 @@ async def test_a_preparation_that_lets_a_cancellation_out_ends_the_runner_with_a
         projection: Projection[Any] = Projection("prepared", retries=QUICK)
 
         @projection.prepare
-        async def prepare(to: Target[Any]) -> None:
+        async def prepare(context: ProjectionContext[Any]) -> None:
             await _cancelled_work()
 
         @projection.on("Added")
-        async def added(event: RecordedEvent, to: Target[Any]) -> None: ...
+        async def added(event: RecordedEvent, context: ProjectionContext[Any]) -> None: ...
 
         with fail_after(60), pytest.raises(Exception, match="cancelled"):
             await Runner(store, projection, MemoryCheckpoints()).run()
@@ -176,7 +176,7 @@ async def test_an_error_that_cannot_be_printed_goes_to_the_dead_letters_or_stops
         made: Projection[Any] = Projection("unprintable", retries=QUICK, **options)
 
         @made.on_batch()
-        async def handle(events: object, to: Target[Any]) -> None:
+        async def handle(events: object, context: ProjectionContext[Any]) -> None:
             assert isinstance(events, list)
             if any(event.type == "Poison" for event in events):
                 raise UnprintableError
@@ -204,11 +204,11 @@ async def test_the_data_of_events_gets_into_no_log_no_error_text_and_no_dead_let
         made: Projection[Any] = Projection("users", retries=QUICK, **options)
 
         @made.on("Registered")
-        async def registered(event: RecordedEvent, to: Target[Any]) -> None:
+        async def registered(event: RecordedEvent, context: ProjectionContext[Any]) -> None:
             int(event.data["email"])
 
         @made.on("Added")
-        async def added(event: RecordedEvent, to: Target[Any]) -> None: ...
+        async def added(event: RecordedEvent, context: ProjectionContext[Any]) -> None: ...
 
         return made
 
@@ -226,7 +226,7 @@ async def test_the_data_of_events_gets_into_no_log_no_error_text_and_no_dead_let
 
 
 async def test_a_command_in_a_handler_belongs_to_the_event_that_is_handled(stage: Stage) -> None:
-    with acting(correlation_id="request-1"):
+    with bind_context(correlation_id="request-1"):
         await CommandHandler(stage.store, ACCOUNT).handle("account-1", Deposit(5))
     await stage.append("order-1", "Opened")
     first = (await stage.store.read("account-1")).events[0]
@@ -237,7 +237,7 @@ async def test_a_command_in_a_handler_belongs_to_the_event_that_is_handled(stage
     metadata: list[dict[str, Any]] = []
 
     @projection.on("Deposited", "Opened")
-    async def react(event: RecordedEvent, to: Target[Any]) -> None:
+    async def react(event: RecordedEvent, context: ProjectionContext[Any]) -> None:
         if event.stream in {"account-1", "order-1"}:
             async with MemoryEventStore() as elsewhere:
                 await CommandHandler(elsewhere, ACCOUNT).handle("account-2", Deposit(5))
@@ -281,7 +281,7 @@ async def test_a_runner_that_cannot_read_gives_its_lease_to_a_stand_by(
     projection: Projection[Any] = Projection("fed", retries=QUICK)
 
     @projection.on("Added")
-    async def added(event: RecordedEvent, to: Target[Any]) -> None: ...
+    async def added(event: RecordedEvent, context: ProjectionContext[Any]) -> None: ...
 
     async with (
         await Readable.open(file) as bad,
@@ -324,7 +324,7 @@ async def test_a_subscription_that_ends_is_opened_again_and_makes_no_loop() -> N
         projection: Projection[Any] = Projection("ending", retries=QUICK)
 
         @projection.on("Added")
-        async def added(event: RecordedEvent, to: Target[Any]) -> None: ...
+        async def added(event: RecordedEvent, context: ProjectionContext[Any]) -> None: ...
 
         runner = Runner(store, projection, MemoryCheckpoints(), lease=3.0)
         async with running(runner):
@@ -347,7 +347,9 @@ async def test_what_does_not_fit_its_class_is_no_reason_to_show_it(
     )
 
     @projection.on(Registered)
-    async def registered(event: RecordedEvent[Registered], to: Target[Any]) -> None: ...
+    async def registered(
+        event: RecordedEvent[Registered], context: ProjectionContext[Any]
+    ) -> None: ...
 
     last = (await stage.store.read("user-1")).events[-1].position
     await stage.run_until(projection, last)
@@ -376,7 +378,7 @@ async def test_checkpoints_go_on_after_their_answers_were_lost() -> None:
         projection: Projection[Any] = Projection("answerless", retries=QUICK)
 
         @projection.on("Added")
-        async def added(event: RecordedEvent, to: Target[Any]) -> None:
+        async def added(event: RecordedEvent, context: ProjectionContext[Any]) -> None:
             seen.append(event.position)
 
         checkpoints = StreamCheckpoints(store)

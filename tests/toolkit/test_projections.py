@@ -14,16 +14,14 @@ from anyio import Event, create_task_group, move_on_after, sleep
 from tests.toolkit.stages import KINDS, QUICK, Stage, open_stage, running
 
 from eventport import NewEvent, RecordedEvent
-from eventport.errors import (
+from eventport.errors import StoreUnavailableError
+from eventport.projections import (
     LeaseLostError,
     NoDeadLetterError,
-    ProjectionStoppedError,
-    StoreUnavailableError,
-)
-from eventport.projections import (
     Projection,
+    ProjectionContext,
     ProjectionId,
-    Target,
+    ProjectionStoppedError,
     discard,
     find_head,
     retry,
@@ -68,9 +66,9 @@ async def test_a_batch_is_what_is_there_up_to_its_size(stage: Stage) -> None:
     projection.prepare(stage.model.prepare)
 
     @projection.on_batch("Added")
-    async def handle(events: Sequence[RecordedEvent], to: Target[Any]) -> None:
+    async def handle(events: Sequence[RecordedEvent], context: ProjectionContext[Any]) -> None:
         sizes.append(len(events))
-        await stage.model.note(events, to)
+        await stage.model.note(events, context)
 
     runner = stage.runner(projection)
     async with running(runner):
@@ -125,11 +123,11 @@ def failing(
     projection.prepare(stage.model.prepare)
 
     @projection.on_batch()
-    async def handle(events: Sequence[RecordedEvent], to: Target[Any]) -> None:
+    async def handle(events: Sequence[RecordedEvent], context: ProjectionContext[Any]) -> None:
         for event in events:
             if error := fails(event):
                 raise error
-        await stage.model.note(events, to)
+        await stage.model.note(events, context)
 
     return projection
 
@@ -286,7 +284,7 @@ async def test_whoever_lost_the_lease_changes_nothing(stage: Stage) -> None:
     old = await stage.checkpoints.acquire(projection.id, "old", 0.05)
     assert old is not None
     async with old.advance(0) as connection:
-        await stage.model.prepare(Target(connection, 1))
+        await stage.model.prepare(ProjectionContext(connection, 1))
     runner = stage.runner(projection, lease=0.05)
     async with running(runner):
         await runner.wait_until(expected[-1])
@@ -296,7 +294,7 @@ async def test_whoever_lost_the_lease_changes_nothing(stage: Stage) -> None:
     async def write() -> None:
         async with old.advance(event.position) as connection:
             if connection is not None:  # what has no transaction cannot be undone
-                await stage.model.note([event], Target(connection, 1))
+                await stage.model.note([event], ProjectionContext(connection, 1))
 
     with pytest.raises(LeaseLostError, match="noted@1"):
         await write()
@@ -391,15 +389,15 @@ async def test_handlers_can_be_registered_for_classes(stage: Stage) -> None:
     )
 
     @projection.on(Placed)
-    async def placed(event: RecordedEvent[Placed], to: Target[Any]) -> None:
+    async def placed(event: RecordedEvent[Placed], context: ProjectionContext[Any]) -> None:
         seen.append(event.data.total)
 
     @projection.on(Shipped)
-    async def shipped(event: RecordedEvent[Shipped], to: Target[Any]) -> None:
+    async def shipped(event: RecordedEvent[Shipped], context: ProjectionContext[Any]) -> None:
         seen.append(event.data.carrier)
 
     @projection.on("Paid")
-    async def paid(event: RecordedEvent, to: Target[Any]) -> None:
+    async def paid(event: RecordedEvent, context: ProjectionContext[Any]) -> None:
         seen.append(event.data)
 
     await stage.run_until(projection, last)

@@ -12,13 +12,13 @@ from tests.toolkit.read_models import PLACES
 from tests.toolkit.stages import KINDS, QUICK, Stage, open_stage, running
 
 from eventport import EventStore, NewEvent, RecordedEvent, connect
-from eventport.errors import CheckpointMismatchError
 from eventport.projections import (
+    CheckpointMismatchError,
     LastEvent,
     Projection,
+    ProjectionContext,
     ProjectionId,
     Runner,
-    Target,
     open_checkpoints,
 )
 from eventport.projections.sql import SqlCheckpoints
@@ -47,7 +47,7 @@ def resumed(seen: list[int]) -> Projection[Any]:
     projection: Projection[Any] = Projection("resumed", prefix="order-", retries=QUICK)
 
     @projection.on("Added")
-    async def added(event: RecordedEvent, to: Target[Any]) -> None:
+    async def added(event: RecordedEvent, context: ProjectionContext[Any]) -> None:
         seen.append(event.position)
 
     return projection

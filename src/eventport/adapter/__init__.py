@@ -40,7 +40,7 @@ from eventport._engine.engine import (
     Remote,
 )
 from eventport._engine.group_commit import GroupCommit
-from eventport._engine.inline import InlineHandlers, inline_failure, new_events
+from eventport._engine.inline_handlers import InlineHandlers, inline_failure, new_events
 from eventport._engine.opening import open_to_end, require_asyncio
 from eventport._engine.planning import StoredIds, plan
 from eventport._engine.queries import AllPage, AllQuery, StreamPage, StreamQuery

@@ -19,7 +19,7 @@ from anyio import create_task_group
 from eventport.cli.ndjson import Parsed, check, parse, refuse_repeated_keys
 from eventport.conflicts import run_in_session
 from eventport.errors import EventportError, InvalidEventError
-from eventport.projections.streams import holds_positions
+from eventport.projections.stream_checkpoints import holds_positions
 from eventport.protocols import Capability, EventStore, Streams
 
 

@@ -26,7 +26,7 @@ from eventport.projections import (
     open_checkpoints,
 )
 from eventport.projections.progress import lag_behind
-from eventport.projections.racing import first_of
+from eventport.projections.racing import run_until_first
 from eventport.protocols import EventStore
 
 
@@ -125,5 +125,5 @@ async def _watch(runner: Runner[Any], what: str, *, until: State) -> Progress:
                     progress = await runner.progress()
                     show(progress.position, progress.head, progress.rate)
 
-        await first_of(runner.run, look)
+        await run_until_first(runner.run, look)
     return await runner.progress()

@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import Final
 
 from eventport.errors import (
-    CheckpointMismatchError,
     EscapedCancellationError,
-    EventVersionError,
-    LeaseLostError,
     NotSupportedError,
-    ProjectionStoppedError,
     StoreClosedError,
     StoreUnavailableError,
-    UnknownEventTypeError,
 )
 from eventport.events import RecordedEvent
 from eventport.projections.checkpoints import DeadLetter
+from eventport.projections.refusals import (
+    CheckpointMismatchError,
+    LeaseLostError,
+    ProjectionStoppedError,
+)
+from eventport.typed import EventVersionError, UnknownEventTypeError
 
 
 # Their texts name streams, versions, types, fields and reasons. What others write into theirs

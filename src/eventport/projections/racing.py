@@ -10,7 +10,7 @@ from eventport._concurrency.cancelling import own_cancellation_only
 from eventport.errors import EscapedCancellationError
 
 
-async def first_of(*functions: Callable[[], Awaitable[None]]) -> None:
+async def run_until_first(*functions: Callable[[], Awaitable[None]]) -> None:
     """Run functions side by side until one of them ends or fails, and cancel the others.
 
     Raises:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from eventport.errors import CheckpointMismatchError
 from eventport.projections.checkpoints import Checkpoint, LastEvent, ProjectionId
 from eventport.projections.progress import find_head
+from eventport.projections.refusals import CheckpointMismatchError
 from eventport.protocols import EventStore
 
 

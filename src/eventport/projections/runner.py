@@ -15,18 +15,14 @@ from anyio import move_on_after, sleep, sleep_forever
 from eventport._concurrency.cancelling import own_cancellation_only
 from eventport._concurrency.shielding import run_shielded
 from eventport._concurrency.signal import Signal
-from eventport.errors import (
-    EventportError,
-    InvalidArgumentError,
-    LeaseLostError,
-    StoreUnavailableError,
-)
+from eventport.errors import EventportError, InvalidArgumentError, StoreUnavailableError
 from eventport.projections.checkpoints import CheckpointStore, Lease
 from eventport.projections.failures import describe
 from eventport.projections.feed import Feed
 from eventport.projections.progress import Meter, Progress, State, find_head, lag_behind
 from eventport.projections.projection import Projection
-from eventport.projections.racing import first_of
+from eventport.projections.racing import run_until_first
+from eventport.projections.refusals import LeaseLostError
 from eventport.projections.resuming import id_of, verify
 from eventport.projections.tenure import Tenure
 from eventport.projections.worker import Worker
@@ -221,7 +217,7 @@ class Runner(Generic[C]):
             self._feed_answers = True
             self._state = "catching up"
             worker = Worker(projection, tenure, feed, self._meter, self._moved)
-            await first_of(
+            await run_until_first(
                 feed.fill,
                 lambda: self._keep(tenure),
                 lambda: self._listen(feed),

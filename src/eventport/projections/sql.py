@@ -13,8 +13,8 @@ from uuid import UUID
 from msgspec import convert
 from msgspec.structs import astuple
 
-from eventport.errors import LeaseLostError, NoDeadLetterError
 from eventport.projections.checkpoints import Checkpoint, DeadLetter, LastEvent, ProjectionId
+from eventport.projections.refusals import LeaseLostError, NoDeadLetterError
 from eventport.projections.standing_by import StandBy
 
 

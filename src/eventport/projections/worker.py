@@ -11,13 +11,14 @@ from typing import Final, Generic, TypeVar
 from anyio import sleep
 
 from eventport._concurrency.signal import Signal
-from eventport.errors import LeaseLostError, ProjectionStoppedError, StoreUnavailableError
+from eventport.errors import StoreUnavailableError
 from eventport.events import RecordedEvent
 from eventport.projections.checkpoints import DeadLetter
 from eventport.projections.failures import dead_letter, describe
 from eventport.projections.feed import Feed
 from eventport.projections.progress import Meter
-from eventport.projections.projection import Projection, Target
+from eventport.projections.projection import Projection, ProjectionContext
+from eventport.projections.refusals import LeaseLostError, ProjectionStoppedError
 from eventport.projections.tenure import Tenure
 
 
@@ -68,7 +69,9 @@ class Worker(Generic[C]):
     async def _set_up(self) -> None:
         lease = self._tenure.lease
         async with lease.advance(lease.checkpoint.position) as connection:
-            await self._projection.set_up(Target(connection, self._projection.id.generation))
+            await self._projection.set_up(
+                ProjectionContext(connection, self._projection.id.generation)
+            )
 
     async def _handle(self, events: Sequence[RecordedEvent]) -> None:
         """Handle a batch; if that fails, one event after the other, to find the one that fails."""
@@ -121,7 +124,7 @@ class Worker(Generic[C]):
             try:
                 async with self._tenure.advance(events[-1], letter) as connection:
                     if letter is None:
-                        target = Target(connection, self._projection.id.generation)
+                        target = ProjectionContext(connection, self._projection.id.generation)
                         await self._projection.handle(events, target)
                 break
             except StoreUnavailableError as exc:  # no fault of the events

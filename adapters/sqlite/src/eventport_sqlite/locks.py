@@ -46,7 +46,7 @@ def refuse_while_locked(path: str) -> None:
     if held is not None and held.is_open and held.file == identity(path):
         message = (
             f"this handler holds the write lock of {path}, for which its append would wait: "
-            "append to store.using(to.connection), which writes in the same transaction, or "
+            "append to store.using(context.connection), which writes in the same transaction, or "
             "keep checkpoints and read model in another file"
         )
         raise NotSupportedError(message)

@@ -105,7 +105,7 @@ class SQLiteEventStore(Store):
 
         What it appends is committed, or rolled back, together with everything else that the
         caller does in that transaction. A projection's handler uses its connection so:
-        ``store.using(to.connection)``. As long as the transaction is open, no other connection
+        ``store.using(context.connection)``. As long as the transaction is open, no other connection
         can write to the file: keep it short.
 
         Raises:

@@ -17,9 +17,10 @@ from msgspec import convert, to_builtins
 from msgspec.structs import replace
 
 from eventport._concurrency.shielding import run_shielded
-from eventport.errors import ConcurrencyError, LeaseLostError, NoDeadLetterError
+from eventport.errors import ConcurrencyError
 from eventport.events import NewEvent
 from eventport.projections.checkpoints import Checkpoint, DeadLetter, LastEvent, ProjectionId
+from eventport.projections.refusals import LeaseLostError, NoDeadLetterError
 from eventport.projections.standing_by import StandBy
 from eventport.protocols import EventStore
 from eventport.toolkit_streams import toolkit_stream

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 from eventport._config.connecting import find
 from eventport.projections.checkpoints import CheckpointStore
-from eventport.projections.streams import StreamCheckpoints
+from eventport.projections.stream_checkpoints import StreamCheckpoints
 from eventport.protocols import EventStore
 
 
