@@ -153,7 +153,7 @@ class CommandHandler(Generic[S, C, E]):
             StoreUnavailableError: the outcome could not be learned; handle the same command,
                 with an `id` that was given, again.
         """
-        if id is not None and not isinstance(id, UUID):
+        if id is not None and not isinstance(cast("object", id), UUID):
             message = f"id must be a uuid.UUID, not {show(id)}"
             raise InvalidArgumentTypeError(message)
         stream = check_stream(stream)
@@ -291,10 +291,10 @@ class _Order(Struct, frozen=True):
 
     @property
     def hash(self) -> str | None:
-        """What another command of the same id is noticed by; None if it is no JSON, or unique."""
+        """What shows that another command has the same id; None if it is no JSON, or the id is new."""
         if not self.repeatable:
             return None
-        kind = type(self.command)
+        kind = cast("type[object]", type(self.command))
         try:
             plain = conversion_of(kind).encode(self.command)
             content = json.dumps([str(self.id), kind.__qualname__, _canonical(plain)])
@@ -306,10 +306,11 @@ class _Order(Struct, frozen=True):
 def _canonical(plain: Any) -> Any:
     """Return JSON values in one order: that of a set is another one in each process."""
     if isinstance(plain, dict):
-        items = cast("dict[str, Any]", plain).items()
-        return sorted(([key, _canonical(value)] for key, value in items), key=json.dumps)
+        members = cast("dict[str, object]", plain)
+        return sorted(([key, _canonical(part)] for key, part in members.items()), key=json.dumps)
     if isinstance(plain, list):
-        return sorted((_canonical(part) for part in plain), key=json.dumps)
+        items = cast("list[object]", plain)
+        return sorted((_canonical(part) for part in items), key=json.dumps)
     return plain
 
 
@@ -326,7 +327,7 @@ def _applied_before(
 
 
 def _checked(decided: Iterable[E]) -> list[E]:
-    if not isinstance(decided, Iterable):
+    if not isinstance(cast("object", decided), Iterable):
         message = (
             f"decide must return a list of events, which may be empty, not {type(decided).__name__}"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, cast
 
 from eventport.errors import (
     CorruptEventError,
@@ -124,7 +124,7 @@ class UniqueKeys:
 
     def key(self, value: str) -> str:
         """Return what stands for a value in the store: itself, normalised, or its hash."""
-        if not isinstance(value, str):
+        if not isinstance(cast("object", value), str):
             message = f"a value of {self.name!r} must be text, not {show(value)}: convert it"
             raise InvalidArgumentTypeError(message)
         text = value if self._normalise is None else self._normalise(value)
@@ -182,7 +182,7 @@ class KeyChanges:
             await session.append(stream, events, expected=version)
 
     def _wish(self, value: str, owner: str, *, holds: bool) -> None:
-        if not isinstance(owner, str):
+        if not isinstance(cast("object", owner), str):
             message = f"the owner of a key must be text, not {show(owner)}"
             raise InvalidArgumentTypeError(message)
         key = self._keys.key(value)

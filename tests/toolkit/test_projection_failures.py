@@ -20,7 +20,7 @@ from tests.toolkit.accounts import ACCOUNT, Deposit
 from tests.toolkit.stages import KINDS, QUICK, Stage, open_stage, running
 
 from eventport import NewEvent, RecordedEvent, StoreUnavailableError
-from eventport.adapter import AllPage, Commit, Outcome
+from eventport.adapter import AllPage, AllQuery, Commit, Outcome, Store
 from eventport.commands import CommandHandler
 from eventport.context import bind_context
 from eventport.projections import (
@@ -36,7 +36,10 @@ from eventport.projections import (
 from eventport.typed import EventTypes
 
 from eventport_memory import MemoryEventStore
+from eventport_memory.engine import MemoryEngine
 from eventport_sqlite import SQLiteEventStore
+from eventport_sqlite.connection import open_connection
+from eventport_sqlite.engine import SQLiteEngine
 from eventport_sqlite.projections import SQLiteCheckpoints
 
 
@@ -252,19 +255,23 @@ async def test_a_command_in_a_handler_belongs_to_the_event_that_is_handled(stage
     assert last
 
 
-class Readable(SQLiteEventStore):
-    """A store whose reads of all streams can be made to fail, or to hang."""
+class Readable(SQLiteEngine):
+    """An engine whose reads of all streams can be made to fail, or to hang."""
 
     reads = "work"
 
-    async def _read_all(
-        self, after: int, max_count: int, types: frozenset[str] | None, prefix: str | None
-    ) -> AllPage:
+    async def read_all(self, query: AllQuery, /) -> AllPage:
         if self.reads == "hang":
             await sleep_forever()
         if self.reads == "fail":
             raise StoreUnavailableError("no server answers")
-        return await super()._read_all(after, max_count, types, prefix)
+        return await super().read_all(query)
+
+
+async def _open_readable(file: Path) -> tuple[Readable, SQLiteEventStore]:
+    connections = [await open_connection(str(file), "full", 30) for _ in range(2)]
+    engine = Readable(str(file), *connections)
+    return engine, SQLiteEventStore(engine, "full", 30)
 
 
 async def _until(condition: Any) -> None:
@@ -283,8 +290,9 @@ async def test_a_runner_that_cannot_read_gives_its_lease_to_a_stand_by(
     @projection.on("Added")
     async def added(event: RecordedEvent, context: ProjectionContext[Any]) -> None: ...
 
+    readable, bad = await _open_readable(file)
     async with (
-        await Readable.open(file) as bad,
+        bad,
         await SQLiteEventStore.open(file) as good,
         SQLiteCheckpoints.open(file) as checkpoints,
     ):
@@ -293,8 +301,7 @@ async def test_a_runner_that_cannot_read_gives_its_lease_to_a_stand_by(
         async with running(active):
             await _until(lambda: active.state == "live")
             async with running(stand_by):
-                bad.reads = reads
-                bad.wake()
+                readable.reads = reads
                 await _until(lambda: active.state != "live")
                 await _until(lambda: stand_by.state == "live")
                 assert active.state == "waiting"
@@ -359,21 +366,22 @@ async def test_what_does_not_fit_its_class_is_no_reason_to_show_it(
     assert not [line for line in caplog.messages if SECRET in line]
 
 
-class Answerless(MemoryEventStore):
-    """A store that commits checkpoints, and loses the answers to some of them."""
+class Answerless(MemoryEngine):
+    """Commits checkpoints, and loses the answers to some of them."""
 
     lost = 0
 
-    async def _dispatch(self, commit: Commit) -> Outcome:
-        outcome = await super()._dispatch(commit)
-        if self.lost and commit.writes[0].stream.startswith("eventport/projection/"):
+    async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
+        outcomes = await super().commit(batch)
+        if self.lost and batch[0].writes[0].stream.startswith("eventport/projection/"):
             self.lost -= 1
             raise StoreUnavailableError("the answer was lost")
-        return outcome
+        return outcomes
 
 
 async def test_checkpoints_go_on_after_their_answers_were_lost() -> None:
-    async with Answerless() as store:
+    engine = Answerless()
+    async with Store(engine, batching="never") as store:
         seen: list[int] = []
         projection: Projection[Any] = Projection("answerless", retries=QUICK)
 
@@ -385,7 +393,7 @@ async def test_checkpoints_go_on_after_their_answers_were_lost() -> None:
         runner = Runner(store, projection, checkpoints, lease=0.3)
         async with running(runner):
             for _ in range(3):
-                store.lost = 1
+                engine.lost = 1
                 result = await store.append("order-1", [NewEvent("Added", {})])
                 await runner.wait_until(result.position or 0)
         positions = [event.position for event in (await store.read("order-1")).events]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from eventport.aggregates.aggregate import (
     Aggregate,
@@ -80,7 +80,7 @@ class Repository(Generic[A]):
 
     def stream(self, aggregate_id: str) -> str:
         """Return the name of an aggregate's stream."""
-        if not isinstance(aggregate_id, str):
+        if not isinstance(cast("object", aggregate_id), str):
             message = f"an id of {self.category!r} must be text, not {show(aggregate_id)}"
             raise InvalidArgumentTypeError(message)
         return self._name_stream(self.category, aggregate_id)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from anyio import sleep
 
@@ -47,14 +47,14 @@ def load_projection(name: str) -> Projection[Any]:
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        found: object = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as exc:
         message = f"{name}: {exc}"
         raise ConfigurationError(message) from exc
     if not isinstance(found, Projection):
         message = f"{name} is a {type(found).__name__}, not a Projection"
         raise ConfigurationError(message)
-    return found
+    return cast("Projection[object]", found)
 
 
 @asynccontextmanager
