@@ -16,7 +16,7 @@ from msgspec import Struct
 from eventport import EventStore, NewEvent
 from eventport.command_log import CommandLog
 from eventport.commands import CommandHandler, Decider
-from eventport.context import acting
+from eventport.context import bind_context
 from eventport.snapshots import MemorySnapshotStore, Snapshots, StreamSnapshotStore, every
 from eventport.typed import EventTypes
 
@@ -94,7 +94,7 @@ async def _figures(name: str, store: EventStore) -> AsyncIterator[Figure]:
         await store.append(stream, [NewEvent("ItemAdded", DATA)], expected=version)
 
     async def with_log(stream: str) -> None:
-        with acting(user=stream):
+        with bind_context(user=stream):
             await logged.handle(stream, "add", id=uuid4())
 
     works: dict[str, Work] = {

@@ -13,7 +13,7 @@ import postgres
 from measure import Figure, rates
 
 from eventport import NewEvent, RecordedEvent
-from eventport.projections import Projection, Runner, Target
+from eventport.projections import Projection, ProjectionContext, Runner
 
 from eventport_postgres import PostgresEventStore
 from eventport_postgres.projections import Connection, PostgresCheckpoints
@@ -59,15 +59,15 @@ def _projection(name: str, number: int) -> Projection[Connection]:
     table = f"items_{number}"
 
     @projection.prepare
-    async def create(to: Target[Connection]) -> None:
-        await to.connection.execute(
+    async def create(context: ProjectionContext[Connection]) -> None:
+        await context.connection.execute(
             f"CREATE TABLE IF NOT EXISTS {table} (stream text, version bigint, sku text, "
             "quantity bigint, PRIMARY KEY (stream, version))"
         )
 
     @projection.on_batch("ItemAdded")
-    async def add(events: Sequence[RecordedEvent], to: Target[Connection]) -> None:
+    async def add(events: Sequence[RecordedEvent], context: ProjectionContext[Connection]) -> None:
         rows = [(e.stream, e.version, e.data["sku"], e.data["quantity"]) for e in events]
-        await to.connection.copy_records_to_table(table, records=rows)
+        await context.connection.copy_records_to_table(table, records=rows)
 
     return projection

@@ -94,7 +94,7 @@ def test_rebuild_ends_when_the_generation_is_active_and_status_tells(projection:
     assert shown[5:] == [
         "runner: none",
         "dead letters: 1",
-        "- position 3: Numbered in a: ValueError: no number",
+        "- position 3: Numbered in a: ValueError in numbered, views.py:14",
     ]
     assert "active generation: 1\nposition: 0\n" in projection("status", "views:two").stdout
     assert projection("rebuild", "views:two").returncode == 0

@@ -2,29 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Generic, Literal, TypeVar
-from uuid import UUID, uuid4, uuid5
-from weakref import WeakValueDictionary
+import json
 
-from anyio import Lock
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from hashlib import sha256
+from typing import Any, Final, Generic, Literal, TypeVar, cast
+from uuid import UUID, uuid4, uuid5
+
 from msgspec import Struct
 from msgspec.structs import replace
 
 from eventport.command_log import CommandLog
 from eventport.conflicts import ATTEMPTS, retry_conflicts, run_in_session
-from eventport.context import COMMAND_ID, CORRELATION_ID, current_context
-from eventport.errors import InvalidArgumentTypeError
+from eventport.context import COMMAND_HASH, COMMAND_ID, CORRELATION_ID, current_context
+from eventport.conversion import conversion_of
+from eventport.errors import EventportError, InvalidArgumentTypeError
 from eventport.events import NewEvent, RecordedEvent
-from eventport.folding import Fold, StateLoader, replay
+from eventport.folding import EventCodec, Fold, StateLoader, replay
 from eventport.protocols import EventStore, Session, Streams
-from eventport.typed import EventTypes
+from eventport.results import AggregateResult
+from eventport.turns import turn
 from eventport.validation import MAX_INT, check_int, check_metadata, check_stream, show
 
 
 S = TypeVar("S")
 C = TypeVar("C")
 E = TypeVar("E")
+
+_HASH_DIGITS: Final = 32
+
+
+class CommandIdReusedError(EventportError):
+    """A command has the id of another one that was applied before; nothing was written."""
+
+    def __init__(self, stream: str, command_id: object) -> None:
+        super().__init__(stream, command_id)
+        self.stream = stream
+        """The stream that both are for."""
+        self.command_id = command_id
+        """Their id."""
+
+    def __str__(self) -> str:
+        return (
+            f"stream {self.stream!r}: another command was applied under the id {self.command_id}: "
+            "give each command an id of its own, and the same one only to a repeated delivery"
+        )
 
 
 class Decider(Struct, Generic[S, C, E], frozen=True, kw_only=True):
@@ -33,7 +55,7 @@ class Decider(Struct, Generic[S, C, E], frozen=True, kw_only=True):
     The idea and the names are those of Jérémie Chassaing, "Functional Event Sourcing Decider".
     """
 
-    types: EventTypes[E]
+    types: EventCodec[E]
     """What turns stored events into instances of the program's classes, and back."""
     initial: Callable[[], S]
     """Gives the state before the first event."""
@@ -52,7 +74,7 @@ class Decider(Struct, Generic[S, C, E], frozen=True, kw_only=True):
         return Fold(self.types, self.initial, self.evolve)
 
 
-class Handled(Struct, Generic[S], frozen=True):
+class CommandResult(Struct, Generic[S], frozen=True):
     """What became of a command."""
 
     status: Literal["executed", "already applied"]
@@ -65,7 +87,7 @@ class Handled(Struct, Generic[S], frozen=True):
     version: int
     """The version of the stream that `state` is of."""
     events: Sequence[NewEvent]
-    """What it appended; nothing if nothing was decided, or if it was applied before."""
+    """What it appended, now or when it was applied before; nothing if nothing was decided."""
     position: int | None
     """The global position of its last event; None if nothing was written, or not yet."""
 
@@ -75,13 +97,13 @@ class CommandHandler(Generic[S, C, E]):
 
     A conflict with another writer makes it load and decide again. A command's events carry its
     id, and what it is due to, in their metadata: `COMMAND_ID`, and what `current_context` says.
-    Those for one stream take turns, so that the tasks of one handler do not conflict.
+    Those for one stream take turns, so that the tasks of one process do not conflict.
 
     Args:
         store: Any event store.
         decider: The rules.
         loader: Finds the state; by default it replays the whole stream.
-        attempts: How often to try at the most.
+        attempts: How often to try at most.
         lookback: How many of the stream's last events, at least, are searched for the id of a
             command that the caller gives. Events that are replayed are searched anyway, and so
             without snapshots all of them are. A log knows all commands, and is asked instead.
@@ -104,7 +126,6 @@ class CommandHandler(Generic[S, C, E]):
         self._attempts = check_int("attempts", attempts, least=1)
         self._lookback = check_int("lookback", lookback, least=1)
         self._log = log
-        self._turns: WeakValueDictionary[str, Lock] = WeakValueDictionary()
 
     async def handle(
         self,
@@ -114,7 +135,7 @@ class CommandHandler(Generic[S, C, E]):
         id: UUID | None = None,  # noqa: A002  # as `NewEvent` calls it
         metadata: Mapping[str, Any] | None = None,
         session: Session | None = None,
-    ) -> Handled[S]:
+    ) -> CommandResult[S]:
         """Handle a command: nothing is written unless something is decided.
 
         Args:
@@ -128,57 +149,57 @@ class CommandHandler(Generic[S, C, E]):
 
         Raises:
             ConcurrencyError: others got ahead in the last attempt, too; nothing was written.
+            CommandIdReusedError: another command was applied under this id before.
             StoreUnavailableError: the outcome could not be learned; handle the same command,
                 with an `id` that was given, again.
         """
-        if id is not None and not isinstance(id, UUID):
+        if id is not None and not isinstance(cast("object", id), UUID):
             message = f"id must be a uuid.UUID, not {show(id)}"
             raise InvalidArgumentTypeError(message)
         stream = check_stream(stream)
         order = _Order(stream, command, id or uuid4(), id is not None, check_metadata(metadata))
         if session is not None:
             return await self._in_session(session, order)
-        async with self._turns.setdefault(stream, Lock()):
+        async with turn(self._store, stream):
             if self._log is not None:
                 return await self._in_own_session(order)
             return await retry_conflicts(
-                lambda: self._once(self._store, order), attempts=self._attempts
+                self._store, lambda: self._once(self._store, order), attempts=self._attempts
             )
 
-    async def _in_own_session(self, order: _Order) -> Handled[S]:
+    async def _in_own_session(self, order: _Order) -> CommandResult[S]:
         sessions: list[Session] = []
 
-        def attempt(session: Session) -> Awaitable[Handled[S]]:
+        def attempt(session: Session) -> Awaitable[CommandResult[S]]:
             sessions.append(session)
             return self._in_session(session, order)
 
         handled = await run_in_session(self._store, attempt, attempts=self._attempts)
         return replace(handled, position=handled.position or sessions[-1].position)
 
-    async def _in_session(self, session: Session, order: _Order) -> Handled[S]:
+    async def _in_session(self, session: Session, order: _Order) -> CommandResult[S]:
         handled = await self._once(session, order)
-        if self._log is not None and handled.events:
+        if self._log is not None and handled.status == "executed" and handled.events:
             first = handled.version - len(handled.events) + 1
             await self._log.record(
                 session, order.command, order.id, order.stream, first, handled.events
             )
         return handled
 
-    async def _once(self, streams: Streams, order: _Order) -> Handled[S]:
+    async def _once(self, streams: Streams, order: _Order) -> CommandResult[S]:
         decider, stream = self._decider, order.stream
         watching = _Watching(decider.types, order.id)
-        types = watching if order.repeatable and self._log is None else decider.types
+        types: EventCodec[E] = watching if order.repeatable and self._log is None else decider.types
         fold = Fold(types, decider.initial, decider.evolve)
         loaded = await self._loader.load(streams, stream, fold)
         # Only now, so that what is in the state has been looked through.
         if order.repeatable and loaded.exists:
             earlier = await self._earlier(streams, order, loaded.version, watching)
-            if earlier is not None:
-                position = earlier.position or None
-                return Handled("already applied", loaded.state, loaded.version, (), position)
+            if earlier:
+                return _applied_before(order, loaded, earlier)
         decided = _checked(decider.decide(order.command, loaded.state))
         if not decided:
-            return Handled("executed", loaded.state, loaded.version, (), None)
+            return CommandResult("executed", loaded.state, loaded.version, (), None)
         events = self._new_events(order, decided)
         appended = await streams.append(stream, events, expected=loaded.version)
         if appended.deduplicated and order.repeatable:
@@ -186,20 +207,26 @@ class CommandHandler(Generic[S, C, E]):
         state = loaded.state
         for event in decided:
             state = decider.evolve(state, event)
-        return Handled("executed", state, appended.version, events, appended.position)
+        return CommandResult("executed", state, appended.version, events, appended.position)
 
     async def _earlier(
         self, streams: Streams, order: _Order, version: int, watching: _Watching[E]
-    ) -> RecordedEvent | None:
-        """Find what is left of an earlier delivery of the same command."""
+    ) -> list[RecordedEvent]:
+        """Find the events of an earlier delivery of the same command."""
         if self._log is not None:
-            records = await self._log.records(order.id, streams=streams)
-            return next((found for found in records if found.data.stream == order.stream), None)
+            records = (record.data for record in await self._log.records(order.id, streams=streams))
+            found = next((record for record in records if record.stream == order.stream), None)
+            if found is None:
+                return []
+            first = found.first_version
+            last = first + len(found.events) - 1
+            return (await streams.read(order.stream, from_version=first, to_version=last)).events
         first, last = max(1, version - self._lookback + 1), min(version, watching.first - 1)
-        if watching.found is not None or last < first:
-            return watching.found
+        known = watching.found
+        if last < first or (known and known[0].version > watching.first):
+            return known
         page = await streams.read(order.stream, from_version=first, to_version=last)
-        return next((event for event in page.events if watching.is_wanted(event)), None)
+        return [*filter(watching.is_wanted, page.events), *known]
 
     def _new_events(self, order: _Order, decided: Sequence[E]) -> list[NewEvent]:
         id_ = str(order.id)
@@ -209,6 +236,8 @@ class CommandHandler(Generic[S, C, E]):
             **current_context().metadata,
             COMMAND_ID: id_,
         }
+        if order.hash is not None:
+            metadata[COMMAND_HASH] = order.hash
         return [
             self._decider.types.new(
                 event, metadata=metadata, id=uuid5(order.id, f"{index}/{order.stream}")
@@ -217,24 +246,36 @@ class CommandHandler(Generic[S, C, E]):
         ]
 
 
-class _Watching(EventTypes[E]):
-    """Decodes the events of a fold, and looks among them for those of one command."""
+class _Watching(Generic[E]):
+    """Decodes for a fold, and looks among its events for those of one command."""
 
-    def __init__(self, types: EventTypes[E], command_id: UUID) -> None:
-        vars(self).update(vars(types))  # the same classes, and no copies of them
+    def __init__(self, types: EventCodec[E], command_id: UUID) -> None:
         self._types = types
         self._command_id = str(command_id)
         self.first = MAX_INT
         """The lowest version that was decoded; what is below it has not been seen."""
-        self.found: RecordedEvent | None = None
+        self.found: list[RecordedEvent] = []
+        """The events of the command."""
+
+    def new(
+        self,
+        event: E,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        id: UUID | None = None,  # noqa: A002  # as `NewEvent` calls it
+    ) -> NewEvent:
+        """Return an event to append; see `EventTypes.new`."""
+        return self._types.new(event, metadata=metadata, id=id)
 
     def decode(self, event: RecordedEvent) -> E:
+        """Decode an event, and note it if it is of the command."""
         self.first = min(self.first, event.version)
         if self.is_wanted(event):
-            self.found = event
+            self.found.append(event)
         return self._types.decode(event)
 
     def is_wanted(self, event: RecordedEvent) -> bool:
+        """Return whether an event is of the command."""
         return event.metadata.get(COMMAND_ID) == self._command_id
 
 
@@ -248,9 +289,45 @@ class _Order(Struct, frozen=True):
     """Whether the caller gave the id, so that it may be delivered again."""
     metadata: dict[str, Any]
 
+    @property
+    def hash(self) -> str | None:
+        """What shows that another command has the same id; None if it is no JSON, or the id is new."""
+        if not self.repeatable:
+            return None
+        kind = cast("type[object]", type(self.command))
+        try:
+            plain = conversion_of(kind).encode(self.command)
+            content = json.dumps([str(self.id), kind.__qualname__, _canonical(plain)])
+        except Exception:  # noqa: BLE001  # whatever it is: such a command has no hash
+            return None
+        return sha256(content.encode()).hexdigest()[:_HASH_DIGITS]
+
+
+def _canonical(plain: Any) -> Any:
+    """Return JSON values in one order: that of a set is another one in each process."""
+    if isinstance(plain, dict):
+        members = cast("dict[str, object]", plain)
+        return sorted(([key, _canonical(part)] for key, part in members.items()), key=json.dumps)
+    if isinstance(plain, list):
+        items = cast("list[object]", plain)
+        return sorted((_canonical(part) for part in items), key=json.dumps)
+    return plain
+
+
+def _applied_before(
+    order: _Order, loaded: AggregateResult[S], events: Sequence[RecordedEvent]
+) -> CommandResult[S]:
+    """Return what an earlier delivery did, if that was of the same command."""
+    kept = events[-1].metadata.get(COMMAND_HASH)
+    if kept is not None and order.hash is not None and kept != order.hash:
+        raise CommandIdReusedError(order.stream, order.id)
+    new = [NewEvent(event.type, event.data, event.metadata, event.id) for event in events]
+    position = events[-1].position or None
+    return CommandResult("already applied", loaded.state, loaded.version, new, position)
+
 
 def _checked(decided: Iterable[E]) -> list[E]:
-    if not isinstance(decided, Iterable):
+    if not isinstance(cast("object", decided), Iterable):
         message = (
             f"decide must return a list of events, which may be empty, not {type(decided).__name__}"
         )

@@ -12,13 +12,18 @@ from anyio import sleep
 from eventport._concurrency.backoff import Backoff
 from eventport.errors import ConcurrencyError
 from eventport.protocols import EventStore, Session
+from eventport.turns import turn
 from eventport.validation import check_int
 
 
 T = TypeVar("T")
 
-ATTEMPTS: Final = 5
-"""How many times a function is tried by default."""
+ATTEMPTS: Final = 20
+"""How often something is tried by default while others are faster.
+
+In a process only one task at a time tries again, so its rivals are those of other processes: of
+two, each wins about every second time.
+"""
 
 
 async def run_in_session(
@@ -26,8 +31,9 @@ async def run_in_session(
 ) -> T:
     """Run a function in a session and commit; on a conflict run it again in a new session.
 
-    The function must have no effects but those on the session, since it may run several times.
-    Between two attempts there is a short random pause, so that competitors do not meet again.
+    The function must have no effects but those on the session, since it may run several
+    times. Between two attempts there is a short random pause, so that competitors do not
+    meet again, and tasks of one process that conflict on a stream take turns.
 
     Args:
         store: Any event store.
@@ -45,23 +51,36 @@ async def run_in_session(
         async with store.session() as session:
             return await function(session)
 
-    return await retry_conflicts(attempt, attempts=attempts)
+    return await retry_conflicts(store, attempt, attempts=attempts)
 
 
-async def retry_conflicts(function: Callable[[], Awaitable[T]], *, attempts: int) -> T:
+async def retry_conflicts(
+    store: EventStore, function: Callable[[], Awaitable[T]], *, attempts: int
+) -> T:
     """Run a function, and run it again as long as it raises `ConcurrencyError`.
 
+    After a conflict it waits for its turn at the stream: of the tasks of one process that lost a
+    race, only one at a time runs it again.
+
     Args:
+        store: The store that the function writes to.
         function: What to do.
         attempts: How often to try, at most; the last conflict is raised.
     """
     attempts = check_int("attempts", attempts, least=1)
-    backoff = Backoff(0.01, 0.32)
-    for _ in range(1, attempts):
-        try:
-            return await function()
-        except ConcurrencyError:
-            pass
-        # Callers that lost to the same commit must not come back at the same moment.
-        await sleep(random.uniform(0, backoff.next()))  # noqa: S311  # no secret depends on it
-    return await function()
+    if attempts == 1:
+        return await function()
+    try:
+        return await function()
+    except ConcurrencyError as exc:
+        stream = exc.stream
+    async with turn(store, stream):
+        backoff = Backoff(0.005, 0.08)
+        for _ in range(2, attempts):
+            try:
+                return await function()
+            except ConcurrencyError:
+                pass
+            # Callers that lost to the same commit must not come back at the same moment.
+            await sleep(random.uniform(0, backoff.next()))  # noqa: S311  # no secret depends on it
+        return await function()

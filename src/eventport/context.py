@@ -25,6 +25,9 @@ CAUSATION_ID: Final = "causation_id"
 COMMAND_ID: Final = "command_id"
 """The key in an event's metadata for the id of the command that it comes from."""
 
+COMMAND_HASH: Final = "command_hash"
+"""The key in an event's metadata for a hash of the command, if its id was given by the caller."""
+
 
 class Context(Struct, frozen=True):
     """What the actions in a block or task are due to."""
@@ -52,7 +55,7 @@ def current_context() -> Context:
 
 
 @contextmanager
-def acting(
+def bind_context(
     *,
     correlation_id: str | UUID | None = None,
     causation_id: str | UUID | None = None,

@@ -6,7 +6,7 @@ import re
 
 from collections.abc import Callable, Iterator
 from dataclasses import is_dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -95,7 +95,7 @@ def conversion_of(cls: type) -> Conversion:
     Raises:
         InvalidArgumentTypeError: it is no class that can be converted.
     """
-    if not isinstance(cls, type):
+    if not isinstance(cast("object", cls), type):
         message = f"a class is needed here, not {show(cls)}"
         raise InvalidArgumentTypeError(message)
     if (known := _conversions.get(cls)) is None:
@@ -111,7 +111,7 @@ def is_pydantic(cls: object) -> bool:
     return hasattr(cls, "model_validate_json") and hasattr(cls, "model_dump")
 
 
-def is_record(cls: type) -> bool:
+def is_record(cls: type[Any]) -> bool:
     """Return whether a class is a dataclass, attrs class, Struct or pydantic model."""
     declares = is_dataclass(cls) or issubclass(cls, Struct) or hasattr(cls, "__attrs_attrs__")
     return declares or is_pydantic(cls)
@@ -123,9 +123,10 @@ def explain(exc: Exception) -> tuple[str, str]:
     The texts of msgspec, of pydantic and of a class's own checks may hold values, so that only
     what is known to be free of them is taken.
     """
-    if callable(errors := getattr(exc, "errors", None)) and hasattr(exc, "error_count"):
+    if callable(getattr(exc, "errors", None)) and hasattr(exc, "error_count"):
+        pydantic: Any = exc
         return _explain_pydantic(
-            errors(include_url=False, include_input=False, include_context=False)
+            pydantic.errors(include_url=False, include_input=False, include_context=False)
         )
     if isinstance(exc, msgspec.ValidationError | TypeError):
         text, _, place = str(exc).rpartition(" - at ")
@@ -163,7 +164,7 @@ def _pydantic(cls: Any) -> Conversion:
     )
 
 
-def _msgspec(cls: type) -> Conversion:
+def _msgspec(cls: type[Any]) -> Conversion:
     try:
         msgspec.json.Decoder(cls)  # it looks at all fields
     except (TypeError, NameError) as exc:

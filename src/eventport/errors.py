@@ -1,14 +1,11 @@
-"""Every error that eventport raises; an error of a driver is the cause of one of these."""
+"""The errors of the port and the base of all others; a driver's error is the cause of one.
+
+The toolkit's errors stand with what raises them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
-
-
-if TYPE_CHECKING:
-    from eventport.events import RecordedEvent
-    from eventport.expectations import Expectation
+from eventport.expectations import Expectation
 
 
 class EventportError(Exception):
@@ -33,56 +30,6 @@ class ConcurrencyError(EventportError):
     def __str__(self) -> str:
         actual = f"is at version {self.actual}" if self.actual else "does not exist"
         return f"stream {self.stream!r}: expected {self.expected!r}, but it {actual}"
-
-
-class AggregateNotFoundError(EventportError):
-    """There is no aggregate of this id, or there was none yet at the version or time asked for."""
-
-    def __init__(self, category: str, aggregate_id: str) -> None:
-        super().__init__(category, aggregate_id)
-        self.category = category
-        """What it would be, such as ``"order"``."""
-        self.aggregate_id = aggregate_id
-        """The id that was asked for."""
-
-    def __str__(self) -> str:
-        return f"there is no {self.category} {self.aggregate_id!r}"
-
-
-class AggregateExistsError(EventportError):
-    """An aggregate was to be added, but there is one of this id already; nothing was written."""
-
-    def __init__(self, category: str, aggregate_id: str) -> None:
-        super().__init__(category, aggregate_id)
-        self.category = category
-        """What it is, such as ``"order"``."""
-        self.aggregate_id = aggregate_id
-        """The id that was to be added."""
-
-    def __str__(self) -> str:
-        return f"{self.category} {self.aggregate_id!r} exists already"
-
-
-class DuplicateKeyError(EventportError):
-    """Another owner holds a key that only one can hold; nothing of the change was written."""
-
-    def __init__(self, name: str, key: str, owner: str, *, hidden: bool = False) -> None:
-        super().__init__(name, key, owner)
-        self.name = name
-        """What the keys are, such as ``"email"``."""
-        self.key = key
-        """The value that was claimed."""
-        self.owner = owner
-        """Who holds it."""
-        self.hidden = hidden
-        """Whether the value is kept out of the message, because only its hash is stored."""
-
-    def __str__(self) -> str:
-        key = "this value" if self.hidden else repr(self.key)
-        return f"{self.name}: {key} is taken: it belongs to {self.owner!r}"
-
-    def __repr__(self) -> str:
-        return f"<DuplicateKeyError: {self}>"
 
 
 class InvalidArgumentError(EventportError, ValueError):
@@ -158,113 +105,14 @@ class ConfigurationError(EventportError, ValueError):
     """A URL, an option or a configuration file does not lead to a store."""
 
 
-class UnknownEventTypeError(EventportError, LookupError):
-    """An event's type, or the class of an event, is not among those registered."""
+class EscapedCancellationError(EventportError):
+    """Code that was called raised a cancellation, but nobody had cancelled the task that called it.
 
-    def __init__(self, type_: str, known: Iterable[str]) -> None:
-        super().__init__(type_, tuple(sorted(known)))
-        self.type = type_
-        """The type that nobody registered."""
-        self.known = tuple(sorted(known))
-        """The types that are registered."""
-
-    def __str__(self) -> str:
-        known = ", ".join(map(repr, self.known)) or "none"
-        return f"no class is registered for events of type {self.type!r}; registered: {known}"
-
-
-class EventVersionError(EventportError):
-    """A stored event has a version that this program does not know: a newer one wrote it."""
-
-    def __init__(self, event: RecordedEvent, version: Any, known: int) -> None:
-        super().__init__(event, version, known)
-        self.event = event
-        """The event as it is stored."""
-        self.version = version
-        """The version of its data."""
-        self.known = known
-        """The newest version that is registered."""
-
-    def __str__(self) -> str:
-        # What is no number may be anything, event data among them.
-        version = self.version if type(self.version) is int else f"<{type(self.version).__name__}>"
-        return (
-            f"event {self.event.version} of stream {self.event.stream!r} is a {self.event.type!r} "
-            f"of version {version}, but this program knows versions 1 to {self.known}: "
-            "run the program that wrote it, or register the newer version"
-        )
-
-    def __repr__(self) -> str:
-        """Leave out the event, whose data may be confidential."""
-        return f"<EventVersionError: {self}>"
-
-
-class EventDataError(EventportError):
-    """The data of a stored event does not become an instance of the class registered for it."""
-
-    def __init__(self, event: RecordedEvent, reason: str) -> None:
-        super().__init__(event, reason)
-        self.event = event
-        """The event as it is stored."""
-        self.reason = reason
-        """What is wrong with it."""
+    Awaiting a task that was cancelled is enough.
+    """
 
     def __str__(self) -> str:
         return (
-            f"event {self.event.version} of stream {self.event.stream!r}, a {self.event.type!r}: "
-            f"{self.reason}"
-        )
-
-    def __repr__(self) -> str:
-        """Leave out the event, whose data may be confidential."""
-        return f"<EventDataError: {self}>"
-
-
-class LeaseLostError(EventportError):
-    """Another runner has taken over the projection; the work in progress was rolled back."""
-
-    def __init__(self, projection: object) -> None:
-        super().__init__(projection)
-        self.projection = projection
-        """The projection's name and generation."""
-
-    def __str__(self) -> str:
-        return f"projection {self.projection}: another runner has taken over"
-
-
-class NoDeadLetterError(EventportError, LookupError):
-    """A projection has given up no event at this position, or it has been dealt with."""
-
-    def __init__(self, projection: object, position: int) -> None:
-        super().__init__(projection, position)
-        self.projection = projection
-        """The projection's name and generation."""
-        self.position = position
-        """The position asked for."""
-
-    def __str__(self) -> str:
-        return (
-            f"projection {self.projection}: no dead letter at position {self.position}; "
-            "list those that there are"
-        )
-
-
-class ProjectionStoppedError(EventportError):
-    """A projection met an event that it cannot handle; the cause is what its handler raised."""
-
-    def __init__(self, projection: object, event: RecordedEvent, attempts: int) -> None:
-        super().__init__(projection, event, attempts)
-        self.projection = projection
-        """The projection's name and generation."""
-        self.event = event
-        """The event; everything before it has been handled."""
-        self.attempts = attempts
-        """How often it was tried."""
-
-    def __str__(self) -> str:
-        return (
-            f"projection {self.projection} stopped at position {self.event.position}, before "
-            f"event {self.event.version} of stream {self.event.stream!r}, a {self.event.type!r}: "
-            f"its handler failed {self.attempts} times, at last with: {self.__cause__!r}; fix "
-            "the handler and run it again, or let such events go to the dead letters"
+            "a cancellation came out of it that was not its caller's: what it awaited had been "
+            "cancelled"
         )

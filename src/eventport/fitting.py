@@ -44,7 +44,7 @@ class _Record:
     def __call__(self, value: Any) -> bool:
         plan = self._plan
         for item, accepted in zip(plan.get(value), self.fields, strict=True):
-            if (check := accepted.get(type(item), _refuse)) is not None and not check(item):
+            if not _is_accepted(item, accepted):
                 return False
         return not plan.has_dict or len(value.__dict__) == plan.held
 
@@ -101,10 +101,12 @@ def _accepted(info: inspect.Type, made: dict[type, _Record]) -> Accepted | None:
 
 
 def _all_accepted(items: Any, accepted: Accepted) -> bool:
-    for item in items:
-        if (check := accepted.get(type(item), _refuse)) is not None and not check(item):
-            return False
-    return True
+    return all(_is_accepted(item, accepted) for item in items)
+
+
+def _is_accepted(item: object, accepted: Accepted) -> bool:
+    check = accepted.get(type(item), _refuse)
+    return check is None or check(item)
 
 
 def _refuse(_: object) -> bool:

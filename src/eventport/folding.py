@@ -1,16 +1,16 @@
-"""From the events of a stream to a state: what a fold is, and who loads it."""
+"""From the events of a stream to a state: what a fold is, and what loads the state."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final, Generic, Protocol, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Generic, Protocol, TypeVar
+from uuid import UUID
 
 from msgspec import Struct
 
-from eventport.events import RecordedEvent
+from eventport.events import NewEvent, RecordedEvent
 from eventport.protocols import Streams
 from eventport.results import AggregateResult
-from eventport.typed import EventTypes
 from eventport.validation import check_initial, check_plain_function
 
 
@@ -18,10 +18,31 @@ S = TypeVar("S")
 E = TypeVar("E")
 
 
+class EventCodec(Protocol[E]):
+    """What turns stored events into instances of the program's classes, and back.
+
+    `EventTypes` is one.
+    """
+
+    def new(
+        self,
+        event: E,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        id: UUID | None = None,  # noqa: A002  # as `NewEvent` calls it
+    ) -> NewEvent:
+        """Return an instance of a class as an event to append."""
+        ...
+
+    def decode(self, event: RecordedEvent) -> E:
+        """Return the data of a stored event as an instance of its class."""
+        ...
+
+
 class Fold(Struct, Generic[S, E], frozen=True):
     """How the typed events of a stream become a state."""
 
-    types: EventTypes[E]
+    types: EventCodec[E]
     """What turns stored events into instances of the program's classes."""
     initial: Callable[[], S]
     """Gives the state before the first event."""

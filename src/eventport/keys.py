@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, cast
 
 from eventport.errors import (
     CorruptEventError,
-    DuplicateKeyError,
+    EventportError,
     InvalidArgumentError,
     InvalidArgumentTypeError,
 )
@@ -22,6 +22,28 @@ __all__ = ["DuplicateKeyError", "KeyChanges", "UniqueKeys"]
 
 CLAIMED: Final = "eventport.KeyClaimed"
 RELEASED: Final = "eventport.KeyReleased"
+
+
+class DuplicateKeyError(EventportError):
+    """Somebody else holds a key that only one owner can hold; nothing of the change was written."""
+
+    def __init__(self, name: str, key: str, owner: str, *, hidden: bool = False) -> None:
+        super().__init__(name, key, owner)
+        self.name = name
+        """What the keys are, such as ``"email"``."""
+        self.key = key
+        """The value that was claimed."""
+        self.owner = owner
+        """Who holds it."""
+        self.hidden = hidden
+        """Whether the value is kept out of the message, because only its hash is stored."""
+
+    def __str__(self) -> str:
+        key = "this value" if self.hidden else repr(self.key)
+        return f"{self.name}: {key} is taken: it belongs to {self.owner!r}"
+
+    def __repr__(self) -> str:
+        return f"<DuplicateKeyError: {self}>"
 
 
 class UniqueKeys:
@@ -102,7 +124,7 @@ class UniqueKeys:
 
     def key(self, value: str) -> str:
         """Return what stands for a value in the store: itself, normalised, or its hash."""
-        if not isinstance(value, str):
+        if not isinstance(cast("object", value), str):
             message = f"a value of {self.name!r} must be text, not {show(value)}: convert it"
             raise InvalidArgumentTypeError(message)
         text = value if self._normalise is None else self._normalise(value)
@@ -160,7 +182,7 @@ class KeyChanges:
             await session.append(stream, events, expected=version)
 
     def _wish(self, value: str, owner: str, *, holds: bool) -> None:
-        if not isinstance(owner, str):
+        if not isinstance(cast("object", owner), str):
             message = f"the owner of a key must be text, not {show(owner)}"
             raise InvalidArgumentTypeError(message)
         key = self._keys.key(value)

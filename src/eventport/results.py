@@ -39,6 +39,15 @@ class AppendResult(Struct, frozen=True):
     """Whether exactly these events were there already, so that nothing was written again."""
 
 
+class SaveResult(Struct, frozen=True):
+    """What saving aggregates did."""
+
+    version: int
+    """The version of the last aggregate that was given, now that it is saved."""
+    position: int | None
+    """The global position of the last event that was written; None if nothing was."""
+
+
 class AggregateResult(Struct, Generic[S], frozen=True):
     """A state folded from a stream."""
 

@@ -70,7 +70,7 @@ def find_difference(value: Any, back: Any) -> Difference | None:
     Equality alone is not enough: ``True == 1``, times of different offsets can be equal, and a
     class may leave fields out of its comparison.
     """
-    kind = type(value)
+    kind = cast("type[object]", type(value))
     if kind is not type(back):
         return Difference("", f"comes back as {_name(back)}, not as {_name(value)}")
     if kind in _PLAIN:
@@ -89,16 +89,19 @@ def find_difference(value: Any, back: Any) -> Difference | None:
 def parts(value: Any) -> Iterator[tuple[str, Any]]:
     """Go through the parts of a value, each after what it adds to the path."""
     if isinstance(value, dict):
-        for index, (key, item) in enumerate(value.items()):
+        members = cast("dict[object, object]", value)
+        for index, (key, item) in enumerate(members.items()):
             yield f"[{show_key(key, index)}]", item
     elif isinstance(value, _SEQUENCES):
-        for index, item in enumerate(value):
+        items = cast("Iterable[object]", value)
+        for index, item in enumerate(items):
             yield f"[{index}]", item
     elif isinstance(value, _SETS):
-        for item in value:
+        unordered = cast("Iterable[object]", value)
+        for item in unordered:
             yield "", item
     else:
-        for name in plan_of(type(value)).names:
+        for name in plan_of(cast("type[object]", type(value))).names:
             yield f".{name}", getattr(value, name, None)
 
 
@@ -148,7 +151,7 @@ def _in_set(value: Any, back: Any) -> Difference | None:
 def _in_attributes(plan: _Plan, value: Any, back: Any) -> Difference | None:
     for name, one, other in zip(plan.names, plan.get(value), plan.get(back), strict=True):
         # Most fields end here, without another call. What was decoded shares only atoms with it.
-        kind = type(one)
+        kind = cast("type[object]", type(one))
         if one is other or (kind in _PLAIN and kind is type(other) and one == other):
             continue
         if name in _PYDANTIC_PARTS and kind is type(other) is dict:

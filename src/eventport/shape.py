@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -51,8 +51,9 @@ def _part(part: Any, above: set[type]) -> Iterator[str]:
     if isinstance(part, inspect.Type):
         yield from _describe(part, above)
     elif isinstance(part, tuple):
+        several = cast("tuple[object, ...]", part)
         yield "("
-        for one in part:
+        for one in several:
             yield from _part(one, above)
         yield ")"
     elif isinstance(part, inspect.Field):

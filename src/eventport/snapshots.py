@@ -279,14 +279,10 @@ class _Loaded(Struct, Generic[S], frozen=True):
 def _json(state: Any) -> StateCodec[Any]:
     """Return what encodes a type as JSON, and refuses what does not come out of it the same."""
     decode: Callable[[bytes], Any]
-    encode_any: Callable[[Any], bytes] = msgspec.json.encode
+    to_plain: Callable[[Any], Any] | None = None
     try:
         if is_pydantic(state):
-            conversion = conversion_of(state)
-            decode = state.model_validate_json
-
-            def encode_any(value: Any) -> bytes:
-                return msgspec.json.encode(conversion.encode(value))
+            to_plain, decode = conversion_of(state).encode, state.model_validate_json
         else:
             decode = msgspec.json.Decoder(state).decode
         shape = shape_of(state)
@@ -297,7 +293,7 @@ def _json(state: Any) -> StateCodec[Any]:
 
     def encode(value: Any) -> bytes:
         try:
-            raw = encode_any(value)
+            raw = msgspec.json.encode(value if to_plain is None else to_plain(value))
             found = find_difference(value, decode(raw))
         except Exception as exc:
             raise _refusal(name, *explain(exc)) from exc

@@ -38,7 +38,8 @@ def specify(subject: Decider[Any, Any, Any] | Callable[[], Aggregate[Any]]) -> A
     what a method records. Nothing is read or written.
     """
     if isinstance(subject, Decider):
-        return Specification[Any, Any](lambda past, command: _decide(subject, past, command))
+        decider = cast("Decider[object, Any, Any]", subject)
+        return Specification[Any, Any](lambda past, command: _decide(decider, past, command))
     return Specification[Any, Any](lambda past, action: _act(subject, past, action))
 
 

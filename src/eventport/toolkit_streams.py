@@ -6,7 +6,7 @@ import hmac
 import re
 
 from hashlib import sha256
-from typing import Final
+from typing import Final, cast
 
 from eventport.errors import InvalidStreamNameError
 from eventport.validation import MAX_NAME_BYTES, show
@@ -31,7 +31,7 @@ def toolkit_stream(kind: str, *parts: str) -> str:
         parts: What it belongs to: any text.
     """
     for part in parts:
-        if not isinstance(part, str):
+        if not isinstance(cast("object", part), str):
             message = f"a part of a stream's name must be text, not {show(part)}"
             raise InvalidStreamNameError(message)
     name = PREFIX + "/".join([kind, *(_ambiguous.sub(_escape, part) for part in parts)])
@@ -47,7 +47,7 @@ def toolkit_stream(kind: str, *parts: str) -> str:
 
 
 def is_toolkit_stream(name: str) -> bool:
-    """Tell whether a stream is one of the toolkit's own."""
+    """Return whether a stream is one of the toolkit's own."""
     return name.startswith(PREFIX)
 
 

@@ -20,13 +20,7 @@ import pytest
 from adapters.eventstoredb.tests.double.server import Double, serve
 from adapters.mongodb.tests.servers import new_database, shared_server
 
-from eventport import EventStore
-
-from eventport_eventstoredb import EventStoreDBEventStore
-from eventport_memory import MemoryEventStore
-from eventport_mongodb import MongoDBEventStore
-from eventport_postgres import PostgresEventStore
-from eventport_sqlite import SQLiteEventStore
+from eventport import EventStore, connect
 
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "adapters/postgres/tests"))
@@ -46,7 +40,7 @@ _numbers: Final = count()
 @asynccontextmanager
 async def memory(_: pytest.FixtureRequest) -> AsyncGenerator[OpenStore, None]:
     """The events live in the store, so that every store of a test is the same one."""
-    async with MemoryEventStore() as store:
+    async with connect("memory://") as store:
 
         @asynccontextmanager
         async def open_again() -> AsyncGenerator[EventStore, None]:
@@ -61,7 +55,7 @@ async def sqlite(request: pytest.FixtureRequest) -> AsyncGenerator[OpenStore, No
 
     @asynccontextmanager
     async def open_file() -> AsyncGenerator[EventStore, None]:
-        async with await SQLiteEventStore.open(folder / "events.db") as store:
+        async with connect(f"sqlite:///{folder / 'events.db'}") as store:
             yield store
 
     yield open_file
@@ -74,7 +68,7 @@ async def postgres(request: pytest.FixtureRequest) -> AsyncGenerator[OpenStore, 
 
     @asynccontextmanager
     async def open_schema() -> AsyncGenerator[EventStore, None]:
-        async with await PostgresEventStore.connect(url, schema=schema) as store:
+        async with connect(url, schema=schema) as store:
             yield store
 
     yield open_schema
@@ -87,7 +81,7 @@ async def mongodb(request: pytest.FixtureRequest) -> AsyncGenerator[OpenStore, N
 
         @asynccontextmanager
         async def open_database() -> AsyncGenerator[EventStore, None]:
-            async with await MongoDBEventStore.connect(url) as store:
+            async with connect(url) as store:
                 yield store
 
         yield open_database
@@ -108,11 +102,11 @@ async def eventstoredb_24(_: pytest.FixtureRequest) -> AsyncGenerator[OpenStore,
 
 def _client_of(double: Double) -> OpenStore:
     @asynccontextmanager
-    async def connect() -> AsyncGenerator[EventStore, None]:
-        async with await EventStoreDBEventStore.connect(double.uri, timeout=5) as store:
+    async def open_client() -> AsyncGenerator[EventStore, None]:
+        async with connect(double.uri, timeout=5) as store:
             yield store
 
-    return connect
+    return open_client
 
 
 BACKENDS: Final[dict[str, Backend]] = {

@@ -14,7 +14,7 @@ import aiosqlite
 import asyncpg
 
 from eventport import EventStore, RecordedEvent
-from eventport.projections import Projection, Target
+from eventport.projections import Projection, ProjectionContext
 
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class SQLitePlace:
 
     async def query(self, sql: str) -> Rows:
         """Look from outside."""
-        with closing(sqlite3.connect(self._path)) as db:
+        with closing(sqlite3.connect(self._path)) as db, db:
             return list(db.execute(sql))
 
 
@@ -85,18 +85,18 @@ def totals(**options: Any) -> Projection[Any]:
     projection: Projection[Any] = Projection("totals", prefix="account-", **options)
 
     @projection.prepare
-    async def create(to: Target[Any]) -> None:
+    async def create(context: ProjectionContext[Any]) -> None:
         await execute(
-            to.connection,
-            f"CREATE TABLE IF NOT EXISTS totals{to.suffix} (stream text PRIMARY KEY, "
+            context.connection,
+            f"CREATE TABLE IF NOT EXISTS totals{context.suffix} (stream text PRIMARY KEY, "
             "events bigint NOT NULL, total bigint NOT NULL, version bigint NOT NULL)",
         )
 
     @projection.on("Moved")
-    async def moved(event: RecordedEvent, to: Target[Any]) -> None:
+    async def moved(event: RecordedEvent, context: ProjectionContext[Any]) -> None:
         await execute(
-            to.connection,
-            f"INSERT INTO totals{to.suffix} AS t VALUES ($1, 1, $2, $3) ON CONFLICT (stream) "
+            context.connection,
+            f"INSERT INTO totals{context.suffix} AS t VALUES ($1, 1, $2, $3) ON CONFLICT (stream) "
             "DO UPDATE SET events = t.events + 1, total = t.total + $2, version = $3",
             event.stream,
             event.data["amount"],

@@ -38,7 +38,7 @@ from eventport.aggregates import (
     Folded,
     Repository,
 )
-from eventport.context import acting
+from eventport.context import bind_context
 from eventport.keys import DuplicateKeyError, UniqueKeys
 from eventport.snapshots import Snapshots, StreamSnapshotStore, every
 
@@ -432,7 +432,7 @@ async def test_streams_may_have_other_names(store: EventStore) -> None:
 async def test_events_say_what_they_are_due_to(
     store: EventStore, orders: Repository[Order]
 ) -> None:
-    with acting(correlation_id="request-7", causation_id="click-1"):
+    with bind_context(correlation_id="request-7", causation_id="click-1"):
         await orders.add("42", Order.place("ada"))
     event = (await store.read("order-42")).events[0]
     assert event.metadata == {"correlation_id": "request-7", "causation_id": "click-1"}
@@ -458,3 +458,21 @@ async def test_bad_calls_are_named_with_the_remedy(
     await store.append("order-7", [NewEvent("Unheard", {})])
     with pytest.raises(LookupError, match="Unheard"):
         await orders.load("7")
+
+
+@with_sessions
+async def test_saving_returns_the_version_and_where_the_last_event_is(
+    store: EventStore, orders: Repository[Order]
+) -> None:
+    one, two = Order.place("ada"), Order.place("bob")
+    added = await orders.add("1", one)
+    assert added.version == (await store.read("order-1")).version
+    assert added.position == (await store.read("order-1")).events[-1].position
+    nothing = await orders.save(one)
+    assert (nothing.version, nothing.position) == (added.version, None)
+    await orders.add("2", two)
+    for order in (one, two):
+        order.add("shoes")
+    both = await orders.save(one, two)
+    last = (await store.read("order-2")).events[-1]
+    assert (both.version, both.position) == (last.version, last.position)

@@ -36,13 +36,14 @@ from eventport import (
     InvalidStreamNameError,
     StoreUnavailableError,
     Streams,
+    turns,
 )
-from eventport.commands import CommandHandler, Decider, Handled
-from eventport.context import CAUSATION_ID, COMMAND_ID, CORRELATION_ID, acting, reacting_to
-from eventport.errors import UnknownEventTypeError
+from eventport.commands import CommandHandler, CommandIdReusedError, CommandResult, Decider
+from eventport.context import CAUSATION_ID, COMMAND_ID, CORRELATION_ID, bind_context, reacting_to
 from eventport.folding import Fold, replay
 from eventport.results import AggregateResult
-from eventport.typed import EventTypes
+from eventport.snapshots import MemorySnapshotStore, Snapshots, every
+from eventport.typed import EventTypes, UnknownEventTypeError
 
 from eventport_conformance.waiting import no_hang
 
@@ -102,7 +103,7 @@ async def test_what_is_decided_is_appended(store: EventStore) -> None:
 async def test_nothing_decided_writes_nothing(store: EventStore) -> None:
     handler = accounts(store)
     handled = await handler.handle("account-1", Deposit(0), id=uuid4())
-    assert handled == Handled("executed", 0, 0, (), None)
+    assert handled == CommandResult("executed", 0, 0, (), None)
     assert not (await store.read("account-1")).exists
 
 
@@ -143,7 +144,7 @@ async def test_a_repeated_command_is_recognised(store: EventStore) -> None:
     handler, id_ = accounts(store), uuid4()
     first = await handler.handle("account-1", Deposit(5), id=id_)
     again = await handler.handle("account-1", Deposit(5), id=id_)
-    assert again == Handled("already applied", 5, 1, (), first.position)
+    assert again == CommandResult("already applied", 5, 1, first.events, first.position)
     other = await handler.handle("account-1", Deposit(5), id=uuid4())
     assert (other.status, other.state) == ("executed", 10)
 
@@ -163,7 +164,7 @@ async def test_it_is_looked_through_all_that_is_replayed(store: EventStore) -> N
     first = await handler.handle("account-1", Deposit(5), id=id_)
     await store.append("account-1", [TYPES.new(Deposited(1)) for _ in range(700)])
     again = await handler.handle("account-1", Deposit(5), id=id_)
-    assert again == Handled("already applied", 705, 701, (), first.position)
+    assert again == CommandResult("already applied", 705, 701, first.events, first.position)
 
 
 class Remembering:
@@ -218,7 +219,7 @@ async def test_a_lost_answer_is_made_good_by_the_same_command(store: EventStore)
 
 
 async def test_of_deliveries_at_the_same_time_one_is_applied(store: EventStore) -> None:
-    id_, handled = uuid4(), list[Handled[int]]()
+    id_, handled = uuid4(), list[CommandResult[int]]()
 
     async def deliver() -> None:
         handler = accounts(store, attempts=20)  # its own, as in a process of its own
@@ -271,9 +272,9 @@ async def test_with_a_session_that_fails_nothing_is_written(store: EventStore) -
 async def test_in_one_session_a_repeated_command_is_recognised(store: EventStore) -> None:
     handler, id_ = accounts(store), uuid4()
     async with store.session() as session:
-        await handler.handle("account-1", Deposit(5), id=id_, session=session)
+        first = await handler.handle("account-1", Deposit(5), id=id_, session=session)
         again = await handler.handle("account-1", Deposit(5), id=id_, session=session)
-        assert again == Handled("already applied", 5, 1, (), None)
+        assert again == CommandResult("already applied", 5, 1, first.events, None)
     assert (await store.read("account-1")).version == 1
 
 
@@ -306,7 +307,7 @@ async def test_events_say_what_they_are_due_to_through_calls_and_tasks(store: Ev
         await handler.handle(stream, Deposit(5))
 
     async def request(name: str) -> None:
-        with acting(correlation_id=name, causation_id=f"{name}-message"):
+        with bind_context(correlation_id=name, causation_id=f"{name}-message"):
             await nested(f"{name}-1")
             async with anyio.create_task_group() as group:
                 group.start_soon(nested, f"{name}-2")
@@ -326,7 +327,7 @@ async def test_a_reaction_has_the_event_as_its_cause_and_stays_in_its_conversati
     store: EventStore,
 ) -> None:
     handler = accounts(store)
-    with acting(correlation_id="request-1"):
+    with bind_context(correlation_id="request-1"):
         await handler.handle("account-1", Deposit(5))
     (first,) = (await store.read("account-1")).events
     with reacting_to(first):
@@ -382,7 +383,31 @@ async def test_commands_of_one_handler_on_one_stream_take_turns(store: EventStor
             for _ in range(50):
                 group.start_soon(handler.handle, "account-1", Deposit(1))
     assert loader.seen == list(range(50))
-    assert not handler._turns
+    assert not turns._locks
+
+
+async def test_another_command_under_the_same_id_is_refused(store: EventStore) -> None:
+    handler, id_ = accounts(store), uuid4()
+    await handler.handle("account-1", Deposit(5), id=id_)
+    for other in (Deposit(6), Withdraw(5)):
+        with pytest.raises(CommandIdReusedError, match=str(id_)):
+            await handler.handle("account-1", other, id=id_)
+    assert (await store.read("account-1")).version == 1
+    # For another stream it is another command.
+    assert (await handler.handle("account-2", Deposit(6), id=id_)).status == "executed"
+
+
+async def test_a_repeated_command_returns_all_of_its_events(store: EventStore) -> None:
+    await accounts(store).handle("account-1", Deposit(5))
+    snapshots = Snapshots(MemorySnapshotStore(), int, policy=every(1))
+    for handler in (accounts(store), accounts(store, loader=snapshots)):
+        id_ = uuid4()
+        first = await handler.handle("account-1", Withdraw(5), id=id_)
+        assert len(first.events) == 2
+        again = await handler.handle("account-1", Withdraw(5), id=id_)
+        assert (again.status, again.events) == ("already applied", first.events)
+        assert again.position == first.position
+        await handler.handle("account-1", Deposit(5))
 
 
 # Bad input.

@@ -14,7 +14,7 @@ from tests.toolkit.accounts import ACCOUNT, TYPES, Deposit, Deposited
 
 from eventport import InvalidArgumentTypeError
 from eventport.commands import CommandHandler
-from eventport.context import Context, acting, current_context, reacting_to
+from eventport.context import Context, bind_context, current_context, reacting_to
 
 from eventport_conformance.waiting import no_hang
 from eventport_memory import MemoryEventStore
@@ -32,11 +32,11 @@ def test_outside_of_all_blocks_there_is_nothing() -> None:
 
 
 def test_a_block_changes_only_what_it_says_and_gives_it_back() -> None:
-    with acting(user="ada", correlation_id="request-1"):
-        with acting(causation_id="message-1") as inner:
+    with bind_context(user="ada", correlation_id="request-1"):
+        with bind_context(causation_id="message-1") as inner:
             assert inner == current_context() == Context("request-1", "message-1", "ada")
         assert current_context() == Context("request-1", None, "ada")
-        with suppress(ZeroDivisionError), acting(user="bob"):
+        with suppress(ZeroDivisionError), bind_context(user="bob"):
             assert current_context().user == "bob"
             raise ZeroDivisionError
         assert current_context().user == "ada"
@@ -44,11 +44,11 @@ def test_a_block_changes_only_what_it_says_and_gives_it_back() -> None:
 
 
 def test_each_id_stays_where_only_another_is_given() -> None:
-    with acting(user="ada", correlation_id="request-1", causation_id="message-1"):
+    with bind_context(user="ada", correlation_id="request-1", causation_id="message-1"):
         for changed in (
-            acting(user="bob"),
-            acting(correlation_id="request-2"),
-            acting(causation_id="message-2"),
+            bind_context(user="bob"),
+            bind_context(correlation_id="request-2"),
+            bind_context(causation_id="message-2"),
         ):
             with changed as context:
                 around = Context("request-1", "message-1", "ada")
@@ -58,7 +58,7 @@ def test_each_id_stays_where_only_another_is_given() -> None:
 
 def test_ids_may_be_uuids() -> None:
     correlation, causation, user = uuid4(), uuid4(), uuid4()
-    with acting(correlation_id=correlation, causation_id=causation, user=user) as context:
+    with bind_context(correlation_id=correlation, causation_id=causation, user=user) as context:
         assert context == Context(str(correlation), str(causation), str(user))
 
 
@@ -67,7 +67,7 @@ def test_ids_may_be_uuids() -> None:
 def test_what_cannot_be_an_id_is_refused(name: str, value: object) -> None:
     with (
         pytest.raises(InvalidArgumentTypeError, match=f"{name} must be"),
-        acting(**{name: cast("str", value)}),
+        bind_context(**{name: cast("str", value)}),
     ):
         pass
 
@@ -76,7 +76,7 @@ async def test_tasks_take_it_with_them_and_keep_theirs_apart() -> None:
     seen: dict[str, Context] = {}
 
     async def work(name: str) -> None:
-        with acting(correlation_id=name):
+        with bind_context(correlation_id=name):
             await anyio.lowlevel.checkpoint()
             async with anyio.create_task_group() as group:
                 group.start_soon(look, name)
@@ -86,7 +86,7 @@ async def test_tasks_take_it_with_them_and_keep_theirs_apart() -> None:
         await anyio.lowlevel.checkpoint()
         seen[name] = current_context()
 
-    with no_hang(), acting(user="ada"):
+    with no_hang(), bind_context(user="ada"):
         async with anyio.create_task_group() as group:
             for name in ("a", "b", "c"):
                 group.start_soon(work, name)

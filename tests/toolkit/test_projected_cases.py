@@ -16,7 +16,7 @@ from anyio import CapacityLimiter, create_task_group
 from tests.toolkit.read_models import PLACES, execute
 
 from eventport import EventStore, NewEvent, RecordedEvent, connect
-from eventport.projections import Projection, Runner, Target, open_checkpoints
+from eventport.projections import Projection, ProjectionContext, Runner, open_checkpoints
 
 from eventport_conformance.waiting import no_hang
 
@@ -58,19 +58,19 @@ def cases() -> Projection[Any]:
     projection: Projection[Any] = Projection("cases", batch_size=200)
 
     @projection.prepare
-    async def create(to: Target[Any]) -> None:
+    async def create(context: ProjectionContext[Any]) -> None:
         await execute(
-            to.connection,
-            f"CREATE TABLE IF NOT EXISTS cases{to.suffix} "
+            context.connection,
+            f"CREATE TABLE IF NOT EXISTS cases{context.suffix} "
             "(name text PRIMARY KEY, step text NOT NULL, steps bigint NOT NULL)",
         )
 
     @projection.on_batch()
-    async def advance(events: Sequence[RecordedEvent], to: Target[Any]) -> None:
+    async def advance(events: Sequence[RecordedEvent], context: ProjectionContext[Any]) -> None:
         for event in events:
             await execute(
-                to.connection,
-                f"INSERT INTO cases{to.suffix} AS c VALUES ($1, $2, 1) "
+                context.connection,
+                f"INSERT INTO cases{context.suffix} AS c VALUES ($1, $2, 1) "
                 "ON CONFLICT (name) DO UPDATE SET step = $2, steps = c.steps + 1",
                 event.stream,
                 event.type,

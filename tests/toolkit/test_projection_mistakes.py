@@ -7,15 +7,14 @@ from typing import Any
 import pytest
 
 from eventport import ConfigurationError, InvalidArgumentError
-from eventport.errors import UnknownEventTypeError
-from eventport.projections import MemoryCheckpoints, Projection, Retries, Runner, Target
-from eventport.typed import EventTypes
+from eventport.projections import MemoryCheckpoints, Projection, ProjectionContext, Retries, Runner
+from eventport.typed import EventTypes, UnknownEventTypeError
 
 from eventport_memory import MemoryEventStore
 from eventport_sqlite.projections import SQLiteCheckpoints
 
 
-async def nothing(_: Any, to: Target[Any]) -> None: ...
+async def nothing(_: Any, context: ProjectionContext[Any]) -> None: ...
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from eventport.projections import (
     CheckpointStore,
     MemoryCheckpoints,
     Projection,
+    ProjectionContext,
     Runner,
     StreamCheckpoints,
-    Target,
 )
 
 from eventport_conformance.waiting import no_hang
@@ -36,7 +36,7 @@ async def test_a_projection_follows_a_store(kind: str) -> None:
         projection = Projection("numbers")
 
         @projection.on("Counted")
-        async def counted(event: RecordedEvent, to: Target) -> None:
+        async def counted(event: RecordedEvent, context: ProjectionContext) -> None:
             seen.append(event.data)
 
         runner = Runner(store, projection, kinds[kind])

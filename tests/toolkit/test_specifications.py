@@ -21,8 +21,8 @@ from tests.toolkit.orders import (
     State,
 )
 
-from eventport.errors import UnknownEventTypeError
 from eventport.testing import Outcome, specify
+from eventport.typed import UnknownEventTypeError
 
 
 def test_a_decider_holds_what_is_specified() -> None:

@@ -28,10 +28,15 @@ from eventport import (
     NewEvent,
     RecordedEvent,
 )
-from eventport.errors import EventDataError, EventVersionError, UnknownEventTypeError
 from eventport.folding import Fold, replay
 from eventport.projections import Projection
-from eventport.typed import EventTypes, Upcaster
+from eventport.typed import (
+    EventDataError,
+    EventTypes,
+    EventVersionError,
+    UnknownEventTypeError,
+    Upcaster,
+)
 
 
 class Size(Enum):

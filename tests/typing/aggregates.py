@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import assert_type
 
 from eventport import EventStore, Session
-from eventport.aggregates import Aggregate, Folded, Repository, Work
+from eventport.aggregates import Aggregate, Folded, Repository, UnitOfWork
 from eventport.commands import Decider
 from eventport.folding import StateLoader
 from eventport.keys import UniqueKeys
@@ -66,7 +66,7 @@ async def a_repository_gives_its_own_class(store: EventStore) -> None:
     assert_type(await orders.load_many({"1", "2"}), list[Order])
     assert_type((await orders.load("1")).pending_events, Sequence[Placed | Shipped])
     async with orders.unit_of_work() as work:
-        assert_type(work, Work[Order])
+        assert_type(work, UnitOfWork[Order])
         (await work.load("1")).ship()
         assert_type(work.session, Session)
 

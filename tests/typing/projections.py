@@ -14,9 +14,9 @@ from eventport.projections import (
     Lease,
     MemoryCheckpoints,
     Projection,
+    ProjectionContext,
     Runner,
     StreamCheckpoints,
-    Target,
 )
 from eventport.typed import EventTypes
 
@@ -43,31 +43,35 @@ def handlers_get_events_and_connections_of_their_types() -> None:
     projection = Projection[PostgresConnection]("accounts", types=TYPES)
 
     @projection.on(Opened)
-    async def opened(event: RecordedEvent[Opened], to: Target[PostgresConnection]) -> None:
+    async def opened(
+        event: RecordedEvent[Opened], context: ProjectionContext[PostgresConnection]
+    ) -> None:
         assert_type(event.data.owner, str)
-        assert_type(to.connection, PostgresConnection)
+        assert_type(context.connection, PostgresConnection)
 
     @projection.on(Opened, Closed)
     async def both(
-        event: RecordedEvent[Opened | Closed], to: Target[PostgresConnection]
+        event: RecordedEvent[Opened | Closed], context: ProjectionContext[PostgresConnection]
     ) -> None: ...
 
     @projection.on("Frozen")
-    async def frozen(event: RecordedEvent, to: Target[PostgresConnection]) -> None: ...
+    async def frozen(
+        event: RecordedEvent, context: ProjectionContext[PostgresConnection]
+    ) -> None: ...
 
     @projection.on_batch(Closed)
     async def closed(
-        events: Sequence[RecordedEvent[Closed]], to: Target[PostgresConnection]
+        events: Sequence[RecordedEvent[Closed]], context: ProjectionContext[PostgresConnection]
     ) -> None: ...
 
     @projection.on(Opened)  # type: ignore[arg-type]
     async def of_another_class(
-        event: RecordedEvent[Closed], to: Target[PostgresConnection]
+        event: RecordedEvent[Closed], context: ProjectionContext[PostgresConnection]
     ) -> None: ...
 
     @projection.on(Opened)  # type: ignore[arg-type]
     async def of_another_database(
-        event: RecordedEvent[Opened], to: Target[SQLiteConnection]
+        event: RecordedEvent[Opened], context: ProjectionContext[SQLiteConnection]
     ) -> None: ...
 
 

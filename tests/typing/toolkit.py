@@ -11,8 +11,8 @@ from uuid import UUID
 
 from eventport import AggregateResult, EventStore, NewEvent, RecordedEvent, Session
 from eventport.command_log import CommandLog, CommandRecord
-from eventport.commands import CommandHandler, Decider, Handled
-from eventport.context import acting, reacting_to
+from eventport.commands import CommandHandler, CommandResult, Decider
+from eventport.context import bind_context, reacting_to
 from eventport.folding import Fold, StateLoader, replay
 from eventport.typed import EventTypes
 
@@ -101,8 +101,8 @@ async def commands_and_states_have_their_type(store: EventStore) -> None:
     handler = CommandHandler(store, ACCOUNT, log=log)
     assert_type(handler, CommandHandler[int, Deposit, AccountEvent])
     handled = await handler.handle("account-1", Deposit(5))
-    assert_type(handled, Handled[int])
-    with acting(user="ada"), reacting_to(TYPES.typed((await store.read("a")).events[0])):
+    assert_type(handled, CommandResult[int])
+    with bind_context(user="ada"), reacting_to(TYPES.typed((await store.read("a")).events[0])):
         async with store.session() as session:
             await handler.handle("account-1", Deposit(5), id=UUID(int=1), session=session)
     async for record in log.by_user("ada"):

@@ -18,6 +18,7 @@ import pytest
 from anyio import CancelScope
 
 from eventport import NewEvent
+from eventport.projections import ProjectionId
 
 from eventport_sqlite import SQLiteEventStore
 from eventport_sqlite.projections import SQLiteCheckpoints
@@ -363,8 +364,7 @@ async def test_checkpoints_that_wait_for_a_lock_are_given_up_at_once(path: Path)
     async with SQLiteCheckpoints.open(path, busy_timeout=3600) as checkpoints:
 
         async def work() -> None:
-            async with checkpoints.transaction():
-                pass
+            await checkpoints.activate(ProjectionId("p", 1))
 
         with closing(sqlite3.connect(path, isolation_level=None)) as holder:
             holder.execute("BEGIN IMMEDIATE")

@@ -186,6 +186,21 @@ class Unblocks(Protocol):
 
 
 @runtime_checkable
+class ChecksCaller(Protocol):
+    """Optional part: an engine that some callers must not wait for."""
+
+    def check_caller(self) -> None:
+        """Raise if the running task holds what its own commit would wait for.
+
+        It is called in the caller's task before each commit, so that it sees its context.
+
+        Raises:
+            NotSupportedError: the commit would wait for its own caller.
+        """
+        ...
+
+
+@runtime_checkable
 class KnowsLast(Protocol):
     """Optional part: an engine whose newest events can be beyond the stable frontier."""
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 
+from asyncio import CancelledError
 from typing import Final
 
 from anyio import get_cancelled_exc_class
 
+from eventport._concurrency.cancelling import is_being_cancelled
 from eventport._engine.codec import decode_commit
 from eventport._engine.commits import Commit, Committed
 from eventport.protocols import AfterCommitHook
@@ -39,6 +41,9 @@ class Hooks:
         for hook in self._hooks:
             try:
                 await hook(events)
-            # It runs shielded: a cancellation in here is the hook's own.
-            except (Exception, get_cancelled_exc_class()):  # noqa: BLE001
+            except (Exception, CancelledError, get_cancelled_exc_class()):
+                # It runs shielded, so a cancellation in here is what the hook let out, unless
+                # the event loop is being closed.
+                if is_being_cancelled():
+                    raise
                 _log.exception("after-commit hook %r failed; the commit stands", hook)

@@ -33,7 +33,15 @@ from eventport._engine.commits import (
     Outcome,
     StreamWrite,
 )
-from eventport._engine.engine import Engine, Interruptible, KnowsLast, Listens, Remote, Unblocks
+from eventport._engine.engine import (
+    ChecksCaller,
+    Engine,
+    Interruptible,
+    KnowsLast,
+    Listens,
+    Remote,
+    Unblocks,
+)
 from eventport._engine.group_commit import GroupCommit
 from eventport._engine.history import History
 from eventport._engine.hooks import Hooks
@@ -88,6 +96,7 @@ class Store(StreamReader):
         self._engine = engine
         self._remote = RemoteCalls(engine, engine) if isinstance(engine, Remote) else None
         self._batching = batching
+        self._check_caller = engine.check_caller if isinstance(engine, ChecksCaller) else None
         self._affinity = Affinity()
         self._signal = Signal()
         interrupt = engine.interrupt if isinstance(engine, Interruptible) else None
@@ -268,6 +277,8 @@ class Store(StreamReader):
 
     async def _dispatch(self, commit: Commit) -> Outcome:
         """Write a commit, and count it as pending until then."""
+        if self._check_caller is not None:
+            self._check_caller()
         self._pending += 1
         try:
             if self._parking is not None:

@@ -32,6 +32,7 @@ from eventport._engine.commits import (
 )
 from eventport._engine.engine import (
     AnswerLostError,
+    ChecksCaller,
     ConnectionLostError,
     Engine,
     Identified,
@@ -42,7 +43,7 @@ from eventport._engine.engine import (
     Unblocks,
 )
 from eventport._engine.group_commit import GroupCommit
-from eventport._engine.inline import InlineHandlers, inline_failure, new_events
+from eventport._engine.inline_handlers import InlineHandlers, inline_failure, new_events
 from eventport._engine.opening import open_to_end, require_asyncio
 from eventport._engine.planning import StoredIds, plan
 from eventport._engine.queries import AllPage, AllQuery, StreamPage, StreamQuery
@@ -60,6 +61,7 @@ __all__ = [
     "Backoff",
     "Batching",
     "Blocked",
+    "ChecksCaller",
     "Commit",
     "Committed",
     "Conflict",

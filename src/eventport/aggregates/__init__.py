@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from eventport.aggregates.aggregate import Aggregate, Folded
+from eventport.aggregates.aggregate import (
+    Aggregate,
+    AggregateExistsError,
+    AggregateNotFoundError,
+    Folded,
+)
 from eventport.aggregates.repository import Repository, stream_name
-from eventport.aggregates.work import Work
-from eventport.errors import AggregateExistsError, AggregateNotFoundError
+from eventport.aggregates.unit_of_work import UnitOfWork
 
 
 __all__ = [
@@ -14,6 +18,6 @@ __all__ = [
     "AggregateNotFoundError",
     "Folded",
     "Repository",
-    "Work",
+    "UnitOfWork",
     "stream_name",
 ]

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
-from eventport.aggregates.aggregate import Aggregate, Folded, Place
-from eventport.aggregates.work import Work
-from eventport.context import current_context
-from eventport.errors import (
+from eventport.aggregates.aggregate import (
+    Aggregate,
     AggregateExistsError,
     AggregateNotFoundError,
-    ConcurrencyError,
-    InvalidArgumentError,
-    InvalidArgumentTypeError,
+    Folded,
+    Place,
+    Tracking,
 )
-from eventport.folding import Fold, StateLoader, replay
+from eventport.aggregates.saving import append_pending, explain_conflicts, settle
+from eventport.aggregates.unit_of_work import UnitOfWork
+from eventport.errors import InvalidArgumentError, InvalidArgumentTypeError
+from eventport.folding import EventCodec, Fold, StateLoader, replay
 from eventport.protocols import EventStore, Session, Streams
-from eventport.results import AggregateResult
-from eventport.typed import EventTypes
+from eventport.results import AggregateResult, SaveResult
 from eventport.validation import show
 
 
@@ -51,7 +51,7 @@ class Repository(Generic[A]):
         store: EventStore,
         category: str,
         new: Callable[[], A],
-        types: EventTypes[Any],
+        types: EventCodec[Any],
         *,
         loader: StateLoader = replay,
         name_stream: Callable[[str, str], str] = stream_name,
@@ -61,7 +61,7 @@ class Repository(Generic[A]):
         """What the aggregates are."""
         self.fold: Fold[Any, Any] = Fold(types, new, _apply)
         """How events become the state that the loader finds, and that a snapshot is of."""
-        self._restore: Callable[[Any], A] = _itself
+        self._types = types
         self._loader = loader
         self._name_stream = name_stream
 
@@ -76,27 +76,11 @@ class Repository(Generic[A]):
         name_stream: Callable[[str, str], str] = stream_name,
     ) -> Repository[Folded[S, E]]:
         """Make a repository of aggregates that are a state and functions, instead of a class."""
-
-        def restore(state: S) -> Folded[S, E]:
-            aggregate = Folded(fold)
-            aggregate.state = state
-            return aggregate
-
-        repository = Repository[Folded[S, E]](
-            store,
-            category,
-            lambda: Folded(fold),
-            fold.types,
-            loader=loader,
-            name_stream=name_stream,
-        )
-        repository.fold = fold
-        repository._restore = restore
-        return repository
+        return _FoldRepository(store, category, fold, loader=loader, name_stream=name_stream)
 
     def stream(self, aggregate_id: str) -> str:
         """Return the name of an aggregate's stream."""
-        if not isinstance(aggregate_id, str):
+        if not isinstance(cast("object", aggregate_id), str):
             message = f"an id of {self.category!r} must be text, not {show(aggregate_id)}"
             raise InvalidArgumentTypeError(message)
         return self._name_stream(self.category, aggregate_id)
@@ -120,17 +104,21 @@ class Repository(Generic[A]):
         """Load several aggregates, one after the other, in the order of the ids."""
         return [await self.load(aggregate_id) for aggregate_id in aggregate_ids]
 
-    async def add(self, aggregate_id: str, aggregate: A) -> None:
+    async def add(self, aggregate_id: str, aggregate: A) -> SaveResult:
         """Save a new aggregate under an id that nobody has taken.
 
         Raises:
             AggregateExistsError: the id is taken; nothing was written.
         """
-        self._give_place(aggregate_id, aggregate)
-        await self.save(aggregate)
+        self._adopt(aggregate_id, aggregate)
+        return await self.save(aggregate)
 
-    async def save(self, *aggregates: A) -> None:
+    async def save(self, *aggregates: A) -> SaveResult:
         """Append what aggregates have recorded, all in one commit; if nothing, write nothing.
+
+        Returns:
+            The version of the last of them, and the position of the last event, for which a
+            reader of a projection can wait.
 
         Raises:
             ConcurrencyError: one has moved since it was loaded; nothing was written, and what it
@@ -140,21 +128,28 @@ class Repository(Generic[A]):
             StoreUnavailableError: the outcome could not be learned; save the same objects again.
         """
         for aggregate in aggregates:
-            if aggregate._place is None:
+            if aggregate.aggregate_tracking.place is None:
                 message = f"{show(aggregate)} has no id yet: add it, or save what was loaded"
                 raise InvalidArgumentError(message)
-        # Told apart by identity: aggregates may be equal, and need not be hashable.
-        changed = list({id(each): each for each in aggregates if each._pending}.values())
-        with _explained(changed):
+        # By identity: aggregates may be equal, and need not be hashable.
+        changed = list(
+            {id(each): each for each in aggregates if each.aggregate_tracking.pending}.values()
+        )
+        with explain_conflicts(changed):
             if len(changed) == 1:
-                written = await self._append(self._store, changed)
+                written = await append_pending(self._store, self._types, changed)
+                position = written[0].position
             else:
                 async with self._store.session() as session:
-                    written = await self._append(session, changed)
-        _settle(written)
+                    written = await append_pending(session, self._types, changed)
+                position = session.position
+        settle(written)
+        return SaveResult(aggregates[-1].aggregate_version if aggregates else 0, position)
 
     @asynccontextmanager
-    async def unit_of_work(self, session: Session | None = None) -> AsyncGenerator[Work[A], None]:
+    async def unit_of_work(
+        self, session: Session | None = None
+    ) -> AsyncGenerator[UnitOfWork[A], None]:
         """Load, change and add aggregates, which are saved in one commit when the block ends.
 
         Within it an id stands for one object, however often it is loaded. If the block raises,
@@ -169,18 +164,31 @@ class Repository(Generic[A]):
             ConcurrencyError: at the end of the block, if an aggregate has moved meanwhile.
             AggregateExistsError: at the end, if the id of an added one has been taken.
         """
+        aggregates: dict[str, A] = {}
         if session is not None:
-            work = Work(self, session)
-            yield work
-            with _explained(work.aggregates.values()):
-                written = await self._append(session, work.aggregates.values())
+            yield self._work_in(session, aggregates)
+            with explain_conflicts(aggregates.values()):
+                written = await append_pending(session, self._types, aggregates.values())
         else:
-            aggregates: dict[str, A] = {}
-            with _explained(aggregates.values()):
+            with explain_conflicts(aggregates.values()):
                 async with self._store.session() as own:
-                    yield Work(self, own, aggregates)
-                    written = await self._append(own, aggregates.values())
-        _settle(written)
+                    yield self._work_in(own, aggregates)
+                    written = await append_pending(own, self._types, aggregates.values())
+        settle(written)
+
+    def _work_in(self, session: Session, aggregates: dict[str, A]) -> UnitOfWork[A]:
+        return UnitOfWork(
+            session,
+            lambda aggregate_id: self._load(session, aggregate_id),
+            self._adopt,
+            lambda aggregate_id: AggregateExistsError(self.category, aggregate_id),
+            aggregates,
+        )
+
+    def _restore(self, state: Any) -> A:
+        """Make an aggregate of a state that was loaded: here it is that itself."""
+        restored: A = state
+        return restored
 
     async def _load(
         self,
@@ -199,8 +207,8 @@ class Repository(Generic[A]):
         if loaded.version == 0:
             raise AggregateNotFoundError(self.category, aggregate_id)
         aggregate = self._restore(loaded.state)
-        aggregate._place = Place(self.category, aggregate_id, stream)
-        aggregate._version = loaded.version
+        place = Place(self.category, aggregate_id, stream)
+        aggregate.aggregate_tracking = Tracking(place, loaded.version)
         return aggregate
 
     async def _fold_to_time(
@@ -218,63 +226,46 @@ class Repository(Generic[A]):
                 state, version = fold.evolve(state, fold.types.decode(event)), event.version
         return AggregateResult(state, version, exists=version > 0)
 
-    def _give_place(self, aggregate_id: str, aggregate: A) -> None:
-        if aggregate._version:
+    def _adopt(self, aggregate_id: str, aggregate: A) -> None:
+        tracking = aggregate.aggregate_tracking
+        if tracking.version:
             message = f"{show(aggregate)} was loaded or saved before: save it, do not add it"
             raise InvalidArgumentError(message)
-        if not aggregate._pending:
+        if not tracking.pending:
             message = f"{show(aggregate)} has recorded nothing: record its first event"
             raise InvalidArgumentError(message)
-        stream = self.stream(aggregate_id)
-        aggregate._place = Place(self.category, aggregate_id, stream)
-
-    async def _append(self, streams: Streams, aggregates: Iterable[A]) -> list[_Written]:
-        metadata = current_context().metadata
-        written: list[_Written] = []
-        for aggregate in aggregates:
-            place, pending = aggregate._place, aggregate._pending
-            if place is None or not pending:
-                continue
-            events = [
-                self.fold.types.new(event, metadata=metadata, id=id_) for event, id_ in pending
-            ]
-            appended = await streams.append(place.stream, events, expected=aggregate._version)
-            written.append(_Written(aggregate, len(pending), appended.version))
-        return written
+        place = Place(self.category, aggregate_id, self.stream(aggregate_id))
+        aggregate.aggregate_tracking = Tracking(place, 0, tracking.pending)
 
 
-class _Written(NamedTuple):
-    """What was appended of an aggregate."""
+class _FoldRepository(Repository[Folded[S, E]], Generic[S, E]):
+    """A repository whose loader finds the state alone, so that a snapshot is of the state."""
 
-    aggregate: Aggregate[Any]
-    events: int
-    version: int
+    def __init__(
+        self,
+        store: EventStore,
+        category: str,
+        fold: Fold[S, E],
+        *,
+        loader: StateLoader,
+        name_stream: Callable[[str, str], str],
+    ) -> None:
+        super().__init__(
+            store,
+            category,
+            lambda: Folded(fold),
+            fold.types,
+            loader=loader,
+            name_stream=name_stream,
+        )
+        self.fold = fold
 
-
-def _settle(written: Iterable[_Written]) -> None:
-    """Note what has been saved; an aggregate may have recorded more meanwhile."""
-    for aggregate, events, version in written:
-        aggregate._pending = aggregate._pending[events:]
-        aggregate._version = version
-
-
-@contextmanager
-def _explained(aggregates: Iterable[Aggregate[Any]]) -> Generator[None]:
-    """Say of a conflict that comes of a new aggregate that there is one already."""
-    try:
-        yield
-    except ConcurrencyError as exc:
-        for aggregate in aggregates:
-            place = aggregate._place
-            if place is not None and place.stream == exc.stream and not aggregate._version:
-                raise AggregateExistsError(place.category, place.id) from exc
-        raise
+    def _restore(self, state: S) -> Folded[S, E]:
+        aggregate = Folded[S, E](self.fold)
+        aggregate.state = state
+        return aggregate
 
 
 def _apply(aggregate: A, event: Any) -> A:
     aggregate.apply(event)
     return aggregate
-
-
-def _itself(state: A) -> A:
-    return state

@@ -208,6 +208,11 @@ def import_events(
         _say(f"{written} events written, {there} already there, {source.streams} streams")
         if written and source.dated:
             _say(f"recorded_at of these {written} is the time of this import, not that of the file")
+        if source.left_out:
+            _say(
+                f"{source.left_out} events left out: checkpoints and dead letters of projections, "
+                "which hold positions of the store that they were exported from"
+            )
         if _is_lost_at_the_end(store):
             _say("memory:// forgets all of it now: name another store with --store")
 

@@ -19,6 +19,7 @@ from anyio import create_task_group
 from eventport.cli.ndjson import Parsed, check, parse, refuse_repeated_keys
 from eventport.conflicts import run_in_session
 from eventport.errors import EventportError, InvalidEventError
+from eventport.projections.stream_checkpoints import holds_positions
 from eventport.protocols import Capability, EventStore, Streams
 
 
@@ -48,11 +49,14 @@ class Source(NamedTuple):
     size: int
     """How many bytes of it have been checked; what came later is left for the next import."""
     events: int
+    """How many of them can be written."""
     streams: int
     dated: int = 0
     """How many of the events say when they were first recorded."""
     renumber: bool = False
     """Whether versions are counted from 1, whatever the lines say."""
+    left_out: int = 0
+    """How many are checkpoints of projections, which hold positions of another store."""
 
 
 @contextmanager
@@ -101,15 +105,18 @@ def check_all(
     """
     start = file.tell()
     size = size_of(file)
-    events, dated = 0, 0
+    events, dated, left_out = 0, 0, 0
     streams: set[str] = set()
     for parsed in parse(file, size, renumber=renumber, look=refuse_repeated_keys):
         check(parsed)
-        events += 1
-        dated += parsed.recorded_at is not None
-        streams.add(parsed.stream)
+        if holds_positions(parsed.stream):
+            left_out += 1
+        else:
+            events += 1
+            dated += parsed.recorded_at is not None
+            streams.add(parsed.stream)
         progress(parsed.size)
-    return Source(file, start, size, events, len(streams), dated, renumber)
+    return Source(file, start, size, events, len(streams), dated, renumber, left_out)
 
 
 async def write(store: EventStore, source: Source, progress: Callable[[int], object]) -> int:
@@ -133,7 +140,8 @@ async def write(store: EventStore, source: Source, progress: Callable[[int], obj
     """
     written = 0
     source.file.seek(source.start)
-    for batch in _batches(parse(source.file, source.size, renumber=source.renumber)):
+    lines = parse(source.file, source.size, renumber=source.renumber)
+    for batch in _batches(line for line in lines if not holds_positions(line.stream)):
         work = partial(_write_batch, batch)
         if Capability.SESSIONS in store.capabilities:
             written += await run_in_session(store, work)

@@ -34,7 +34,7 @@ class Line(Struct, forbid_unknown_fields=True):
     data: Any = UNSET
     data_base64: bytes | UnsetType = UNSET
     """Stands in place of `data` if that is bytes, which JSON cannot hold."""
-    metadata: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict[str, Any])
     id: UUID | UnsetType = UNSET
     version: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
     """The event's version in its stream; without it, one more than that of the line before."""

@@ -8,7 +8,7 @@ import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from anyio import sleep
 
@@ -25,7 +25,8 @@ from eventport.projections import (
     find_head,
     open_checkpoints,
 )
-from eventport.projections.racing import first_of
+from eventport.projections.progress import lag_behind
+from eventport.projections.racing import run_until_first
 from eventport.protocols import EventStore
 
 
@@ -46,14 +47,14 @@ def load_projection(name: str) -> Projection[Any]:
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        found: object = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as exc:
         message = f"{name}: {exc}"
         raise ConfigurationError(message) from exc
     if not isinstance(found, Projection):
         message = f"{name} is a {type(found).__name__}, not a Projection"
         raise ConfigurationError(message)
-    return found
+    return cast("Projection[object]", found)
 
 
 @asynccontextmanager
@@ -95,6 +96,7 @@ async def status(name: str, store: str | None, checkpoints: str | None) -> list[
     async with _opened(name, store, checkpoints) as (projection, events, kept):
         checkpoint = await kept.load(projection.id)
         head = await find_head(events, checkpoint.position)
+        lag = await lag_behind(events, projection, checkpoint.position, head)
         active = await kept.active(projection.id.name)
         letters = await kept.dead_letters(projection.id)
     return [
@@ -102,7 +104,7 @@ async def status(name: str, store: str | None, checkpoints: str | None) -> list[
         ("active generation", active or "none"),
         ("position", checkpoint.position),
         ("head", head),
-        ("lag", max(0, head - checkpoint.position)),
+        ("lag", lag),
         ("runner", checkpoint.owner or "none"),
         ("dead letters", len(letters)),
         *(
@@ -123,5 +125,5 @@ async def _watch(runner: Runner[Any], what: str, *, until: State) -> Progress:
                     progress = await runner.progress()
                     show(progress.position, progress.head, progress.rate)
 
-        await first_of(runner.run, look)
+        await run_until_first(runner.run, look)
     return await runner.progress()

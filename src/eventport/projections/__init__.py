@@ -2,41 +2,55 @@
 
 from __future__ import annotations
 
+from eventport.projections.checkpoint_places import open_checkpoints
 from eventport.projections.checkpoints import (
     Checkpoint,
     CheckpointStore,
     DeadLetter,
+    LastEvent,
     Lease,
     ProjectionId,
     wait_until,
 )
 from eventport.projections.dead_letters import discard, retry
-from eventport.projections.memory import MemoryCheckpoints
-from eventport.projections.opening import open_checkpoints
+from eventport.projections.memory_checkpoints import MemoryCheckpoints
 from eventport.projections.progress import Progress, State, find_head
-from eventport.projections.projection import Projection, Target
+from eventport.projections.projection import Projection, ProjectionContext
+from eventport.projections.refusals import (
+    CheckpointMismatchError,
+    LeaseLostError,
+    NoDeadLetterError,
+    ProjectionStoppedError,
+)
 from eventport.projections.retrying import Retries
 from eventport.projections.runner import Runner
-from eventport.projections.streams import StreamCheckpoints
+from eventport.projections.stream_checkpoints import StreamCheckpoints
+from eventport.projections.supervising import supervise
 
 
 __all__ = [
     "Checkpoint",
+    "CheckpointMismatchError",
     "CheckpointStore",
     "DeadLetter",
+    "LastEvent",
     "Lease",
+    "LeaseLostError",
     "MemoryCheckpoints",
+    "NoDeadLetterError",
     "Progress",
     "Projection",
+    "ProjectionContext",
     "ProjectionId",
+    "ProjectionStoppedError",
     "Retries",
     "Runner",
     "State",
     "StreamCheckpoints",
-    "Target",
     "discard",
     "find_head",
     "open_checkpoints",
     "retry",
+    "supervise",
     "wait_until",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime  # msgspec resolves field types at run time
 from typing import Any, NamedTuple, Protocol, TypeVar
+from uuid import UUID  # as above
 
 from anyio import sleep
 from msgspec import Struct
@@ -24,13 +25,30 @@ class ProjectionId(NamedTuple):
         return f"{self.name}@{self.generation}"
 
 
+class LastEvent(Struct, frozen=True):
+    """The last event that a projection has handled."""
+
+    position: int
+    """Its global position."""
+    stream: str
+    """Its stream."""
+    version: int
+    """Its version in the stream."""
+    id: UUID
+    """Its id."""
+
+
 class Checkpoint(Struct, frozen=True):
     """How far a generation of a projection is."""
 
-    position: int
+    position: int = 0
     """Everything up to this global position has been handled."""
-    owner: str | None
-    """Who runs it, as far as the store knows; None if nobody does."""
+    owner: str | None = None
+    """The runner that has the lease, alive or not; None if the lease is free."""
+    last_event: LastEvent | None = None
+    """The last event that was handled; a runner that resumes verifies that it is there."""
+    store_id: str | None = None
+    """The `store_id` of the event store that the position belongs to, if that store has one."""
 
 
 class DeadLetter(Struct, frozen=True):
@@ -55,11 +73,11 @@ class DeadLetter(Struct, frozen=True):
 class Lease(Protocol[C_co]):
     """The right to run a projection, for a limited time.
 
-    Whoever takes a lease over makes the one before worthless: it changes nothing any more.
+    A new lease fences off the previous holder: its writes are rejected.
     """
 
     @property
-    def position(self) -> int:
+    def checkpoint(self) -> Checkpoint:
         """Where the projection stood when the lease was acquired."""
         ...
 
@@ -72,9 +90,15 @@ class Lease(Protocol[C_co]):
         ...
 
     def advance(
-        self, position: int, *, dead_letter: DeadLetter | None = None
+        self,
+        position: int,
+        *,
+        last_event: LastEvent | None = None,
+        dead_letter: DeadLetter | None = None,
     ) -> AbstractAsyncContextManager[C_co]:
         """Handle events in the block, and move the checkpoint to the last one at its end.
+
+        Without `last_event`, that of the checkpoint stays as it is.
 
         The block gets the connection to write the read model with: a store that keeps both
         commits them, and the dead letter if there is one, in one transaction. It renews the
@@ -95,24 +119,38 @@ class CheckpointStore(Protocol[C_co]):
     """Keeps checkpoints, leases, dead letters, and which generation is the active one."""
 
     async def acquire(
-        self, projection: ProjectionId, owner: str, seconds: float
+        self, projection: ProjectionId, owner: str, seconds: float, store_id: str | None = None
     ) -> Lease[C_co] | None:
-        """Get the right to run a projection, or None if somebody has it.
+        """Get the right to run a projection, or None if another runner has it.
+
+        A lease has run out when the one that asks has seen it unchanged, by its own monotonic
+        clock, for as long as the lease lasts. No clocks of different hosts are compared, so the
+        one that asks must ask with the same object, again and again.
 
         Args:
             projection: Which one.
-            owner: Who asks, by a name that nobody else has. Whoever asks for what is theirs gets
-                it anew.
+            owner: The runner that asks, by a name of its own. Asking for its own lease gives it
+                a new one.
             seconds: How long the lease lasts if it is not renewed.
+            store_id: The `store_id` of the event store. It is kept with a checkpoint that has
+                none; the lease's `checkpoint` has the one that is kept.
         """
         ...
 
     async def load(self, projection: ProjectionId) -> Checkpoint:
-        """Tell how far a projection is; 0 if it has never run."""
+        """Return how far a projection is; position 0 if it has never run."""
+        ...
+
+    async def reset(self, projection: ProjectionId, position: int) -> None:
+        """Set a checkpoint to a position, forwards or back, and forget what it belonged to.
+
+        A runner that has the lease is fenced off. Do this only if the read model is right up to
+        this position of the store.
+        """
         ...
 
     async def active(self, name: str) -> int:
-        """Tell which generation readers should use; 0 if there is none yet."""
+        """Return the generation that readers should use; 0 if there is none yet."""
         ...
 
     async def activate(self, projection: ProjectionId) -> None:
@@ -137,7 +175,7 @@ async def wait_until(
 ) -> None:
     """Wait until the active generation of a projection has handled everything up to a position.
 
-    It looks at the checkpoint again and again, so the projection may run in any process. In the
+    It polls the checkpoint, so the projection may run in any process. In the
     process that runs it, `Runner.wait_until` is quicker. Limit the time with
     ``anyio.fail_after``.
 

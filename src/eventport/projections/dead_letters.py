@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from eventport.errors import NoDeadLetterError
 from eventport.projections.checkpoints import CheckpointStore
-from eventport.projections.projection import Projection, Target
+from eventport.projections.projection import Projection, ProjectionContext
+from eventport.projections.refusals import NoDeadLetterError
 from eventport.protocols import EventStore
 
 
@@ -40,7 +40,9 @@ async def retry(
     letter = letters[position]
     found = await store.read(letter.stream, from_version=letter.version, to_version=letter.version)
     async with checkpoints.resolve(projection.id, position) as connection:
-        await projection.handle(found.events, Target(connection, projection.id.generation))
+        await projection.handle(
+            found.events, ProjectionContext(connection, projection.id.generation)
+        )
 
 
 async def discard(

@@ -5,18 +5,24 @@ from __future__ import annotations
 import time
 
 from collections import deque
-from typing import Final, Literal, TypeAlias
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from msgspec import Struct
 
 from eventport.protocols import EventStore
 
 
+if TYPE_CHECKING:
+    from eventport.projections.projection import Projection
+
+
 State: TypeAlias = Literal["waiting", "catching up", "live", "retired", "stopped"]
 """What a runner is doing.
 
-It waits for the lease, which somebody else has; handles what was there when it began; handles what
-comes; has ended because a higher generation is active; or has ended otherwise.
+It waits for the lease, which another runner has; handles what was there when it began; handles what
+comes; has ended because a higher generation is active; or has ended otherwise. One that cannot read
+the store at the moment, or renew its lease, is catching up, and not live.
 """
 
 _SECONDS: Final = 10.0
@@ -33,6 +39,11 @@ class Progress(Struct, frozen=True):
     """Everything up to this global position has been handled."""
     head: int
     """The last position of the store."""
+    lag: int
+    """How far it is behind: 0 if nothing is left that it handles, or else positions to the head.
+
+    Positions have gaps, so this is not the number of events.
+    """
     handled: int
     """How many events this runner has handled."""
     rate: float
@@ -42,14 +53,9 @@ class Progress(Struct, frozen=True):
     caught_up: bool
     """Whether everything is handled that it has heard of."""
 
-    @property
-    def lag(self) -> int:
-        """How far it is behind; positions have gaps, so this is not the number of events."""
-        return max(0, self.head - self.position)
-
 
 class Meter:
-    """Counts events, and how many there were of late."""
+    """Counts events, and how many there were lately."""
 
     def __init__(self) -> None:
         self.total = 0
@@ -66,7 +72,7 @@ class Meter:
 
     @property
     def rate(self) -> float:
-        """How many there were a second, of late."""
+        """How many there were a second, lately."""
         now = time.monotonic()
         # The last entry that is too old tells what the count was when the time began.
         while len(self._since) > 1 and self._since[1][0] < now - _SECONDS:
@@ -79,6 +85,22 @@ async def find_head(store: EventStore, after: int = 0) -> int:
     """Return the last position of a store.
 
     The protocol has no quicker way than to look for what is not there, so name a position that
-    is known: it looks only behind that.
+    is known: it looks only after that.
     """
     return (await store.read_all(after=after, max_count=1, types=_NOTHING)).position
+
+
+async def lag_behind(
+    store: EventStore, projection: Projection[Any], position: int, head: int
+) -> int:
+    """Return how far a projection is behind the head; 0 if no event of its own is left.
+
+    What the toolkit keeps in the store, such as the checkpoint of the projection, is no lag.
+    """
+    async with aclosing(
+        store.iterate_all(after=position, types=projection.event_types, prefix=projection.prefix)
+    ) as events:
+        async for event in events:
+            if projection.wants(event):
+                return max(0, head - position)
+    return 0

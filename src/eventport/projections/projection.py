@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, get_a
 
 from msgspec import Struct
 
+from eventport._concurrency.cancelling import own_cancellation_only
+from eventport.context import reacting_to
 from eventport.errors import InvalidArgumentError, InvalidArgumentTypeError
 from eventport.events import RecordedEvent
 from eventport.projections.checkpoints import ProjectionId
@@ -33,7 +35,7 @@ OnPoison: TypeAlias = Literal["stop", "dead_letter"]
 """What becomes of an event that cannot be handled: the end of the run, or a place on a list."""
 
 
-class Target(Struct, Generic[C], frozen=True):
+class ProjectionContext(Struct, Generic[C], frozen=True):
     """Where handlers write to."""
 
     connection: C
@@ -47,13 +49,15 @@ class Target(Struct, Generic[C], frozen=True):
         return f"_{self.generation}"
 
 
-Handler: TypeAlias = Callable[[RecordedEvent[D], Target[C]], Awaitable[None]]
+Handler: TypeAlias = Callable[[RecordedEvent[D], ProjectionContext[C]], Awaitable[None]]
 """Handles one event."""
 
-BatchHandler: TypeAlias = Callable[[Sequence[RecordedEvent[D]], Target[C]], Awaitable[None]]
+BatchHandler: TypeAlias = Callable[
+    [Sequence[RecordedEvent[D]], ProjectionContext[C]], Awaitable[None]
+]
 """Handles events in the order of the store: what there is, at most the batch size."""
 
-Preparation: TypeAlias = Callable[[Target[C]], Awaitable[None]]
+Preparation: TypeAlias = Callable[[ProjectionContext[C]], Awaitable[None]]
 """Makes what the handlers write to, if it is not there."""
 
 
@@ -189,19 +193,29 @@ class Projection(Generic[C]):
         asked = self.prefix is not None and self.prefix.startswith(PREFIX)
         return asked or not is_toolkit_stream(event.stream)
 
-    async def set_up(self, target: Target[C]) -> None:
+    async def set_up(self, target: ProjectionContext[C]) -> None:
         """Do what was registered with `prepare`."""
         if self._prepare is not None:
-            await self._prepare(target)
+            with own_cancellation_only():
+                await self._prepare(target)
 
-    async def handle(self, events: Sequence[RecordedEvent], target: Target[C]) -> None:
-        """Give events to the handlers, in their order."""
+    async def handle(self, events: Sequence[RecordedEvent], target: ProjectionContext[C]) -> None:
+        """Give events to the handlers, in their order.
+
+        What a handler of single events does is due to its event, as with `reacting_to`. A batch
+        has no single cause: its handler calls `reacting_to` for the event that it means.
+
+        Raises:
+            EscapedCancellationError: a handler let out a cancellation that is not this task's.
+        """
         typed = [self._typed(event) for event in events]  # all, before anything is written
-        if self._batch is not None:
-            await self._batch[0](typed, target)
-        else:
-            for event in typed:
-                await self._handlers[event.type](event, target)
+        with own_cancellation_only():
+            if self._batch is None:
+                for event in typed:
+                    with reacting_to(event):
+                        await self._handlers[event.type](event, target)
+            else:
+                await self._batch[0](typed, target)
 
     def _typed(self, event: RecordedEvent) -> RecordedEvent:
         if self._types is not None and event.type in self._classes:

@@ -1,4 +1,4 @@
-"""Running a projection: get the lease, follow the store, hand out batches, survive failures."""
+"""Running a projection: get the lease, follow the store, give signs of life, let go in time."""
 
 from __future__ import annotations
 
@@ -7,29 +7,25 @@ import os
 import socket
 import time
 
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
-from itertools import count
 from typing import Final, Generic, TypeVar
 from uuid import uuid4
 
-from anyio import sleep, sleep_forever
+from anyio import move_on_after, sleep, sleep_forever
 
+from eventport._concurrency.cancelling import own_cancellation_only
 from eventport._concurrency.shielding import run_shielded
 from eventport._concurrency.signal import Signal
-from eventport.errors import (
-    EventportError,
-    InvalidArgumentError,
-    LeaseLostError,
-    ProjectionStoppedError,
-    StoreUnavailableError,
-)
-from eventport.events import RecordedEvent
-from eventport.projections.checkpoints import CheckpointStore, DeadLetter, Lease
+from eventport.errors import EventportError, InvalidArgumentError, StoreUnavailableError
+from eventport.projections.checkpoints import CheckpointStore, Lease
+from eventport.projections.failures import describe
 from eventport.projections.feed import Feed
-from eventport.projections.progress import Meter, Progress, State, find_head
-from eventport.projections.projection import Projection, Target
-from eventport.projections.racing import first_of
+from eventport.projections.progress import Meter, Progress, State, find_head, lag_behind
+from eventport.projections.projection import Projection
+from eventport.projections.racing import run_until_first
+from eventport.projections.refusals import LeaseLostError
+from eventport.projections.resuming import id_of, verify
+from eventport.projections.tenure import Tenure
+from eventport.projections.worker import Worker
 from eventport.protocols import EventStore
 
 
@@ -38,17 +34,20 @@ C = TypeVar("C")
 _log: Final = logging.getLogger("eventport")
 
 _LOOK: Final = 0.05
-"""How many seconds to wait before looking again at what nobody tells us of."""
+"""How many seconds to wait between two polls of what gives no notice."""
 
 _CAUGHT_UP: Final = 1.0
-"""Who handles within so many seconds all that there was at their beginning has caught up."""
+"""A runner has caught up once it reaches, within so many seconds, the head that it saw before."""
+
+_SILENCE: Final = 2.0
+"""For so many seconds, at least, a feed may be silent: to read one page takes its time."""
 
 
 class Runner(Generic[C]):
     """Runs one projection. Of any number of runners, in any processes, one is active.
 
     The others wait for its lease. If the active one dies, another one takes over after at most
-    one and a quarter times the lease.
+    one and a quarter times the lease. So it does if the active one can no longer read the store.
 
     If a lower generation of the projection is active, this one is a rebuild: it handles
     everything from the beginning, beside the other one, and becomes the active generation at the
@@ -81,25 +80,37 @@ class Runner(Generic[C]):
         self._seconds = lease
         self._types = projection.event_types
         self._state: State = "waiting"
+        self._error: Exception | None = None
         self._meter = Meter()
         self._moved = Signal()
-        self._handled = 0
-        self._busy = False
+        self._tenure: Tenure[C] | None = None
         self._feed: Feed | None = None
+        self._feed_answers = True
         self._head = 0
-        self._valid_until = 0.0
+        self._handled = 0
+
+    def __repr__(self) -> str:
+        """Show the projection and what it is doing."""
+        return f"<Runner: {self._projection.id}, {self.state}>"
 
     @property
     def position(self) -> int:
         """Everything up to this global position has been handled; 0 while it waits its turn."""
-        if self._feed is None or self._busy:
-            return self._handled
-        return max(self._handled, self._feed.passed)
+        handled = self._handled if self._tenure is None else self._tenure.handled
+        return handled if self._feed is None else max(handled, self._feed.passed)
 
     @property
     def state(self) -> State:
-        """What it is doing."""
+        """What it is doing. It is live only while the store answers and it holds its lease."""
+        if self._state == "live":
+            holds = self._tenure is not None and self._tenure.is_valid
+            return "live" if holds and self._feed_answers else "catching up"
         return self._state
+
+    @property
+    def error(self) -> Exception | None:
+        """What ended it; None while it runs, and before."""
+        return self._error
 
     async def run(self) -> None:
         """Run the projection until a higher generation takes its place.
@@ -107,25 +118,20 @@ class Runner(Generic[C]):
         Raises:
             ProjectionStoppedError: an event cannot be handled, and the projection is to stop
                 then. The lease is free.
+            CheckpointMismatchError: its checkpoint does not fit the store. The lease is free.
         """
+        self._state, self._error = "waiting", None
         try:
-            while (lease := await self._acquire()) is not None:
-                try:
-                    await self._follow(lease)
-                except LeaseLostError as exc:
-                    _log.warning("%s", exc)
-                except StoreUnavailableError as exc:
-                    await self._pause(1, exc)
-                finally:
-                    self._feed, self._state = None, "waiting"
-                    await run_shielded(_release, lease)
-        except BaseException:
+            with own_cancellation_only():
+                await self._run()
+        except BaseException as exc:
             self._state = "stopped"
+            self._error = exc if isinstance(exc, Exception) else None
             raise
         self._state = "retired"
 
     async def wait_until(self, position: int) -> None:
-        """Wait until everything up to a global position has been handled, be it by another runner.
+        """Wait until everything up to a global position has been handled, by any runner.
 
         Limit the time with ``anyio.fail_after``.
         """
@@ -138,7 +144,7 @@ class Runner(Generic[C]):
             await self._moved.wait(moves, _LOOK)
 
     async def progress(self) -> Progress:
-        """Tell how far it is; this looks for the head of the store."""
+        """Return how far it is; this looks for the head of the store."""
         position = self.position
         if self._feed is None:
             position = (await self._checkpoints.load(self._projection.id)).position
@@ -146,13 +152,44 @@ class Runner(Generic[C]):
         return Progress(
             position,
             self._head,
+            await lag_behind(self._store, self._projection, position, self._head),
             self._meter.total,
             self._meter.rate,
-            self._state,
-            caught_up=self._state == "live" and not self._busy,
+            self.state,
+            caught_up=self.state == "live" and self._feed is not None and self._feed.is_starved,
         )
 
-    async def _acquire(self) -> Lease[C] | None:
+    async def _run(self) -> None:
+        outages = 0
+        while (tenure := await self._acquire()) is not None:
+            begin, unavailable = tenure.handled, False
+            try:
+                self._tenure = tenure
+                await verify(self._store, self._projection.id, tenure.lease.checkpoint)
+                await self._follow(tenure)
+            except LeaseLostError as exc:
+                _log.warning("%s", exc)
+            except StoreUnavailableError as exc:
+                _log.warning("projection %s: %s", self._projection.id, exc)
+                unavailable = True
+            finally:
+                worked = tenure.handled > begin or self._state == "live"
+                self._handled = tenure.handled
+                self._feed = self._tenure = None
+                self._state = "waiting"
+                await run_shielded(_release, tenure.lease)
+            if worked or not unavailable:
+                outages = 0
+            if unavailable:
+                outages += 1
+                await sleep(self._pause(outages))
+
+    def _pause(self, outages: int) -> float:
+        pause = self._projection.retries.pause(outages)
+        # Stand-bys ask four times in a lease: let them be faster than one that cannot read.
+        return pause if self._feed_answers else max(pause, self._seconds / 2)
+
+    async def _acquire(self) -> Tenure[C] | None:
         """Wait for the lease; None if a higher generation is active."""
         projection = self._projection.id
         while True:
@@ -160,51 +197,78 @@ class Runner(Generic[C]):
                 if await self._checkpoints.active(projection.name) > projection.generation:
                     return None
                 begin = time.monotonic()
-                lease = await self._checkpoints.acquire(projection, self.owner, self._seconds)
+                lease = await self._checkpoints.acquire(
+                    projection, self.owner, self._seconds, id_of(self._store)
+                )
             except StoreUnavailableError as exc:
                 _log.warning("projection %s: %s", projection, exc)
             else:
                 if lease is not None:
-                    self._valid_until = begin + self._seconds
-                    self._handled = lease.position
-                    return lease
+                    return Tenure(lease, self._seconds, begin)
             await sleep(self._seconds / 4)
 
-    async def _follow(self, lease: Lease[C]) -> None:
+    async def _follow(self, tenure: Tenure[C]) -> None:
         """Handle events until the lease is lost, or a higher generation is active."""
         projection = self._projection
         async with self._store.subscribe(
-            after=lease.position, types=self._types, prefix=projection.prefix
+            after=tenure.handled, types=self._types, prefix=projection.prefix
         ) as subscription:
             feed = self._feed = Feed(subscription, 2 * projection.batch_size, projection.wants)
+            self._feed_answers = True
             self._state = "catching up"
-            await first_of(
+            worker = Worker(projection, tenure, feed, self._meter, self._moved)
+            await run_until_first(
                 feed.fill,
-                lambda: self._keep(lease),
-                lambda: self._work(lease, feed),
+                lambda: self._keep(tenure),
+                lambda: self._listen(feed),
+                worker.run,
                 self._watch,
             )
 
-    async def _keep(self, lease: Lease[C]) -> None:
+    async def _keep(self, tenure: Tenure[C]) -> None:
         """Renew the lease; end when a higher generation is active."""
         projection = self._projection.id
         while True:
             await sleep(self._seconds / 3)
             try:
-                await self._renew(lease)
+                # Positions that were passed without an event of interest are kept on this
+                # occasion only. Otherwise each checkpoint that is an event would be a reason for
+                # the next one.
+                await tenure.renew(self.position)
                 if await self._checkpoints.active(projection.name) > projection.generation:
                     return
             except StoreUnavailableError as exc:
-                if time.monotonic() > self._valid_until:
+                if not tenure.is_valid:
                     raise LeaseLostError(projection) from exc
                 _log.warning("projection %s: %s", projection, exc)
 
-    async def _renew(self, lease: Lease[C]) -> None:
-        begin = time.monotonic()
-        # Positions that were passed without an event of interest are kept on this occasion only.
-        # Otherwise each checkpoint that is an event would be a reason for the next one.
-        await lease.renew(self.position)
-        self._valid_until = begin + self._seconds
+    async def _listen(self, feed: Feed) -> None:
+        """Watch that the store can be read; a runner that cannot read must not keep its lease."""
+        limit = max(self._seconds, _SILENCE)
+        since = time.monotonic()
+        scanned = -1
+        while time.monotonic() - since < limit:
+            await sleep(self._seconds / 3)
+            if not feed.is_starved or feed.scanned != scanned or await self._is_at_head(feed):
+                since, self._feed_answers = time.monotonic(), True
+            else:
+                self._feed_answers = False
+            scanned = feed.scanned
+        message = (
+            f"projection {self._projection.id} has read nothing for {limit:.1f} s, though the "
+            "store has more, or does not answer; it gives its lease back"
+        )
+        raise StoreUnavailableError(message)
+
+    async def _is_at_head(self, feed: Feed) -> bool:
+        """Return whether a read of the store shows that the feed has nothing to fetch."""
+        scanned = feed.scanned
+        with move_on_after(max(self._seconds, _SILENCE) / 3):
+            try:
+                return await find_head(self._store, scanned) <= max(scanned, feed.scanned)
+            except StoreUnavailableError as exc:
+                _log.warning("projection %s: %s", self._projection.id, exc)
+        return False
 
     async def _watch(self) -> None:
         """Notice the moment when it has caught up."""
@@ -214,123 +278,20 @@ class Runner(Generic[C]):
         while True:
             # A store that is written to all the time never has nothing new.
             begin = time.monotonic()
-            await self.wait_until(await find_head(self._store, self.position))
-            if time.monotonic() - begin < _CAUGHT_UP:
-                break
-        await self._checkpoints.activate(projection)
+            try:
+                await self.wait_until(await find_head(self._store, self.position))
+                if time.monotonic() - begin < _CAUGHT_UP:
+                    await self._checkpoints.activate(projection)
+                    break
+            except StoreUnavailableError as exc:
+                _log.warning("projection %s: %s", projection, exc)
+                await sleep(self._seconds / 4)
         self._state = "live"
         await sleep_forever()
-
-    async def _work(self, lease: Lease[C], feed: Feed) -> None:
-        projection = self._projection
-
-        async def set_up() -> None:
-            async with lease.advance(lease.position) as connection:
-                await projection.set_up(Target(connection, projection.id.generation))
-
-        await self._persist(set_up)
-        while True:
-            events = await feed.take(projection.batch_size)
-            self._busy = True
-            try:
-                await self._handle(lease, events)
-            finally:
-                self._busy = False
-            self._moved.notify()
-
-    async def _handle(self, lease: Lease[C], events: Sequence[RecordedEvent]) -> None:
-        """Handle a batch; if that fails, one event after the other, to find the one that fails."""
-        if len(events) > 1:
-            try:
-                return await self._commit(lease, events)
-            except LeaseLostError:
-                raise
-            except Exception as exc:  # noqa: BLE001  # handlers may raise anything
-                _log.warning("projection %s: %r; events one by one", self._projection.id, exc)
-        for event in events:
-            await self._insist(lease, event)
-        return None
-
-    async def _insist(self, lease: Lease[C], event: RecordedEvent) -> None:
-        """Handle an event, or else stop before it or put it on the list."""
-        projection = self._projection
-        try:
-            return await self._persist(lambda: self._commit(lease, [event]))
-        except LeaseLostError:
-            raise
-        except Exception as exc:
-            attempts = projection.retries.attempts
-            if projection.on_poison == "stop":
-                raise ProjectionStoppedError(projection.id, event, attempts) from exc
-            letter = _dead_letter(event, exc, attempts)
-        _log.error("projection %s goes on without %s", projection.id, letter)
-        return await self._commit(lease, [event], letter)
-
-    async def _persist(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Try something until that is hopeless, and then raise what it raised at last."""
-        for attempt in count(1):
-            try:
-                return await work()
-            except LeaseLostError:
-                raise
-            except Exception as exc:
-                if attempt == self._projection.retries.attempts:
-                    raise
-                await self._pause(attempt, exc)
-        return None
-
-    async def _commit(
-        self,
-        lease: Lease[C],
-        events: Sequence[RecordedEvent],
-        letter: DeadLetter | None = None,
-    ) -> None:
-        """Handle events, or put one on the list, and move the checkpoint; sit outages out."""
-        position = events[-1].position
-        outages = 0
-        while True:
-            try:
-                if time.monotonic() > self._valid_until:
-                    await self._renew(lease)  # this process was held up: does it still have it?
-                begin = time.monotonic()
-                async with lease.advance(position, dead_letter=letter) as connection:
-                    if letter is None:
-                        target = Target(connection, self._projection.id.generation)
-                        await self._projection.handle(events, target)
-                self._valid_until = begin + self._seconds
-                break
-            except StoreUnavailableError as exc:  # no fault of the events
-                outages += 1
-                await self._pause(outages, exc)
-        self._handled = position
-        self._meter.count(len(events))
-        self._moved.notify()
-
-    async def _pause(self, failures: int, failure: Exception) -> None:
-        seconds = self._projection.retries.pause(failures)
-        _log.warning("projection %s: %r; again in %.2f s", self._projection.id, failure, seconds)
-        await sleep(seconds)
-
-
-def _dead_letter(event: RecordedEvent, error: Exception, attempts: int) -> DeadLetter:
-    return DeadLetter(
-        event.position,
-        event.stream,
-        event.version,
-        event.type,
-        _storable(f"{type(error).__name__}: {error}"),
-        attempts,
-        datetime.now(UTC),
-    )
-
-
-def _storable(text: str) -> str:
-    """Return a text without what no backend can store, and not too much of it."""
-    return text[:2000].encode(errors="backslashreplace").decode().replace("\0", "\\0")
 
 
 async def _release(lease: Lease[C]) -> None:
     try:
         await lease.release()
     except EventportError as exc:  # it will run out
-        _log.info("lease not released: %s", exc)
+        _log.info("lease not released: %s", describe(exc))

@@ -16,14 +16,14 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 from tests.toolkit.read_models import totals
 
 from eventport import RecordedEvent, connect
-from eventport.projections import Runner, Target, open_checkpoints
+from eventport.projections import ProjectionContext, Runner, open_checkpoints
 
 
 async def main(url: str, lease: float, generation: int, batch_size: int) -> None:
     projection = totals(generation=generation, batch_size=batch_size)
 
     @projection.on("Halt")
-    async def halt(event: RecordedEvent, to: Target[Any]) -> None:
+    async def halt(event: RecordedEvent, context: ProjectionContext[Any]) -> None:
         if event.data["pid"] == os.getpid():
             os.kill(os.getpid(), signal.SIGSTOP)
 

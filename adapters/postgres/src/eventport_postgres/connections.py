@@ -85,6 +85,10 @@ class Connections(ABC):
         """Whether the owner of the connections wants them back."""
 
     @abstractmethod
+    def separate(self) -> Connections:
+        """Return further connections to the same place, for transactions of long duration."""
+
+    @abstractmethod
     async def close(self) -> None:
         """Close those that are ours."""
 
@@ -175,6 +179,12 @@ class OwnConnections(Connections):
             yield connection
         finally:
             connection.terminate()  # it has nothing to say that anybody waits for
+
+    def separate(self) -> OwnConnections:
+        """See `Connections.separate`."""
+        return OwnConnections(
+            self._url, max(2, self._pool_size), transaction_pooling=self._transaction_pooling
+        )
 
     async def close(self) -> None:
         """See `Connections.close`."""
@@ -270,6 +280,10 @@ class PoolConnections(Connections):
         async with self.reading(within) as connection:
             with _NoCancellationButOurs():
                 yield connection
+
+    def separate(self) -> PoolConnections:
+        """See `Connections.separate`; the pool is one, and its size is the caller's business."""
+        return self
 
     async def close(self) -> None:
         """Leave the pool to its owner, with all of its connections."""

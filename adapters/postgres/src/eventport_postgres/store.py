@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 import asyncpg
 
 from msgspec import Meta
 
-from eventport import ConfigurationError, NotSupportedError, StoreClosedError, adapter
+from eventport import ConfigurationError, NotSupportedError, StoreClosedError
 from eventport.adapter import Store, checks_options, open_to_end, redact, require_asyncio
 
 from eventport_postgres import schema as schemas
@@ -19,6 +20,8 @@ from eventport_postgres.errors import DRIVER_ERRORS, StandbyError, translated
 from eventport_postgres.inline import InlineHandler
 from eventport_postgres.joined import JoinedEventStore, PostgresJoinedEngine
 from eventport_postgres.looking import find_landmark
+from eventport_postgres.places import check_url
+from eventport_postgres.projections import PostgresCheckpoints
 from eventport_postgres.schema import DEFAULT_SCHEMA
 from eventport_postgres.servers import check_server
 
@@ -190,6 +193,12 @@ class PostgresEventStore(Store):
         self._postgres.inline.add(handler)
         return handler
 
+    def checkpoints(self) -> AbstractAsyncContextManager[PostgresCheckpoints]:
+        """Open the checkpoints in the same schema, on connections of their own or on the pool."""
+        return PostgresCheckpoints.on_connections(
+            self._connections.separate(), self._schema, self._timeout
+        )
+
 
 class PostgresSchema:
     """What the command line does about the schema of a store."""
@@ -220,12 +229,3 @@ class PostgresSchema:
             raise translated(exc) from (None if isinstance(exc, ValueError) else exc)
         finally:
             await connections.close()
-
-
-def check_url(url: object) -> str:
-    """Return a URL of ours, or raise `ConfigurationError`."""
-    url = adapter.check_url(url)
-    if url.partition("://")[0].lower() not in {"postgres", "postgresql"}:
-        message = f"{redact(url)!r} must begin with postgres:// or postgresql://"
-        raise ConfigurationError(message)
-    return url

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from eventport import Capability
 from eventport.adapter import AllPage, AllQuery, Commit, Outcome, StreamPage, StreamQuery
@@ -13,7 +15,11 @@ from eventport_sqlite import statements
 from eventport_sqlite.connection import MEMORY, Connection, translated
 from eventport_sqlite.database import Call, Database
 from eventport_sqlite.inline import InlineProjections
+from eventport_sqlite.locks import refuse_while_locked
 
+
+Q = TypeVar("Q")
+P = TypeVar("P")
 
 _WriteBatch: TypeAlias = Callable[[Database, Sequence[Commit]], list[Outcome]]
 
@@ -56,13 +62,17 @@ class SQLiteEngine:
         """See `Interruptible.interrupt`: a batch that waits for the write lock gives up."""
         self._batch.give_up()
 
+    def check_caller(self) -> None:
+        """See `ChecksCaller.check_caller`: a handler must not wait for its own transaction."""
+        refuse_while_locked(self.name)
+
     async def read_stream(self, query: StreamQuery, /) -> StreamPage:
         """See `Engine.read_stream`."""
-        return await self._reader.run(statements.read_stream, query)
+        return await self._reader.run(_in_place, statements.read_stream, query)
 
     async def read_all(self, query: AllQuery, /) -> AllPage:
         """See `Engine.read_all`: there is one writer, so positions are in commit order."""
-        return await self._reader.run(statements.read_all, query)
+        return await self._reader.run(_in_place, statements.read_all, query)
 
     async def close(self) -> None:
         """See `Engine.close`."""
@@ -72,3 +82,9 @@ class SQLiteEngine:
                     await self._reader.close()
             finally:
                 await self._writer.close()
+
+
+def _in_place(db: Database, read: Callable[[sqlite3.Connection, Q], P], query: Q) -> P:
+    """Read from a file that is still where it was opened."""
+    db.require_file()
+    return read(db, query)

@@ -64,9 +64,12 @@ class InlineProjections:
         if not self._guarded:
             db.set_authorizer(self._authorize)
             self._guarded = True
-        return write_batch(db, commits, self._write_commit)
+        return write_batch(db, commits, self.write_commit)
 
-    def _write_commit(self, db: sqlite3.Connection, commit: Commit, now: int) -> Outcome:
+    def write_commit(self, db: sqlite3.Connection, commit: Commit, now: int) -> Outcome:
+        """Write one commit in the transaction that is open, and call the handlers in it."""
+        if not self._handlers:
+            return write_commit(db, commit, now)
         db.execute(_SAVEPOINT)
         outcome = write_commit(db, commit, now)
         try:

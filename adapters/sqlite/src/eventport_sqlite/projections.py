@@ -5,28 +5,24 @@ from __future__ import annotations
 import os
 import sqlite3
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, closing
+from datetime import datetime
 from typing import Any, Final, Self, TypeAlias
 
 import aiosqlite
 
 from anyio import Lock
-from msgspec import convert, to_builtins
 
 from eventport.adapter import require_asyncio, run_shielded
-from eventport.errors import (
-    ConfigurationError,
-    InvalidArgumentError,
-    LeaseLostError,
-    NoDeadLetterError,
-)
-from eventport.projections.checkpoints import Checkpoint, DeadLetter, ProjectionId
+from eventport.errors import ConfigurationError, InvalidArgumentError
+from eventport.projections.sql import Dialect, SqlCheckpoints, added_columns
 
 from eventport_sqlite.connection import MEMORY, Synchronous, open_connection
 from eventport_sqlite.connection import Connection as OwnConnection
 from eventport_sqlite.database import Database
-from eventport_sqlite.store import BusyTimeout, check_path, path_in
+from eventport_sqlite.locks import write_lock_on
+from eventport_sqlite.places import BusyTimeout, check_path, path_in
 
 
 Connection: TypeAlias = aiosqlite.Connection
@@ -35,13 +31,19 @@ Connection: TypeAlias = aiosqlite.Connection
 _TABLES: Final = (
     """
     CREATE TABLE IF NOT EXISTS eventport_projections (
-        name       TEXT    NOT NULL,
-        generation INTEGER NOT NULL,
-        position   INTEGER NOT NULL DEFAULT 0,
-        active     INTEGER NOT NULL DEFAULT 0, -- of several, the highest generation is
-        owner      TEXT,
-        fence      INTEGER NOT NULL DEFAULT 0, -- counts the leases; only the last one is good
-        expires_at REAL    NOT NULL DEFAULT 0, -- seconds since 1970, UTC
+        name           TEXT    NOT NULL,
+        generation     INTEGER NOT NULL,
+        position       INTEGER NOT NULL DEFAULT 0,
+        active         INTEGER NOT NULL DEFAULT 0, -- of several, the highest generation is
+        owner          TEXT,
+        fence          INTEGER NOT NULL DEFAULT 0, -- counts the leases; only the last one is good
+        renewals       INTEGER NOT NULL DEFAULT 0, -- counts the signs of life
+        seconds        REAL    NOT NULL DEFAULT 15, -- how long the lease lasts after one of them
+        event_position INTEGER,                    -- the last event that was handled
+        event_stream   TEXT,
+        event_version  INTEGER,
+        event_id       TEXT,
+        store_id       TEXT,                       -- of the event store that the position is of
         PRIMARY KEY (name, generation)
     ) STRICT
     """,
@@ -60,63 +62,16 @@ _TABLES: Final = (
     ) STRICT
     """,
 )
-_NOW: Final = "((julianday('now') - 2440587.5) * 86400.0)"
-_MINE: Final = "name = ? AND generation = ? AND fence = ?"
-_ACQUIRE: Final = f"""
-    INSERT INTO eventport_projections AS p (name, generation, owner, fence, expires_at)
-    VALUES (?1, ?2, ?3, 1, {_NOW} + ?4)
-    ON CONFLICT (name, generation) DO UPDATE
-    SET owner = ?3, fence = p.fence + 1, expires_at = {_NOW} + ?4
-    WHERE p.expires_at <= {_NOW} OR p.owner = ?3
-    RETURNING fence, position
-"""  # noqa: S608  # no value goes into the text
-_HELD: Final = f"SELECT fence FROM eventport_projections WHERE {_MINE}"  # noqa: S608  # as above
-_RENEW: Final = f"""
-    UPDATE eventport_projections
-    SET position = max(position, ?4), expires_at = {_NOW} + ?5
-    WHERE name = ?1 AND generation = ?2 AND fence = ?3 RETURNING fence
-"""  # noqa: S608  # as above
-_RELEASE: Final = f"""
-    UPDATE eventport_projections SET owner = NULL, expires_at = 0 WHERE {_MINE}
-"""  # noqa: S608  # as above
-_LOAD: Final = f"""
-    SELECT position, CASE WHEN expires_at > {_NOW} THEN owner END
-    FROM eventport_projections WHERE name = ? AND generation = ?
-"""  # noqa: S608  # as above
-_ACTIVE: Final = """
-    SELECT coalesce(max(generation), 0) FROM eventport_projections WHERE name = ? AND active
-"""
-_ACTIVATE: Final = """
-    INSERT INTO eventport_projections (name, generation, active) VALUES (?, ?, 1)
-    ON CONFLICT (name, generation) DO UPDATE SET active = 1
-"""
-_FIELDS: Final = DeadLetter.__struct_fields__
-_COLUMNS: Final = ", ".join(_FIELDS)
-_LETTERS: Final = f"""
-    SELECT {_COLUMNS} FROM eventport_dead_letters
-    WHERE name = ? AND generation = ? ORDER BY position
-"""  # noqa: S608  # as above
-_GIVE_UP: Final = f"""
-    INSERT INTO eventport_dead_letters (name, generation, {_COLUMNS})
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
-"""  # noqa: S608  # as above
-_RESOLVE: Final = """
-    DELETE FROM eventport_dead_letters WHERE name = ? AND generation = ? AND position = ?
-    RETURNING position
-"""
 
 
-class SQLiteCheckpoints:
+class SQLiteCheckpoints(SqlCheckpoints[Connection]):
     """A `CheckpointStore` in two tables of an SQLite file, that of the read model.
 
     What handlers write with the connection that they get is committed together with the
-    checkpoint. Open one with `open` or, from a URL, with `connect`.
+    checkpoint. Open one with `open` or, from a URL, with `connect`. While a batch is being
+    handled, a renewal waits: no other runner can take the lease meanwhile, because the batch's
+    transaction is the only one that can write.
     """
-
-    def __init__(self, writer: OwnConnection, reader: OwnConnection) -> None:
-        self._writer = writer
-        self._reader = reader
-        self._lock = Lock()  # the writing connection is in one transaction at a time
 
     @classmethod
     @asynccontextmanager
@@ -143,7 +98,7 @@ class SQLiteCheckpoints:
             reader = await open_connection(name, synchronous, busy_timeout, foreign=True)
             try:
                 await writer.run_to_end(_create)
-                yield cls(writer, reader)
+                yield cls(_File(name, writer, reader))
             finally:
                 await run_shielded(reader.close)
         finally:
@@ -160,111 +115,46 @@ class SQLiteCheckpoints:
         ) as checkpoints:
             yield checkpoints
 
-    async def acquire(
-        self, projection: ProjectionId, owner: str, seconds: float
-    ) -> SQLiteLease | None:
-        """See `CheckpointStore.acquire`."""
-        rows = await self.write(_ACQUIRE, *projection, owner, seconds)
-        return SQLiteLease(self, projection, seconds, *rows[0]) if rows else None
 
-    async def load(self, projection: ProjectionId) -> Checkpoint:
-        """See `CheckpointStore.load`."""
-        rows = await self._reader.run(_fetch, _LOAD, *projection)
-        return Checkpoint(*rows[0]) if rows else Checkpoint(0, None)
+class _File:
+    """A file as a `Database`."""
 
-    async def active(self, name: str) -> int:
-        """See `CheckpointStore.active`."""
-        rows = await self._reader.run(_fetch, _ACTIVE, name)
-        generation: int = rows[0][0]
-        return generation
+    projections = "eventport_projections"
+    dead_letters = "eventport_dead_letters"
+    # Nobody can take the lock away from a process that stands still.
+    dialect: Final = Dialect(limit_idling="$4")
 
-    async def activate(self, projection: ProjectionId) -> None:
-        """See `CheckpointStore.activate`."""
-        await self.write(_ACTIVATE, *projection)
+    def __init__(self, path: str, writer: OwnConnection, reader: OwnConnection) -> None:
+        self._path = path
+        self._writer = writer
+        self._reader = reader
+        self._lock = Lock()  # the writing connection is in one transaction at a time
 
-    async def dead_letters(self, projection: ProjectionId) -> list[DeadLetter]:
-        """See `CheckpointStore.dead_letters`."""
-        rows = await self._reader.run(_fetch, _LETTERS, *projection)
-        return [convert(dict(zip(_FIELDS, row, strict=True)), DeadLetter) for row in rows]
-
-    @asynccontextmanager
-    async def resolve(
-        self, projection: ProjectionId, position: int
-    ) -> AsyncGenerator[Connection, None]:
-        """See `CheckpointStore.resolve`."""
-        async with self.transaction():
-            if not await self._writer.run(_fetch, _RESOLVE, *projection, position):
-                raise NoDeadLetterError(projection, position)
-            yield self._writer
-
-    # What leases use.
-
-    async def write(self, sql: str, *values: object) -> list[Any]:
-        """Run one statement, which is a transaction of its own."""
+    async def ask(self, sql: str, *values: object) -> list[Any]:
+        """See `Database.ask`."""
+        if sql.startswith("SELECT"):
+            return await self._reader.run(_fetch, sql, *values)
         async with self._lock:
-            return await self._writer.run_to_end(_fetch, sql, *values)
+            return await self._writer.run_to_end(_write, sql, *values)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[OwnConnection, None]:
-        """Open a transaction, and commit it at the end of the block."""
+        """See `Database.transaction`."""
         async with self._lock:
             try:
                 await self._writer.run_to_end(Database.begin)
-                yield self._writer
+                with write_lock_on(self._path):
+                    yield self._writer
                 _require_open(self._writer)
                 await self._writer.run_to_end(Database.commit)
             finally:
                 if self._writer.in_transaction:
                     await run_shielded(self._writer.run, _roll_back)
 
-
-class SQLiteLease:
-    """A `Lease` on a projection of `SQLiteCheckpoints`."""
-
-    def __init__(
-        self,
-        checkpoints: SQLiteCheckpoints,
-        projection: ProjectionId,
-        seconds: float,
-        fence: int,
-        position: int,
-    ) -> None:
-        self._checkpoints = checkpoints
-        self._projection = projection
-        self._key = (*projection, fence)
-        self._seconds = seconds
-        self.position = position
-        """See `Lease.position`."""
-
-    async def renew(self, position: int) -> None:
-        """See `Lease.renew`.
-
-        While a batch is being handled it waits: nobody can take the lease meanwhile, because the
-        batch's transaction is the only one that can write.
-        """
-        self._require(await self._checkpoints.write(_RENEW, *self._key, position, self._seconds))
-
-    @asynccontextmanager
-    async def advance(
-        self, position: int, *, dead_letter: DeadLetter | None = None
-    ) -> AsyncGenerator[Connection, None]:
-        """See `Lease.advance`."""
-        async with self._checkpoints.transaction() as connection:
-            self._require(await connection.run(_fetch, _HELD, *self._key))
-            yield connection
-            _require_open(connection)
-            if dead_letter is not None:
-                values = to_builtins(dead_letter).values()
-                await connection.run(_fetch, _GIVE_UP, *self._projection, *values)
-            self._require(await connection.run(_fetch, _RENEW, *self._key, position, self._seconds))
-
-    async def release(self) -> None:
-        """See `Lease.release`."""
-        await self._checkpoints.write(_RELEASE, *self._key)
-
-    def _require(self, rows: Sequence[object]) -> None:
-        if not rows:
-            raise LeaseLostError(self._projection)
+    async def fetch(self, connection: Connection, sql: str, *values: object) -> list[Any]:
+        """See `Database.fetch`."""
+        _require_open(connection)
+        return await self._writer.run(_fetch, sql, *values)
 
 
 def _require_open(connection: Connection) -> None:
@@ -276,18 +166,50 @@ def _require_open(connection: Connection) -> None:
 # What happens in the thread of a connection.
 
 
-def _create(db: sqlite3.Connection) -> None:
-    there = "SELECT count(*) FROM sqlite_schema WHERE name IN (?, ?)"
-    if _fetch(db, there, "eventport_projections", "eventport_dead_letters") != [(2,)]:
+def _create(db: Database) -> None:
+    if _is_complete(db):
+        return
+    db.begin()
+    try:
         for sql in _TABLES:
             db.execute(sql)
+        there = _columns(db)
+        for name, declaration in added_columns("text"):
+            if name not in there:
+                own = declaration.replace("bigint", "INTEGER").replace("double precision", "REAL")
+                db.execute(f"ALTER TABLE eventport_projections ADD COLUMN {name} {own}")
+        db.commit()
+    finally:
+        _roll_back(db)
+
+
+def _is_complete(db: sqlite3.Connection) -> bool:
+    tables = _fetch(db, "SELECT 1 FROM sqlite_schema WHERE name = 'eventport_dead_letters'")
+    return bool(tables) and {name for name, _ in added_columns("text")} <= _columns(db)
+
+
+def _columns(db: sqlite3.Connection) -> set[str]:
+    sql = "SELECT name FROM pragma_table_info('eventport_projections')"
+    return {row[0] for row in _fetch(db, sql)}
 
 
 def _fetch(db: sqlite3.Connection, sql: str, *values: object) -> list[Any]:
-    with closing(db.execute(sql, values)) as cursor:
+    bound = [value.isoformat() if isinstance(value, datetime) else value for value in values]
+    with closing(db.execute(sql.replace("$", "?"), bound)) as cursor:
         return cursor.fetchall()
+
+
+def _write(db: Database, sql: str, *values: object) -> list[Any]:
+    # By `begin`, so that a caller that is cancelled need not wait for the lock.
+    db.begin()
+    try:
+        rows = _fetch(db, sql, *values)
+        db.commit()
+    finally:
+        _roll_back(db)
+    return rows
 
 
 def _roll_back(db: sqlite3.Connection) -> None:
     if db.in_transaction:
-        db.execute("ROLLBACK")
+        db.rollback()

@@ -121,9 +121,8 @@ def write_batch(
     return outcomes
 
 
-def read_stream(db: Database, query: StreamQuery) -> StreamPage:
+def read_stream(db: sqlite3.Connection, query: StreamQuery) -> StreamPage:
     """Read a page of a stream."""
-    db.require_file()
     # The head is read first and bounds the events, so both are of one moment.
     head = _head(db, query.stream)
     wanted = query.clip(head)
@@ -134,9 +133,8 @@ def read_stream(db: Database, query: StreamQuery) -> StreamPage:
     return StreamPage(events, head)
 
 
-def read_all(db: Database, query: AllQuery) -> AllPage:
+def read_all(db: sqlite3.Connection, query: AllQuery) -> AllPage:
     """Read a page of all streams."""
-    db.require_file()
     row = db.execute(_LAST).fetchone()
     head = row[0] if row else 0
     if query.after >= head:

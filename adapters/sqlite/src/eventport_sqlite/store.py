@@ -4,28 +4,20 @@ from __future__ import annotations
 
 import os
 
-from typing import Annotated, Self, TypeAlias
+from contextlib import AbstractAsyncContextManager
+from typing import Self
 
-from msgspec import Meta
+import aiosqlite
 
-from eventport import ConfigurationError, InvalidArgumentTypeError
-from eventport.adapter import (
-    Store,
-    check_url,
-    checks_options,
-    open_to_end,
-    redact,
-    require_asyncio,
-    unknown_option,
-)
+from eventport.adapter import JoinedStore, Store, checks_options, open_to_end, require_asyncio
+from eventport.errors import StoreClosedError
 
 from eventport_sqlite.connection import MEMORY, Synchronous, open_connection
 from eventport_sqlite.engine import SQLiteEngine
 from eventport_sqlite.inline import InlineHandler
-
-
-BusyTimeout: TypeAlias = Annotated[float, Meta(ge=0, le=86_400)]
-"""Seconds that a commit waits for others; SQLite counts milliseconds in 32 bits."""
+from eventport_sqlite.joined import SQLiteJoinedEngine
+from eventport_sqlite.places import BusyTimeout, check_path, path_in
+from eventport_sqlite.projections import SQLiteCheckpoints
 
 
 class SQLiteEventStore(Store):
@@ -35,9 +27,13 @@ class SQLiteEventStore(Store):
     from a URL, with `connect`.
     """
 
-    def __init__(self, engine: SQLiteEngine) -> None:
+    def __init__(
+        self, engine: SQLiteEngine, synchronous: Synchronous, busy_timeout: BusyTimeout
+    ) -> None:
         super().__init__(engine, batching="contended")
         self._sqlite = engine
+        self._synchronous: Synchronous = synchronous
+        self._busy_timeout = busy_timeout
 
     @classmethod
     @checks_options
@@ -82,13 +78,13 @@ class SQLiteEventStore(Store):
     async def _open(cls, path: str, synchronous: Synchronous, busy_timeout: BusyTimeout) -> Self:
         writer = await open_connection(path, synchronous, busy_timeout)
         if path == MEMORY:
-            return cls(SQLiteEngine(path, writer, writer))
+            return cls(SQLiteEngine(path, writer, writer), synchronous, busy_timeout)
         try:
             reader = await open_connection(path, synchronous, busy_timeout)
         except BaseException:
             await writer.close()
             raise
-        return cls(SQLiteEngine(path, writer, reader))
+        return cls(SQLiteEngine(path, writer, reader), synchronous, busy_timeout)
 
     def inline(self, handler: InlineHandler) -> InlineHandler:
         """Register a handler that runs in the transaction of each commit of this store.
@@ -104,23 +100,29 @@ class SQLiteEventStore(Store):
         self._sqlite.inline.add(handler)
         return handler
 
+    def using(self, connection: aiosqlite.Connection) -> JoinedStore:
+        """Return a store that works inside the transaction that is open on a connection.
 
-def path_in(url: str) -> str:
-    """Return the file that a URL names, or the name of a database in memory."""
-    rest = check_url(url).partition("://")[2]
-    name, _, query = rest.partition("?")
-    if query:
-        option = query.partition("=")[0]
-        raise unknown_option("sqlite", option, ("busy_timeout", "synchronous"))
-    if name and not name.startswith("/"):
-        message = f"{redact(url)} names a host: a file is written sqlite:///NAME"
-        raise ConfigurationError(message)
-    return name[1:] or MEMORY
+        What it appends is committed, or rolled back, together with everything else that the
+        caller does in that transaction. A projection's handler uses its connection so:
+        ``store.using(context.connection)``. As long as the transaction is open, no other connection
+        can write to the file: keep it short.
 
+        Raises:
+            StoreClosedError: this store has been closed.
+        """
+        if self.closed:
+            message = f"{self!r} has been closed"
+            raise StoreClosedError(message)
+        return JoinedStore(SQLiteJoinedEngine(connection, self._sqlite.name, self._sqlite.inline))
 
-def check_path(path: object) -> str:
-    """Return the name of a file, or raise `InvalidArgumentTypeError`."""
-    if isinstance(path, str | os.PathLike):
-        return os.fsdecode(path)
-    message = f"path must be text or a path, not {path!r}"
-    raise InvalidArgumentTypeError(message)
+    def checkpoints(self) -> AbstractAsyncContextManager[SQLiteCheckpoints] | None:
+        """Open the checkpoints in the same file; None for a database in memory.
+
+        See `SQLiteCheckpoints.open`.
+        """
+        if self._sqlite.name == MEMORY:
+            return None
+        return SQLiteCheckpoints.open(
+            self._sqlite.name, synchronous=self._synchronous, busy_timeout=self._busy_timeout
+        )

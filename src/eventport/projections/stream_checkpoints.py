@@ -1,26 +1,27 @@
 """Checkpoints in the event store itself: on every backend, through the public protocol alone.
 
 The lease and the checkpoint of a projection are the last event of one stream. Each write expects
-the version that the writer saw last, so the version is the fencing token: whoever has lost the
-lease cannot write any more. No clocks are compared: a lease has run out when somebody has seen
-its last event stand unchanged for as long as the lease lasts.
+the version that the writer saw last, so the version is the fencing token: a runner that has lost
+the lease cannot write any more. No clocks are compared: a lease has run out when a stand-by has
+seen its last event stand unchanged for as long as the lease lasts.
 """
 
 from __future__ import annotations
 
-import time
-
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from anyio import Lock
 from msgspec import convert, to_builtins
+from msgspec.structs import replace
 
 from eventport._concurrency.shielding import run_shielded
-from eventport.errors import ConcurrencyError, LeaseLostError, NoDeadLetterError
+from eventport.errors import ConcurrencyError
 from eventport.events import NewEvent
-from eventport.projections.checkpoints import Checkpoint, DeadLetter, ProjectionId
+from eventport.projections.checkpoints import Checkpoint, DeadLetter, LastEvent, ProjectionId
+from eventport.projections.refusals import LeaseLostError, NoDeadLetterError
+from eventport.projections.standing_by import StandBy
 from eventport.protocols import EventStore
 from eventport.toolkit_streams import toolkit_stream
 
@@ -37,6 +38,9 @@ GIVEN_UP: Final = "eventport.DeadLetterAdded"
 RESOLVED: Final = "eventport.DeadLetterResolved"
 """An event that could not be handled has been handled after all, or discarded."""
 
+_KIND: Final = "projection"
+_LETTERS: Final = "dead-letters"
+
 
 class StreamCheckpoints:
     """A `CheckpointStore` in the streams of an event store; what it gives as connection is None.
@@ -47,33 +51,36 @@ class StreamCheckpoints:
 
     def __init__(self, store: EventStore) -> None:
         self._store = store
-        self._seen: dict[ProjectionId, _Seen] = {}
+        self._stand_by = StandBy()
 
     async def acquire(
-        self, projection: ProjectionId, owner: str, seconds: float
+        self, projection: ProjectionId, owner: str, seconds: float, store_id: str | None = None
     ) -> StreamLease | None:
         """See `CheckpointStore.acquire`."""
-        stream = _checkpoint_stream(projection)
-        version, head = await self._head(stream)
-        if head and head["owner"] not in {None, owner}:
-            seen = self._seen.get(projection)
-            if seen is None or seen.version != version:
-                self._seen[projection] = _Seen(version, time.monotonic())
-                return None
-            if time.monotonic() - seen.since < head["lease"]:
-                return None
-        position = head["position"] if head else 0
-        lease = StreamLease(self._store, projection, owner, seconds, position, version)
+        version, head = await self._head(_checkpoint_stream(projection))
+        if (
+            head
+            and head["owner"] not in {None, owner}
+            and not self._stand_by.has_run_out(projection, version, head["lease"])
+        ):
+            return None
+        found = _checkpoint(head)
+        checkpoint = replace(found, owner=owner, store_id=found.store_id or store_id)
+        lease = StreamLease(self._store, projection, seconds, checkpoint, version)
         try:
-            await lease.renew(position)
+            await lease.renew(checkpoint.position)
         except LeaseLostError:
-            return None  # somebody else was faster
+            return None  # another runner was faster
         return lease
 
     async def load(self, projection: ProjectionId) -> Checkpoint:
         """See `CheckpointStore.load`."""
-        _, head = await self._head(_checkpoint_stream(projection))
-        return Checkpoint(head["position"], head["owner"]) if head else Checkpoint(0, None)
+        return _checkpoint((await self._head(_checkpoint_stream(projection)))[1])
+
+    async def reset(self, projection: ProjectionId, position: int) -> None:
+        """See `CheckpointStore.reset`."""
+        event = _checkpoint_event(Checkpoint(position), 0)
+        await self._store.append(_checkpoint_stream(projection), [event])
 
     async def active(self, name: str) -> int:
         """See `CheckpointStore.active`."""
@@ -128,28 +135,30 @@ class StreamLease:
         self,
         store: EventStore,
         projection: ProjectionId,
-        owner: str,
         seconds: float,
-        position: int,
+        checkpoint: Checkpoint,
         version: int,
     ) -> None:
         self._store = store
         self._projection = projection
-        self._owner = owner
         self._seconds = seconds
-        self._handled = position
+        self._current = checkpoint
         self._version = version
         self._lock = Lock()  # the renewal must not overtake the end of a batch
-        self.position = position
-        """See `Lease.position`."""
+        self.checkpoint = checkpoint
+        """See `Lease.checkpoint`."""
 
     async def renew(self, position: int) -> None:
         """See `Lease.renew`."""
-        await run_shielded(self._write, position, self._owner)
+        await run_shielded(self._write, position)
 
     @asynccontextmanager
     async def advance(
-        self, position: int, *, dead_letter: DeadLetter | None = None
+        self,
+        position: int,
+        *,
+        last_event: LastEvent | None = None,
+        dead_letter: DeadLetter | None = None,
     ) -> AsyncGenerator[None]:
         """See `Lease.advance`."""
         yield
@@ -157,41 +166,53 @@ class StreamLease:
             # First, so that a crash in between repeats it and does not lose it.
             event = NewEvent(GIVEN_UP, to_builtins(dead_letter))
             await self._store.append(_dead_letter_stream(self._projection), [event])
-        await self.renew(position)
+        await run_shielded(self._write, position, last_event)
 
     async def release(self) -> None:
         """See `Lease.release`."""
         with suppress(LeaseLostError):
-            await run_shielded(self._write, self._handled, None)
+            await run_shielded(self._write, 0, frees=True)
 
-    async def _write(self, position: int, owner: str | None) -> None:
+    async def _write(
+        self, position: int, last_event: LastEvent | None = None, *, frees: bool = False
+    ) -> None:
         async with self._lock:
-            handled = max(position, self._handled)
-            event = NewEvent(
-                CHECKPOINT, {"position": handled, "owner": owner, "lease": self._seconds}
+            current = self._current
+            changed = replace(
+                current,
+                position=max(position, current.position),
+                owner=None if frees else current.owner,
+                last_event=last_event or current.last_event,
             )
             stream = _checkpoint_stream(self._projection)
+            event = _checkpoint_event(changed, self._seconds)
             try:
                 result = await self._store.append(stream, [event], expected=self._version)
             except ConcurrencyError as exc:
                 raise LeaseLostError(self._projection) from exc
-            self._handled, self._version = handled, result.version
+            self._current, self._version = changed, result.version
 
 
-class _Seen(NamedTuple):
-    """A version at which a lease was seen, and since when."""
+def _checkpoint_event(checkpoint: Checkpoint, seconds: float) -> NewEvent:
+    return NewEvent(CHECKPOINT, {**to_builtins(checkpoint), "lease": seconds})
 
-    version: int
-    since: float
+
+def _checkpoint(head: dict[str, Any]) -> Checkpoint:
+    return convert(head, Checkpoint)
+
+
+def holds_positions(stream: str) -> bool:
+    """Return whether a stream keeps positions of its own store, which mean nothing in another."""
+    return stream.startswith((toolkit_stream(_KIND, ""), toolkit_stream(_LETTERS, "")))
 
 
 def _active_stream(name: str) -> str:
-    return toolkit_stream("projection", name)
+    return toolkit_stream(_KIND, name)
 
 
 def _checkpoint_stream(projection: ProjectionId) -> str:
-    return toolkit_stream("projection", projection.name, str(projection.generation))
+    return toolkit_stream(_KIND, projection.name, str(projection.generation))
 
 
 def _dead_letter_stream(projection: ProjectionId) -> str:
-    return toolkit_stream("dead-letters", projection.name, str(projection.generation))
+    return toolkit_stream(_LETTERS, projection.name, str(projection.generation))

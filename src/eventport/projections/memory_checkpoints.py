@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
-
 from collections import defaultdict
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from eventport.errors import LeaseLostError, NoDeadLetterError
-from eventport.projections.checkpoints import Checkpoint, DeadLetter, ProjectionId
+from eventport.projections.checkpoints import Checkpoint, DeadLetter, LastEvent, ProjectionId
+from eventport.projections.refusals import LeaseLostError, NoDeadLetterError
+from eventport.projections.standing_by import StandBy
 
 
 class MemoryCheckpoints:
@@ -18,24 +17,30 @@ class MemoryCheckpoints:
     def __init__(self) -> None:
         self._states: defaultdict[ProjectionId, _State] = defaultdict(_State)
         self._active: dict[str, int] = {}
+        self._stand_by = StandBy()
 
     async def acquire(
-        self, projection: ProjectionId, owner: str, seconds: float
+        self, projection: ProjectionId, owner: str, seconds: float, store_id: str | None = None
     ) -> MemoryLease | None:
         """See `CheckpointStore.acquire`."""
         state = self._states[projection]
-        now = time.monotonic()
-        if state.owner not in {None, owner} and now < state.expires_at:
+        if state.owner not in {None, owner} and not self._stand_by.has_run_out(
+            projection, (state.fence, state.renewals), state.seconds
+        ):
             return None
-        state.owner, state.fence = owner, state.fence + 1
-        state.expires_at = now + seconds
-        return MemoryLease(projection, state, seconds)
+        state.owner, state.fence, state.seconds = owner, state.fence + 1, seconds
+        state.store_id = state.store_id or store_id
+        return MemoryLease(projection, state)
 
     async def load(self, projection: ProjectionId) -> Checkpoint:
         """See `CheckpointStore.load`."""
+        return self._states[projection].checkpoint
+
+    async def reset(self, projection: ProjectionId, position: int) -> None:
+        """See `CheckpointStore.reset`."""
         state = self._states[projection]
-        held = time.monotonic() < state.expires_at
-        return Checkpoint(state.position, state.owner if held else None)
+        state.position, state.owner, state.fence = position, None, state.fence + 1
+        state.last_event = state.store_id = None
 
     async def active(self, name: str) -> int:
         """See `CheckpointStore.active`."""
@@ -64,28 +69,32 @@ class MemoryCheckpoints:
 class MemoryLease:
     """A `Lease` on a projection of `MemoryCheckpoints`."""
 
-    def __init__(self, projection: ProjectionId, state: _State, seconds: float) -> None:
+    def __init__(self, projection: ProjectionId, state: _State) -> None:
         self._projection = projection
         self._state = state
         self._fence = state.fence
-        self._seconds = seconds
-        self.position = state.position
-        """See `Lease.position`."""
+        self.checkpoint = state.checkpoint
+        """See `Lease.checkpoint`."""
 
     async def renew(self, position: int) -> None:
         """See `Lease.renew`."""
         self._check()
-        self._state.expires_at = time.monotonic() + self._seconds
+        self._state.renewals += 1
         self._state.position = max(position, self._state.position)
 
     @asynccontextmanager
     async def advance(
-        self, position: int, *, dead_letter: DeadLetter | None = None
+        self,
+        position: int,
+        *,
+        last_event: LastEvent | None = None,
+        dead_letter: DeadLetter | None = None,
     ) -> AsyncGenerator[None]:
         """See `Lease.advance`."""
         self._check()
         yield
         await self.renew(position)
+        self._state.last_event = last_event or self._state.last_event
         if dead_letter is not None:
             self._state.letters[dead_letter.position] = dead_letter
 
@@ -105,6 +114,13 @@ class _State:
     def __init__(self) -> None:
         self.position = 0
         self.owner: str | None = None
+        self.last_event: LastEvent | None = None
+        self.store_id: str | None = None
         self.fence = 0
-        self.expires_at = 0.0
+        self.renewals = 0
+        self.seconds = 0.0
         self.letters: dict[int, DeadLetter] = {}
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        return Checkpoint(self.position, self.owner, self.last_event, self.store_id)

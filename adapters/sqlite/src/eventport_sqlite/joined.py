@@ -1,0 +1,145 @@
+"""An engine inside a transaction of the caller's."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Concatenate, Final, ParamSpec, TypeVar
+
+import aiosqlite
+
+from eventport import Capability
+from eventport.adapter import (
+    AllPage,
+    AllQuery,
+    Commit,
+    Outcome,
+    StreamPage,
+    StreamQuery,
+    run_shielded,
+)
+from eventport.errors import NotSupportedError, StoreClosedError
+
+from eventport_sqlite import statements
+from eventport_sqlite.connection import translated
+from eventport_sqlite.inline import InlineProjections
+from eventport_sqlite.locks import identity
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_SAVEPOINT: Final = "SAVEPOINT eventport_joined"
+_RELEASE: Final = "RELEASE eventport_joined"
+_UNDO: Final = "ROLLBACK TO eventport_joined"
+
+
+class SQLiteJoinedEngine:
+    """Works inside the transaction that is open on a connection of the caller's.
+
+    Reads see what the transaction has appended. A conflict does not abort the transaction. As
+    long as it is open, no other connection can write to the file.
+
+    Args:
+        connection: The caller's connection.
+        path: The file of the events; the connection must be to the same one.
+        inline: The handlers that run with each commit.
+    """
+
+    capabilities: Final = frozenset({Capability.SESSIONS, Capability.GLOBAL_ORDER})
+    limitations: Final[Mapping[Capability, str]] = MappingProxyType(
+        {
+            Capability.PUSH: "a transaction does not see later commits of others",
+            Capability.SHARED: "the transaction belongs to one connection",
+            Capability.DURABLE: "the transaction may be rolled back",
+        }
+    )
+
+    def __init__(
+        self, connection: aiosqlite.Connection, path: str, inline: InlineProjections
+    ) -> None:
+        self.name: Final = f"{path}, in a transaction"
+        self._connection = connection
+        self._path = path
+        self._inline = inline
+
+    async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
+        """See `Engine.commit`: a savepoint in the caller's transaction."""
+        return await run_shielded(self._ask, _write, batch, self._inline)
+
+    async def read_stream(self, query: StreamQuery, /) -> StreamPage:
+        """See `Engine.read_stream`."""
+        return await self._ask(statements.read_stream, query)
+
+    async def read_all(self, query: AllQuery, /) -> AllPage:
+        """See `Engine.read_all`."""
+        return await self._ask(statements.read_all, query)
+
+    async def close(self) -> None:
+        """Leave the connection and its transaction to their owner."""
+
+    async def _ask(
+        self,
+        query: Callable[Concatenate[sqlite3.Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        def work(db: sqlite3.Connection) -> T:
+            self._check(db)
+            rows, text = db.row_factory, db.text_factory
+            db.row_factory, db.text_factory = None, str
+            try:
+                return query(db, *args, **kwargs)
+            finally:
+                db.row_factory, db.text_factory = rows, text
+
+        return await _run_on(self._connection, work)
+
+    def _check(self, db: sqlite3.Connection) -> None:
+        file = next(row[2] for row in db.execute("PRAGMA database_list") if row[1] == "main")
+        if identity(file) != identity(self._path):
+            message = (
+                f"this connection is to {file or 'a database in memory'}, and the events are in "
+                f"{self._path}: only a transaction of the same file can hold both"
+            )
+            raise NotSupportedError(message)
+        if not db.in_transaction:
+            message = (
+                "no transaction is open on this connection: execute BEGIN IMMEDIATE first, and "
+                "use the store only until the end of that transaction"
+            )
+            raise NotSupportedError(message)
+
+
+def _write(
+    db: sqlite3.Connection, commits: Sequence[Commit], inline: InlineProjections
+) -> list[Outcome]:
+    """Write in the transaction that is open; if it fails, nothing of it is left, and that stays."""
+    db.execute(_SAVEPOINT)
+    try:
+        now = time.time_ns() // 1_000
+        outcomes = [inline.write_commit(db, commit, now) for commit in commits]
+    except BaseException:
+        if db.in_transaction:
+            db.execute(_UNDO)
+            db.execute(_RELEASE)
+        raise
+    db.execute(_RELEASE)
+    return outcomes
+
+
+async def _run_on(
+    connection: aiosqlite.Connection, function: Callable[[sqlite3.Connection], T]
+) -> T:
+    """Call a function in the thread of any connection of aiosqlite."""
+    # aiosqlite's public methods run one statement each. Several in one hop, which is what makes
+    # a savepoint impossible to tear, need the method below them.
+    plain = connection._connection  # as above
+    if plain is None:
+        raise StoreClosedError("the connection has been closed")
+    with translated():
+        result: T = await connection._execute(function, plain)  # type: ignore[no-untyped-call]  # as above
+    return result

@@ -1,0 +1,81 @@
+"""What a projection or its checkpoint store refuses."""
+
+from __future__ import annotations
+
+from eventport.errors import EventportError
+from eventport.events import RecordedEvent
+
+
+class CheckpointMismatchError(EventportError):
+    """A checkpoint does not fit the events of the store; going on would skip some of them."""
+
+    def __init__(self, projection: object, reason: str) -> None:
+        super().__init__(projection, reason)
+        self.projection = projection
+        """The projection's name and generation."""
+        self.reason = reason
+        """What does not fit."""
+
+    def __str__(self) -> str:
+        return (
+            f"projection {self.projection}: {self.reason}; nothing was handled. Give the "
+            "projection a higher generation, which builds it anew from this store, or, if you "
+            "know up to where the read model is right, call `reset` of the checkpoint store"
+        )
+
+
+class LeaseLostError(EventportError):
+    """Somebody else runs the projection now; what was being done for it has been undone."""
+
+    def __init__(self, projection: object) -> None:
+        super().__init__(projection)
+        self.projection = projection
+        """The projection's name and generation."""
+
+    def __str__(self) -> str:
+        return f"projection {self.projection}: another runner has taken over"
+
+
+class NoDeadLetterError(EventportError, LookupError):
+    """A projection has given up no event at this position, or it has been dealt with."""
+
+    def __init__(self, projection: object, position: int) -> None:
+        super().__init__(projection, position)
+        self.projection = projection
+        """The projection's name and generation."""
+        self.position = position
+        """The position asked for."""
+
+    def __str__(self) -> str:
+        return (
+            f"projection {self.projection}: no dead letter at position {self.position}; "
+            "list those that there are"
+        )
+
+
+class ProjectionStoppedError(EventportError):
+    """A projection met an event that it cannot handle; the cause is what its handler raised."""
+
+    def __init__(
+        self, projection: object, event: RecordedEvent, attempts: int, failure: str
+    ) -> None:
+        super().__init__(projection, event, attempts, failure)
+        self.projection = projection
+        """The projection's name and generation."""
+        self.event = event
+        """The event; everything before it has been handled."""
+        self.attempts = attempts
+        """How often it was tried."""
+        self.failure = failure
+        """What kind of error it was, and where; its text, which may hold data, is in the cause."""
+
+    def __repr__(self) -> str:
+        return f"<ProjectionStoppedError: {self}>"
+
+    def __str__(self) -> str:
+        return (
+            f"projection {self.projection} stopped at position {self.event.position}, before "
+            f"event {self.event.version} of stream {self.event.stream!r}, a {self.event.type!r}: "
+            f"its handler failed {self.attempts} times, at last with {self.failure}; mend the "
+            "handler and run it again, or let such events go to the dead letters"
+        )

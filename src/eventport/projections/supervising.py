@@ -1,0 +1,46 @@
+"""Running a projection in a service that is to go on when the projection cannot."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from typing import Any, Final
+
+from anyio import sleep
+
+from eventport.projections.failures import describe
+from eventport.projections.retrying import Retries
+from eventport.projections.runner import Runner
+
+
+_log: Final = logging.getLogger("eventport")
+
+_PAUSES: Final = Retries(first_pause=1.0, max_pause=60.0)
+
+
+async def supervise(runner: Runner[Any], *, pauses: Retries = _PAUSES) -> None:
+    """Run a projection, and run it again after an error, until a higher generation is active.
+
+    While it waits to run again, `Runner.state` is ``"stopped"`` and `Runner.error` says why: let
+    the health check of a service report it. The pause doubles with each error, and starts from
+    the first one again after a run that lasted longer than the longest pause.
+
+    Args:
+        runner: What to run. Cancel the call to end it.
+        pauses: How long to wait; its number of attempts does not count.
+    """
+    failures = 0
+    while True:
+        begin = time.monotonic()
+        try:
+            return await runner.run()
+        except Exception as exc:  # noqa: BLE001  # whatever it is, the service goes on
+            if time.monotonic() - begin > pauses.max_pause:
+                failures = 0
+            failures += 1
+            seconds = pauses.pause(failures)
+            _log.error(
+                "%r: %s; it runs again in %.1f s", runner, describe(exc), seconds
+            )  # its text may hold data
+        await sleep(seconds)

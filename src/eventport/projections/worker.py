@@ -1,0 +1,140 @@
+"""Handing out batches to a projection's handlers, and what happens when they fail."""
+
+from __future__ import annotations
+
+import logging
+
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import count
+from typing import Final, Generic, TypeVar
+
+from anyio import sleep
+
+from eventport._concurrency.signal import Signal
+from eventport.errors import StoreUnavailableError
+from eventport.events import RecordedEvent
+from eventport.projections.checkpoints import DeadLetter
+from eventport.projections.failures import dead_letter, describe
+from eventport.projections.feed import Feed
+from eventport.projections.progress import Meter
+from eventport.projections.projection import Projection, ProjectionContext
+from eventport.projections.refusals import LeaseLostError, ProjectionStoppedError
+from eventport.projections.tenure import Tenure
+
+
+C = TypeVar("C")
+
+_log: Final = logging.getLogger("eventport")
+
+
+class Worker(Generic[C]):
+    """Handles what a feed gives, as long as the lease is held.
+
+    Args:
+        projection: What handles the events.
+        tenure: The lease.
+        feed: Where the events come from.
+        meter: Counts them.
+        moved: Is notified whenever some have been handled.
+    """
+
+    def __init__(
+        self,
+        projection: Projection[C],
+        tenure: Tenure[C],
+        feed: Feed,
+        meter: Meter,
+        moved: Signal,
+    ) -> None:
+        self._projection = projection
+        self._tenure = tenure
+        self._feed = feed
+        self._meter = meter
+        self._moved = moved
+
+    async def run(self) -> None:
+        """Handle events until cancelled.
+
+        Raises:
+            LeaseLostError: another runner has taken over.
+            ProjectionStoppedError: an event cannot be handled, and the projection is to stop.
+        """
+        await self._persist(self._set_up)
+        while True:
+            await self._handle(await self._feed.take(self._projection.batch_size))
+            # If that fails, what was taken stays undone, so that nothing beyond it is kept.
+            self._feed.done()
+            self._moved.notify()
+
+    async def _set_up(self) -> None:
+        lease = self._tenure.lease
+        async with lease.advance(lease.checkpoint.position) as connection:
+            await self._projection.set_up(
+                ProjectionContext(connection, self._projection.id.generation)
+            )
+
+    async def _handle(self, events: Sequence[RecordedEvent]) -> None:
+        """Handle a batch; if that fails, one event after the other, to find the one that fails."""
+        if len(events) > 1:
+            try:
+                return await self._commit(events)
+            except LeaseLostError:
+                raise
+            except Exception as exc:  # noqa: BLE001  # handlers may raise anything
+                id_ = self._projection.id
+                _log.warning("projection %s: %s; events one by one", id_, describe(exc))
+        for event in events:
+            await self._insist(event)
+        return None
+
+    async def _insist(self, event: RecordedEvent) -> None:
+        """Handle an event, or else stop before it or put it on the list."""
+        projection = self._projection
+        try:
+            return await self._persist(lambda: self._commit([event]))
+        except LeaseLostError:
+            raise
+        except Exception as exc:
+            attempts = projection.retries.attempts
+            if projection.on_poison == "stop":
+                raise ProjectionStoppedError(projection.id, event, attempts, describe(exc)) from exc
+            letter = dead_letter(event, exc, attempts)
+        _log.error("projection %s goes on without %s", projection.id, letter)
+        return await self._commit([event], letter)
+
+    async def _persist(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Try something until that is hopeless, and then raise what it raised at last."""
+        for attempt in count(1):
+            try:
+                return await work()
+            except LeaseLostError:
+                raise
+            except Exception as exc:
+                if attempt == self._projection.retries.attempts:
+                    raise
+                await self._pause(attempt, exc)
+        return None
+
+    async def _commit(
+        self, events: Sequence[RecordedEvent], letter: DeadLetter | None = None
+    ) -> None:
+        """Handle events, or put one on the list, and move the checkpoint; wait for outages."""
+        outages = 0
+        while True:
+            try:
+                async with self._tenure.advance(events[-1], letter) as connection:
+                    if letter is None:
+                        target = ProjectionContext(connection, self._projection.id.generation)
+                        await self._projection.handle(events, target)
+                break
+            except StoreUnavailableError as exc:  # no fault of the events
+                outages += 1
+                await self._pause(outages, exc)
+        self._meter.count(len(events))
+        self._moved.notify()
+
+    async def _pause(self, failures: int, failure: Exception) -> None:
+        id_ = self._projection.id
+        seconds = self._projection.retries.pause(failures)
+        _log.warning("projection %s: %s; again in %.2f s", id_, describe(failure), seconds)
+        await sleep(seconds)
