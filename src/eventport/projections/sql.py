@@ -254,7 +254,8 @@ class _Statements:
         self.hold = f"SELECT {sql.limit_idling} FROM {projections} WHERE {mine}"  # noqa: S608  # as above
         self.renew = f"""
             UPDATE {projections}
-            SET position = CASE WHEN {position} {sql.greater} position THEN {position} ELSE position END,
+            SET position = CASE WHEN {position} {sql.greater} position
+                    THEN {position} ELSE position END,
                 renewals = renewals {sql.plus} 1,
                 event_position = CASE WHEN {stream} IS NULL THEN event_position ELSE {position} END,
                 event_stream = coalesce({stream}, event_stream),
@@ -267,11 +268,13 @@ class _Statements:
         self.reset = f"""
             INSERT INTO {projections} AS p (name, generation, position) VALUES ($1, $2, $3)
             ON CONFLICT (name, generation) DO UPDATE
-            SET position = excluded.position, owner = NULL, fence = p.fence {sql.plus} 1, store_id = NULL,
+            SET position = excluded.position, owner = NULL, fence = p.fence {sql.plus} 1,
+                store_id = NULL,
                 event_position = NULL, event_stream = NULL, event_version = NULL, event_id = NULL
         """  # noqa: S608  # as above
         self.active = f"""
-            SELECT coalesce({sql.highest}(generation), 0) FROM {projections} WHERE name {sql.equals} $1 AND active
+            SELECT coalesce({sql.highest}(generation), 0) FROM {projections}
+            WHERE name {sql.equals} $1 AND active
         """  # noqa: S608  # as above
         self.activate = f"""
             INSERT INTO {projections} (name, generation, active) VALUES ($1, $2, true)

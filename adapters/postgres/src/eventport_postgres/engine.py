@@ -77,7 +77,7 @@ class PostgresEngine:
         self.schema: Final = schema
         self.place: Final = place
         self.inline: Final = InlineProjections()
-        self._connections = connections
+        self.connections: Final = connections
         self._reader = Reader(schema, place)
         self._writer = Writer(
             connections,
@@ -118,7 +118,7 @@ class PostgresEngine:
 
     async def close(self) -> None:
         """See `Engine.close`."""
-        await self._connections.close()
+        await self.connections.close()
 
     async def _read(
         self,
@@ -129,7 +129,7 @@ class PostgresEngine:
         within = self._left()
         try:
             async with (
-                self._connections.reading(within) as connection,
+                self.connections.reading(within) as connection,
                 asyncio.timeout(within),
             ):
                 return await query(connection, *args, **kwargs)

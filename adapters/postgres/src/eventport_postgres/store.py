@@ -195,8 +195,9 @@ class PostgresEventStore(Store):
 
     def checkpoints(self) -> AbstractAsyncContextManager[PostgresCheckpoints]:
         """Open the checkpoints in the same schema, on connections of their own or on the pool."""
+        engine = self._postgres
         return PostgresCheckpoints.on_connections(
-            self._connections.separate(), self._schema, self._timeout
+            engine.connections.separate(), engine.schema, engine.timeout
         )
 
 
