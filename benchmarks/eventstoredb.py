@@ -16,7 +16,7 @@ from measure import Figure, rates
 from eventport import ANY, Expectation, NewEvent
 
 from eventport_eventstoredb import EventStoreDBEventStore
-from eventport_eventstoredb.client import load_library
+from eventport_eventstoredb.vendor import load_library
 
 
 DATA: Final = {"order": "o-1", "sku": "abc", "quantity": 2, "price": 12.5}
@@ -31,7 +31,7 @@ async def figures(_: Path) -> AsyncIterator[Figure]:
     command = [
         sys.executable,
         str(DOUBLE),
-        "26.1" if library.name == "kurrentdbclient" else "24.10",
+        "26.1" if library.name == "kurrentdbclient" else "23.10",
     ]
     with subprocess.Popen(  # noqa: ASYNC220  # it starts before anything is measured
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

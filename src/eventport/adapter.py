@@ -318,7 +318,7 @@ class BaseEventStore(StreamReader):
         committed = _committed(await self._dispatch(commit))
         if not committed.deduplicated:
             events = decode_commit(commit, committed)
-            for hook in self._hooks:
+            for hook in self._hooks if events else ():
                 try:
                     await hook(events)
                 # It runs shielded: a cancellation in here is the hook's own.

@@ -78,7 +78,10 @@ def decode_event(
 
 
 def decode_commit(commit: Commit, committed: Committed) -> list[RecordedEvent]:
-    """Rebuild the events of a commit as they can be read once it is there."""
+    """Rebuild the events of a commit as they can be read once it is there.
+
+    One whose time the adapter does not know any more is left out.
+    """
     return [
         decode_event(
             write.stream,
@@ -88,15 +91,17 @@ def decode_commit(commit: Commit, committed: Committed) -> list[RecordedEvent]:
             event.data,
             event.metadata,
             event.id,
-            committed.recorded_at,
+            time,
         )
         for write, written in zip(commit.writes, committed.writes, strict=True)
-        for version, position, event in zip(
+        for version, position, event, time in zip(
             range(written.version - len(write.events) + 1, written.version + 1),
             written.positions,
             write.events,
+            written.times or [committed.recorded_at] * len(write.events),
             strict=True,
         )
+        if time is not None
     ]
 
 

@@ -54,6 +54,11 @@ class Written(Struct, frozen=True):
     """
     created: bool
     """Whether it brought the stream into being."""
+    times: Sequence[datetime | None] = ()
+    """The time on each of its events, where they differ; None for one that cannot be read any more.
+
+    Hooks are not given that one. Without times, all events have the commit's.
+    """
 
 
 class Committed(Struct, frozen=True):

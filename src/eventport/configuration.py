@@ -42,7 +42,9 @@ _KNOWN_SCHEMES: Final = {
     "esdb": "eventstoredb",
     "esdb+discover": "eventstoredb",
     "kurrentdb": "eventstoredb",
+    "kurrentdb+discover": "eventstoredb",
     "kdb": "eventstoredb",
+    "kdb+discover": "eventstoredb",
 }
 _VARIABLE: Final = re.compile(r"\$\{(\w+)\}")
 _URL: Final = re.compile(r"[^:/?#]+://.*", re.DOTALL)

@@ -6,7 +6,8 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from adapters.eventstoredb.tests.double.server import Double, serve
+from adapters.eventstoredb.tests.double.server import serve
+from adapters.eventstoredb.tests.double.state import Double
 
 from eventport_eventstoredb import EventStoreDBEventStore
 

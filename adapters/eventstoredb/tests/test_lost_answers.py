@@ -8,7 +8,8 @@ from collections.abc import AsyncGenerator, Sequence
 
 import pytest
 
-from adapters.eventstoredb.tests.double.server import Double, Fault, Kind, serve
+from adapters.eventstoredb.tests.double.server import serve
+from adapters.eventstoredb.tests.double.state import Double, Fault, Kind
 from adapters.eventstoredb.tests.double.stubs import KURRENT
 
 from eventport import (
@@ -188,7 +189,7 @@ async def test_the_server_wakes_subscriptions_again_after_a_lost_connection(
                     assert (await anext(subscription)).data == number
 
 
-@pytest.fixture(params=["25.1", "26.1"] if KURRENT else [])
+@pytest.fixture(params=["25.1", "26.0", "26.1"] if KURRENT else [])
 async def versioned(request: pytest.FixtureRequest) -> AsyncGenerator[Double, None]:
     async with serve(Double(version=request.param)) as served:
         yield served
