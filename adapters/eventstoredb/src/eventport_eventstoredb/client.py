@@ -132,15 +132,15 @@ class Client:
         check_size(events)
         own, asking = uuid4(), uuid4()
 
-        async def work(channel: Channel, timeout: float) -> Appended | Refused:
-            requests = [append_request(self._library, stream, expected, events, own, timeout)]
+        async def work(channel: Channel, seconds: float) -> Appended | Refused:
+            requests = [append_request(self._library, stream, expected, events, own, seconds)]
             if probe:
                 question = [EncodedEvent("eventport-probe", "null", "{}", uuid4())]
                 requests.insert(
-                    0, append_request(self._library, stream, UNREAL, question, asking, timeout)
+                    0, append_request(self._library, stream, UNREAL, question, asking, seconds)
                 )
             call = channel.streams.BatchAppend(
-                iter(requests), timeout=timeout, **channel.for_appends
+                iter(requests), timeout=seconds, **channel.for_appends
             )
             before: Appended | Refused | Exception | None = None
             async for response in call:
@@ -205,10 +205,10 @@ class Client:
         writes: Sequence[tuple[str, Sequence[EncodedEvent]]],
         expected: dict[str, int],
     ) -> Callable[[Channel, float], Awaitable[Any]]:
-        async def work(channel: Channel, timeout: float) -> Any:
+        async def work(channel: Channel, seconds: float) -> Any:
             if channel.sessions is None:
                 raise NotSupportedError("this client cannot commit several streams together")
-            arguments = {"timeout": timeout, **channel.for_appends}
+            arguments = {"timeout": seconds, **channel.for_appends}
             if mode == "records":
                 request = records_request(self._library, writes, expected)
                 return await channel.sessions.AppendRecords(request, **arguments)
@@ -256,8 +256,8 @@ class Client:
     ) -> tuple[list[Stored], bool] | None:
         """Collect what a read gives; try again, from the beginning, if the connection is lost."""
 
-        async def work(channel: Channel, timeout: float) -> tuple[list[Stored], bool] | None:
-            call = channel.streams.Read(request, timeout=timeout, **channel.for_reads)
+        async def work(channel: Channel, seconds: float) -> tuple[list[Stored], bool] | None:
+            call = channel.streams.Read(request, timeout=seconds, **channel.for_reads)
             found: list[Stored] = []
             size = 0
             async for response in call:

@@ -59,7 +59,7 @@ class Committer:
         # Others may have been written at the same time: an error of this one must not be theirs.
         except Exception as exc:  # noqa: BLE001  # it is handed to the caller
             return Failed(exc)
-        if isinstance(outcome, Committed) and (fully or len(commit.writes) > 1):
+        if isinstance(outcome, Committed) and fully:
             return await self._read_back(commit, outcome)
         return outcome
 
@@ -111,24 +111,34 @@ class Committer:
             return await self._conflict(stream, expected, result.version, progress)
         position = to_position(result.commit_position)
         if result.before is None:
-            earlier = position <= floor and not progress.unknown
-            return Found(result.version, position, earlier)
-        if result.version > result.before:
-            return Found(result.version, position, deduplicated=False)
-        # Nothing was written now. That is right if the events can be read, or are hidden.
+            earlier = position <= floor
+        else:
+            earlier = result.version <= result.before
+            if earlier and await self._is_gone(stream, events, progress):
+                return await self._revive(stream, result.before, events, progress)
+        return Found(result.version, position, earlier and not progress.unknown)
+
+    async def _is_gone(
+        self, stream: str, events: Sequence[EncodedEvent], progress: Progress
+    ) -> bool:
+        """Return whether an earlier try was deleted with its stream, and not only hidden."""
         if await self._streams.earlier(stream, 0, events, progress.deadline):
-            return Found(result.version, position, not progress.unknown)
-        if await self._streams.head(stream, progress.deadline) > 0:
-            return Found(result.version, position, not progress.unknown)
-        # A stream that was deleted softly still knows the ids of its events, and would drop them
-        # again. At its last revision the server does not compare ids.
-        revived = await sent(
-            progress,
-            self._client.append(stream, result.before - 1, events, progress.deadline),
+            return False
+        return await self._streams.head(stream, progress.deadline) == 0
+
+    async def _revive(
+        self, stream: str, version: int, events: Sequence[EncodedEvent], progress: Progress
+    ) -> Found | None:
+        """Append to a stream that was deleted softly, but still knows the ids of its events.
+
+        It would drop them again. At its last revision the server does not compare ids.
+        """
+        result = await sent(
+            progress, self._client.append(stream, version - 1, events, progress.deadline)
         )
-        if isinstance(revived, Refused):
+        if isinstance(result, Refused):
             return None  # another writer was faster
-        return Found(revived.version, to_position(revived.commit_position), deduplicated=False)
+        return Found(result.version, to_position(result.commit_position), deduplicated=False)
 
     async def _append_exact(
         self, stream: str, exact: int, events: Sequence[EncodedEvent], progress: Progress
@@ -162,9 +172,10 @@ class Committer:
         """
         if not progress.sent:
             # The server would be content with a stream of which only metadata was ever set.
-            if expected == "stream_exists":
-                if await self._streams.head(stream, progress.deadline) == 0:
-                    return Conflict(stream, expected, 0)
+            if expected == "stream_exists" and not await self._streams.head(
+                stream, progress.deadline
+            ):
+                return Conflict(stream, expected, 0)
             found = await self._append_loosely(stream, expected, events, progress, floor)
             if found is not None:
                 return found
@@ -221,29 +232,30 @@ class Committer:
 
         What is hidden by then, or cannot be read, is left out: the commit stands.
         """
-        deadline = self._client.deadline()
+        ranges: dict[str, tuple[int, int]] = {}
+        for write, one in zip(commit.writes, outcome.writes, strict=True):
+            first, _ = ranges.get(write.stream, (one.version - len(write.events) + 1, 0))
+            ranges[write.stream] = first, one.version
+        found = {stream: await self._read_range(stream, *where) for stream, where in ranges.items()}
         written: list[Written] = []
         for write, one in zip(commit.writes, outcome.writes, strict=True):
-            first = one.version - len(write.events) + 1
-            found: dict[int, RecordedEvent] = {}
-            try:
-                read = await self._streams.events(write.stream, first, one.version, deadline)
-                found = {event.version: event for event in read}
-            except EventportError as exc:
-                _log.warning(
-                    "stream %r: versions %d to %d were written, but could not be read back: %s",
-                    write.stream,
-                    first,
-                    one.version,
-                    exc,
-                )
-            events = [found.get(version) for version in range(first, one.version + 1)]
-            written.append(
-                Written(
-                    one.version,
-                    [event.position if event else one.positions[-1] for event in events],
-                    one.created,
-                    [event.recorded_at if event else None for event in events],
-                )
-            )
+            versions = range(one.version - len(write.events) + 1, one.version + 1)
+            events = [found[write.stream].get(version) for version in versions]
+            positions = [event.position if event else one.positions[-1] for event in events]
+            times = [event.recorded_at if event else None for event in events]
+            written.append(Written(one.version, positions, one.created, times))
         return Committed(written, outcome.recorded_at, outcome.deduplicated)
+
+    async def _read_range(self, stream: str, first: int, last: int) -> dict[int, RecordedEvent]:
+        try:
+            events = await self._streams.events(stream, first, last, self._client.deadline())
+        except EventportError as exc:
+            _log.warning(
+                "stream %r: versions %d to %d were written, but could not be read back: %s",
+                stream,
+                first,
+                last,
+                exc,
+            )
+            return {}
+        return {event.version: event for event in events}

@@ -71,7 +71,8 @@ class Lanes:
     async def _write_run(self, run: Sequence[Commit]) -> Sequence[Outcome]:
         if len(run) > 1:
             joined = Commit([write for commit in run for write in commit.writes])
-            outcome = await self._committer.commit(joined, fully=self._fully())
+            # The answer holds the position of the last one only.
+            outcome = await self._committer.commit(joined, fully=True)
             if isinstance(outcome, Committed):
                 return _split(run, outcome)
             if isinstance(outcome, Failed) and isinstance(outcome.error, StoreUnavailableError):

@@ -10,19 +10,21 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from adapters.eventstoredb.tests.double.database import Database
-from adapters.eventstoredb.tests.double.stubs import grpc
+from adapters.eventstoredb.tests.double.stubs import grpc, v2
 from adapters.eventstoredb.tests.double.versions import RULES, Rules, Version
 
 
 T = TypeVar("T")
 
-Kind: TypeAlias = Literal["drop-before", "drop-after", "drop-late", "slow", "not-leader", "denied"]
+Kind: TypeAlias = Literal[
+    "drop-before", "drop-after", "drop-late", "slow", "not-leader", "denied", "refused"
+]
 """What may go wrong with a call.
 
 ``drop-before``: the call fails and nothing was done. ``drop-after``: it was done, but the answer
 is lost. ``drop-late``: the answer is lost first, and it is done a moment later. ``slow``: it is
 done after `Double.slowness` seconds. ``not-leader``: another node must be asked. ``denied``: the
-caller lacks the right.
+caller lacks the right. ``refused``: the request is none, as protocol v2 says it.
 """
 
 LATENESS: Final = 0.2
@@ -117,6 +119,8 @@ class Double:
             case "denied":
                 trailers = (("exception", "access-denied"),)
                 await context.abort(grpc.StatusCode.PERMISSION_DENIED, "Access Denied", trailers)
+            case "refused":
+                await v2.abort(context, "INVALID_ARGUMENT", "The request is invalid: because.")
             case "not-leader":
                 trailers = (
                     ("leader-endpoint-host", "127.0.0.1"),

@@ -54,7 +54,9 @@ def _v2() -> Any:
         errors=import_module(f"{base}.errors_pb2"),
         add_to_server=add_to_server,
         abort=abort,
+        stub=service.StreamsServiceStub,
         bad_request=info.BadRequest,
+        status=status.Status,
     )
 
 
