@@ -18,7 +18,6 @@ from adapters.eventstoredb.tests.double.database import (
     TooLarge,
     WrongExpectedVersion,
     matcher,
-    render_properties,
 )
 
 
@@ -122,11 +121,10 @@ def test_truncation_hides_the_oldest() -> None:
     assert [r.event.id for r in database.log if r.stream == "s"] == list("abcde")
 
 
-def test_positions_are_byte_offsets_from_0() -> None:
+def test_positions_are_byte_offsets() -> None:
     database = Database()
     database.append("s", ANY, [event("a"), event("b", 50)])
     positions = [record.position for record in database.log]
-    assert positions[0] == 0
     assert positions == sorted(set(positions))
     assert database.index_of(positions[2]) == 2
     with pytest.raises(InvalidPosition):
@@ -146,8 +144,3 @@ def test_filters_are_patterns_or_prefixes() -> None:
     assert not matcher("^(?:a|bc)$", [])("abc")
     assert matcher("", ["ab", "x"])("abc")
     assert not matcher("", ["ab"])("xab")
-
-
-def test_metadata_is_rendered_anew_by_the_newer_protocol() -> None:
-    rendered = render_properties("T", {"b": "1", "a": "2"}, is_json=True)
-    assert rendered == b'{"a": "2", "b": "1", "$schema.name": "T", "$schema.format": "Json"}'

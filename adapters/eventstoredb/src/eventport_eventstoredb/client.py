@@ -14,6 +14,7 @@ from eventport.adapter import EncodedEvent
 from eventport.errors import NotSupportedError, StoreUnavailableError
 
 from eventport_eventstoredb.calls import Calls, now
+from eventport_eventstoredb.carrier import Carrier
 from eventport_eventstoredb.errors import (
     Refused,
     RefusedError,
@@ -35,7 +36,7 @@ from eventport_eventstoredb.messages import (
     session_requests,
 )
 from eventport_eventstoredb.vendor import Channel, Library
-from eventport_eventstoredb.wire import Stored, to_uuid
+from eventport_eventstoredb.wire import Stored
 
 
 T = TypeVar("T")
@@ -88,6 +89,7 @@ class Client:
         self._library = library
         self._calls = Calls(library, url, timeout)
         self._slots = asyncio.Semaphore(AT_ONCE)
+        self._appends: Carrier | None = None
         self.deadline: Final = self._calls.deadline
         self.connect: Final = self._calls.connect
         self.close: Final = self._calls.close
@@ -133,31 +135,31 @@ class Client:
         own, asking = uuid4(), uuid4()
 
         async def work(channel: Channel, seconds: float) -> Appended | Refused:
-            requests = [append_request(self._library, stream, expected, events, own, seconds)]
+            requests = [
+                (own, append_request(self._library, stream, expected, events, own, seconds))
+            ]
             if probe:
-                question = [EncodedEvent("eventport-probe", "null", "{}", uuid4())]
-                requests.insert(
-                    0, append_request(self._library, stream, UNREAL, question, asking, seconds)
+                question = append_request(
+                    self._library, stream, UNREAL, [_a_question()], asking, seconds
                 )
-            call = channel.streams.BatchAppend(
-                iter(requests), timeout=seconds, **channel.for_appends
-            )
-            before: Appended | Refused | Exception | None = None
-            async for response in call:
-                answer = self._answer(stream, response)
-                if probe and before is None and to_uuid(response.correlation_id) != own:
-                    before = answer
-                    continue
-                call.cancel()
-                if isinstance(answer, Exception):
-                    raise answer
-                if isinstance(answer, Appended) and isinstance(before, Refused):
-                    return Appended(answer.version, answer.commit_position, before.version)
-                return answer
-            raise StoreUnavailableError("the server ended an append without an answer")
+                requests.insert(0, (asking, question))
+            async with asyncio.timeout(seconds):
+                *asked, response = await self._carrier(channel).ask(requests)
+            answer = self._answer(stream, response)
+            if isinstance(answer, Exception):
+                raise answer
+            before = self._answer(stream, asked[0]) if asked and asked[0] else None
+            if isinstance(answer, Appended) and isinstance(before, Refused):
+                return Appended(answer.version, answer.commit_position, before.version)
+            return answer
 
         async with self._slots:
             return await self._calls.run(work, stream, deadline)
+
+    def _carrier(self, channel: Channel) -> Carrier:
+        if self._appends is None or not self._appends.carries(channel):
+            self._appends = Carrier(channel)
+        return self._appends
 
     def _answer(self, stream: str, response: Any) -> Appended | Refused | Exception:
         if response.WhichOneof("result") == "success":
@@ -170,9 +172,8 @@ class Client:
 
         That is the only way to learn it of a stream whose events are all hidden.
         """
-        question = [EncodedEvent("eventport-probe", "null", "{}", uuid4())]
         try:
-            refused = await self.append(stream, UNREAL, question, deadline)
+            refused = await self.append(stream, UNREAL, [_a_question()], deadline)
         except StreamDeletedError:
             return 0
         return refused.version
@@ -302,6 +303,11 @@ class Client:
             if (error := translate(self._library, exc, "$all")) is exc:
                 raise
             raise error from exc
+
+
+def _a_question() -> EncodedEvent:
+    """Make an event that is never written: the append that carries it is bound to be refused."""
+    return EncodedEvent("eventport-probe", "null", "{}", uuid4())
 
 
 async def _responses(call: Any) -> AsyncGenerator[Any, None]:

@@ -63,7 +63,7 @@ class Sessions:
             self._check_session(asked)
             return await double.do(fault, context, lambda: self._append_session(asked))
         except Refusal as exc:
-            await v2.abort(context, exc.code, str(exc), *exc.details)
+            await context.abort(*v2.rich(exc.code, str(exc), *exc.details))
 
     def _check_session(self, asked: Sequence[Any]) -> None:
         if not asked:
@@ -113,13 +113,13 @@ class Sessions:
     async def AppendRecords(self, request: Any, context: Any) -> Any:  # noqa: N802  # its name on the wire
         double = self._double
         if not double.rules.records:
-            await v2.abort(context, "UNIMPLEMENTED", "Method is unimplemented.")
+            await context.abort(*v2.rich("UNIMPLEMENTED", "Method is unimplemented."))
         fault = await double.meet("AppendRecords", context)
         try:
             self._check_request(request)
             return await double.do(fault, context, lambda: self._append_records(request))
         except Refusal as exc:
-            await v2.abort(context, exc.code, str(exc), *exc.details)
+            await context.abort(*v2.rich(exc.code, str(exc), *exc.details))
 
     def _check_request(self, request: Any) -> None:
         what = "AppendRecordsRequest"

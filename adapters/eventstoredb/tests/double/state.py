@@ -30,6 +30,14 @@ caller lacks the right. ``refused``: the request is none, as protocol v2 says it
 LATENESS: Final = 0.2
 
 
+class Abort(Exception):  # noqa: N818  # it is what ends a call
+    """The arguments with which gRPC ends a call."""
+
+
+def _lost() -> Abort:
+    return Abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+
+
 @dataclass
 class Fault:
     """Something that goes wrong with the next calls of a method."""
@@ -103,6 +111,22 @@ class Double:
         await self._committed.wait()
 
     async def meet(self, method: str, context: Any) -> Fault | None:
+        """Do what `face` does, and end the call if it fails."""
+        try:
+            return await self.face(method)
+        except Abort as exc:
+            await context.abort(*exc.args)
+            raise
+
+    async def do(self, fault: Fault | None, context: Any, work: Callable[[], T]) -> T:
+        """Do what `perform` does, and end the call if it fails."""
+        try:
+            return await self.perform(fault, work)
+        except Abort as exc:
+            await context.abort(*exc.args)
+            raise
+
+    async def face(self, method: str) -> Fault | None:
         """Note a call, and fail it here if that is its fate; return what is to go wrong later."""
         self.calls.append(method)
         while self.frozen & {method, "*"}:  # noqa: ASYNC110  # a test changes it at any time
@@ -115,27 +139,27 @@ class Double:
             return None
         match fault.kind:
             case "drop-before":
-                await context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+                raise _lost()
             case "denied":
                 trailers = (("exception", "access-denied"),)
-                await context.abort(grpc.StatusCode.PERMISSION_DENIED, "Access Denied", trailers)
+                raise Abort(grpc.StatusCode.PERMISSION_DENIED, "Access Denied", trailers)
             case "refused":
-                await v2.abort(context, "INVALID_ARGUMENT", "The request is invalid: because.")
+                raise Abort(*v2.rich("INVALID_ARGUMENT", "The request is invalid: because."))
             case "not-leader":
-                trailers = (
+                leader = (
                     ("leader-endpoint-host", "127.0.0.1"),
                     ("leader-endpoint-port", str(self.leader_port)),
                 )
-                await context.abort(grpc.StatusCode.NOT_FOUND, "Leader info available", trailers)
+                raise Abort(grpc.StatusCode.NOT_FOUND, "Leader info available", leader)
             case _:
-                pass
-        return fault
+                return fault
 
-    async def do(self, fault: Fault | None, context: Any, work: Callable[[], T]) -> T:
+    async def perform(self, fault: Fault | None, work: Callable[[], T]) -> T:
         """Do what a call asks for, unless its answer is to be lost."""
-        if fault is not None and fault.kind == "slow":
+        kind = fault.kind if fault is not None else None
+        if kind == "slow":
             await asyncio.sleep(self.slowness)
-        if fault is not None and fault.kind == "drop-late":
+        if kind == "drop-late":
 
             async def late() -> None:
                 await asyncio.sleep(LATENESS)
@@ -144,11 +168,11 @@ class Double:
             task = asyncio.create_task(late())
             self.late.add(task)
             task.add_done_callback(self.late.discard)
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+            raise _lost()
         async with self._indexing():
             result = work()
-        if fault is not None and fault.kind == "drop-after":
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+        if kind == "drop-after":
+            raise _lost()
         return result
 
     @asynccontextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID, uuid4
 
@@ -28,10 +29,14 @@ from adapters.eventstoredb.tests.double.messages import (
     to_filter,
     to_proposed,
 )
+from adapters.eventstoredb.tests.double.state import Abort
 from adapters.eventstoredb.tests.double.stubs import grpc, v1
 
 
 _LARGEST_MESSAGE: Final = 16_767_216
+
+_UNREAL: Final = 2**62
+"""From this revision on it is a question, no append: what goes wrong with appends spares it."""
 
 if TYPE_CHECKING:
     from adapters.eventstoredb.tests.double.state import Double, Fault
@@ -44,30 +49,48 @@ class Streams(v1.grpc.StreamsServicer):  # type: ignore[misc]  # its base comes 
         self._double = double
 
     async def BatchAppend(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802  # its name on the wire
-        double = self._double
-        fault = await double.meet("BatchAppend", context)
+        """Answer each append by itself, in whatever order they are done."""
+        answers: asyncio.Queue[Any] = asyncio.Queue()
+        receiving = asyncio.create_task(self._receive(requests, answers))
+        receiving.add_done_callback(_look_at)
+        try:
+            while (response := await answers.get()) is not None:
+                if isinstance(response, Abort):
+                    await context.abort(*response.args)
+                if isinstance(response, BaseException):
+                    raise response
+                yield response
+        finally:
+            receiving.cancel()
+
+    async def _receive(self, requests: AsyncIterator[Any], answers: asyncio.Queue[Any]) -> None:
         options: dict[str, Any] = {}
         pending: dict[str, list[Proposed]] = {}
-        async for request in requests:
-            if request.ByteSize() > _LARGEST_MESSAGE:
-                text = "Received message exceeds the maximum configured message size."
-                await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
-            key = request.correlation_id.string
-            if request.HasField("options"):
-                options[key] = request.options
-            pending.setdefault(key, []).extend(map(to_proposed, request.proposed_messages))
-            if not request.is_final:
-                continue
-            asked, events = options.pop(key), pending.pop(key)
-            response = await self._append(asked, events, fault, context)
-            response.correlation_id.CopyFrom(_structured(request.correlation_id))
-            response.stream_identifier.CopyFrom(asked.stream_identifier)
-            yield response
-            fault = None
+        async with asyncio.TaskGroup() as tasks:
+            async for request in requests:
+                if request.ByteSize() > _LARGEST_MESSAGE:
+                    text = "Received message exceeds the maximum configured message size."
+                    answers.put_nowait(Abort(grpc.StatusCode.RESOURCE_EXHAUSTED, text))
+                key = request.correlation_id.string
+                if request.HasField("options"):
+                    options[key] = request.options
+                pending.setdefault(key, []).extend(map(to_proposed, request.proposed_messages))
+                if request.is_final:
+                    work = self._answer(request, options.pop(key), pending.pop(key))
+                    task = tasks.create_task(work)
+                    task.add_done_callback(partial(_put, answers))
+        answers.put_nowait(None)
 
-    async def _append(
-        self, asked: Any, events: list[Proposed], fault: Fault | None, context: Any
-    ) -> Any:
+    async def _answer(self, request: Any, asked: Any, events: list[Proposed]) -> Any:
+        fault = None
+        if asked.stream_position < _UNREAL:
+            fault = await self._double.face("BatchAppend")
+        response = await self._append(asked, events, fault)
+        response.correlation_id.CopyFrom(_structured(request.correlation_id))
+        response.stream_identifier.CopyFrom(asked.stream_identifier)
+        return response
+
+    async def _append(self, asked: Any, events: list[Proposed], fault: Fault | None) -> Any:
         double = self._double
         stream = asked.stream_identifier.stream_name.decode()
         expected = to_expected(asked, "expected_stream_position", "stream_position")
@@ -84,7 +107,7 @@ class Streams(v1.grpc.StreamsServicer):  # type: ignore[misc]  # its base comes 
 
         double.in_flight.add(same)
         try:
-            done = await double.do(fault, context, work)
+            done = await double.perform(fault, work)
         finally:
             double.in_flight.discard(same)
         if isinstance(done, Exception):
@@ -209,6 +232,18 @@ class Streams(v1.grpc.StreamsServicer):  # type: ignore[misc]  # its base comes 
             await self._double.change()
             if self._double.database is not database:
                 return
+
+
+def _put(answers: asyncio.Queue[Any], task: asyncio.Task[Any]) -> None:
+    """Hand on what became of an append: its answer, or what ends the call."""
+    if not task.cancelled():
+        answers.put_nowait(task.exception() or task.result())
+
+
+def _look_at(task: asyncio.Task[Any]) -> None:
+    """Take note of a task's error, which is handed on elsewhere."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _structured(id_: Any) -> Any:

@@ -37,23 +37,23 @@ def _v2() -> Any:
     def add_to_server(_: Any, server: Any, servicer: Any) -> None:
         service.add_StreamsServiceServicer_to_server(servicer, server)
 
-    async def abort(context: Any, code: str, message: str, *details: Any) -> None:
+    def rich(code: str, message: str, *details: Any) -> tuple[Any, ...]:
+        """Return the arguments of an abort as protocol v2 says it."""
         number = getattr(grpc.StatusCode, code)
         if code in {"UNKNOWN", "UNIMPLEMENTED"}:
-            await context.abort(number, message)
+            return number, message
         packed = [any_pb2.Any() for _ in range(len(details) + 1)]
         packed[0].Pack(info.ErrorInfo(reason=code, domain="kurrentdb"))
         for place, detail in zip(packed[1:], details, strict=True):
             place.Pack(detail)
-        rich = status.Status(code=number.value[0], message=message, details=packed)
-        trailers = (("grpc-status-details-bin", rich.SerializeToString()),)
-        await context.abort(number, message, trailers)
+        status_ = status.Status(code=number.value[0], message=message, details=packed)
+        return number, message, (("grpc-status-details-bin", status_.SerializeToString()),)
 
     return SimpleNamespace(
         streams=import_module(f"{base}.streams_pb2"),
         errors=import_module(f"{base}.errors_pb2"),
         add_to_server=add_to_server,
-        abort=abort,
+        rich=rich,
         stub=service.StreamsServiceStub,
         bad_request=info.BadRequest,
         status=status.Status,

@@ -1,0 +1,81 @@
+"""One long call for each connection that carries the appends to single streams.
+
+A call of its own for each append would cost more than the append. The answers come in any order,
+and say by an id whose they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from collections.abc import Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from eventport_eventstoredb.errors import LostConnectionError
+from eventport_eventstoredb.vendor import Channel
+from eventport_eventstoredb.wire import to_uuid
+
+
+class Carrier:
+    """Sends appends on a connection, and hands each its answer.
+
+    Args:
+        channel: The connection.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._call = channel.streams.BatchAppend(**channel.for_appends)
+        self._pending: dict[UUID, asyncio.Future[Any]] = {}
+        self._writing: Final = asyncio.Lock()
+        self._reader = asyncio.create_task(self._read())
+
+    def carries(self, channel: Channel) -> bool:
+        """Return whether it can be used on a connection."""
+        return channel is self._channel and not self._reader.done()
+
+    async def ask(self, requests: Sequence[tuple[UUID, Any]]) -> list[Any]:
+        """Send requests in this order, and wait for the answer to the last one.
+
+        Returns:
+            The answers; None for one that has not come by then.
+
+        Raises:
+            Exception: what the call has ended with; it is not known what took place.
+        """
+        loop = asyncio.get_running_loop()
+        futures = [loop.create_future() for _ in requests]
+        for (id_, _), future in zip(requests, futures, strict=True):
+            self._pending[id_] = future
+        try:
+            async with self._writing:
+                for _, request in requests:
+                    await self._call.write(request)
+            await futures[-1]
+            return [one.result() if _has_answer(one) else None for one in futures]
+        finally:
+            for (id_, _), future in zip(requests, futures, strict=True):
+                self._pending.pop(id_, None)
+                if not _has_answer(future) and future.done() and not future.cancelled():
+                    future.exception()  # it was looked at
+
+    async def _read(self) -> None:
+        error: Exception = LostConnectionError("the server ended the call that carries appends")
+        try:
+            async for response in self._call:
+                self._channel.heard = asyncio.get_running_loop().time()
+                future = self._pending.pop(to_uuid(response.correlation_id), None)
+                if future is not None and not future.done():
+                    future.set_result(response)
+        except Exception as exc:  # noqa: BLE001  # it is handed to those who wait
+            error = exc
+        finally:
+            self._call.cancel()
+            for future in self._pending.values():
+                if not future.done():
+                    future.set_exception(error)
+
+
+def _has_answer(future: asyncio.Future[Any]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
