@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -47,7 +47,7 @@ class Asker:
     def __init__(self, channel: Any) -> None:
         self.library = load_library()
         self.streams = v1.grpc.StreamsStub(channel)
-        self.sessions = v2.stub(channel) if v2 is not None else None
+        self.sessions: Any = v2.stub(channel) if v2 is not None else None
         self.position = 0
         """Where the last event of the last append is."""
         self._names = 0
@@ -146,7 +146,7 @@ class Asker:
 
 
 @asynccontextmanager
-async def asking(port: int) -> AsyncIterator[Asker]:
+async def asking(port: int) -> AsyncGenerator[Asker]:
     async with aio.insecure_channel(f"127.0.0.1:{port}", options=_OPTIONS) as channel:
         yield Asker(channel)
 

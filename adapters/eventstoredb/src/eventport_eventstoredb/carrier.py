@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 from eventport_eventstoredb.errors import LostConnectionError
@@ -28,7 +28,8 @@ class Carrier:
         self._channel = channel
         self._call = channel.streams.BatchAppend(**channel.for_appends)
         self._pending: dict[UUID, asyncio.Future[Any]] = {}
-        self._writing: Final = asyncio.Lock()
+        self._outbox: asyncio.Queue[Sequence[tuple[UUID, Any]]] = asyncio.Queue()
+        self._writer = asyncio.create_task(self._write())
         self._reader = asyncio.create_task(self._read())
 
     def carries(self, channel: Channel) -> bool:
@@ -48,17 +49,25 @@ class Carrier:
         futures = [loop.create_future() for _ in requests]
         for (id_, _), future in zip(requests, futures, strict=True):
             self._pending[id_] = future
+        self._outbox.put_nowait(requests)
         try:
-            async with self._writing:
-                for _, request in requests:
-                    await self._call.write(request)
             await futures[-1]
             return [one.result() if _has_answer(one) else None for one in futures]
         finally:
-            for (id_, _), future in zip(requests, futures, strict=True):
+            for id_, _ in requests:
                 self._pending.pop(id_, None)
-                if not _has_answer(future) and future.done() and not future.cancelled():
+            for future in futures:
+                if future.done() and not future.cancelled():
                     future.exception()  # it was looked at
+
+    async def _write(self) -> None:
+        # In a task of its own: gRPC ends the whole call if one that writes is cancelled.
+        try:
+            while True:
+                for _, request in await self._outbox.get():
+                    await self._call.write(request)
+        except Exception:  # noqa: BLE001  # the reader meets the reason, and hands it on
+            self._call.cancel()
 
     async def _read(self) -> None:
         error: Exception = LostConnectionError("the server ended the call that carries appends")
@@ -72,6 +81,7 @@ class Carrier:
             error = exc
         finally:
             self._call.cancel()
+            self._writer.cancel()
             for future in self._pending.values():
                 if not future.done():
                     future.set_exception(error)

@@ -78,7 +78,7 @@ class Committer:
             return await self._append_exact(stream, exact, events, progress)
 
         floor = self._heads.position
-        outcome = await until_known(progress, attempt)
+        outcome: Conflict | Found = await until_known(progress, attempt)
         if isinstance(outcome, Conflict):
             return outcome
         self._heads.note(stream, outcome.version, outcome.position)

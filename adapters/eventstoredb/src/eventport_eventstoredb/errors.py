@@ -26,7 +26,6 @@ DELETED: Final = -5
 TOMBSTONED: Final = -6
 """What the newer protocol calls a stream's state in place of its revision."""
 
-_LOST: Final = {"UNAVAILABLE", "INTERNAL", "CANCELLED", "NOT_FOUND"}
 _LONGEST_TEXT: Final = 200
 
 
@@ -116,16 +115,20 @@ def _translate_call(library: Library, exc: Any, stream: str) -> Exception:
 def _of_code(code: str, text: str, stream: str) -> Exception:
     match code:
         case "RESOURCE_EXHAUSTED":
-            return PayloadTooLargeError(f"the server refuses a message of this size: {text}")
+            error: Exception = PayloadTooLargeError(
+                f"the server refuses a message of this size: {text}"
+            )
         case "PERMISSION_DENIED" | "UNAUTHENTICATED":
-            return ConfigurationError(f"the server denies access to {stream or 'it'}: {text}")
+            error = ConfigurationError(f"the server denies access to {stream or 'it'}: {text}")
         case "INVALID_ARGUMENT" | "UNIMPLEMENTED" | "FAILED_PRECONDITION" | "OUT_OF_RANGE":
-            return NotSupportedError(f"the server refuses the request: {text}")
+            error = NotSupportedError(f"the server refuses the request: {text}")
         case "DEADLINE_EXCEEDED":
-            return NoAnswerError("the server gave no answer in time")
-    if code in _LOST:
-        return LostConnectionError(f"no answer from the server: {text}")
-    return StoreUnavailableError(f"the server failed ({code}): {text}")
+            error = NoAnswerError("the server gave no answer in time")
+        case "UNAVAILABLE" | "INTERNAL" | "CANCELLED" | "NOT_FOUND":
+            error = LostConnectionError(f"no answer from the server: {text}")
+        case _:
+            error = StoreUnavailableError(f"the server failed ({code}): {text}")
+    return error
 
 
 def _of_detail(detail: Any, text: str) -> Exception | None:
@@ -203,9 +206,7 @@ def _details(library: Library, trailers: dict[str, Any]) -> Iterator[Any]:
     raw = trailers.get("grpc-status-details-bin")
     if raw is None or library.session_errors is None:
         return
-    from google.rpc.status_pb2 import Status  # noqa: PLC0415  # comes with the newer client
-
-    for packed in Status.FromString(raw).details:
+    for packed in library.status.Status.FromString(raw).details:
         for module in (library.session_errors, library.server_errors):
             if (detail := _unpacked(module, packed)) is not None:
                 yield detail

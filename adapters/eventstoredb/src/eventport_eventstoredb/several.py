@@ -44,7 +44,9 @@ class SeveralStreams:
             raise NotSupportedError(message)
         writes = _adjacent(commit)
         _check_names(mode, [stream for stream, _ in writes])
-        wanted = {write.stream: write.expected for write in reversed(commit.writes)}
+        wanted: dict[str, Expectation] = {}
+        for write in commit.writes:
+            wanted.setdefault(write.stream, write.expected)
         expected = {stream: _revision(expectation) for stream, expectation in wanted.items()}
 
         async def attempt() -> Outcome:

@@ -14,7 +14,7 @@ from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from eventport.configuration import redact
 from eventport.errors import ConfigurationError
@@ -36,6 +36,8 @@ class Library:
     """Messages of protocol v2's streams; None if the client does not know it."""
     session_errors: Any
     server_errors: Any
+    status: Any
+    """The message in which the newer protocol packs them."""
 
     @property
     def title(self) -> str:
@@ -78,6 +80,7 @@ def _load_older() -> Library:
         None,
         None,
         None,
+        None,
     )
 
 
@@ -93,6 +96,7 @@ def _load_newer() -> Library:
         import_module(f"{protos}.v2.streams.streams_pb2"),
         import_module(f"{protos}.v2.streams.errors_pb2"),
         import_module(f"{protos}.kurrent.rpc.errors_pb2"),
+        import_module("google.rpc.status_pb2"),
     )
 
 
@@ -200,7 +204,7 @@ def _url_problem(url: str, text: str) -> str:
             "the URL of the event store cannot be read: the characters / ? # @ in a user name or "
             "password must be percent-encoded, such as %2F for /"
         )
-    secret = cast("str", userinfo.partition(":")[2])
+    _, _, secret = userinfo.partition(":")
     if secret and secret in text.replace(url, ""):
         return f"{redact(url)}: the URL cannot be read"
     return f"{redact(url)}: {text.replace(url, redact(url))}"
