@@ -32,23 +32,37 @@ class Line:
         self._ends: set[asyncio.StreamWriter] = set()
         self._left: int | None = None
         self.cut = asyncio.Event()
+        self._opened = 0
+        self._silent = 0
+
+    def silence(self) -> None:
+        """Pass nothing more on over the connections of this moment, and close none of them."""
+        self._silent = self._opened
 
     def cut_after(self, count: int) -> None:
         self._left = count
         self.cut.clear()
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._opened += 1
+        number = self._opened
         with closing(writer):
             there, back = await asyncio.open_connection("127.0.0.1", self._server)
             with closing(back):
                 ends = {writer, back}
                 self._ends |= ends
-                await asyncio.gather(self._pass(reader, back), self._pass(there, writer))
+                await asyncio.gather(
+                    self._pass(reader, back, number), self._pass(there, writer, number)
+                )
                 self._ends -= ends
 
-    async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _pass(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, number: int
+    ) -> None:
         with suppress(OSError):
             while data := await source.read(65536):
+                if number <= self._silent:
+                    continue
                 if self._left is not None and len(data) >= self._left:
                     sink.write(data[: self._left])
                     self._left = None

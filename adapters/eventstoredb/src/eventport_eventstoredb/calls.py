@@ -111,7 +111,7 @@ class Calls:
             raise
         except NoAnswerError:
             # Of a connection that was heard of meanwhile, only this call went without an answer.
-            if channel.heard < began and now() - began >= timeout:
+            if channel.heard < began:
                 await self._reconnect(channel, None)
             raise
         except EventportError:

@@ -133,6 +133,8 @@ class Connector:
             self._client = library.client(_in_their_scheme(library, url))
         except (ValueError, OSError) as exc:
             raise ConfigurationError(_url_problem(url, str(exc))) from None
+        # Otherwise gRPC lends the silent connection of a channel that was closed to the next one.
+        self._client.grpc_options += (("grpc.use_local_subchannel_pool", 1),)
         spec = self._client.connection_spec
         self.may_move: Final[bool] = spec.scheme.endswith("+discover") or len(spec.targets) > 1
         """Whether the URL names a cluster, so that another node may be asked."""
