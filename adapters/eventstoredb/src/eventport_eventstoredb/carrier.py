@@ -36,6 +36,11 @@ class Carrier:
         """Return whether it can be used on a connection."""
         return channel is self._channel and not self._reader.done()
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing of it is left."""
+        return self._reader.done() and self._writer.done()
+
     async def ask(self, requests: Sequence[tuple[UUID, Any]]) -> list[Any]:
         """Send requests in this order, and wait for the answer to the last one.
 
@@ -59,6 +64,12 @@ class Carrier:
             for future in futures:
                 if future.done() and not future.cancelled():
                     future.exception()  # it was looked at
+
+    async def end(self) -> None:
+        """End the call, and wait for it: one that outlives the event loop disturbs the next."""
+        self._call.cancel()
+        self._writer.cancel()
+        await asyncio.wait([self._reader, self._writer])
 
     async def _write(self) -> None:
         # In a task of its own: gRPC ends the whole call if one that writes is cancelled.

@@ -89,10 +89,15 @@ class Client:
         self._library = library
         self._calls = Calls(library, url, timeout)
         self._slots = asyncio.Semaphore(AT_ONCE)
-        self._appends: Carrier | None = None
+        self._carriers: list[Carrier] = []
         self.deadline: Final = self._calls.deadline
         self.connect: Final = self._calls.connect
-        self.close: Final = self._calls.close
+
+    async def close(self) -> None:
+        """Close the connection, whatever state it is in."""
+        await self._calls.close()
+        for carrier in self._carriers:
+            await carrier.end()
 
     async def multi_stream_mode(self) -> MultiStreamMode | None:
         """Ask how the server commits several streams, by a request that does nothing."""
@@ -157,9 +162,11 @@ class Client:
             return await self._calls.run(work, stream, deadline)
 
     def _carrier(self, channel: Channel) -> Carrier:
-        if self._appends is None or not self._appends.carries(channel):
-            self._appends = Carrier(channel)
-        return self._appends
+        for carrier in self._carriers:
+            if carrier.carries(channel):
+                return carrier
+        self._carriers = [*(one for one in self._carriers if not one.ended), Carrier(channel)]
+        return self._carriers[-1]
 
     def _answer(self, stream: str, response: Any) -> Appended | Refused | Exception:
         if response.WhichOneof("result") == "success":
