@@ -8,7 +8,8 @@ import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from typing import Final
+from datetime import UTC, datetime
+from typing import ClassVar, Final
 
 import anyio
 import pytest
@@ -18,7 +19,7 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from eventport import ConcurrencyError, InvalidEventError, NewEvent, RecordedEvent
-from eventport.adapter import BaseEventStore, Commit, Outcome
+from eventport.adapter import BaseEventStore, Commit, Committed, Outcome, Written
 
 from eventport_memory import MemoryEventStore
 
@@ -248,3 +249,35 @@ async def test_a_hook_sees_the_context_of_its_caller(store: MemoryEventStore) ->
         for name in ("x", "y", "z"):
             tasks.start_soon(call, name)
     assert sorted(seen) == ["x", "y", "z"]
+
+
+class WithTimes(MemoryEventStore):
+    """A store whose events have times of their own, and whose first event is hidden at once."""
+
+    times: ClassVar[list[datetime | None]] = []
+
+    async def _dispatch(self, commit: Commit) -> Outcome:
+        outcome = await super()._dispatch(commit)
+        assert isinstance(outcome, Committed)
+        (one,) = outcome.writes
+        return Committed(
+            [Written(one.version, one.positions, one.created, self.times)], outcome.recorded_at
+        )
+
+
+async def test_each_event_has_its_own_time_where_the_adapter_knows_it() -> None:
+    first, second = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
+    given: list[RecordedEvent] = []
+    async with WithTimes() as store:
+
+        @store.after_commit
+        async def hook(events: Sequence[RecordedEvent]) -> None:
+            given.extend(events)
+
+        WithTimes.times = [first, second]
+        await store.append("a", [NewEvent("A", 1), NewEvent("A", 2)])
+        assert [event.recorded_at for event in given] == [first, second]
+        given.clear()
+        WithTimes.times = [None, second]
+        await store.append("a", [NewEvent("A", 3), NewEvent("A", 4)])
+        assert [(event.version, event.recorded_at) for event in given] == [(4, second)]
