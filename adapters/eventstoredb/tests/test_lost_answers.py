@@ -102,6 +102,23 @@ async def test_a_batch_is_not_doubled_by_the_trouble_of_one_member(
     assert len((await store.read_all()).events) == 19
 
 
+async def test_an_error_of_the_shared_call_is_no_answer_to_the_appends_that_it_carries(
+    double: Double, store: EventStoreDBEventStore
+) -> None:
+    await store.append("first", [NewEvent("A", 0)])
+    double.lag = 0.3  # they are written by then, and not acknowledged
+    written = [asyncio.create_task(store.append(f"s{n}", [NewEvent("A", n)])) for n in range(5)]
+    while double.database.stream("s4").head < 0:  # noqa: ASYNC110  # the double has no event for it
+        await asyncio.sleep(0.005)
+    double.faults.append(Fault("denied", "BatchAppend"))
+    denied = asyncio.create_task(store.append("late", [NewEvent("A", 9)]))
+    async with asyncio.timeout(60):
+        results = await asyncio.gather(*written)
+        assert (await denied).version == 1
+    assert [(result.version, result.deduplicated) for result in results] == [(1, False)] * 5
+    assert len((await store.read_all()).events) == 7
+
+
 async def test_what_cannot_be_learned_in_time_is_said_to_be_unknown(double: Double) -> None:
     async with await EventStoreDBEventStore.connect(double.uri, timeout=0.3) as store:
         double.faults.append(Fault("drop-before", "*", 1000))

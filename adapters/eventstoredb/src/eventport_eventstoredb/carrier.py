@@ -17,6 +17,10 @@ from eventport_eventstoredb.vendor import Channel
 from eventport_eventstoredb.wire import to_uuid
 
 
+class SharedCallError(Exception):
+    """The call has ended with an error that may be about another append; that is its cause."""
+
+
 class Carrier:
     """Sends appends on a connection, and hands each its answer.
 
@@ -28,6 +32,7 @@ class Carrier:
         self._channel = channel
         self._call = channel.streams.BatchAppend(**channel.for_appends)
         self._pending: dict[UUID, asyncio.Future[Any]] = {}
+        self._carried = 0
         self._outbox: asyncio.Queue[Sequence[tuple[UUID, Any]]] = asyncio.Queue()
         self._writer = asyncio.create_task(self._write())
         self._reader = asyncio.create_task(self._read())
@@ -48,8 +53,10 @@ class Carrier:
             The answers; None for one that has not come by then.
 
         Raises:
-            Exception: what the call has ended with; it is not known what took place.
+            SharedCallError: the call has ended; it is not known whether this append took place.
+            Exception: what the call has ended with, if it carried this append only.
         """
+        self._carried += 1
         loop = asyncio.get_running_loop()
         futures = [loop.create_future() for _ in requests]
         for (id_, _), future in zip(requests, futures, strict=True):
@@ -95,7 +102,14 @@ class Carrier:
             self._writer.cancel()
             for future in self._pending.values():
                 if not future.done():
-                    future.set_exception(error)
+                    future.set_exception(self._reason(error))
+
+    def _reason(self, error: Exception) -> Exception:
+        if self._carried == 1:
+            return error
+        shared = SharedCallError()
+        shared.__cause__ = error
+        return shared
 
 
 def _has_answer(future: asyncio.Future[Any]) -> bool:

@@ -14,7 +14,7 @@ from eventport.adapter import EncodedEvent
 from eventport.errors import NotSupportedError, StoreUnavailableError
 
 from eventport_eventstoredb.calls import Calls, now
-from eventport_eventstoredb.carrier import Carrier
+from eventport_eventstoredb.carrier import Carrier, SharedCallError
 from eventport_eventstoredb.errors import (
     Refused,
     RefusedError,
@@ -28,6 +28,7 @@ from eventport_eventstoredb.messages import (
     UNREAL,
     AllQuery,
     append_request,
+    check_message,
     check_size,
     follow_request,
     read_all_request,
@@ -148,8 +149,12 @@ class Client:
                     self._library, stream, UNREAL, [_a_question()], asking, seconds
                 )
                 requests.insert(0, (asking, question))
-            async with asyncio.timeout(seconds):
-                *asked, response = await self._carrier(channel).ask(requests)
+            check_message(requests[-1][1])
+            try:
+                async with asyncio.timeout(seconds):
+                    *asked, response = await self._carrier(channel).ask(requests)
+            except SharedCallError as exc:
+                raise self._of_shared_call(exc.__cause__, stream) from exc
             answer = self._answer(stream, response)
             if isinstance(answer, Exception):
                 raise answer
@@ -160,6 +165,13 @@ class Client:
 
         async with self._slots:
             return await self._calls.run(work, stream, deadline)
+
+    def _of_shared_call(self, cause: BaseException | None, stream: str) -> StoreUnavailableError:
+        """Make the error of an append whose call has ended, perhaps because of another append."""
+        error = translate(self._library, cause, stream) if isinstance(cause, Exception) else cause
+        if isinstance(error, StoreUnavailableError):
+            return error
+        return StoreUnavailableError(f"the call that carries appends has ended: {error}")
 
     def _carrier(self, channel: Channel) -> Carrier:
         for carrier in self._carriers:

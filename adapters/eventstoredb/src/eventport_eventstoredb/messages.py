@@ -181,6 +181,14 @@ def check_size(events: Sequence[EncodedEvent], limit: int = _MESSAGE_LIMIT) -> N
         raise PayloadTooLargeError(message)
 
 
+def check_message(request: Any) -> None:
+    """Refuse a request that would end the call, and the appends that it carries, by its size."""
+    size: int = request.ByteSize()
+    if size > _MESSAGE_LIMIT:
+        message = f"an append of {size} bytes is beyond the {_MESSAGE_LIMIT} that servers take"
+        raise PayloadTooLargeError(message)
+
+
 def _record(library: Library, event: EncodedEvent, stream: str) -> Any:
     type_ = carried_type(event.type)
     messages = library.sessions

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from eventport.errors import EventportError, PayloadTooLargeError, StoreUnavailableError
 
 from eventport_eventstoredb.calls import now
-from eventport_eventstoredb.errors import NoAnswerError, NotLeaderError
+from eventport_eventstoredb.errors import NoAnswerError
 
 
 T = TypeVar("T")
@@ -62,8 +62,6 @@ async def sent(progress: Progress, call: Awaitable[T]) -> T:
     progress.sent = True
     try:
         return await call
-    except NotLeaderError:
-        raise  # nothing was written
     except StoreUnavailableError:
         progress.unknown = True
         raise
