@@ -43,7 +43,7 @@ class DoubleProcess:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, str(SCRIPT), "26.1" if KURRENT else "24.10"],
+            [sys.executable, str(SCRIPT), "26.1" if KURRENT else "23.10"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -32,11 +32,14 @@ class Hooks:
         return hook
 
     async def call(self, commit: Commit, committed: Committed) -> None:
-        """Call them with the events of a commit, unless an earlier try had written it."""
+        """Call them with the events of a commit, as far as they can be read.
+
+        They are not called if an earlier try had written it, or if no event can be read any more.
+        """
         if committed.deduplicated:
             return
         events = decode_commit(commit, committed)
-        for hook in self._hooks:
+        for hook in self._hooks if events else ():
             try:
                 await hook(events)
             # It runs shielded: a cancellation in here is the hook's own.
