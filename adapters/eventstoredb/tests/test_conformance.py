@@ -11,7 +11,7 @@ import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import anyio
 
@@ -89,7 +89,8 @@ class EventStoreDBHarness(Harness):
     @asynccontextmanager
     async def without_polling(self) -> AsyncGenerator[EventStoreDBEventStore, None]:
         async with self.second_client() as store:
-            store.poll_interval = store.max_poll_interval = 3600
+            feed: Any = store._feed
+            feed.FIRST_INTERVAL = feed.LONGEST_INTERVAL = feed.PUSHED_INTERVAL = 3600
             yield store
 
 

@@ -6,6 +6,7 @@ import asyncio
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -201,7 +202,8 @@ async def test_an_append_does_not_wait_for_the_subscriptions_of_a_lost_connectio
 async def test_the_server_wakes_subscriptions_again_after_a_lost_connection(
     double: Double, store: EventStoreDBEventStore
 ) -> None:
-    store.poll_interval = store.max_poll_interval = 3600
+    feed: Any = store._feed
+    feed.FIRST_INTERVAL = feed.LONGEST_INTERVAL = feed.PUSHED_INTERVAL = 3600
     async with store.subscribe() as subscription:
         await asyncio.sleep(0.2)
         double.faults.append(Fault("drop-before", "BatchAppend"))

@@ -1,4 +1,7 @@
-"""One way to wait on a server: each call has a deadline, and a lost connection is replaced."""
+"""Single calls: each ends in time, and a connection that is lost is replaced.
+
+The store makes a call again, and gives up at its deadline.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final, TypeVar
 
+from eventport.adapter import run_shielded
 from eventport.errors import EventportError, StoreUnavailableError
-from eventport.shielding import run_shielded
 
 from eventport_eventstoredb.errors import (
     LostConnectionError,
@@ -22,10 +25,11 @@ from eventport_eventstoredb.vendor import Channel, Connector, Library
 
 T = TypeVar("T")
 
-SHORTEST_ATTEMPT: Final = 1.0
-"""For how many seconds an attempt may last, even if that is all the time that is left."""
+_SHORTEST_ATTEMPT: Final = 1.0
+"""For how many seconds an attempt may last, even if that is the whole timeout."""
 
 _CLOSING_TIME: Final = 5.0
+_CLOSED: Final = "the connection to the server has been closed"
 
 
 def now() -> float:
@@ -39,13 +43,17 @@ class Calls:
     Args:
         library: The client that is installed.
         url: The server or the cluster.
-        timeout: For how many seconds a call may take, further attempts included.
+        timeout: For how many seconds the store makes a call again. One attempt gets half of it, so
+            that there can be a second one on a new connection.
     """
 
     def __init__(self, library: Library, url: str, timeout: float) -> None:
         self.library: Final = library
-        self.timeout: Final = timeout
+        self._timeout = timeout
         self._connector = Connector(library, url)
+        attempt = max(timeout / 2, min(timeout, _SHORTEST_ATTEMPT))
+        self.attempt: Final = min(attempt, self._connector.default_deadline or attempt)
+        """How many seconds one attempt may take."""
         self._channel: Channel | None = None
         self._reconnecting = asyncio.Lock()
         self._closed = False
@@ -53,19 +61,17 @@ class Calls:
     @property
     def channel(self) -> Channel:
         """The connection of this moment."""
+        if self._closed:
+            raise StoreUnavailableError(_CLOSED)
         if self._channel is None:
             raise LostConnectionError("there is no connection to the server")
         return self._channel
-
-    def deadline(self) -> float:
-        """Return when a call that begins now must have ended, by the event loop's clock."""
-        return now() + self.timeout
 
     async def connect(self) -> None:
         """Connect, which for a cluster means to find its leader."""
 
         async def work() -> Channel:
-            async with asyncio.timeout(self.timeout):
+            async with asyncio.timeout(self._timeout):
                 return await self._connector.connect()
 
         self._channel = await self._in_own_task(work, "")
@@ -83,28 +89,19 @@ class Calls:
         with suppress(EventportError):
             await self._in_own_task(work, "")
 
-    async def run(
-        self, work: Callable[[Channel, float], Awaitable[T]], stream: str, deadline: float
-    ) -> T:
+    async def run(self, work: Callable[[Channel, float], Awaitable[T]], stream: str) -> T:
         """Make one call, once, and connect again if it finds the server gone.
 
         Args:
-            work: Makes the call on a connection, with a timeout in seconds. A first attempt gets
-                half of the time that is left, so that there can be a second one.
+            work: Makes the call on a connection, with a timeout in seconds.
             stream: Which stream it is about, for the text of errors.
-            deadline: When it must have ended.
 
         Raises:
-            StoreUnavailableError: it is not known whether it took place.
+            ConnectionLostError: it is not known whether it took place.
         """
         channel, began = self.channel, now()
-        left = deadline - began
-        if left <= 0:
-            raise NoAnswerError("the server gave no answer in time")
-        timeout = max(left / 2, min(left, SHORTEST_ATTEMPT))
-        timeout = min(timeout, self._connector.default_deadline or timeout)
         try:
-            result = await self._in_own_task(lambda: work(channel, timeout), stream)
+            result = await self._in_own_task(lambda: work(channel, self.attempt), stream)
         except LostConnectionError as exc:
             target = exc.target if isinstance(exc, NotLeaderError) else None
             await self._reconnect(channel, target if self._connector.may_move else None)
@@ -149,6 +146,8 @@ class Calls:
                     task.exception()  # it was looked at
             raise
         if task.cancelled():  # by the connection, which somebody has closed
+            if self._closed:
+                raise StoreUnavailableError(_CLOSED)
             raise LostConnectionError("the connection to the server was closed meanwhile")
         return task.result()
 
@@ -156,7 +155,7 @@ class Calls:
         """Make a new connection, unless somebody else has done so already."""
 
         async def work() -> Channel:
-            async with asyncio.timeout(self.timeout):
+            async with asyncio.timeout(self.attempt):
                 # The vendor's client would first wait for what still runs on the old one, such as
                 # a subscription, for 5 seconds. What is cut off here is taken up again.
                 await gone.close()

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 from uuid import uuid4
 
-from eventport.adapter import EncodedEvent
-from eventport.errors import NotSupportedError, StoreUnavailableError
+from eventport.adapter import AnswerLostError, ConnectionLostError, EncodedEvent
+from eventport.errors import NotSupportedError
 
 from eventport_eventstoredb.calls import Calls, now
 from eventport_eventstoredb.carrier import Carrier, SharedCallError
 from eventport_eventstoredb.errors import (
+    LostConnectionError,
+    NotLeaderError,
     Refused,
     RefusedError,
     StreamDeletedError,
@@ -26,7 +28,7 @@ from eventport_eventstoredb.messages import (
     RECORDS_LIMIT,
     SESSION_LIMIT,
     UNREAL,
-    AllQuery,
+    AllRead,
     append_request,
     check_message,
     check_size,
@@ -50,9 +52,6 @@ AT_ONCE: Final = 64
 
 PAGE_BYTES: Final = 4 * 1024 * 1024
 """A read stops at about this size."""
-
-_RETRY_DELAYS: Final = (0.05, 0.2, 0.5)
-"""The pauses between attempts to read."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class Client:
     Args:
         library: The client that is installed.
         url: The server or the cluster.
-        timeout: For how many seconds a call may take, in the end.
+        timeout: For how many seconds the store makes a call again.
     """
 
     def __init__(self, library: Library, url: str, timeout: float) -> None:
@@ -91,7 +90,8 @@ class Client:
         self._calls = Calls(library, url, timeout)
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._carriers: list[Carrier] = []
-        self.deadline: Final = self._calls.deadline
+        self.attempt: Final = self._calls.attempt
+        """How many seconds one call may take."""
         self.connect: Final = self._calls.connect
 
     async def close(self) -> None:
@@ -105,7 +105,7 @@ class Client:
         modes: tuple[MultiStreamMode, ...] = ("records", "streams")
         for mode in modes:
             try:
-                await self._calls.run(self._commit_call(mode, [], {}), "", self.deadline())
+                await self._calls.run(self._commit_call(mode, [], {}), "")
             except NotSupportedError as exc:
                 code = getattr(exc.__cause__, "code", None)
                 if code is not None and code().name != "UNIMPLEMENTED":
@@ -119,7 +119,6 @@ class Client:
         stream: str,
         expected: int,
         events: Sequence[EncodedEvent],
-        deadline: float,
         *,
         probe: bool = False,
     ) -> Appended | Refused:
@@ -129,12 +128,11 @@ class Client:
             stream: Its name.
             expected: The revision that it must have, or one of the constants.
             events: At least one.
-            deadline: When the answer must be there, by the event loop's clock.
             probe: Also ask, in the same call, for the version right before the append, which
                 tells a retry from an append that was written.
 
         Raises:
-            StoreUnavailableError: it is not known whether it took place.
+            AnswerLostError: it is not known whether it took place.
             EventportError: nothing was written.
         """
         check_size(events)
@@ -163,15 +161,16 @@ class Client:
                 return Appended(answer.version, answer.commit_position, before.version)
             return answer
 
-        async with self._slots:
-            return await self._calls.run(work, stream, deadline)
+        with _sending():
+            async with self._slots:
+                return await self._calls.run(work, stream)
 
-    def _of_shared_call(self, cause: BaseException | None, stream: str) -> StoreUnavailableError:
+    def _of_shared_call(self, cause: BaseException | None, stream: str) -> ConnectionLostError:
         """Make the error of an append whose call has ended, perhaps because of another append."""
         error = translate(self._library, cause, stream) if isinstance(cause, Exception) else cause
-        if isinstance(error, StoreUnavailableError):
+        if isinstance(error, ConnectionLostError):
             return error
-        return StoreUnavailableError(f"the call that carries appends has ended: {error}")
+        return ConnectionLostError(f"the call that carries appends has ended: {error}")
 
     def _carrier(self, channel: Channel) -> Carrier:
         for carrier in self._carriers:
@@ -186,13 +185,13 @@ class Client:
             return Appended(success.current_revision + 1, success.position.commit_position)
         return of_append(self._library, response.error, stream)
 
-    async def ask_version(self, stream: str, deadline: float) -> int:
+    async def ask_version(self, stream: str) -> int:
         """Ask for a stream's version by an append that is bound to be refused.
 
         That is the only way to learn it of a stream whose events are all hidden.
         """
         try:
-            refused = await self.append(stream, UNREAL, [_a_question()], deadline)
+            refused = await self.append(stream, UNREAL, [_a_question()])
         except StreamDeletedError:
             return 0
         return refused.version
@@ -202,15 +201,15 @@ class Client:
         mode: MultiStreamMode,
         writes: Sequence[tuple[str, Sequence[EncodedEvent]]],
         expected: dict[str, int],
-        deadline: float,
     ) -> AppendedSeveral | Refused:
         """Append to several streams in one commit, once; raise what `append` raises."""
         limit = RECORDS_LIMIT if mode == "records" else SESSION_LIMIT
         check_size([event for _, events in writes for event in events], limit)
         call = self._commit_call(mode, writes, expected)
         try:
-            async with self._slots:
-                answer = await self._calls.run(call, ", ".join(expected), deadline)
+            with _sending():
+                async with self._slots:
+                    answer = await self._calls.run(call, ", ".join(expected))
         except RefusedError as exc:
             return exc.refused
         if mode == "records":
@@ -244,7 +243,6 @@ class Client:
         stream: str,
         revision: int | None,
         limit: int,
-        deadline: float,
         *,
         backwards: bool = False,
     ) -> tuple[list[Stored], bool] | None:
@@ -254,7 +252,6 @@ class Client:
             stream: Its name.
             revision: Where to begin; None for the start, or the end if it goes backwards.
             limit: The most events wanted, at least 1.
-            deadline: When the answer must be there, by the event loop's clock.
             backwards: Newest first.
 
         Returns:
@@ -264,17 +261,17 @@ class Client:
             StreamDeletedError: the stream has a tombstone.
         """
         request = read_request(self._library, stream, revision, limit, backwards=backwards)
-        return await self._read(request, stream, limit, deadline)
+        return await self._read(request, stream, limit)
 
-    async def read_all(self, query: AllQuery, deadline: float) -> tuple[list[Stored], bool]:
+    async def read_all(self, query: AllRead) -> tuple[list[Stored], bool]:
         """Read some events of all streams, and return whether there are no more."""
         request = read_all_request(self._library, query)
-        return await self._read(request, "$all", query.limit, deadline) or ([], True)
+        return await self._read(request, "$all", query.limit) or ([], True)
 
     async def _read(
-        self, request: Any, stream: str, limit: int, deadline: float
+        self, request: Any, stream: str, limit: int
     ) -> tuple[list[Stored], bool] | None:
-        """Collect what a read gives; try again, from the beginning, if the connection is lost."""
+        """Collect what a read gives."""
 
         async def work(channel: Channel, seconds: float) -> tuple[list[Stored], bool] | None:
             call = channel.streams.Read(request, timeout=seconds, **channel.for_reads)
@@ -297,14 +294,7 @@ class Client:
                         return found, False
             return found, True
 
-        for delay in _RETRY_DELAYS:
-            try:
-                return await self._calls.run(work, stream, deadline)
-            except StoreUnavailableError:
-                if now() + delay >= deadline:
-                    raise
-                await asyncio.sleep(delay)
-        return await self._calls.run(work, stream, deadline)
+        return await self._calls.run(work, stream)
 
     async def follow(self, pattern: str) -> AsyncGenerator[None, None]:
         """Give a sign when the server has begun to send new events, and for each of them."""
@@ -318,6 +308,12 @@ class Client:
                     if response.WhichOneof("content") in {"confirmation", "event"}:
                         channel.heard = now()
                         yield
+        except asyncio.CancelledError as exc:
+            # gRPC says so, too, if the connection was closed under it.
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise LostConnectionError("the connection to the server was closed meanwhile") from exc
         except Exception as exc:
             if (error := translate(self._library, exc, "$all")) is exc:
                 raise
@@ -327,6 +323,17 @@ class Client:
 def _a_question() -> EncodedEvent:
     """Make an event that is never written: the append that carries it is bound to be refused."""
     return EncodedEvent("eventport-probe", "null", "{}", uuid4())
+
+
+@contextmanager
+def _sending() -> Generator[None]:
+    """Say of an append whose answer is lost that it may have been written."""
+    try:
+        yield
+    except NotLeaderError:
+        raise
+    except ConnectionLostError as exc:
+        raise AnswerLostError(str(exc)) from exc
 
 
 async def _responses(call: Any) -> AsyncGenerator[Any, None]:

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from eventport.adapter import ConnectionLostError
 from eventport.errors import (
     ConfigurationError,
     EventportError,
     InvalidArgumentError,
     NotSupportedError,
     PayloadTooLargeError,
-    StoreUnavailableError,
 )
 
 from eventport_eventstoredb.vendor import Library
@@ -49,11 +49,11 @@ class StreamDeletedError(NotSupportedError):
         self.stream = stream
 
 
-class LostConnectionError(StoreUnavailableError):
+class LostConnectionError(ConnectionLostError):
     """The server cannot be reached, or the connection was dropped."""
 
 
-class NoAnswerError(StoreUnavailableError):
+class NoAnswerError(ConnectionLostError):
     """The server gave no answer in time."""
 
 
@@ -127,7 +127,7 @@ def _of_code(code: str, text: str, stream: str) -> Exception:
         case "UNAVAILABLE" | "INTERNAL" | "CANCELLED" | "NOT_FOUND":
             error = LostConnectionError(f"no answer from the server: {text}")
         case _:
-            error = StoreUnavailableError(f"the server failed ({code}): {text}")
+            error = ConnectionLostError(f"the server failed ({code}): {text}")
     return error
 
 
@@ -183,7 +183,7 @@ def of_append(library: Library, error: Any, stream: str) -> Refused | Exception:
             text = "the server gave the append up, perhaps since the same is in flight"
             found = NoAnswerError(text)
         case _:
-            found = StoreUnavailableError(f"the server failed: {_short(error.message)}")
+            found = ConnectionLostError(f"the server failed: {_short(error.message)}")
     return found
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import asyncio
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 from uuid import UUID
 
-from eventport.adapter import Commit, Committed, Failed, Outcome
+from eventport.adapter import Commit, Committed, Failed, GroupCommit, Outcome, run_shielded
 from eventport.errors import StoreUnavailableError
-from eventport.group_commit import GroupCommit
 
 from eventport_eventstoredb.commits import Committer
 
@@ -18,23 +19,15 @@ _JOINED_BYTES: Final = 900_000
 """Appends are joined up to this size: less than the smallest that servers take by default."""
 
 
-@dataclass
-class _Lane:
-    group: GroupCommit
-    users: int = 0
-
-
 class Lanes:
     """Writes the commits of each stream one after the other, and those of others meanwhile.
 
     Args:
         committer: Writes commits.
-        fully: Whether each event's position and time are needed.
     """
 
-    def __init__(self, committer: Committer, fully: Callable[[], bool]) -> None:
+    def __init__(self, committer: Committer) -> None:
         self._committer = committer
-        self._fully = fully
         self._lanes: dict[object, _Lane] = {}
 
     async def submit(self, commit: Commit) -> Outcome:
@@ -43,42 +36,60 @@ class Lanes:
         A caller that is cancelled before its commit is on the wire leaves nothing behind. Later it
         waits for the outcome before the cancellation goes on.
         """
+        async with self._lane(commit) as lane:
+            return await lane.group.submit(commit)
+
+    async def find(self, commit: Commit) -> Committed | None:
+        """Find out what became of a commit whose answer was lost.
+
+        It takes its turn with the commits that are written: all of them move the stream's head.
+        """
+        async with self._lane(commit) as lane, lane.turn:
+            return await run_shielded(self._committer.find, commit)
+
+    @asynccontextmanager
+    async def _lane(self, commit: Commit) -> AsyncGenerator[_Lane]:
         streams = {write.stream for write in commit.writes}
         # A commit over several streams waits for none of their lanes: the server decides.
         key: object = next(iter(streams)) if len(streams) == 1 else object()
         if (lane := self._lanes.get(key)) is None:
-            lane = self._lanes[key] = _Lane(GroupCommit(self._write))
+            lane = self._lanes[key] = _Lane(self._committer)
         lane.users += 1
         try:
-            return await lane.group.submit(commit)
+            yield lane
         finally:
             lane.users -= 1
             if not lane.users:
                 del self._lanes[key]
 
-    async def drain(self) -> None:
-        """Wait until nothing is pending."""
-        while self._lanes:
-            for lane in list(self._lanes.values()):
-                await lane.group.drain()
+
+class _Lane:
+    """The commits of one stream."""
+
+    def __init__(self, committer: Committer) -> None:
+        self._committer = committer
+        self.group = GroupCommit(self._write)
+        self.turn = asyncio.Lock()
+        self.users = 0
 
     async def _write(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
         outcomes: list[Outcome] = []
-        for run in _runs(commits):
-            outcomes += await self._write_run(run)
+        async with self.turn:
+            for run in _runs(commits):
+                outcomes += await self._write_run(run)
         return outcomes
 
     async def _write_run(self, run: Sequence[Commit]) -> Sequence[Outcome]:
         if len(run) > 1:
-            joined = Commit([write for commit in run for write in commit.writes])
-            # The answer holds the position of the last one only.
-            outcome = await self._committer.commit(joined, fully=True)
+            # The answer holds the position of the last one only, so all of them are read back.
+            joined = Commit([write for commit in run for write in commit.writes], detailed=True)
+            outcome = await self._committer.commit(joined)
             if isinstance(outcome, Committed):
                 return _split(run, outcome)
             if isinstance(outcome, Failed) and isinstance(outcome.error, StoreUnavailableError):
                 return [outcome] * len(run)
             # Nothing of it was written: each gets an answer of its own.
-        return [await self._committer.commit(commit, fully=self._fully()) for commit in run]
+        return [await self._committer.commit(commit) for commit in run]
 
 
 def _runs(commits: Sequence[Commit]) -> list[list[Commit]]:
@@ -109,6 +120,6 @@ def _split(run: Sequence[Commit], outcome: Committed) -> list[Outcome]:
     for commit in run:
         last = first + len(commit.writes)
         writes = outcome.writes[first:last]
-        outcomes.append(Committed(writes, outcome.recorded_at, outcome.deduplicated))
+        outcomes.append(Committed(writes, outcome.deduplicated))
         first = last
     return outcomes

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from eventport.adapter import EncodedEvent
+from eventport.adapter import MAX_INT, EncodedEvent
 from eventport.errors import PayloadTooLargeError
-from eventport.validation import MAX_INT
 
 from eventport_eventstoredb.vendor import Library
 from eventport_eventstoredb.wire import BYTES, JSON, carried_type, envelope, plain_metadata
@@ -39,7 +38,7 @@ SESSION_LIMIT: Final = 120 * 1024 * 1024
 
 
 @dataclass(frozen=True)
-class AllQuery:
+class AllRead:
     """A read of all streams."""
 
     commit_position: int | None
@@ -145,7 +144,7 @@ def read_request(
     return _finished(library, options, backwards=backwards)
 
 
-def read_all_request(library: Library, query: AllQuery) -> Any:
+def read_all_request(library: Library, query: AllRead) -> Any:
     """Make a read of all streams."""
     options = library.streams.ReadReq.Options()
     position = query.commit_position

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
-from eventport.adapter import Commit, Committed, Conflict, EncodedEvent, Outcome, Written
+from eventport.adapter import Commit, Committed, Conflict, EncodedEvent, Written
 from eventport.errors import NotSupportedError
 from eventport.expectations import Expectation, exact_version
 
 from eventport_eventstoredb.client import Client, MultiStreamMode
 from eventport_eventstoredb.errors import Refused, StreamDeletedError
 from eventport_eventstoredb.messages import ANY, EXISTS, NO_STREAM
-from eventport_eventstoredb.progress import Progress, sent, until_known
 from eventport_eventstoredb.streams import Heads, StreamReads
 from eventport_eventstoredb.wire import to_position
 
@@ -36,52 +34,45 @@ class SeveralStreams:
         self._streams = streams
         self._mode: MultiStreamMode | None = mode
 
-    async def commit(self, commit: Commit, progress: Progress) -> Outcome:
-        """Write one commit."""
+    async def commit(self, commit: Commit, *, again: bool) -> Committed | Conflict:
+        """Write one commit.
+
+        Args:
+            commit: What to write.
+            again: Whether the answer to an earlier try was lost. All that is expected is exact, so
+                only one of the tries can be written.
+        """
         mode = self._mode
         if mode is None:
             message = "this server or client cannot commit several streams together"
             raise NotSupportedError(message)
+        if again and (found := await self._earlier(commit, again=again)):
+            return found
         writes = _adjacent(commit)
         _check_names(mode, [stream for stream, _ in writes])
         wanted: dict[str, Expectation] = {}
         for write in commit.writes:
             wanted.setdefault(write.stream, write.expected)
         expected = {stream: _revision(expectation) for stream, expectation in wanted.items()}
+        try:
+            result = await self._client.append_several(mode, writes, expected)
+        except StreamDeletedError as exc:
+            return await self._deleted(exc, wanted)
+        if not isinstance(result, Refused):
+            position = to_position(result.commit_position)
+            return self._committed(commit, result.versions, position, deduplicated=False)
+        if found := await self._earlier(commit, again=again):
+            return found
+        shown = await self._streams.shown_version(result.stream, result.version)
+        return Conflict(result.stream, wanted[result.stream], shown)
 
-        async def attempt() -> Outcome:
-            if progress.unknown and (found := await self._earlier(commit, progress)):
-                return found
-            try:
-                result = await sent(
-                    progress,
-                    self._client.append_several(mode, writes, expected, progress.deadline),
-                )
-            except StreamDeletedError as exc:
-                return await self._deleted(exc, wanted, progress)
-            if not isinstance(result, Refused):
-                position = to_position(result.commit_position)
-                return self._committed(commit, result.versions, position, deduplicated=False)
-            if found := await self._earlier(commit, progress):
-                return found
-            shown = await self._streams.shown_version(
-                result.stream, result.version, progress.deadline
-            )
-            return Conflict(result.stream, wanted[result.stream], shown)
-
-        return await until_known(progress, attempt)
-
-    async def _deleted(
-        self, exc: StreamDeletedError, wanted: dict[str, Expectation], progress: Progress
-    ) -> Conflict:
+    async def _deleted(self, exc: StreamDeletedError, wanted: dict[str, Expectation]) -> Conflict:
         """Find out what the server means by a deleted stream: some are only softly deleted."""
-        if exc.stream not in wanted or await self._streams.is_tombstoned(
-            exc.stream, progress.deadline
-        ):
+        if exc.stream not in wanted or await self._streams.is_tombstoned(exc.stream):
             raise exc
         return Conflict(exc.stream, wanted[exc.stream], 0)
 
-    async def _earlier(self, commit: Commit, progress: Progress) -> Committed | None:
+    async def _earlier(self, commit: Commit, *, again: bool) -> Committed | None:
         """Find a whole commit by the ids of its events, at the versions that it expects."""
         versions: dict[str, int] = {}
         position = 0
@@ -89,14 +80,12 @@ class SeveralStreams:
             before = exact_version(write.expected)
             if before is None:
                 return None
-            found = await self._streams.earlier(
-                write.stream, before, write.events, progress.deadline
-            )
+            found = await self._streams.earlier(write.stream, before, write.events)
             if found is None:
                 return None
             versions[write.stream] = found.version
             position = max(position, found.position)
-        return self._committed(commit, versions, position, deduplicated=not progress.unknown)
+        return self._committed(commit, versions, position, deduplicated=not again)
 
     def _committed(
         self, commit: Commit, versions: dict[str, int], position: int, *, deduplicated: bool
@@ -116,7 +105,7 @@ class SeveralStreams:
             written.append(Written(version, [position], created))
         for stream, version in versions.items():
             self._heads.note(stream, version, position)
-        return Committed(written, datetime.now(UTC), deduplicated)
+        return Committed(written, deduplicated)
 
 
 def _revision(expected: Expectation) -> int:

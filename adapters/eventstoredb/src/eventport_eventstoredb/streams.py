@@ -11,10 +11,9 @@ from typing import Final
 
 import msgspec
 
-from eventport.adapter import EncodedEvent, StreamPage
+from eventport.adapter import MAX_INT, EncodedEvent, StreamPage, StreamQuery
 from eventport.errors import EventportError, StoreUnavailableError
 from eventport.events import RecordedEvent
-from eventport.validation import MAX_INT
 
 from eventport_eventstoredb.calls import now
 from eventport_eventstoredb.client import Client
@@ -80,81 +79,74 @@ class StreamReads:
         self._client = client
         self._heads = heads
 
-    async def page(
-        self, stream: str, first: int, last: int, max_count: int | None, *, backwards: bool
-    ) -> StreamPage:
+    async def page(self, query: StreamQuery) -> StreamPage:
         """Read a page, and the stream's true head."""
-        deadline = self._client.deadline()
-        limit = PAGE_EVENTS if max_count is None else min(max_count, PAGE_EVENTS)
-        if last == MAX_INT and limit:
-            # The end of the stream is in reach, perhaps, and gives the head by the way.
+        stream, first, backwards = query.stream, query.first, query.backwards
+        limit = PAGE_EVENTS if query.max_count is None else min(query.max_count, PAGE_EVENTS)
+        if query.last == MAX_INT and limit:
+            # The end of the stream is in reach, perhaps, and then its head is known, too.
             revision = None if backwards or first == 1 else first - 1
-            read = await self._read(stream, revision, limit, deadline, backwards=backwards)
+            read = await self._read(stream, revision, limit, backwards=backwards)
             if read is None:
                 return StreamPage([], 0)
             found, ended = read
             if found and (ended or backwards):
                 head = found[0 if backwards else -1].stream_revision + 1
-                return StreamPage(_decode(found, first, last), head)
+                return StreamPage(_decode(found, query), head)
             if found:
-                head = await self.head(stream, deadline)
-                return StreamPage(_decode(found, first, last), head)
-        head = await self.head(stream, deadline)
-        last = min(last, head)
-        limit = min(limit, last - first + 1)
-        if limit <= 0:
+                return StreamPage(_decode(found, query), await self.head(stream))
+        head = await self.head(stream)
+        wanted = query.clip(head)[:limit]
+        if not wanted:
             return StreamPage([], head)
-        start = (last if backwards else first) - 1
-        read = await self._read(stream, start, limit, deadline, backwards=backwards)
-        return StreamPage(_decode(read[0] if read else [], first, last), head)
+        read = await self._read(stream, wanted[0] - 1, len(wanted), backwards=backwards)
+        return StreamPage(_decode(read[0] if read else [], query), head)
 
-    async def head(self, stream: str, deadline: float) -> int:
+    async def head(self, stream: str) -> int:
         """Ask for a stream's version as reads show it."""
-        read = await self._read(stream, None, 1, deadline, backwards=True)
+        read = await self._read(stream, None, 1, backwards=True)
         if read is None:
             version = 0
         elif read[0]:
             version = read[0][0].stream_revision + 1
         else:
-            version = await self._client.ask_version(stream, deadline)
+            version = await self._client.ask_version(stream)
         self._heads.note(stream, version)
         return version
 
-    async def shown_version(self, stream: str, version: int, deadline: float) -> int:
+    async def shown_version(self, stream: str, version: int) -> int:
         """Wait until reads show a version that a conflict has reported; return what they show.
 
         The server checks appends against what it has not indexed yet. A stream that was deleted
         never shows it; its version is 0.
         """
-        pause = 0.002
-        while (head := await self.head(stream, deadline)) < version:
-            if head == 0 and await self._is_deleted(stream, deadline):
+        pause, end = 0.002, now() + self._client.attempt
+        while (head := await self.head(stream)) < version:
+            if head == 0 and await self._is_deleted(stream):
                 break
-            if now() + pause > deadline:
+            if now() + pause > end:
                 return version
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
         return head
 
-    async def is_tombstoned(self, stream: str, deadline: float) -> bool:
+    async def is_tombstoned(self, stream: str) -> bool:
         """Return whether a stream was deleted for good, not only softly."""
         try:
-            await self._client.read(stream, None, 1, deadline, backwards=True)
+            await self._client.read(stream, None, 1, backwards=True)
         except StreamDeletedError:
             return True
         return False
 
-    async def events(
-        self, stream: str, first: int, last: int, deadline: float
-    ) -> list[RecordedEvent]:
+    async def events(self, stream: str, first: int, last: int) -> list[RecordedEvent]:
         """Read events of a stream from a version to a version, as far as they are there."""
         events: list[RecordedEvent] = []
         while first <= last:
             limit = min(last - first + 1, PAGE_EVENTS)
-            read = await self._read(stream, first - 1, limit, deadline)
+            read = await self._read(stream, first - 1, limit)
             if read is None or not read[0]:
                 break
-            found = _decode(read[0], first, last)
+            found = _decode(read[0], StreamQuery(stream, first, last))
             events += found
             if len(found) < len(read[0]):
                 break
@@ -162,22 +154,22 @@ class StreamReads:
         return events
 
     async def earlier(
-        self, stream: str, before: int, events: Sequence[EncodedEvent], deadline: float
+        self, stream: str, before: int, events: Sequence[EncodedEvent]
     ) -> Found | None:
         """Find an earlier try of an append, by its ids at its versions."""
         last = before + len(events)
-        found = await self.events(stream, before + 1, last, deadline)
+        found = await self.events(stream, before + 1, last)
         if [one.id for one in found] != [one.id for one in events]:
             return None
         return Found(last, found[-1].position, deduplicated=True)
 
     async def find(
-        self, stream: str, events: Sequence[EncodedEvent], head: int, floor: int, deadline: float
+        self, stream: str, events: Sequence[EncodedEvent], head: int, floor: int
     ) -> Found | None:
         """Find where an attempt of an append was written, after all that was seen before it."""
         last = head
         while last > 0:
-            found = await self.events(stream, max(last - 499, 1), last, deadline)
+            found = await self.events(stream, max(last - 499, 1), last)
             for place, event in enumerate(found):
                 if event.id == events[-1].id and event.position > floor:
                     return Found(event.version, event.position, deduplicated=False)
@@ -191,28 +183,27 @@ class StreamReads:
         stream: str,
         revision: int | None,
         limit: int,
-        deadline: float,
         *,
         backwards: bool = False,
     ) -> tuple[list[Stored], bool] | None:
         try:
-            return await self._client.read(stream, revision, limit, deadline, backwards=backwards)
+            return await self._client.read(stream, revision, limit, backwards=backwards)
         except StreamDeletedError:
             return None
 
-    async def _is_deleted(self, stream: str, deadline: float) -> bool:
+    async def _is_deleted(self, stream: str) -> bool:
         """Return whether a stream that reads as missing is so for a deletion."""
         try:
-            if await self.is_tombstoned(stream, deadline):
+            if await self.is_tombstoned(stream):
                 return True
-            read = await self._client.read(f"$${stream}", None, 1, deadline, backwards=True)
+            read = await self._client.read(f"$${stream}", None, 1, backwards=True)
             if read is None or not read[0]:
                 return False
             return msgspec.json.decode(read[0][0].data, type=_Metadata).truncate_before == MAX_INT
         except StoreUnavailableError:
             raise
         except (EventportError, msgspec.MsgspecError):
-            return True  # who may not know waits for nothing
+            return True  # without access to the metadata there is nothing to wait for
 
 
 class _Metadata(msgspec.Struct, rename={"truncate_before": "$tb"}):
@@ -221,6 +212,7 @@ class _Metadata(msgspec.Struct, rename={"truncate_before": "$tb"}):
     truncate_before: int = 0
 
 
-def _decode(found: Sequence[Stored], first: int, last: int) -> list[RecordedEvent]:
-    """Decode what is in a range: of a truncated stream the server gives what comes next."""
+def _decode(found: Sequence[Stored], query: StreamQuery) -> list[RecordedEvent]:
+    """Decode what is in the range: of a truncated stream the server gives what comes next."""
+    first, last = query.first, query.last
     return [decode(event) for event in found if first <= event.stream_revision + 1 <= last]

@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, Final
 
-from eventport.configuration import redact
+from eventport.adapter import check_url, explain, redact
 from eventport.errors import ConfigurationError
 
 
@@ -129,10 +129,12 @@ class Connector:
     """
 
     def __init__(self, library: Library, url: str) -> None:
+        url = check_url(url)
         try:
             self._client = library.client(_in_their_scheme(library, url))
         except (ValueError, OSError) as exc:
-            raise ConfigurationError(_url_problem(url, str(exc))) from None
+            message = f"{redact(url)}: {explain(exc, url)}"
+            raise ConfigurationError(message) from None
         # Otherwise gRPC lends the silent connection of a channel that was closed to the next one.
         self._client.grpc_options += (("grpc.use_local_subchannel_pool", 1),)
         spec = self._client.connection_spec
@@ -190,23 +192,3 @@ def _in_their_scheme(library: Library, url: str) -> str:
     if library.name == "esdbclient":
         scheme = re.sub("^(kurrentdb|kdb)", "esdb", scheme)
     return scheme + colon + rest
-
-
-def _url_problem(url: str, text: str) -> str:
-    """Say what is wrong with a URL, and nothing of what may be a password.
-
-    The client's own text quotes the part of the URL that it did not understand.
-    """
-    _, _, rest = url.partition("://")
-    userinfo, at, _ = rest.rpartition("@")
-    if not at:
-        return f"{redact(url)}: {text}"
-    if re.search(r"[/?#@]", userinfo):
-        return (
-            "the URL of the event store cannot be read: the characters / ? # @ in a user name or "
-            "password must be percent-encoded, such as %2F for /"
-        )
-    _, _, secret = userinfo.partition(":")
-    if secret and secret in text.replace(url, ""):
-        return f"{redact(url)}: the URL cannot be read"
-    return f"{redact(url)}: {text.replace(url, redact(url))}"

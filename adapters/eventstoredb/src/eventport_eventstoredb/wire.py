@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 from uuid import UUID
 
 import msgspec
 
-from eventport.adapter import decode_event
+from eventport.adapter import decode_event, utc_from_microseconds
 from eventport.errors import CorruptEventError
 from eventport.events import RecordedEvent
 
@@ -30,7 +29,6 @@ VISIBLE: Final = r"[^$][\s\S]*"
 
 _TOMBSTONE: Final = 2**63 - 1
 _64_BITS: Final = 2**64 - 1
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TICKS: Final = 10
 """How many of the server's ticks, of 100 ns each, a microsecond has."""
 _ENVELOPE_BYTES: Final = ENVELOPE.encode()
@@ -91,14 +89,14 @@ def decode(event: Stored) -> RecordedEvent:
             metadata, type_ = found[ENVELOPE], found.get(ENVELOPE_TYPE, type_)
         data = event.data.decode() if system["content-type"] == JSON else event.data
         return decode_event(
-            stream,
-            version,
-            to_position(event.commit_position),
-            type_,
-            data,
-            metadata,
-            to_uuid(event.id),
-            _EPOCH + timedelta(microseconds=int(system["created"]) // _TICKS),
+            stream=stream,
+            version=version,
+            position=to_position(event.commit_position),
+            type_=type_,
+            data=data,
+            metadata=metadata,
+            id_=to_uuid(event.id),
+            recorded_at=utc_from_microseconds(int(system["created"]) // _TICKS),
         )
     except UnicodeDecodeError as exc:
         # Its text quotes what the event holds.
