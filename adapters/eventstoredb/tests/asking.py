@@ -15,7 +15,7 @@ from eventport.adapter import EncodedEvent
 
 from eventport_eventstoredb.errors import of_append, translate
 from eventport_eventstoredb.messages import (
-    AllQuery,
+    AllRead,
     append_request,
     read_all_request,
     read_request,
@@ -96,11 +96,11 @@ class Asker:
     async def read_all(
         self, stream: str, position: int | None = None, *, backwards: bool = False
     ) -> str:
-        query = AllQuery(position, 100, re.escape(stream), by_stream=True, backwards=backwards)
+        query = AllRead(position, 100, re.escape(stream), by_stream=True, backwards=backwards)
         return await self._revisions(self.streams.Read(read_all_request(self.library, query)))
 
     async def follow(self, stream: str, position: int, until: int) -> str:
-        query = AllQuery(position, 1, re.escape(stream), by_stream=True)
+        query = AllRead(position, 1, re.escape(stream), by_stream=True)
         request = read_all_request(self.library, query)
         request.options.subscription.SetInParent()
         return await self._revisions(self.streams.Read(request), until)

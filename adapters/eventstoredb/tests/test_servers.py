@@ -220,7 +220,7 @@ async def test_a_read_ends_although_the_server_does_not_answer(server: Double) -
             await store.read("a")
         with pytest.raises(StoreUnavailableError):
             await store.read_all()
-        with pytest.raises(StoreUnavailableError, match="nothing was appended"):
+        with pytest.raises(StoreUnavailableError, match="not known"):
             await store.append("a", numbered(1), expected=3)
         server.frozen.clear()
         assert (await store.append("a", numbered(1))).version == 1
@@ -248,7 +248,8 @@ async def test_the_same_append_from_two_stores_holds_up_no_other(
     server.commit_timeout = 1
     events = numbered(3)
     async with await EventStoreDBEventStore.connect(server.uri, timeout=20) as other:
-        channel: Any = on_server._client._calls.channel
+        engine: Any = on_server._engine
+        channel = engine._client._calls.channel
         both = [
             asyncio.create_task(store.append("a", events, expected=NO_STREAM))
             for store in (other, on_server)
@@ -258,7 +259,7 @@ async def test_the_same_append_from_two_stores_holds_up_no_other(
         assert not all(task.done() for task in both)
         results = await asyncio.gather(*both)
         assert [result.version for result in results] == [3, 3]
-        assert on_server._client._calls.channel is channel
+        assert engine._client._calls.channel is channel
     assert (await on_server.read("a")).version == 3
 
 
@@ -271,9 +272,9 @@ async def test_a_made_up_position_is_refused_for_reads_and_subscriptions(
         await on_server.read_all(after=made_up)
     with pytest.raises(InvalidArgumentError, match="after"):
         await on_server.read_all(after=made_up, types=["A"])
-    async with on_server.subscribe(after=made_up) as subscription:
-        with pytest.raises(InvalidArgumentError, match="after"):
-            await anext(subscription)
+    with pytest.raises(InvalidArgumentError, match="after"):
+        async with on_server.subscribe(after=made_up):
+            pass
 
 
 def test_a_program_ends_that_leaves_a_subscription_open() -> None:
@@ -309,18 +310,21 @@ def test_a_program_ends_that_leaves_a_subscription_open() -> None:
 
 
 @pytest.mark.parametrize("expected", [ANY, STREAM_EXISTS, 2])
-async def test_an_error_of_the_look_is_no_answer_to_the_append(
-    server: Double, on_server: EventStoreDBEventStore, expected: Expectation
+async def test_an_error_of_the_search_is_no_answer_to_the_append(
+    server: Double, expected: Expectation
 ) -> None:
-    await on_server.append("a", numbered(2))
-    server.faults += [Fault("drop-after", "BatchAppend"), Fault("denied", "BatchAppend", 100)]
-    appending = asyncio.create_task(on_server.append("a", numbered(1), expected=expected))
-    await until(lambda: server.calls.count("BatchAppend") == 2)
-    server.faults.append(Fault("denied", "Read", 100))
-    with pytest.raises(StoreUnavailableError, match="not known"):
-        await appending
-    server.faults.clear()
-    assert (await on_server.read("a")).version == 3
+    async with await EventStoreDBEventStore.connect(server.uri, timeout=2) as store:
+        await store.append("a", numbered(2))
+        server.faults += [Fault("drop-after", "BatchAppend"), Fault("denied", "BatchAppend", 100)]
+
+        def deny_reads() -> None:
+            server.faults.append(Fault("denied", "Read", 100))
+
+        server.database.on_commit = deny_reads
+        with pytest.raises(StoreUnavailableError, match="not known"):
+            await store.append("a", numbered(1), expected=expected)
+        server.faults.clear()
+        assert (await store.read("a")).version == 3
 
 
 async def test_a_denied_append_that_was_not_lost_is_denied(
