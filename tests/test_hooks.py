@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from typing import Final
 
 import anyio
@@ -18,7 +19,7 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from eventport import ConcurrencyError, InvalidEventError, NewEvent, RecordedEvent
-from eventport.adapter import Store
+from eventport.adapter import Commit, Committed, Outcome, Store, Written
 
 from eventport_conformance.waiting import no_hang
 from eventport_memory.engine import MemoryEngine
@@ -237,3 +238,37 @@ async def test_a_hook_sees_the_context_of_its_caller(store: Store) -> None:
         for name in ("x", "y", "z"):
             tasks.start_soon(call, name)
     assert sorted(seen) == ["x", "y", "z"]
+
+
+class WithTimes(MemoryEngine):
+    """Its events have times of their own; those without one are hidden at once."""
+
+    times: Sequence[datetime | None] = ()
+
+    async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
+        (outcome,) = await super().commit(batch)
+        assert isinstance(outcome, Committed)
+        (one,) = outcome.writes
+        return [Committed([Written(one.version, one.positions, one.created, self.times)])]
+
+
+async def test_hooks_get_each_event_that_can_be_read_with_its_own_time() -> None:
+    first, second = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
+    given: list[Sequence[RecordedEvent]] = []
+    engine = WithTimes()
+    async with Store(engine) as store:
+
+        @store.after_commit
+        async def hook(events: Sequence[RecordedEvent]) -> None:
+            given.append(events)
+
+        engine.times = [first, second]
+        await store.append("a", numbered(1, 2))
+        engine.times = [None, second]
+        await store.append("a", numbered(3, 4))
+        engine.times = [None, None]
+        await store.append("a", numbered(5, 6))
+    assert [[(event.version, event.recorded_at) for event in events] for events in given] == [
+        [(1, first), (2, second)],
+        [(4, second)],
+    ]

@@ -17,7 +17,8 @@ from typing import Final, TypeAlias
 
 import pytest
 
-from adapters.eventstoredb.tests.double.server import Double, serve
+from adapters.eventstoredb.tests.double.server import serve
+from adapters.eventstoredb.tests.double.state import Double
 from adapters.mongodb.tests.servers import new_database, shared_server
 
 from eventport import EventStore, connect
@@ -96,7 +97,7 @@ async def eventstoredb(_: pytest.FixtureRequest) -> AsyncGenerator[OpenStore, No
 @asynccontextmanager
 async def eventstoredb_24(_: pytest.FixtureRequest) -> AsyncGenerator[OpenStore, None]:
     """It has no sessions over several streams."""
-    async with serve(Double("24.10")) as double:
+    async with serve(Double("23.10")) as double:
         yield _client_of(double)
 
 
@@ -115,10 +116,10 @@ BACKENDS: Final[dict[str, Backend]] = {
     "postgres": postgres,
     "mongodb": mongodb,
     "eventstoredb": eventstoredb,
-    "eventstoredb-24.10": eventstoredb_24,
+    "eventstoredb-23.10": eventstoredb_24,
 }
 
-WITH_SESSIONS: Final = sorted(BACKENDS.keys() - {"eventstoredb-24.10"})
+WITH_SESSIONS: Final = sorted(BACKENDS.keys() - {"eventstoredb-23.10"})
 """The backends that commit several streams at once; of the others, see that they refuse to."""
 
 

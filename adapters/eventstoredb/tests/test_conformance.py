@@ -11,7 +11,7 @@ import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import anyio
 
@@ -43,7 +43,7 @@ class DoubleProcess:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, str(SCRIPT), "26.1" if KURRENT else "24.10"],
+            [sys.executable, str(SCRIPT), "26.1" if KURRENT else "23.10"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -89,7 +89,8 @@ class EventStoreDBHarness(Harness):
     @asynccontextmanager
     async def without_polling(self) -> AsyncGenerator[EventStoreDBEventStore, None]:
         async with self.second_client() as store:
-            store.poll_interval = store.max_poll_interval = 3600
+            feed: Any = store._feed
+            feed.FIRST_INTERVAL = feed.LONGEST_INTERVAL = feed.PUSHED_INTERVAL = 3600
             yield store
 
 

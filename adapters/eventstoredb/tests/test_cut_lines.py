@@ -11,7 +11,7 @@ from typing import Final
 
 import pytest
 
-from adapters.eventstoredb.tests.double.server import Double
+from adapters.eventstoredb.tests.double.state import Double
 from adapters.eventstoredb.tests.double.stubs import KURRENT
 
 from eventport import ANY, STREAM_EXISTS, EventStore, Expectation, NewEvent

@@ -41,6 +41,7 @@ GROUPS: Final = {
     "CON": "Concurrency",
     "CAN": "Cancellation",
     "SHA": "Several stores on the same events",
+    "ODD": "Odd names and types, and one append from several stores",
     "DUR": "Durability",
     "FLT": "Lost connections",
     "CLO": "Closing",

@@ -83,13 +83,16 @@ def decode_event(
 
 
 def decode_commit(commit: Commit, committed: Committed) -> list[RecordedEvent]:
-    """Rebuild the events of a detailed commit as they can be read once it is there."""
+    """Rebuild the events of a detailed commit as they can be read once it is there.
+
+    One without a time cannot be read any more, and is left out.
+    """
     events: list[RecordedEvent] = []
     for write, written in zip(commit.writes, committed.writes, strict=True):
         first = written.version - len(write.events) + 1
         found = zip(write.events, written.positions, written.times, strict=True)
         for version, (event, position, time) in enumerate(found, first):
-            if position is None:
+            if position is None or time is None:
                 continue
             events.append(
                 decode_event(

@@ -65,13 +65,17 @@ class Written(Struct, frozen=True):
     positions: Sequence[int | None]
     """The global positions of its events, in order; the last one is always there.
 
-    For a detailed commit there is one for each event, and None stands for an event that cannot be
-    read any more, because the stream was truncated at once. Otherwise the last one is enough.
+    For a detailed commit there is one for each event, and None stands for one that is not known.
+    Otherwise the last one is enough.
     """
     created: bool
     """Whether it brought the stream into being."""
-    times: Sequence[datetime] = ()
-    """For a detailed commit: when each event was recorded, aware, UTC, in microseconds."""
+    times: Sequence[datetime | None] = ()
+    """For a detailed commit: when each event was recorded, aware, UTC, in microseconds.
+
+    None stands for an event that cannot be read any more, because the stream was truncated at
+    once. Hooks do not get it.
+    """
 
 
 class Committed(Struct, frozen=True):

@@ -34,11 +34,14 @@ class Hooks:
         return hook
 
     async def call(self, commit: Commit, committed: Committed) -> None:
-        """Call them with the events of a commit, unless an earlier try had written it."""
+        """Call them with the events of a commit, as far as they can be read.
+
+        They are not called if an earlier try had written it, or if no event can be read any more.
+        """
         if committed.deduplicated:
             return
         events = decode_commit(commit, committed)
-        for hook in self._hooks:
+        for hook in self._hooks if events else ():
             try:
                 await hook(events)
             except (Exception, CancelledError, get_cancelled_exc_class()):

@@ -40,17 +40,6 @@ def added_columns(text: str) -> list[tuple[str, str]]:
     ]
 
 
-_COLUMNS: Final = (
-    ("renewals", "bigint NOT NULL DEFAULT 0"),
-    ("seconds", "double precision NOT NULL DEFAULT 15"),
-    ("event_position", "bigint"),
-    ("event_stream", "text"),
-    ("event_version", "bigint"),
-    ("event_id", "text"),
-    ("store_id", "text"),
-)
-"""Columns that the table of the first version does not have; the types are those of PostgreSQL."""
-
 _COLUMNS: Final = ", ".join(DeadLetter.__struct_fields__)
 _LAST: Final = "event_position, event_stream, event_version, event_id"
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 
-from collections.abc import Collection
-from datetime import datetime
+from collections.abc import Collection, Mapping
 from typing import Any, Final, Protocol
 from uuid import UUID
 
 import msgspec
 
-from eventport.adapter import decode_event
+from eventport.adapter import decode_event, utc_from_microseconds
 from eventport.errors import CorruptEventError
 from eventport.events import RecordedEvent
 
@@ -29,6 +28,9 @@ VISIBLE: Final = r"[^$][\s\S]*"
 """A pattern for the names of streams that are not the server's own."""
 
 _TOMBSTONE: Final = 2**63 - 1
+_64_BITS: Final = 2**64 - 1
+_TICKS: Final = 10
+"""How many of the server's ticks, of 100 ns each, a microsecond has."""
 _ENVELOPE_BYTES: Final = ENVELOPE.encode()
 _PLAIN_TYPE: Final = re.compile(r"[a-zA-Z0-9_.$:-]+")
 _NOT_CARRIED: Final = re.compile(r"[^a-zA-Z0-9_.$-]")
@@ -37,26 +39,28 @@ _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class Stored(Protocol):
-    """An event as both clients hand it out."""
+    """An event as protocol v1 gives it: the generated message of either client."""
 
     @property
-    def type(self) -> str: ...  # noqa: D102
+    def id(self) -> Any: ...  # noqa: D102  # the server's names
+    @property
+    def stream_identifier(self) -> Any: ...  # noqa: D102
+    @property
+    def stream_revision(self) -> int: ...  # noqa: D102
+    @property
+    def commit_position(self) -> int: ...  # noqa: D102
+    @property
+    def metadata(self) -> Mapping[str, str]: ...  # noqa: D102
+    @property
+    def custom_metadata(self) -> bytes: ...  # noqa: D102
     @property
     def data(self) -> bytes: ...  # noqa: D102
-    @property
-    def metadata(self) -> bytes: ...  # noqa: D102
-    @property
-    def content_type(self) -> str: ...  # noqa: D102
-    @property
-    def id(self) -> UUID: ...  # noqa: D102
-    @property
-    def stream_name(self) -> str: ...  # noqa: D102
-    @property
-    def stream_position(self) -> int: ...  # noqa: D102
-    @property
-    def commit_position(self) -> int | None: ...  # noqa: D102
-    @property
-    def recorded_at(self) -> datetime | None: ...  # noqa: D102
+
+
+def stream_of(event: Stored) -> str:
+    """Return the name of an event's stream."""
+    name: bytes = event.stream_identifier.stream_name
+    return name.decode()
 
 
 def to_position(commit_position: int) -> int:
@@ -70,35 +74,45 @@ def to_commit_position(position: int) -> int:
 
 
 def is_foreign(event: Stored) -> bool:
-    """Tell whether an event is the server's own, and none that anybody appended."""
-    return event.stream_name.startswith("$") or event.stream_position == _TOMBSTONE
+    """Return whether an event is the server's own, and none that anybody appended."""
+    name: bytes = event.stream_identifier.stream_name
+    return name.startswith(b"$") or event.stream_revision == _TOMBSTONE
 
 
 def decode(event: Stored) -> RecordedEvent:
-    """Turn an event of a client into ours."""
-    type_, raw = event.type, event.metadata
+    """Turn an event of the server into ours."""
+    system, raw = event.metadata, event.custom_metadata
+    type_, stream, version = system["type"], stream_of(event), event.stream_revision + 1
     try:
         metadata = raw.decode() or "{}"
         if _ENVELOPE_BYTES in raw and ENVELOPE in (found := _decode(raw)):
             metadata, type_ = found[ENVELOPE], found.get(ENVELOPE_TYPE, type_)
-        data = event.data.decode() if event.content_type == JSON else event.data
-    except (ValueError, msgspec.MsgspecError) as exc:
-        where = f"event {event.stream_position + 1} of stream {event.stream_name!r}"
-        message = f"{where} does not hold JSON: {exc}"
+        data = event.data.decode() if system["content-type"] == JSON else event.data
+        return decode_event(
+            stream=stream,
+            version=version,
+            position=to_position(event.commit_position),
+            type_=type_,
+            data=data,
+            metadata=metadata,
+            id_=to_uuid(event.id),
+            recorded_at=utc_from_microseconds(int(system["created"]) // _TICKS),
+        )
+    except UnicodeDecodeError as exc:
+        # Its text quotes what the event holds.
+        message = f"event {version} of stream {stream!r} is not text in UTF-8, although JSON is"
         raise CorruptEventError(message) from exc
-    if event.recorded_at is None or event.commit_position is None:
-        message = f"the server tells neither time nor position of {event.id}; 22.10 or newer does"
-        raise CorruptEventError(message)
-    return decode_event(
-        event.stream_name,
-        event.stream_position + 1,
-        to_position(event.commit_position),
-        type_,
-        data,
-        metadata,
-        event.id,
-        event.recorded_at,
-    )
+    except (ValueError, msgspec.MsgspecError) as exc:
+        message = f"event {version} of stream {stream!r} does not hold JSON: {exc}"
+        raise CorruptEventError(message) from exc
+
+
+def to_uuid(id_: Any) -> UUID:
+    """Read an id, in whichever of the two forms it is sent."""
+    if id_.WhichOneof("value") == "structured":
+        high, low = id_.structured.most_significant_bits, id_.structured.least_significant_bits
+        return UUID(int=(high & _64_BITS) << 64 | low & _64_BITS)
+    return UUID(id_.string)
 
 
 def plain_metadata(metadata: str) -> bytes:
@@ -106,20 +120,20 @@ def plain_metadata(metadata: str) -> bytes:
 
     What looks like an envelope goes into one, so that it is not opened on the way back.
     """
-    return wrapped_metadata(metadata, None) if ENVELOPE in metadata else metadata.encode()
+    return _encode(envelope(metadata, None)) if ENVELOPE in metadata else metadata.encode()
 
 
-def wrapped_metadata(metadata: str, type_: str | None) -> bytes:
-    """Encode metadata for an append to several streams, which re-renders it.
+def envelope(metadata: str, type_: str | None) -> dict[str, str]:
+    """Wrap metadata for an append to several streams, which re-renders it.
 
     Args:
         metadata: A JSON object as text; it travels as one string, which stays as it is.
         type_: The event's true type, if it is stored under another.
     """
-    envelope = {ENVELOPE: metadata}
+    wrapped = {ENVELOPE: metadata}
     if type_ is not None:
-        envelope[ENVELOPE_TYPE] = type_
-    return _encode(envelope)
+        wrapped[ENVELOPE_TYPE] = type_
+    return wrapped
 
 
 def carried_type(type_: str) -> str:

@@ -1,4 +1,4 @@
-"""What the double keeps, and the rules of the real server by which it does so; knows no gRPC."""
+"""What the double keeps, and the rules of the real servers by which it does so; knows no gRPC."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
+from uuid import UUID, uuid4
 
 
 ANY: Final = -2
@@ -19,6 +20,8 @@ EXISTS: Final = -4
 
 LAST_REVISION: Final = 2**63 - 1
 """The revision of a tombstone, and what a soft deletion truncates before."""
+
+_FIRST_POSITION: Final = 546
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Record:
     """An event as it stands in the log."""
 
     position: int
-    """A byte offset: 0 for the first record, and never one of a place within a record."""
+    """A byte offset, and never one of a place within a record."""
     stream: str
     revision: int
     created: int
@@ -52,6 +55,7 @@ class Stream:
     records: list[Record] = field(default_factory=list[Record])
     truncate_before: int = 0
     max_count: int | None = None
+    max_age: float | None = None
     has_metadata: bool = False
     tombstoned: bool = False
 
@@ -65,17 +69,20 @@ class Stream:
         """Whether it reads as missing although it had events."""
         return self.truncate_before == LAST_REVISION
 
-    def visible(self) -> list[Record]:
-        """Return the events that its metadata does not hide."""
+    def visible(self, records: Sequence[Record]) -> Sequence[Record]:
+        """Return those of its first records that its metadata does not hide."""
         first = self.truncate_before
         if self.max_count is not None:
-            first = max(first, len(self.records) - self.max_count)
-        return self.records[first:]
+            first = max(first, len(records) - self.max_count)
+        if self.max_age is None:
+            return records[first:]
+        oldest = time.time_ns() // 100 - self.max_age * 10_000_000
+        return [record for record in records[first:] if record.created > oldest]
 
 
 @dataclass(frozen=True)
 class Appended:
-    """A write that succeeded, be it now or, for a retry, before."""
+    """A write that succeeded, now or, for a retry, before."""
 
     revision: int
     position: int
@@ -92,7 +99,7 @@ class WrongExpectedVersion(Exception):  # noqa: N818  # the server's name for it
 
 
 class StreamDeleted(Exception):  # noqa: N818  # the server's name for it
-    """The stream has a tombstone."""
+    """The stream has a tombstone, or is softly deleted and was expected to exist."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -108,6 +115,10 @@ class TooLarge(Exception):  # noqa: N818  # the server's name for it
         self.limit = limit
 
 
+class BadRequest(Exception):  # noqa: N818  # the server's name for it
+    """The server does not take such a request, whatever the stream's state."""
+
+
 class InvalidPosition(Exception):  # noqa: N818  # the server's name for it
     """No record begins at a position of `$all`."""
 
@@ -117,33 +128,50 @@ class NotFound(Exception):  # noqa: N818  # the server's name for it
 
 
 class Database:
-    """A log, an index, and the decisions that the server takes at each append."""
+    """A log, an index, and the decisions that the server takes at each append.
+
+    Args:
+        max_append_size: The most bytes of data in one append; None for no limit.
+        remembered_ids: Of how many events the ids are known to appends with `any`.
+        answers_empty_on_tombstone: Whether an append of nothing to a tombstone succeeds.
+    """
 
     def __init__(
-        self, *, max_append_size: int = 1024 * 1024, remembered_ids: int = 100_000
+        self,
+        *,
+        max_append_size: int | None = 1024 * 1024,
+        remembered_ids: int = 100_000,
+        answers_empty_on_tombstone: bool = False,
     ) -> None:
         self.log: list[Record] = []
         self.max_append_size = max_append_size
+        self.horizon: int | None = None
+        """Reads do not see records from this position on; they have not been indexed yet."""
+        self._answers_empty_on_tombstone = answers_empty_on_tombstone
         self._streams: dict[str, Stream] = {}
         self._by_position: dict[int, int] = {}
-        self._end = 0
+        self.end = _FIRST_POSITION
+        self._last_tick = 0
         self._remembered_ids = remembered_ids
         self._recent: OrderedDict[tuple[str, str], int] = OrderedDict()
         self.on_commit: Callable[[], None] = lambda: None
         # A real log begins with records of the server itself, too.
-        self.write([("$settings", [_json_event("$settings", {})])])
+        self.write([("$$$scavenges", [_json_event("$metadata", {})])])
 
     # Writing.
 
     def append(self, stream: str, expected: int, events: Sequence[Proposed]) -> Appended:
         """Append to one stream, as protocol v1 does."""
-        size = sum(len(event.data) + len(event.metadata) for event in events)
-        if size > self.max_append_size:
+        _check_request(stream, events)
+        size = sum(len(event.data) for event in events)
+        if self.max_append_size is not None and size > self.max_append_size:
             raise TooLarge(size, self.max_append_size)
         found = self.stream(stream)
         if found.tombstoned:
+            if not events and self._answers_empty_on_tombstone:
+                return Appended(LAST_REVISION, -1)
             raise StreamDeleted(stream)
-        if (earlier := self._earlier(stream, expected, events)) is not None:
+        if (earlier := self.earlier(stream, expected, events)) is not None:
             return earlier
         self.check(stream, expected)
         if not events:
@@ -155,16 +183,15 @@ class Database:
     def check(self, stream: str, expected: int) -> None:
         """Raise unless an expectation holds right now."""
         found = self.stream(stream)
-        if found.tombstoned:
+        if found.tombstoned or (expected == EXISTS and found.soft_deleted):
             raise StreamDeleted(stream)
-        gone = found.soft_deleted
         match expected:
             case -2:
                 fits = True
             case -4:
-                fits = (found.head >= 0 and not gone) or found.has_metadata
+                fits = found.head >= 0 or found.has_metadata
             case -1:
-                fits = found.head < 0 or gone
+                fits = found.head < 0 or found.soft_deleted
             case _:
                 fits = expected == found.head
         if not fits:
@@ -172,13 +199,12 @@ class Database:
 
     def write(self, writes: Sequence[tuple[str, Sequence[Proposed]]]) -> int:
         """Write events that have been checked, in this order; return the last one's position."""
-        created = time.time_ns() // 100
         position = -1
         for stream, events in writes:
             found = self._streams.setdefault(stream, Stream())
             self._undelete(found)
             for event in events:
-                position = self._log(stream, found.head + 1, created, event)
+                position = self._log(stream, found.head + 1, event)
                 found.records.append(self.log[-1])
                 self._remember(stream, event.id, found.head)
             if stream.startswith("$$"):
@@ -198,8 +224,7 @@ class Database:
         self.check(stream, expected)
         found = self._streams.setdefault(stream, Stream())
         found.tombstoned = True
-        event = _json_event("$streamDeleted", {})
-        self._log(stream, LAST_REVISION, time.time_ns() // 100, event)
+        self._log(stream, LAST_REVISION, _json_event("$streamDeleted", {}))
         self.on_commit()
 
     # Reading.
@@ -215,18 +240,23 @@ class Database:
         found = self.stream(name)
         if found.tombstoned:
             raise StreamDeleted(name)
-        if found.head < 0 or found.soft_deleted:
+        records = self._indexed(found.records)
+        if not records or found.soft_deleted:
             raise NotFound
-        events = found.visible()
+        events = found.visible(records)
         if backwards:
             last = LAST_REVISION if revision is None else revision
             return [record for record in reversed(events) if record.revision <= last][:count]
         first = max((revision or 0) - (events[0].revision if events else 0), 0)
         return events[first : first + count]
 
+    def read_log(self) -> Sequence[Record]:
+        """Return the log as far as it has been indexed."""
+        return self._indexed(self.log)
+
     def index_of(self, position: int) -> int:
         """Find the record that begins at a position."""
-        if position >= self._end:
+        if position >= self.end:
             return len(self.log)
         if position not in self._by_position:
             raise InvalidPosition
@@ -234,8 +264,12 @@ class Database:
 
     # Inner rules.
 
-    def _earlier(self, stream: str, expected: int, events: Sequence[Proposed]) -> Appended | None:
-        """Find an earlier try of an append, where the server looks for one."""
+    def earlier(self, stream: str, expected: int, events: Sequence[Proposed]) -> Appended | None:
+        """Find an earlier try of an append, where the server looks for one.
+
+        Raises:
+            WrongExpectedVersion: only a part of it is there, and no version was expected.
+        """
         found = self.stream(stream)
         if not events or expected == found.head:
             return None
@@ -243,10 +277,10 @@ class Database:
             # Only what is in a cache of recent ids is found.
             places = [self._recent.get((stream, event.id)) for event in events]
             first = places[0]
-            if first is None or places != list(range(first, first + len(events))):
+            if first is None:
                 return None
-        elif expected == NO_STREAM and found.soft_deleted:
-            return None
+            if places != list(range(first, first + len(events))):
+                raise WrongExpectedVersion(stream, expected, found.head)
         else:
             first = expected + 1
         records = found.records[first : first + len(events)]
@@ -254,11 +288,18 @@ class Database:
             return None
         return Appended(records[-1].revision, records[-1].position)
 
-    def _log(self, stream: str, revision: int, created: int, event: Proposed) -> int:
-        position = self._end
-        self.log.append(Record(position, stream, revision, created, event))
+    def _indexed(self, records: list[Record]) -> Sequence[Record]:
+        if self.horizon is None:
+            return records
+        return [record for record in records if record.position < self.horizon]
+
+    def _log(self, stream: str, revision: int, event: Proposed) -> int:
+        position = self.end
+        # Each event has a time of its own, and no two have the same microsecond here.
+        self._last_tick = max(time.time_ns() // 100, self._last_tick + 10)
+        self.log.append(Record(position, stream, revision, self._last_tick, event))
         self._by_position[position] = len(self.log) - 1
-        self._end += 60 + len(stream.encode()) + len(event.data) + len(event.metadata)
+        self.end += 92 + len(stream.encode()) + len(event.data) + len(event.metadata)
         return position
 
     def _remember(self, stream: str, event_id: str, revision: int) -> None:
@@ -275,6 +316,7 @@ class Database:
         found.has_metadata = True
         found.truncate_before = metadata.get("$tb", 0)
         found.max_count = metadata.get("$maxCount")
+        found.max_age = metadata.get("$maxAge")
 
 
 def matcher(regex: str, prefixes: Sequence[str]) -> Callable[[str], bool]:
@@ -284,17 +326,15 @@ def matcher(regex: str, prefixes: Sequence[str]) -> Callable[[str], bool]:
     return lambda text: text.startswith(tuple(prefixes))
 
 
-def render_properties(event_type: str, properties: dict[str, str], *, is_json: bool) -> bytes:
-    """Make the metadata of an event that came through protocol v2."""
-    schema = {"$schema.name": event_type, "$schema.format": "Json" if is_json else "Bytes"}
-    return json.dumps({**dict(sorted(properties.items())), **schema}).encode()
+def _check_request(stream: str, events: Sequence[Proposed]) -> None:
+    if not stream:
+        raise BadRequest("Invalid stream ID:")
+    for event in events:
+        if UUID(event.id).int == 0:
+            raise BadRequest("Empty eventId provided. (Parameter 'eventId')")
+        if not event.type:
+            raise BadRequest("Empty eventType provided. (Parameter 'eventType')")
 
 
 def _json_event(event_type: str, data: dict[str, Any]) -> Proposed:
-    return Proposed(
-        f"00000000-0000-0000-0000-{time.time_ns() % 10**12:012}",
-        event_type,
-        "application/json",
-        json.dumps(data).encode(),
-        b"",
-    )
+    return Proposed(str(uuid4()), event_type, "application/json", json.dumps(data).encode(), b"")

@@ -37,23 +37,26 @@ def _v2() -> Any:
     def add_to_server(_: Any, server: Any, servicer: Any) -> None:
         service.add_StreamsServiceServicer_to_server(servicer, server)
 
-    async def abort(context: Any, code: str, message: str, detail: Any = None) -> None:
+    def rich(code: str, message: str, *details: Any) -> tuple[Any, ...]:
+        """Return the arguments of an abort as protocol v2 says it."""
         number = getattr(grpc.StatusCode, code)
-        details: list[Any] = []
-        if detail is not None:
-            for one in (info.ErrorInfo(reason=code, domain="kurrentdb"), detail):
-                packed = any_pb2.Any()
-                packed.Pack(one)
-                details.append(packed)
-        rich = status.Status(code=number.value[0], message=message, details=details)
-        trailers = (("grpc-status-details-bin", rich.SerializeToString()),) if details else ()
-        await context.abort(number, message, trailers)
+        if code in {"UNKNOWN", "UNIMPLEMENTED"}:
+            return number, message
+        packed = [any_pb2.Any() for _ in range(len(details) + 1)]
+        packed[0].Pack(info.ErrorInfo(reason=code, domain="kurrentdb"))
+        for place, detail in zip(packed[1:], details, strict=True):
+            place.Pack(detail)
+        status_ = status.Status(code=number.value[0], message=message, details=packed)
+        return number, message, (("grpc-status-details-bin", status_.SerializeToString()),)
 
     return SimpleNamespace(
         streams=import_module(f"{base}.streams_pb2"),
         errors=import_module(f"{base}.errors_pb2"),
         add_to_server=add_to_server,
-        abort=abort,
+        rich=rich,
+        stub=service.StreamsServiceStub,
+        bad_request=info.BadRequest,
+        status=status.Status,
     )
 
 

@@ -1,0 +1,104 @@
+"""The engine of EventStoreDB and KurrentDB, through whichever client is installed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+
+from eventport import Capability
+from eventport.adapter import (
+    AllPage,
+    AllQuery,
+    Commit,
+    Committed,
+    Outcome,
+    StreamPage,
+    StreamQuery,
+    redact,
+)
+
+from eventport_eventstoredb.all_streams import AllReads
+from eventport_eventstoredb.client import Client, MultiStreamMode
+from eventport_eventstoredb.commits import Committer
+from eventport_eventstoredb.lanes import Lanes
+from eventport_eventstoredb.streams import Heads, StreamReads
+from eventport_eventstoredb.vendor import load_library
+from eventport_eventstoredb.wire import VISIBLE
+
+
+_SESSIONS: Final = frozenset({Capability.SESSIONS})
+
+
+class EventStoreDBEngine:
+    """Keeps events in EventStoreDB or KurrentDB.
+
+    Args:
+        url: The server or the cluster.
+        timeout: How many seconds the store makes a call again.
+
+    Raises:
+        ConfigurationError: the URL is wrong, no client is installed, or both are.
+    """
+
+    limitations: Final[Mapping[Capability, str]] = MappingProxyType(
+        {
+            Capability.SESSIONS: (
+                "several streams in one commit take KurrentDB 25.1 or newer, and kurrentdbclient"
+            ),
+        }
+    )
+
+    def __init__(self, url: str, timeout: float) -> None:
+        self._client = Client(load_library(), url, timeout)
+        self.name: Final = redact(url)
+        self.timeout: Final = timeout
+        self.capabilities = frozenset(Capability) - _SESSIONS
+        self._heads = Heads()
+        self._streams = StreamReads(self._client, self._heads)
+        self._all = AllReads(self._client)
+        self._lanes = self._lanes_in(None)
+
+    async def open(self) -> None:
+        """Connect, and ask what the server can do.
+
+        Raises:
+            ConfigurationError: the server denies access.
+            StoreUnavailableError: no server answers.
+        """
+        await self._client.connect()
+        # A caller that may not read learns it here, and not at the first append.
+        self._heads.position = await self._all.last_position()
+        mode = await self._client.multi_stream_mode()
+        if mode is not None:
+            self.capabilities |= _SESSIONS
+        self._lanes = self._lanes_in(mode)
+
+    async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
+        """See `Engine.commit`: commits of one stream are grouped, and never wait for others."""
+        return [await self._lanes.submit(commit) for commit in batch]
+
+    async def find(self, commits: Sequence[Commit], /) -> Sequence[Committed | None]:
+        """See `Remote.find`: what is not there is written, since that keeps off earlier tries."""
+        return [await self._lanes.find(commit) for commit in commits]
+
+    async def read_stream(self, query: StreamQuery, /) -> StreamPage:
+        """See `Engine.read_stream`."""
+        page = await self._streams.page(query)
+        self._heads.note(query.stream, page.version, page.events[-1].position if page.events else 0)
+        return page
+
+    async def read_all(self, query: AllQuery, /) -> AllPage:
+        """See `Engine.read_all`: the server writes its log in the order of the positions."""
+        return await self._all.page(query)
+
+    def listen(self) -> AsyncGenerator[None, None]:
+        """See `Listens.listen`: a subscription of the server's own."""
+        return self._client.follow(VISIBLE)
+
+    async def close(self) -> None:
+        """See `Engine.close`."""
+        await self._client.close()
+
+    def _lanes_in(self, mode: MultiStreamMode | None) -> Lanes:
+        return Lanes(Committer(self._client, self._heads, self._streams, mode))

@@ -1,0 +1,63 @@
+"""Stores with one bug each, which the clauses about odd names, types and retries find."""
+
+# ruff: noqa: D102  # they override methods, and do it wrong
+
+from __future__ import annotations
+
+from anyio.lowlevel import checkpoint
+from msgspec.structs import replace
+
+from eventport import AppendResult, Expectation, NewEvent
+
+from eventport_conformance.proof.plain import PlainSession, PlainStore
+from eventport_conformance.proof.planted import planted
+
+
+class _Escaping(PlainSession):
+    async def commit(self) -> None:
+        if len({stream for stream, _ in self.writes}) > 1:
+            self.writes = [
+                (stream, [replace(event, type=event.type.replace(" ", "_")) for event in events])
+                for stream, events in self.writes
+            ]
+        await super().commit()
+
+
+@planted("ODD-01")
+class TypesOfSeveralStreams(PlainStore):
+    """Its commits over several streams change the types that their call cannot hold."""
+
+    def new_session(self) -> PlainSession:
+        return _Escaping(self)
+
+
+class _CaseBlind(PlainSession):
+    async def commit(self) -> None:
+        spelled: dict[str, str] = {}
+        self.writes = [
+            (spelled.setdefault(stream.lower(), stream), events) for stream, events in self.writes
+        ]
+        await super().commit()
+
+
+@planted("ODD-02")
+class CaseBlindSessions(PlainStore):
+    """Its sessions take streams whose names differ in case only for one."""
+
+    def new_session(self) -> PlainSession:
+        return _CaseBlind(self)
+
+
+@planted("ODD-03")
+class RetryLooksFirst(PlainStore):
+    """It looks for an earlier try, and writes later, although another store was faster."""
+
+    async def append_now(
+        self, stream: str, events: list[NewEvent], expected: Expectation
+    ) -> AppendResult:
+        head = self.head(stream)
+        if events and expected in {0, "no_stream"} and head == 0:
+            await checkpoint()
+            if self.head(stream) != head:
+                raise self.conflict(stream, expected, self.head(stream))
+        return await super().append_now(stream, events, expected)
