@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self, TypeAlias, TypeVar
 
-from anyio import CancelScope, Event
+from anyio import CancelScope, Event, move_on_after
 from anyio.lowlevel import checkpoint
 
 from eventport import (
@@ -43,8 +43,8 @@ from eventport import (
 )
 from eventport.adapter import encode_events
 from eventport.expectations import exact_version, holds
-from eventport.signal import Signal
-from eventport.validation import (
+
+from eventport_conformance.proof.checks import (
     check_expectation,
     check_int,
     check_optional_int,
@@ -63,6 +63,30 @@ STEP: Final = 3
 """From one position to the next, so that a clause that takes them for contiguous is found out."""
 
 _log: Final = logging.getLogger("eventport")
+
+
+class Signal:
+    """Counts commits, and wakes those that wait for the next one.
+
+    Take `count`, read, and if there is nothing new, `wait` with that count: a commit in between
+    ends the wait at once.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._next = Event()
+
+    def notify(self) -> None:
+        """Wake all that wait."""
+        self.count += 1
+        self._next.set()
+        self._next = Event()
+
+    async def wait(self, count: int, seconds: float | None) -> None:
+        """Wait until something has happened since `count` was taken, but no longer than that."""
+        if self.count == count:
+            with move_on_after(seconds):
+                await self._next.wait()
 
 
 class Database:
