@@ -11,21 +11,27 @@ import anyio
 import pytest
 
 from conformance.tests.socket_store import (
-    LOST,
-    Engine,
-    Page,
-    Read,
-    ReadAll,
+    Disk,
     Request,
     Server,
+    SocketEngine,
     SocketHarness,
-    SocketStore,
-    Write,
 )
-from msgspec import structs
 
 from eventport import StoreUnavailableError
-from eventport.adapter import AllPage, Commit, Committed, Conflict, Outcome, StreamPage, Written
+from eventport.adapter import (
+    AllPage,
+    AllQuery,
+    AnswerLostError,
+    Commit,
+    Committed,
+    Conflict,
+    ConnectionLostError,
+    Outcome,
+    StreamPage,
+    StreamQuery,
+    Written,
+)
 
 from eventport_conformance.clause import Clause, all_clauses
 from eventport_conformance.harness import Backend, Harness
@@ -45,192 +51,165 @@ def test_each_holds_of_a_store_behind_a_socket(one: Clause, backend: Backend) ->
     assert outcome.result == "held", outcome.details
 
 
-class RetriesBlindly(SocketStore):
-    """It sends again what was lost, without asking whether it is there."""
+class RetriesBlindly(SocketEngine):
+    """It writes again what was lost, without looking for it."""
 
-    def again(self, request: Write) -> Write:
-        return request
+    async def find(self, commits: Sequence[Commit], /) -> Sequence[Committed | None]:
+        return [None for _ in commits]
 
 
-class ConflictForALostAnswer(SocketStore):
-    """It finds its own events, and takes them for those of somebody else."""
+class ConflictForALostAnswer(SocketEngine):
+    """It finds its own events, and takes them for those of another writer."""
 
-    async def write(self, commits: Sequence[Commit]) -> list[Outcome]:
+    async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
         try:
-            answers: list[Outcome] = await self.ask(Write(list(commits), again=False))
-        except LOST:
-            write = commits[0].writes[0]
-            page = await self._read_stream(write.stream, 1, 1, 0, backwards=False)
-            conflict = Conflict(write.stream, write.expected, page.version)
-            return [conflict for _ in commits]
-        return answers
+            return await super().commit(batch)
+        except AnswerLostError:
+            write = batch[0].writes[0]
+            page = await self.read_stream(StreamQuery(write.stream, max_count=0))
+            return [Conflict(write.stream, write.expected, page.version) for _ in batch]
 
 
-class AcknowledgesTheLost(SocketStore):
-    """It swallows the error, and says that all is well."""
+class AcknowledgesTheLost(SocketEngine):
+    """It swallows the error, and acknowledges the append."""
 
-    async def write(self, commits: Sequence[Commit]) -> list[Outcome]:
+    async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
         try:
-            answers: list[Outcome] = await self.ask(Write(list(commits), again=False))
-        except LOST:
-            return [await self.made_up(commit) for commit in commits]
-        return answers
+            return await super().commit(batch)
+        except ConnectionLostError:
+            return [await self.made_up(commit) for commit in batch]
 
     async def made_up(self, commit: Commit) -> Committed:
-        found = await self._read_all(0, 1, None, None)
         written: list[Written] = []
         for write in commit.writes:
-            page = await self._read_stream(write.stream, 1, 1, 0, backwards=False)
+            page = await self.read_stream(StreamQuery(write.stream, max_count=0))
             head = write.expected if isinstance(write.expected, int) else page.version
             version = head + len(write.events)
             written.append(Written(version, [1] * len(write.events), version == len(write.events)))
-        return Committed(written, found.events[0].recorded_at)
+        return Committed(written)
 
 
-class NeverReconnects(SocketStore):
-    """It goes on with the connection that was lost."""
+class NeverReconnects(SocketEngine):
+    """It goes on with the connection that dropped."""
 
     async def forget(self) -> None:
         """Keep it."""
 
 
-class EmptyForLost(SocketStore):
+class EmptyForLost(SocketEngine):
     """It takes a lost answer to a read for one without events."""
 
-    async def ask_on(self, request: Request) -> Any:
+    async def read_stream(self, query: StreamQuery, /) -> StreamPage:
         try:
-            return await super().ask(request)
-        except LOST:
-            if isinstance(request, Read):
-                return Page([], 0, 0)
-            return await super().ask_on(request)
+            return await super().read_stream(query)
+        except ConnectionLostError:
+            return StreamPage([], 0)
 
 
-class LeaksTheDriver(SocketStore):
-    """It raises what the driver raises if the line is lost while it reads."""
+class LeaksTheDriver(SocketEngine):
+    """It raises what the driver raises if the connection drops while it reads."""
 
-    async def _read_stream(
-        self, stream: str, first: int, last: int, max_count: int | None, *, backwards: bool
-    ) -> StreamPage:
-        page = await self.ask(Read(stream, first, last, max_count, backwards))
-        return StreamPage(page.events, page.head)
+    async def read_stream(self, query: StreamQuery, /) -> StreamPage:
+        try:
+            return await super().read_stream(query)
+        except ConnectionLostError as exc:
+            raise exc.__cause__ or exc from None
 
 
-class TornSessions(SocketStore):
+class TornSessions(SocketEngine):
     """It writes the streams of a session one by one."""
 
-    async def write(self, commits: Sequence[Commit]) -> list[Outcome]:
-        parts = [Commit([write]) for commit in commits for write in commit.writes]
-        found = [await super(TornSessions, self).write([part]) for part in parts]
-        done = [one for outcome in found for one in outcome if isinstance(one, Committed)]
-        if len(done) < len(parts):
-            return [one for outcome in found for one in outcome][: len(commits)]
-        rest = iter(done)
-        return [
-            Committed([next(rest).writes[0] for _ in commit.writes], done[0].recorded_at)
-            for commit in commits
-        ]
+    async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
+        return [await self.in_parts(commit) for commit in batch]
 
-    async def ask_on(self, request: Request) -> Any:
-        if not isinstance(request, Write):
-            return await super().ask_on(request)
-        try:
-            return await self.ask(request)
-        except LOST as exc:
-            raise StoreUnavailableError("the line was cut") from exc
+    async def in_parts(self, commit: Commit) -> Outcome:
+        written: list[Written] = []
+        for write in commit.writes:
+            try:
+                (outcome,) = await super().commit([Commit([write])])
+            except ConnectionLostError as exc:
+                raise StoreUnavailableError("the connection dropped") from exc
+            if not isinstance(outcome, Committed):
+                return outcome
+            written += outcome.writes
+        return Committed(written)
 
 
-class SkipsAfterACut(SocketStore):
+class SkipsAfterALoss(SocketEngine):
     """Its subscriptions go on at the end, when they had lost their connection."""
 
-    async def _read_all(
-        self, after: int, max_count: int, types: frozenset[str] | None, prefix: str | None
-    ) -> AllPage:
+    async def read_all(self, query: AllQuery, /) -> AllPage:
         try:
-            page = await self.ask(ReadAll(after, max_count, None, None))
-        except LOST:
-            page = await super().ask_on(ReadAll(after, max_count, None, None))
+            return await super().read_all(query)
+        except ConnectionLostError:
+            page = await super().read_all(query)
             return AllPage([], page.head, page.head)
-        return AllPage(page.events, page.position, page.head)
 
 
-class GivesUp(SocketStore):
+class GivesUp(SocketEngine):
     """It leaves it to its caller to find out what became of an append."""
 
-    async def write(self, commits: Sequence[Commit]) -> list[Outcome]:
+    async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
         try:
-            answers: list[Outcome] = await self.ask(Write(list(commits), again=False))
-        except LOST as exc:
-            raise StoreUnavailableError("the line was cut") from exc
-        return answers
+            return await super().commit(batch)
+        except ConnectionLostError as exc:
+            raise StoreUnavailableError("the connection dropped") from exc
 
 
-class TakesItsOwnForARetry(SocketStore):
+class TakesItsOwnForARetry(SocketEngine):
     """It finds its own events, and says that they had been there before."""
 
-    async def write(self, commits: Sequence[Commit]) -> list[Outcome]:
+    async def find(self, commits: Sequence[Commit], /) -> Sequence[Committed | None]:
+        return [
+            None if one is None else Committed(one.writes, deduplicated=True)
+            for one in await super().find(commits)
+        ]
+
+
+class EndsItsSubscriptions(SocketEngine):
+    """Its subscriptions raise when the connection drops, instead of going on."""
+
+    async def read_all(self, query: AllQuery, /) -> AllPage:
         try:
-            answers: list[Outcome] = await self.ask(Write(list(commits), again=False))
-        except LOST:
-            answers = await self.ask_on(Write(list(commits), again=True))
-            answers = [
-                structs.replace(one, deduplicated=True) if isinstance(one, Committed) else one
-                for one in answers
-            ]
-        return answers
-
-
-class EndsItsSubscriptions(SocketStore):
-    """Its subscriptions raise when the line is cut, instead of going on."""
-
-    async def _read_all(
-        self, after: int, max_count: int, types: frozenset[str] | None, prefix: str | None
-    ) -> AllPage:
-        try:
-            page = await self.ask(ReadAll(after, max_count, None, None))
-        except LOST as exc:
+            return await super().read_all(query)
+        except ConnectionLostError as exc:
             raise RuntimeError("the subscription has ended") from exc
-        return AllPage(page.events, page.position, page.head)
 
 
-class WaitsForEver(SocketStore):
+class WaitsForEver(SocketEngine):
     """It tries again and again, and never gives up."""
 
-    async def ask_on(self, request: Request) -> Any:
-        while True:
-            try:
-                return await self.ask(request)
-            except LOST:
-                await anyio.sleep(0.05)
-                if isinstance(request, Write):
-                    request = self.again(request)
+    timeout = float("inf")
 
 
-class Impatient(RetriesBlindly):
-    """It takes a slow answer for a lost one."""
+class Impatient(SocketEngine):
+    """It takes a slow answer for a connection that dropped before anything was written."""
 
     async def ask(self, request: Request) -> Any:
-        with anyio.fail_after(0.2):  # a TimeoutError is an OSError, as if the line were lost
-            return await super().ask(request)
+        try:
+            with anyio.fail_after(0.2):
+                return await super().ask(request)
+        except TimeoutError as exc:
+            raise ConnectionLostError("no answer") from exc
 
 
-class WritesLater(SocketStore):
+class WritesLater(SocketEngine):
     """It reports an append as failed, keeps it, and writes it as soon as it can."""
 
     kept: Sequence[Commit] = ()
 
-    async def write(self, commits: Sequence[Commit]) -> list[Outcome]:
+    async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
         kept = self.kept
         try:
-            answers: list[Outcome] = await self.ask_on(Write([*kept, *commits], again=bool(kept)))
-        except StoreUnavailableError:
-            self.kept = [*kept, *commits]
-            raise
-        self.kept = []
+            answers = await super().commit([*kept, *batch])
+        except ConnectionLostError as exc:
+            self.kept = [*kept, *batch]
+            raise StoreUnavailableError("the connection dropped") from exc
+        self.kept = ()
         return answers[len(kept) :]
 
 
-class ForgetfulEngine(Engine):
+class ForgetfulDisk(Disk):
     """It acknowledges before it has written, and loses the last commits when it dies."""
 
     def lose(self) -> None:
@@ -240,15 +219,15 @@ class ForgetfulEngine(Engine):
 
 
 class ForgetfulServer(Server):
-    engine_class = ForgetfulEngine
+    disk_class = ForgetfulDisk
 
     async def kill(self) -> None:
         await super().kill()
-        assert isinstance(self.engine, ForgetfulEngine)
-        self.engine.lose()
+        assert isinstance(self.disk, ForgetfulDisk)
+        self.disk.lose()
 
 
-KILLED_BY: dict[type[SocketStore | Server], tuple[str, ...]] = {
+KILLED_BY: dict[type[SocketEngine | Server], tuple[str, ...]] = {
     RetriesBlindly: ("FLT-03", "FLT-11"),
     ConflictForALostAnswer: ("FLT-01", "FLT-02", "FLT-05"),
     AcknowledgesTheLost: ("FLT-03", "FLT-04", "FLT-11"),
@@ -256,7 +235,7 @@ KILLED_BY: dict[type[SocketStore | Server], tuple[str, ...]] = {
     EmptyForLost: ("FLT-07",),
     LeaksTheDriver: ("FLT-07", "FLT-09"),
     TornSessions: ("FLT-06",),
-    SkipsAfterACut: ("FLT-08",),
+    SkipsAfterALoss: ("FLT-08",),
     EndsItsSubscriptions: ("FLT-08", "FLT-15"),
     GivesUp: ("FLT-14",),
     TakesItsOwnForARetry: ("FLT-14",),
@@ -267,14 +246,14 @@ KILLED_BY: dict[type[SocketStore | Server], tuple[str, ...]] = {
 }
 
 
-def harness_of(bug: type[SocketStore | Server]) -> type[Harness]:
+def harness_of(bug: type[SocketEngine | Server]) -> type[Harness]:
     class BugHarness(SocketHarness):
         name = bug.__name__
 
     if issubclass(bug, Server):
         BugHarness.server_class = bug
     else:
-        BugHarness.store = bug
+        BugHarness.engine = bug
     return BugHarness
 
 
@@ -283,7 +262,7 @@ def harness_of(bug: type[SocketStore | Server]) -> type[Harness]:
     [(bug, id_) for bug, ids in KILLED_BY.items() for id_ in ids],
     ids=lambda value: getattr(value, "__name__", value),
 )
-def test_a_planted_bug_is_found(bug: type[SocketStore | Server], id_: str) -> None:
+def test_a_planted_bug_is_found(bug: type[SocketEngine | Server], id_: str) -> None:
     outcome = run_clause(harness_of(bug), replace(FAULTS[id_], seconds=QUICK), "asyncio")
     assert outcome.result == "failed", f"{id_} does not see it"
     assert not outcome.reason.startswith(("AttributeError", "NameError", "TypeError"))
