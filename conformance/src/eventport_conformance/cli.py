@@ -78,7 +78,7 @@ def run(
             result = ClauseResult(
                 clause.id, backend, outcome.result, outcome.reason, outcome.seconds
             )
-            results.add(result, outcome.adapter, outcome.server)
+            results.add(result, outcome.adapter, outcome.server, outcome.limitations)
             view.add(outcome)
             live.update(view.render())
             if outcome.result in {"failed", "not-run"}:

@@ -55,7 +55,7 @@ def check_expectation(expected: Any) -> Expectation:
         return check_int("expected", expected)
     for name in _EXPECTATIONS:
         if expected == name:
-            return name  # type: ignore[return-value]  # mypy sees a str in the tuple
+            return name
     message = f"expected must be a version or one of {_EXPECTATIONS}"
     raise InvalidArgumentError(message)
 
@@ -84,7 +84,7 @@ def _check_name(name: Any, error: type[InvalidStreamNameError]) -> str:
     text = str.__str__(name)
     kinds = {category(character) for character in text}
     if not text or kinds & {"Cc", "Cs"}:
-        message = f"{ascii(text)} is empty, or has a control character or a lone surrogate"
+        message = f"{text!a} is empty, or has a control character or a lone surrogate"
         raise error(message)
     if len(text.encode()) > 500:
         message = f"{text[:20]!r}… has more than 500 bytes in UTF-8"
