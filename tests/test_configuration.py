@@ -612,3 +612,45 @@ async def test_the_store_is_closed_when_the_block_ends() -> None:
         pass
     with pytest.raises(EventportError, match="has been closed"):
         await kept.read("s")
+
+
+# What surrounds a value that comes from a file or a secret.
+
+
+@pytest.mark.parametrize("around", ["{}\n", "{}\r\n", " {} ", "\n{}"])
+async def test_blanks_and_newlines_around_a_url_or_a_name_are_taken_away(
+    monkeypatch: pytest.MonkeyPatch, around: str
+) -> None:
+    url = "sqlite:///a.db"
+    monkeypatch.setenv("DATABASE_URL", around.format(url))
+    write("eventport.toml", '[stores.o]\nurl = """' + around.format(url) + '"""\n')
+    monkeypatch.setenv("EVENTPORT_URL", around.format(url))
+    for target in (None, around.format(url), around.format("o"), "${DATABASE_URL}"):
+        async with connect(target) as store:
+            assert repr(store) == "<SQLiteEventStore: a.db>"
+    assert sorted(path.name for path in Path().iterdir()) == ["a.db", "eventport.toml"]
+
+
+async def test_a_secret_that_ends_in_a_newline_is_the_password_without_it(
+    third_party: Callable[[], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPASSWORD", " s3cret \n")
+    async with connect("other://u:${PGPASSWORD}@h/x?name=%20a%0A"):
+        pass
+    called = third_party()
+    assert (called["url"], called["name"]) == ("other://u:%20s3cret%20@h/x", "a")
+
+
+@pytest.mark.usefixtures("third_party")
+async def test_control_characters_inside_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGPASSWORD", f"{SECRET}\n{SECRET}")
+    write("eventport.toml", '[stores.o]\nurl = "other://h/x\\ty"\n')
+    for target in (
+        "other://h/\tx",
+        "or\nders",
+        "o",
+        "other://u:${PGPASSWORD}@h",
+        "other://h?name=a%09b",
+    ):
+        assert "contains the control character" in await refusal(target)
+    assert "contains the control character" in await refusal("other://h", name="a\x1bb")

@@ -32,6 +32,7 @@ NAMES = [
     "EventStore",
     "EventportError",
     "Expectation",
+    "HistoryReplacedError",
     "IncompatibleStoreError",
     "InlineProjectionError",
     "InvalidArgumentError",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import anyio
 import pytest
@@ -17,19 +17,23 @@ from tests.engines import Watched, nothing
 
 from eventport import (
     CorruptEventError,
+    HistoryReplacedError,
     NewEvent,
     StoreClosedError,
     StoreUnavailableError,
     Subscription,
 )
 from eventport._concurrency.signal import Signal
+from eventport._engine.history import History
 from eventport._engine.stream_reader import PAGE_EVENTS as PAGE_SIZE
-from eventport.adapter import Store
+from eventport._engine.subscription import Feed, PollingSubscription
+from eventport.adapter import AllPage, AllQuery, Store
 
 from eventport_conformance.material import catch_up
 from eventport_conformance.waiting import no_hang
 from eventport_memory import MemoryEventStore
 from eventport_memory import engine as memory_engine
+from eventport_memory.engine import MemoryEngine
 
 
 pytestmark = pytest.mark.usefixtures("in_time")
@@ -37,6 +41,19 @@ pytestmark = pytest.mark.usefixtures("in_time")
 
 def opened(engine: Watched) -> Store:
     return Store(engine, batching="never")
+
+
+def followed(engine: MemoryEngine, signal: Signal, *, polls: bool = False) -> PollingSubscription:
+    """Subscribe to an engine, with a signal of the test's own."""
+    feed = Feed(
+        engine.read_all,
+        signal,
+        History("this store", engine.read_all, None),
+        losses=lambda: 0,
+        polls=polls,
+        pushed=lambda: False,
+    )
+    return PollingSubscription(feed, AllQuery(max_count=PAGE_SIZE), lambda: None)
 
 
 def numbered(first: int, last: int) -> list[NewEvent]:
@@ -99,14 +116,15 @@ async def test_nothing_is_missed_or_repeated_while_others_append(size: int) -> N
             if number % 3:
                 await checkpoint()
 
+    await store.append("z", numbered(1, 2))
     with no_hang():
         async with task_group() as tasks:
             for after, into in enumerate(seen):
-                tasks.start_soon(follow_to, store, after, 300, into)
+                tasks.start_soon(follow_to, store, after, 302, into)
             for stream in "abcd":
                 tasks.start_soon(write, stream)
     written = [(e.stream, e.version, e.position) async for e in store.iterate_all()]
-    assert len(written) == 300
+    assert len(written) == 302
     assert seen == [written, written[1:], written[2:]]
 
 
@@ -190,34 +208,29 @@ async def test_a_commit_between_the_look_and_the_sleep_is_not_slept_through() ->
     engine.after_read = commit_once
     async with store.subscribe() as subscription:
         assert await take(subscription, 1) == [7]
-    assert store.poll_interval is None
 
 
-async def test_commits_that_wake_nobody_are_found_by_looking_again() -> None:
-    mine, theirs = Watched(), MemoryEventStore()
-    mine.poll_interval = 0.001
-    mine._log, mine._streams = theirs._log, theirs._streams
-    async with mine.subscribe() as subscription, task_group() as tasks:
-        tasks.start_soon(theirs.append, "a", numbered(1, 1))
+async def test_commits_that_wake_nobody_are_found_by_polling() -> None:
+    engine = Watched()
+    subscription = followed(engine, Signal(), polls=True)
+    async with task_group() as tasks:
+        tasks.start_soon(opened(engine).append, "a", numbered(1, 1))
         assert await take(subscription, 1) == [1]
 
 
-async def test_while_nothing_happens_it_looks_ever_more_seldom() -> None:
+async def test_while_nothing_happens_it_polls_ever_more_seldom() -> None:
     waits: list[float | None] = []
     engine = Watched()
     store = opened(engine)
-    store.poll_interval, store.max_poll_interval = 0.01, 0.1
 
     class Impatient(Signal):
         async def wait(self, count: int, at_most: float | None) -> None:
             waits.append(at_most)
-            if len(waits) % 6 == 0:
+            if len(waits) % 7 == 0:
                 await store.append("a", numbered(1, 1))
 
-    store.signal = Impatient()
-    async with store.subscribe() as subscription:
-        await take(subscription, 2)
-    assert waits == [0.01, 0.02, 0.04, 0.08, 0.1, 0.1] * 2
+    await take(followed(engine, Impatient(), polls=True), 2)
+    assert waits == [0.01, 0.02, 0.04, 0.08, 0.16, 0.2, 0.2] * 2
 
 
 async def test_a_store_that_is_gone_for_a_while_is_survived_and_logged(
@@ -226,50 +239,24 @@ async def test_a_store_that_is_gone_for_a_while_is_survived_and_logged(
     engine = Watched()
     store = opened(engine)
     await store.append("a", numbered(1, 2))
-    waits: list[float | None] = []
+    waits: list[float] = []
 
     class Impatient(Signal):
         async def wait(self, count: int, at_most: float | None) -> None:
-            waits.append(at_most)
+            waits.append(at_most or 0)
 
     async def fail() -> None:
-        if len(engine.asked) in {1, 2, 3, 4, 5, 6, 7, 8, 11}:
+        if len(engine.asked) <= 8:
             raise StoreUnavailableError("no route")
 
-    store.signal = Impatient()
+    subscription = followed(engine, Impatient())
     engine.before_read = fail
     with caplog.at_level(logging.WARNING, logger="eventport"):
-        async with store.subscribe() as subscription:
-            assert await take(subscription, 2) == [1, 2]
-            await store.append("a", numbered(3, 4))
-            assert await take(subscription, 2) == [3, 4]
-            await store.append("a", numbered(5, 5))
-            assert await take(subscription, 1) == [5]
-    assert waits == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 0.1]
-    assert caplog.messages[0] == "subscription: no route; next attempt in 0.1 s"
-    assert len(caplog.messages) == 9
-
-
-async def test_a_pause_is_short_again_after_the_store_was_there() -> None:
-    engine = Watched()
-    store = opened(engine)
-    waits: list[float | None] = []
-
-    class Impatient(Signal):
-        async def wait(self, count: int, at_most: float | None) -> None:
-            waits.append(at_most)
-            if len(waits) == 5:
-                await store.append("a", numbered(1, 1))
-
-    async def fail() -> None:
-        if len(engine.asked) in {1, 2, 4}:
-            raise StoreUnavailableError("no route")
-
-    store.signal = Impatient()
-    engine.before_read = fail
-    async with store.subscribe() as subscription:
-        assert await take(subscription, 1) == [1]
-    assert waits == [0.1, 0.2, None, 0.1, None]
+        assert await take(subscription, 2) == [1, 2]
+    shortest = [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+    assert all(low <= wait <= low * 1.25 for low, wait in zip(shortest, waits, strict=True))
+    assert caplog.messages[0].startswith("subscription: no route; next attempt in 0.1 s")
+    assert len(caplog.messages) == 8
 
 
 async def test_another_error_comes_through_and_loses_nothing() -> None:
@@ -410,3 +397,103 @@ async def test_an_idle_subscription_does_not_look_again_and_again() -> None:
         assert len(engine.asked) == 1
         await store.append("a", numbered(1, 1))
     assert len(engine.asked) == 2
+
+
+class Replaceable(MemoryEngine):
+    """An engine whose server can be away, and come back with another history."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.away = False
+
+    async def read_all(self, query: AllQuery, /) -> AllPage:
+        if self.away:
+            raise StoreUnavailableError("the server is away")
+        return await super().read_all(query)
+
+
+def wake(store: Store) -> None:
+    store._signal.notify()
+
+
+async def come_back_with(engine: Replaceable, store: Store, *numbers: int) -> None:
+    """Hold these events only."""
+    engine.away = True
+    wake(store)
+    await wait_all_tasks_blocked()
+    engine._log.clear()
+    engine._streams.clear()
+    engine.away = False
+    for number in numbers:
+        await store.append("s", [NewEvent("E", number)])
+
+
+async def test_a_position_beyond_the_head_is_refused() -> None:
+    store = opened(Watched())
+    await store.append("a", numbered(1, 3))
+    async with store.subscribe(after=3) as subscription:
+        await store.append("a", numbered(4, 4))
+        assert await take(subscription, 1) == [4]
+    with pytest.raises(
+        HistoryReplacedError, match=r"position 5 is beyond the last event, which is at 4: .* resume"
+    ):
+        async with store.subscribe(after=5):
+            pass
+    assert (await store.read_all(after=5)).events == []
+
+
+async def test_a_position_is_checked_later_if_the_store_is_away_first() -> None:
+    engine = Replaceable()
+    store = Store(engine, batching="never")
+    await store.append("s", numbered(1, 3))
+    engine.away = True
+    async with store.subscribe(after=4) as subscription:
+        engine.away = False
+        with no_hang(), pytest.raises(HistoryReplacedError, match="position 4 is beyond"):
+            await anext(subscription)
+
+
+@pytest.mark.parametrize("numbers", [[], [1], [7, 8], [7, 8, 9]], ids=str)
+async def test_a_history_replaced_while_the_store_was_away_is_an_error(numbers: list[int]) -> None:
+    engine = Replaceable()
+    store = Store(engine, batching="never")
+    await store.append("s", numbered(1, 2))
+    errors = 0
+
+    async def follow(subscription: Subscription) -> None:
+        nonlocal errors
+        for _ in range(2):  # it does not go on the second time either
+            with suppress(HistoryReplacedError), no_hang():
+                await anext(subscription)
+                return
+            errors += 1
+
+    async with store.subscribe() as subscription:
+        assert await take(subscription, 2) == [1, 2]
+        async with task_group() as tasks:
+            tasks.start_soon(follow, subscription)
+            await wait_all_tasks_blocked()
+            await come_back_with(engine, store, *numbers)
+    assert errors == 2
+
+
+async def test_a_history_that_is_the_same_goes_on() -> None:
+    engine = Replaceable()
+    store = Store(engine, batching="never")
+    await store.append("s", [NewEvent("Other", 0), NewEvent("E", 1), NewEvent("Other", 2)])
+    found: list[object] = []
+
+    async def follow(subscription: Subscription) -> None:
+        found.append((await anext(subscription)).data)
+
+    async with store.subscribe(types=["E"]) as subscription:
+        assert await take(subscription, 1) == [1]
+        async with task_group() as tasks:
+            tasks.start_soon(follow, subscription)
+            await wait_all_tasks_blocked()
+            engine.away = True
+            wake(store)
+            await wait_all_tasks_blocked()
+            engine.away = False
+            await store.append("s", [NewEvent("Other", 3), NewEvent("E", 4)])
+    assert found == [4]

@@ -135,7 +135,7 @@ def test_pages_are_made_of_a_report(tmp_path: Path) -> None:
     assert "| Versions | 7/7 |" in page
     assert "| Append | 0/15 |" in page
     assert "| Durability | -<sup>" in page
-    assert "memory: the store does not claim durable" in page
+    assert "memory: the events live in memory; use SQLite to keep them" in page
     assert "| Lost connections | -<sup>" in page
     assert "memory: a URL alone does not give power over the server" in page
     badge = json.loads(call("badge", str(report)).output)

@@ -154,7 +154,7 @@ async def test_a_handler_that_fails_undoes_its_own_commit_and_no_other(
         if number % 10:
             await store.append(f"s-{number % 5}", events(number, number))
             return
-        with pytest.raises(InlineProjectionError, match=r"refuse failed.*divisible") as caught:
+        with pytest.raises(InlineProjectionError, match=r"refuse failed.*: LookupError$") as caught:
             await store.append(f"s-{number % 5}", events(number, number))
         assert isinstance(caught.value.__cause__, LookupError)
 
@@ -207,7 +207,7 @@ async def test_a_constraint_that_is_deferred_fails_the_commit_that_breaks_it(
         f"ALTER TABLE {model.table} ADD UNIQUE (stream) DEFERRABLE INITIALLY DEFERRED"
     )
     await store.append("a", events(1))
-    with pytest.raises(InlineProjectionError, match="unique constraint"):
+    with pytest.raises(InlineProjectionError, match=r"UniqueViolationError \(23505\).* constraint"):
         await store.append("a", events(2))
     await store.append("b", events(1))
     assert await same() == 2
@@ -319,7 +319,7 @@ async def test_a_transaction_of_the_caller_takes_the_handlers_along(
     async with admin.transaction():
         joined = store.using(admin)
         await joined.append("a", events(1))
-        with pytest.raises(InlineProjectionError, match="division by zero"):
+        with pytest.raises(InlineProjectionError, match="DivisionByZeroError"):
             await joined.append("a", events("bad"))
         with pytest.raises(ConcurrencyError):
             await joined.append("a", events(2), expected=0)
@@ -570,6 +570,6 @@ async def test_what_a_handler_must_be(store: PostgresEventStore) -> None:
         store.inline(bad)
     plain: Any = lambda *_: None  # noqa: E731  # not asynchronous
     store.inline(plain)
-    with pytest.raises(InlineProjectionError, match="await"):
+    with pytest.raises(InlineProjectionError, match="TypeError"):
         await store.append("a", events(1))
     assert not (await store.read("a")).exists

@@ -12,7 +12,7 @@ from urllib.parse import unquote_plus
 
 import msgspec
 
-from eventport._config.redaction import redact
+from eventport._config.urls import clean, explain, redact
 from eventport.errors import ConfigurationError
 
 
@@ -67,10 +67,13 @@ def convert_option(
     name: str, value: Any, accepted: Mapping[str, Any], *, strict: bool = False
 ) -> Any:
     """Return an option's value as its annotation demands; text from a URL becomes a number."""
+    if isinstance(value, str):
+        value = clean(value, f"option {name}")
     try:
         return msgspec.convert(value, accepted[name], strict=strict)
     except msgspec.ValidationError as exc:
-        message = f"option {redact(f'{name}={value!r}')}: {exc}"
+        shown = redact(f"{name}={value!r}")
+        message = f"option {shown}: {explain(exc, f'{name}={value}')}"
         raise ConfigurationError(message) from exc
 
 

@@ -12,8 +12,9 @@ from typing import Any, Final, cast
 from urllib.parse import quote
 
 from eventport._config.options import did_you_mean
-from eventport._config.redaction import redact
+from eventport._config.urls import check_url, clean, redact
 from eventport.errors import ConfigurationError
+from eventport.validation import control_character
 
 
 _VARIABLE: Final = re.compile(r"\$\{(\w+)\}")
@@ -26,7 +27,7 @@ def resolve(
 ) -> tuple[str, dict[str, Any]]:
     """Find the URL that is meant, and the options that go with it."""
     if target is None:
-        target = os.environ.get("EVENTPORT_URL") if config is None else None
+        target = os.environ.get("EVENTPORT_URL", "").strip() if config is None else ""
         if not target:
             return _look_up("default", config)
     if not isinstance(cast("object", target), str):
@@ -34,6 +35,7 @@ def resolve(
         kind = type(target).__name__
         message = f"a store is given as a URL or as a name in eventport.toml, both str, not {kind}"
         raise ConfigurationError(message)
+    target = clean(target, "the URL or name of a store")
     if "://" in target or _VARIABLE.match(target):
         return _expand(target), {}
     return _look_up(target, config)
@@ -59,6 +61,7 @@ def _look_up(name: str, config: str | os.PathLike[str] | None) -> tuple[str, dic
     if not isinstance(url, str):
         message = f'{path}: [stores.{name}] needs a url, such as url = "sqlite:///orders.db"'
         raise ConfigurationError(message)
+    url = clean(url, f"{path}: the url of [stores.{name}]")
     return _expand(url), {key: value for key, value in table.items() if key != "url"}
 
 
@@ -111,6 +114,12 @@ def _expand(url: str) -> str:
         if found is None:
             message = f"the environment variable {match[1]} is not set; {redact(url)} needs it"
             raise ConfigurationError(message)
+        found = found.strip("\r\n")  # files of secrets end with a newline
+        if control := control_character(found):
+            message = (
+                f"the environment variable {match[1]} contains the control character {control!r}"
+            )
+            raise ConfigurationError(message)
         return found
 
     def quoted(match: re.Match[str]) -> str:
@@ -121,8 +130,8 @@ def _expand(url: str) -> str:
         before = match["before"] + _VARIABLE.sub(quoted, match["userinfo"])
         after = match["after"]
     base, mark, query = after.partition("?")
-    expanded = before + _VARIABLE.sub(value, base) + mark + _VARIABLE.sub(quoted, query)
+    expanded = (before + _VARIABLE.sub(value, base) + mark + _VARIABLE.sub(quoted, query)).strip()
     if not _URL.fullmatch(expanded):
         message = f"{redact(url)!r} is not a URL, such as sqlite:///orders.db"
         raise ConfigurationError(message)
-    return expanded
+    return check_url(expanded)

@@ -41,6 +41,8 @@ class BufferedSession(StreamReader):
         self._require_capability = require_capability
         self._pins: dict[str, int] = {}
         self._own: dict[str, list[tuple[EncodedEvent, datetime]]] = {}
+        self._latest: dict[str, datetime] = {}
+        """The latest time of the stored events of a stream that were read."""
         self._writes: list[StreamWrite] = []
         self._ended = False
         self._position: int | None = None
@@ -80,8 +82,9 @@ class BufferedSession(StreamReader):
         self._check_open()  # the block may have been left meanwhile, by another task
         if self._own and stream not in self._own:
             self._require_capability(Capability.SESSIONS)
-        now = datetime.now(UTC)
-        self._own.setdefault(stream, []).extend((event, now) for event in encoded)
+        own = self._own.setdefault(stream, [])
+        now = max(datetime.now(UTC), own[-1][1]) if own else datetime.now(UTC)
+        own.extend((event, now) for event in encoded)
         self._writes.append(StreamWrite(stream, head, encoded))
         return AppendResult(head + len(encoded), None, created=head == 0, deduplicated=False)
 
@@ -107,7 +110,7 @@ class BufferedSession(StreamReader):
         stream = query.stream
         pin = self._pins.get(stream)
         if pin is None:
-            page = await self._read(query)
+            page = await self._stored(query)
             # Two tasks of one session may both have come here: the first one's view stands.
             pin = self._pins.setdefault(stream, page.version)
             if pin == page.version and stream not in self._own:
@@ -118,14 +121,22 @@ class BufferedSession(StreamReader):
         if not wanted:
             return StreamPage([], head)
         low, high = min(wanted), max(wanted)
-        own = self._own_events(stream, pin, range(max(low, pin + 1), high + 1))
         stored = StreamQuery(stream, low, min(high, pin), backwards=query.backwards)
-        below = [] if stored.is_empty else (await self._read(stored)).events
+        below = [] if stored.is_empty else (await self._stored(stored)).events
+        own = self._own_events(stream, pin, range(max(low, pin + 1), high + 1))
         if query.backwards:
             return StreamPage([*reversed(own), *below], head)
         if below and below[-1].version < stored.last:
             return StreamPage(below, head)  # there is more before the session's own events
         return StreamPage([*below, *own], head)
+
+    async def _stored(self, query: StreamQuery) -> StreamPage:
+        """Fetch a page of what is stored, and note its times: own events are not before them."""
+        page = await self._read(query)
+        if page.events:
+            latest = max(page.events[0].recorded_at, page.events[-1].recorded_at)
+            self._latest[query.stream] = max(latest, self._latest.get(query.stream, latest))
+        return page
 
     def _own_events(self, stream: str, pin: int, versions: range) -> list[RecordedEvent]:
         """Decode this session's own events in a range of versions."""
@@ -133,6 +144,7 @@ class BufferedSession(StreamReader):
         events: list[RecordedEvent] = []
         for version in versions:
             event, time = own[version - pin - 1]
+            time = max(time, self._latest.get(stream, time))
             events.append(
                 decode_event(
                     stream=stream,

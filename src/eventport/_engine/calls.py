@@ -57,9 +57,15 @@ class RemoteCalls:
     def __init__(self, engine: Engine, remote: Remote) -> None:
         self._engine = engine
         self._remote = remote
+        self.losses = 0
+        """How often a connection was lost so far."""
 
     async def read(self, call: Callable[[Q], Awaitable[T]], query: Q) -> T:
-        """Read; ask again if the connection drops.
+        """Read a page; see `call`."""
+        return await self.call(lambda: call(query))
+
+    async def call(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Ask for something; ask again if the connection drops.
 
         Raises:
             StoreUnavailableError: the server gave no answer in time.
@@ -68,8 +74,9 @@ class RemoteCalls:
         while True:
             try:
                 with _lost_after(deadline.left, ConnectionLostError):
-                    return await call(query)
+                    return await call()
             except ConnectionLostError:
+                self.losses += 1
                 if deadline.passed:
                     raise
             await deadline.pause()
@@ -100,6 +107,7 @@ class RemoteCalls:
             else:
                 found = await self._write(part, state.deadline.left)
         except ConnectionLostError as exc:
+            self.losses += 1
             state.lose(exc)
             return exc
         except EventportError:

@@ -158,6 +158,19 @@ class Interruptible(Protocol):
 
 
 @runtime_checkable
+class KnowsLast(Protocol):
+    """Optional part: an engine whose newest events can be beyond the stable frontier."""
+
+    async def last_position(self) -> int:
+        """Return a position that no event which a caller may know of is beyond.
+
+        A subscription after a higher position than this is refused: that was given by another
+        store, or by a history that is lost.
+        """
+        ...
+
+
+@runtime_checkable
 class Identified(Protocol):
     """Optional part: an engine that knows which store it works on."""
 

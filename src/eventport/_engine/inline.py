@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from eventport._engine.codec import decode_commit
 from eventport._engine.commits import Commit, Committed, Outcome
-from eventport.errors import InlineProjectionError, InvalidArgumentTypeError
+from eventport.errors import EventportError, InlineProjectionError, InvalidArgumentTypeError
 from eventport.events import RecordedEvent
 from eventport.validation import show
 
@@ -56,8 +56,9 @@ def inline_failure(
 ) -> InlineProjectionError:
     """Make the error for a commit that a handler has kept from being written."""
     if isinstance(why, BaseException):
-        # What databases say in further lines may hold data.
-        why = f"{type(why).__name__}: {next(iter(str(why).splitlines()), '')}"
+        # The text of others may hold data of events; it can be found in the cause.
+        text = f": {why}" if isinstance(why, EventportError) else ""
+        why = f"{type(why).__name__}{text}"
     return InlineProjectionError(
         f"inline handler {getattr(handler, '__qualname__', handler)} failed, and nothing of this "
         f"commit was written: {why}"

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Literal, Never, Self, TypeAlias
@@ -17,8 +25,9 @@ from eventport._engine.buffered_session import BufferedSession
 from eventport._engine.calls import RemoteCalls
 from eventport._engine.codec import encode_events
 from eventport._engine.commits import Commit, Committed, Conflict, Failed, Outcome, StreamWrite
-from eventport._engine.engine import Engine, Interruptible, Listens, Remote
+from eventport._engine.engine import Engine, Interruptible, KnowsLast, Listens, Remote
 from eventport._engine.group_commit import GroupCommit
+from eventport._engine.history import History
 from eventport._engine.hooks import Hooks
 from eventport._engine.listener import Listener
 from eventport._engine.queries import AllPage, AllQuery, StreamPage, StreamQuery
@@ -75,6 +84,8 @@ class Store(StreamReader):
         self._feed = Feed(
             self._all_page,
             self._signal,
+            History(self, self._all_page, self._last_position(engine)),
+            losses=lambda: 0 if self._remote is None else self._remote.losses,
             polls=Capability.SHARED in engine.capabilities,
             pushed=lambda: self._listener is not None and self._listener.listening,
         )
@@ -187,6 +198,7 @@ class Store(StreamReader):
         self._require(Capability.GLOBAL_ORDER)
         query = _all_query(after, types, prefix)
         subscription = PollingSubscription(self._feed, query, self._check_loop)
+        await subscription.begin()
         if self._listener is not None:
             self._listener.start()
         try:
@@ -280,6 +292,14 @@ class Store(StreamReader):
         except EventportError as exc:
             self._check_open(exc)
             raise
+
+    def _last_position(self, engine: Engine) -> Callable[[], Awaitable[int]] | None:
+        if not isinstance(engine, KnowsLast):
+            return None
+        if self._remote is None:
+            return engine.last_position
+        remote = self._remote
+        return lambda: remote.call(engine.last_position)
 
     # The end.
 

@@ -15,8 +15,10 @@ from eventport.results import AggregateResult, ReadResult
 from eventport.validation import (
     MAX_INT,
     check_expectation,
+    check_initial,
     check_int,
     check_optional_int,
+    check_plain_function,
     check_stream,
 )
 
@@ -77,7 +79,7 @@ class StreamReader(ABC):
         self,
         stream: str,
         evolve: Callable[[S, RecordedEvent], S],
-        initial: S,
+        initial: Callable[[], S],
         *,
         to_version: int | None = None,
         expected: Expectation = ANY,
@@ -85,7 +87,8 @@ class StreamReader(ABC):
         """See `Streams.aggregate`."""
         expected = check_expectation(expected)
         query = _query(stream, 1, to_version)
-        state, head = initial, None
+        check_plain_function("evolve", evolve)
+        state, head = check_initial(initial)(), None
         async with aclosing(self._pages(query)) as pages:
             async for page in pages:
                 if head is None:

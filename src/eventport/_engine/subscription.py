@@ -6,6 +6,7 @@ import logging
 
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final, Self
 
 from anyio import Event
@@ -13,6 +14,7 @@ from anyio import Event
 from eventport._concurrency.backoff import Backoff
 from eventport._concurrency.shielding import start_task
 from eventport._concurrency.signal import Signal
+from eventport._engine.history import History
 from eventport._engine.queries import AllPage, AllQuery
 from eventport.errors import StoreUnavailableError
 from eventport.events import RecordedEvent
@@ -26,6 +28,9 @@ class Feed:
 
     Args:
         read: Fetches a page.
+        history: Finds out whether the store still holds what was seen of it.
+        losses: Returns how often connections have been lost so far: another server, with another
+            history, may have answered since.
         signal: Notified when something may be new, and when the store is closed.
         polls: Whether commits can take place without a wake-up.
         pushed: Returns whether the backend wakes us at the moment, so that polling can be rare.
@@ -40,12 +45,16 @@ class Feed:
         self,
         read: Callable[[AllQuery], Awaitable[AllPage]],
         signal: Signal,
+        history: History,
         *,
+        losses: Callable[[], int],
         polls: bool,
         pushed: Callable[[], bool],
     ) -> None:
         self.read = read
         self.signal = signal
+        self.history = history
+        self.losses = losses
         self._polls = polls
         self._pushed = pushed
 
@@ -73,6 +82,9 @@ class PollingSubscription:
         self._caught_up = Event()
         self._left = False
         self._fetch: _Fetch | None = None
+        self._last: RecordedEvent | None = None
+        self._verified: int | None = feed.losses() if not query.after else None
+        """How many losses there had been when the history was last verified; None for never."""
 
     @property
     def position(self) -> int:
@@ -83,6 +95,14 @@ class PollingSubscription:
     def caught_up(self) -> Event:
         """See `Subscription.caught_up`."""
         return self._caught_up
+
+    async def begin(self) -> None:
+        """Refuse a position beyond the head; a store that cannot be reached is asked later."""
+        if self._query.after:
+            with suppress(StoreUnavailableError):
+                losses = self._feed.losses()
+                await self._feed.history.verify(self._query.after, None)
+                self._verified = losses
 
     def leave(self) -> None:
         """Let the iteration end."""
@@ -103,13 +123,14 @@ class PollingSubscription:
                 raise StopAsyncIteration
             self._position = self._query.after
             # A page that an earlier, cancelled call asked for is still on its way: take that.
-            fetch = self._fetch = self._fetch or _Fetch(self._feed, self._query)
+            fetch = self._fetch = self._fetch or self._start_fetch()
             await fetch.ended.wait()
             if self._fetch is fetch:
                 self._fetch = None
             try:
                 page = fetch.result()
             except StoreUnavailableError as exc:
+                self._verified = None
                 pause = backoff.next()
                 _log.warning("subscription: %s; next attempt in %.1f s", exc, pause)
                 await self._feed.signal.wait(fetch.seen, pause)
@@ -126,17 +147,30 @@ class PollingSubscription:
                 self._caught_up.set()
                 await self._feed.signal.wait(fetch.seen, self._feed.interval(idle))
                 idle += 1
-        event = self._page.popleft()
+        self._last = event = self._page.popleft()
         self._position = event.position
         return event
+
+    def _start_fetch(self) -> _Fetch:
+        feed, query, last = self._feed, self._query, self._last
+        losses = feed.losses()
+        unsure = query.after > 0 and self._verified != losses
+
+        async def fetch() -> AllPage:
+            if unsure:
+                await feed.history.verify(query.after, last)
+                self._verified = losses
+            return await feed.read(query)
+
+        return _Fetch(query, feed.signal.count, fetch)
 
 
 class _Fetch:
     """A page on its way. A caller that waits for it may give up, and the next one gets it."""
 
-    def __init__(self, feed: Feed, query: AllQuery) -> None:
+    def __init__(self, query: AllQuery, seen: int, fetch: Callable[[], Awaitable[AllPage]]) -> None:
         self.query = query
-        self.seen = feed.signal.count
+        self.seen = seen
         """What the signal had counted before the read began."""
         self.ended = Event()
         self._page: AllPage | None = None
@@ -144,7 +178,7 @@ class _Fetch:
 
         async def run() -> None:
             try:
-                self._page = await feed.read(query)
+                self._page = await fetch()
             except BaseException as exc:  # noqa: BLE001  # it is handed to the caller
                 self._error = exc
             finally:

@@ -10,8 +10,13 @@ from eventport._concurrency.backoff import Backoff
 from eventport._concurrency.shielding import run_shielded
 from eventport._config.options import checks_options, unknown_option
 from eventport._config.plugins import Adapter, SchemaMaker
-from eventport._config.redaction import redact
-from eventport._engine.codec import decode_event, encode_events, utc_from_microseconds, utc_to_microseconds
+from eventport._config.urls import check_url, clean, explain, redact
+from eventport._engine.codec import (
+    decode_event,
+    encode_events,
+    utc_from_microseconds,
+    utc_to_microseconds,
+)
 from eventport._engine.commits import (
     Commit,
     Committed,
@@ -29,6 +34,7 @@ from eventport._engine.engine import (
     Engine,
     Identified,
     Interruptible,
+    KnowsLast,
     Listens,
     Remote,
 )
@@ -63,6 +69,7 @@ __all__ = [
     "InlineHandlers",
     "Interruptible",
     "JoinedStore",
+    "KnowsLast",
     "Listens",
     "Outcome",
     "Remote",
@@ -73,9 +80,12 @@ __all__ = [
     "StreamQuery",
     "StreamWrite",
     "Written",
+    "check_url",
     "checks_options",
+    "clean",
     "decode_event",
     "encode_events",
+    "explain",
     "inline_failure",
     "new_events",
     "open_to_end",

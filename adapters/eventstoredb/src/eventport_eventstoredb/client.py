@@ -18,7 +18,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, cast
 
 from eventport.adapter import EncodedEvent
-from eventport.adapter import redact
 from eventport.errors import (
     ConfigurationError,
     EventportError,
@@ -28,6 +27,7 @@ from eventport.errors import (
     StoreUnavailableError,
 )
 from eventport.shielding import run_shielded
+from eventport.adapter import redact
 
 from eventport_eventstoredb.wire import (
     BYTES,

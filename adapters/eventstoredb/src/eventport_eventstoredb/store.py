@@ -11,7 +11,6 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from typing import ClassVar, Final, Self
 
 from eventport.adapter import AllPage, BaseEventStore, Commit, Outcome, StreamPage
-from eventport.adapter import redact
 from eventport.errors import (
     ConfigurationError,
     EventportError,
@@ -21,6 +20,7 @@ from eventport.errors import (
 from eventport.events import RecordedEvent
 from eventport.opening import open_to_end, require_asyncio
 from eventport.protocols import Capability, Subscription
+from eventport.adapter import redact
 from eventport.validation import MAX_INT
 
 from eventport_eventstoredb.client import Client, Refused, Together, load_library

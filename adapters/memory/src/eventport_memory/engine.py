@@ -107,7 +107,7 @@ class MemoryEngine:
         planned = plan(commit, self._head, self._stored)
         if isinstance(planned, Committed | Conflict):
             return planned
-        now = datetime.now(UTC)
+        now = self._time_for(commit)
         return Committed(
             [
                 self._write(write.stream, first, write.events, now)
@@ -119,8 +119,6 @@ class MemoryEngine:
         self, stream: str, first: int, events: Sequence[EncodedEvent], now: datetime
     ) -> Written:
         before = self._streams.setdefault(stream, [])
-        if before:
-            now = max(now, before[-1].recorded_at)  # clocks may be set back
         start = len(self._log) + 1
         stored = [
             _Stored(stream, first + index, start + index, event, now)
@@ -130,6 +128,14 @@ class MemoryEngine:
         before += stored
         positions = range(start, len(self._log) + 1)
         return Written(first + len(stored) - 1, positions, first == 1, [now] * len(stored))
+
+    def _time_for(self, commit: Commit) -> datetime:
+        """Return the time, or that of the last event of a stream if a clock was set back."""
+        now = datetime.now(UTC)
+        for write in commit.writes:
+            if stored := self._streams.get(write.stream):
+                now = max(now, stored[-1].recorded_at)
+        return now
 
     def _head(self, stream: str) -> int:
         return len(self._streams.get(stream, ()))

@@ -15,8 +15,8 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.uri_parser import split_options
 
-from eventport.adapter import redact
 from eventport.errors import ConfigurationError
+from eventport.adapter import redact
 
 from eventport_mongodb.translation import translated
 

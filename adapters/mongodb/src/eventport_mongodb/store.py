@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from eventport.adapter import AllPage, BaseEventStore, Commit, Outcome, StreamPage
-from eventport.adapter import redact
 from eventport.errors import ConfigurationError
 from eventport.opening import require_asyncio
 from eventport.protocols import Capability, Subscription
 from eventport.shielding import run_shielded
+from eventport.adapter import redact
 
 from eventport_mongodb.driver import DriverName, close_client, make_client
 from eventport_mongodb.heads import Heads

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, Final
 from uuid import UUID
 
-from eventport.adapter import Commit, Committed, Conflict, Outcome, StreamWrite, Written
+import msgspec
+
+from eventport.adapter import (
+    Commit,
+    Committed,
+    Conflict,
+    EncodedEvent,
+    Outcome,
+    StreamWrite,
+    Written,
+)
+from eventport.codec import utc_from_microseconds
 from eventport.errors import PayloadTooLargeError
 from eventport.expectations import Expectation, exact_version
 
-from eventport_postgres.schema import quoted
+from eventport_postgres.schema import Place, quoted
 
 
 MAX_BYTES: Final = 256 * 1024 * 1024
@@ -19,20 +31,52 @@ MAX_BYTES: Final = 256 * 1024 * 1024
 _EXPECTED: Final[Mapping[Expectation, int]] = {"any": -1, "stream_exists": -2, "no_stream": 0}
 
 
-# asyncpg looks at each member of an array, at numbers even twice: as text they are faster.
-_INTEGERS: Final = {2: "int4", 3: "int4", 4: "int8", 5: "int4", 7: "int4", 8: "int4"}
+# The members of an array go through codecs that the caller may have set, unless they are text;
+# and asyncpg looks at each of them, at numbers even twice. So arrays are written as text.
+_ARRAYS: Final = {
+    2: "int4",
+    3: "int4",
+    4: "int8",
+    5: "int4",
+    7: "int4",
+    8: "int4",
+    13: "uuid",
+}
+# For bytes that would double them: they come as one value, and as the places in it.
+_BYTES: Final = """
+    CASE WHEN $11::pg_catalog.bytea IS NOT NULL THEN ARRAY(
+        SELECT CASE WHEN b.size OPERATOR(pg_catalog.>=) 0
+            THEN pg_catalog.substring($11, b.first, b.size) END
+        FROM ROWS FROM (
+            pg_catalog.unnest($14::pg_catalog.text::pg_catalog.int4[]),
+            pg_catalog.unnest($15::pg_catalog.text::pg_catalog.int4[])
+        ) WITH ORDINALITY AS b(first, size, n) ORDER BY b.n
+    ) END
+"""
+_ANSWER: Final = """
+    a.outcomes::pg_catalog.text, a.heads::pg_catalog.text, a.positions::pg_catalog.text,
+    a.written_at, a.earlier_positions::pg_catalog.text,
+    ARRAY(
+        SELECT (EXTRACT(epoch FROM e.at) OPERATOR(pg_catalog.*) 1000000)::bigint
+        FROM pg_catalog.unnest(a.earlier_at) WITH ORDINALITY AS e(at, n) ORDER BY e.n
+    )::pg_catalog.text
+"""
+"""What the functions return, for `outcomes`."""
+
+_numbers: Final = msgspec.json.Decoder(list[int]).decode
 
 
 class Statements:
     """The statements that write batches into one schema."""
 
-    def __init__(self, schema: str) -> None:
-        name = quoted(schema)
-        self._one = f"SELECT * FROM {name}.append_one($1, $2, $3, $4, $5, $6, $7)"  # noqa: S608  # quoted
-        many = ", ".join(
-            f"${n}::text::{_INTEGERS[n]}[]" if n in _INTEGERS else f"${n}" for n in range(1, 14)
-        )
-        self._many = f"SELECT * FROM {name}.append({many})"  # noqa: S608  # quoted
+    def __init__(self, schema: str, place: Place) -> None:
+        name, here = quoted(schema), place.number
+        one = ", ".join(f"${n}" for n in range(1, 8))
+        self._one = f"SELECT {_ANSWER} FROM {name}.append_one({one}, {here}) AS a"  # noqa: S608  # quoted
+        arrays = {n: f"${n}::pg_catalog.text::pg_catalog.{_ARRAYS[n]}[]" for n in _ARRAYS}
+        arrays[11] = _BYTES
+        many = ", ".join(arrays.get(n, f"${n}") for n in range(1, 14))
+        self._many = f"SELECT {_ANSWER} FROM {name}.append({many}, {here}) AS a"  # noqa: S608  # quoted
 
     def write(self, commits: Sequence[Commit]) -> tuple[Any, ...]:
         """Return the statement that writes a batch, and its arguments.
@@ -50,17 +94,18 @@ class Statements:
 def outcomes(commits: Sequence[Commit], row: Iterable[Any]) -> list[Outcome]:
     """Read the server's answer to a batch."""
     codes, heads, positions, written_at, earlier, earlier_at = row
-    heads_of, places = iter(heads), iter(positions or ())
-    earlier_places, earlier_times = iter(earlier or ()), iter(earlier_at or ())
+    heads_of, places = iter(_list(heads)), iter(_list(positions))
+    earlier_places, earlier_times = iter(_list(earlier)), iter(_list(earlier_at))
     found: list[Outcome] = []
-    for commit, code in zip(commits, codes, strict=True):
+    for commit, code in zip(commits, _list(codes), strict=True):
         before = [next(heads_of) for _ in commit.writes]
         if code == 0:
             found.append(Committed(_written(commit, before, places), written_at))
         elif code < 0:
             firsts = [exact_version(write.expected) or 0 for write in commit.writes]
             written = _written(commit, firsts, earlier_places)
-            found.append(Committed(written, next(earlier_times), deduplicated=True))
+            at = utc_from_microseconds(next(earlier_times))
+            found.append(Committed(written, at, deduplicated=True))
         else:
             write: StreamWrite = commit.writes[code - 1]
             found.append(Conflict(write.stream, write.expected, before[code - 1]))
@@ -70,7 +115,7 @@ def outcomes(commits: Sequence[Commit], row: Iterable[Any]) -> list[Outcome]:
 def _arguments_of_one(write: StreamWrite) -> tuple[Any, ...]:
     (event,) = write.events
     payload = event.data
-    _check_size(len(payload) + len(event.metadata))
+    _check_size(write.events)
     return (
         write.stream,
         _encode_expected(write.expected),
@@ -86,60 +131,81 @@ def _encode_expected(expected: Expectation) -> int:
     return expected if isinstance(expected, int) else _EXPECTED[expected]
 
 
-def _check_size(size: int) -> None:
+def _check_size(events: Sequence[EncodedEvent]) -> None:
+    """Raise `PayloadTooLargeError` if events have more than `MAX_BYTES` in UTF-8."""
+    # asyncpg will encode them; for all that are not near the limit it is enough to know that a
+    # character has at most 4 bytes.
+    size = sum(_bound(event.data) + _bound(event.metadata) for event in events)
+    if size > MAX_BYTES:
+        size = sum(_size(event.data) + _size(event.metadata) for event in events)
     if size > MAX_BYTES:
         message = f"an append of {size} bytes is too large: the most is {MAX_BYTES}"
         raise PayloadTooLargeError(message)
 
 
-def _arguments(commits: Sequence[Commit]) -> tuple[Sequence[Any] | None, ...]:
+def _bound(data: str | bytes) -> int:
+    return len(data) if isinstance(data, bytes) or data.isascii() else 4 * len(data)
+
+
+def _size(data: str | bytes) -> int:
+    return len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
+
+
+def _arguments(commits: Sequence[Commit]) -> tuple[object, ...]:
     streams: dict[str, int] = {}
     writes: tuple[list[int], list[int], list[int], list[int]] = ([], [], [], [])
     commit_of, stream_of, expected_of, size_of = writes
     event_streams: list[str] = []
     event_writes: list[int] = []
     event_offsets: list[int] = []
-    types: list[str] = []
-    data: list[str | None] = []
-    binary: list[bytes | None] = []
-    metadata: list[str] = []
-    ids: list[UUID] = []
-    size = 0
+    events: list[EncodedEvent] = []
     for number, commit in enumerate(commits, 1):
         for write in commit.writes:
+            count = len(write.events)
             commit_of.append(number)
             stream_of.append(streams.setdefault(write.stream, len(streams) + 1))
             expected_of.append(_encode_expected(write.expected))
-            size_of.append(len(write.events))
-            for offset, event in enumerate(write.events, 1):
-                event_streams.append(write.stream)
-                event_writes.append(len(commit_of))
-                event_offsets.append(offset)
-                types.append(event.type)
-                payload = event.data
-                data.append(payload if isinstance(payload, str) else None)
-                binary.append(payload if isinstance(payload, bytes) else None)
-                metadata.append(event.metadata)
-                ids.append(event.id)
-                size += len(event.data) + len(event.metadata)
-    _check_size(size)
+            size_of.append(count)
+            event_streams += [write.stream] * count
+            event_writes += [len(commit_of)] * count
+            event_offsets += range(1, count + 1)
+            events += write.events
+    _check_size(events)
+    binary, firsts, sizes = _joined([event.data for event in events])
     return (
         list(streams),
         *map(_text, writes),
         event_streams,
         _text(event_writes),
         _text(event_offsets),
-        types,
-        data,
-        binary if any(binary) else None,
-        metadata,
-        ids,
+        [event.type for event in events],
+        [event.data if isinstance(event.data, str) else None for event in events],
+        binary,
+        [event.metadata for event in events],
+        _text([event.id for event in events]),
+        firsts,
+        sizes,
     )
 
 
-def _text(numbers: Sequence[int]) -> str:
+def _joined(data: Sequence[str | bytes]) -> tuple[bytes | None, str | None, str | None]:
+    """Join what is bytes, and say where each begins, from 1, and its length; -1 for text."""
+    binary = [one for one in data if isinstance(one, bytes)]
+    if not binary:
+        return None, None, None
+    sizes = [len(one) if isinstance(one, bytes) else -1 for one in data]
+    firsts = accumulate([max(size, 0) for size in sizes[:-1]], initial=1)
+    return b"".join(binary), _text(firsts), _text(sizes)
+
+
+def _text(values: Iterable[int | UUID]) -> str:
     """Write an array as PostgreSQL reads it."""
-    return "{" + ",".join(map(str, numbers)) + "}"
+    return "{" + ",".join(map(str, values)) + "}"
+
+
+def _list(text: str | None) -> list[int]:
+    """Read an array as PostgreSQL writes it."""
+    return _numbers(f"[{text[1:-1]}]") if text else []
 
 
 def _written(commit: Commit, heads: Sequence[int], positions: Iterator[int]) -> list[Written]:

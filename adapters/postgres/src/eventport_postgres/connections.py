@@ -13,8 +13,8 @@ import asyncpg
 
 from eventport.errors import NotSupportedError
 
+from eventport_postgres.asking import AnyConnection, ask, ask_one
 from eventport_postgres.errors import DRIVER_ERRORS, is_lost
-from eventport_postgres.schema import AnyConnection
 
 
 OLDEST: Final = 14
@@ -29,6 +29,12 @@ _SETTINGS: Final = {
     # Compiling does not pay for statements that take less than a millisecond.
     "jit": "off",
 }
+_SEEN: Final = """
+    SELECT FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'advisory'
+        AND classid OPERATOR(pg_catalog.=) 20191 AND objid OPERATOR(pg_catalog.=) 14
+        AND objsubid OPERATOR(pg_catalog.=) 2
+        AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()
+"""
 _IMPATIENCE: Final = {"lock_timeout": "50ms"}
 """How long a batch of commits waits for a stream that some transaction keeps locked."""
 
@@ -182,13 +188,14 @@ async def check_server(connection: AnyConnection) -> None:
     """Raise `NotSupportedError` for a server that would lose or reorder events."""
     version = connection.get_server_version()
     check_version(version.major, version.minor)
-    if await connection.fetchval("SELECT pg_is_in_recovery()"):
+    if (await ask_one(connection, "SELECT pg_catalog.pg_is_in_recovery()"))[0]:
         message = "this server is a standby, which cannot be written to: connect to its primary"
         raise NotSupportedError(message)
-    encoding, isolation = await connection.fetchrow(
-        "SELECT current_setting('server_encoding'), "
-        "current_setting('default_transaction_isolation')"
-    ) or ("", "")
+    encoding, isolation = await ask_one(
+        connection,
+        "SELECT pg_catalog.current_setting('server_encoding'), "
+        "pg_catalog.current_setting('default_transaction_isolation')",
+    )
     if encoding != "UTF8":
         message = f"this database has the encoding {encoding}, which cannot hold all text: use UTF8"
         raise NotSupportedError(message)
@@ -199,11 +206,8 @@ async def check_server(connection: AnyConnection) -> None:
         raise NotSupportedError(message)
     async with connection.transaction():
         # Some servers accept these calls and do nothing.
-        await connection.execute("SELECT pg_advisory_xact_lock_shared(20191, 14)")
-        seen = await connection.fetchval(
-            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = 20191 "
-            "AND objid = 14 AND objsubid = 2 AND pid = pg_backend_pid()"
-        )
+        await connection.execute("SELECT pg_catalog.pg_advisory_xact_lock_shared(20191, 14)")
+        seen = await ask(connection, _SEEN)
     if not seen:
         message = "this server only pretends to take advisory locks, on which the order depends"
         raise NotSupportedError(message)

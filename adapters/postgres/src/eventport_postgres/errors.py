@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from asyncpg import exceptions as pg
+from asyncpg.exceptions._base import DataError as _ClientDataError
 
 from eventport.errors import (
     ConfigurationError,
     EventportError,
     IncompatibleStoreError,
+    InvalidArgumentError,
     NotSupportedError,
     PayloadTooLargeError,
     StoreUnavailableError,
@@ -35,22 +37,51 @@ _LOST: Final = (
     pg.InternalClientError,
 )
 _AGAIN: Final = (pg.DeadlockDetectedError, pg.SerializationError, pg.LockNotAvailableError)
-_REFUSED: Final = (
-    pg.InvalidAuthorizationSpecificationError,
-    pg.InvalidCatalogNameError,
-    pg.InsufficientPrivilegeError,
-    pg.CantChangeRuntimeParamError,
-    pg.InvalidParameterValueError,
-    pg.UndefinedObjectError,
-    pg.ClientConfigurationError,
+_STATES: Final[dict[str, type[EventportError]]] = {
+    "08": StoreUnavailableError,  # the connection
+    "0A": NotSupportedError,
+    "0P": ConfigurationError,  # the role
+    "22": InvalidArgumentError,  # a value
+    "22023": ConfigurationError,  # a parameter of the connection
+    "2200H": NotSupportedError,  # the sequence has reached its end
+    "23505": IncompatibleStoreError,  # a position or a version is there already
+    "25006": StoreUnavailableError,  # this server does not write, for now
+    "25P03": StoreUnavailableError,  # a transaction took too long, here and below
+    "25P04": StoreUnavailableError,
+    "26": ConfigurationError,  # a prepared statement is gone, here and below
+    "42P05": ConfigurationError,
+    "28": ConfigurationError,  # the login
+    "3D": ConfigurationError,  # the database
+    "3F": IncompatibleStoreError,  # the schema
+    "40": StoreUnavailableError,  # the transaction was undone
+    "42": IncompatibleStoreError,  # tables, columns, functions
+    "42501": ConfigurationError,  # rights
+    "42704": ConfigurationError,  # roles and settings
+    "53": StoreUnavailableError,  # memory, disk, connections
+    "54": PayloadTooLargeError,
+    "55": StoreUnavailableError,  # locks
+    "55P02": ConfigurationError,
+    "57": StoreUnavailableError,  # operators, time limits
+    "58": StoreUnavailableError,  # the operating system
+    "72": StoreUnavailableError,  # a snapshot is too old
+    "EP001": IncompatibleStoreError,  # our own, see check_place
+    "F0": ConfigurationError,  # a file of the server's configuration
+    "XX": StoreUnavailableError,  # a fault of the server
+}
+"""The error that is true of a SQLSTATE, or of all that begin like this. Any other one stands for
+what the database has been told to refuse, by a constraint or by a trigger, for example."""
+
+_REMEDIES: Final = {
+    "23505": "something else has written to this table, or its sequence is behind: `eventport "
+    "schema upgrade` repairs that",
+    "26": "give transaction_pooling=true if a pooler is between",
+    "42P05": "give transaction_pooling=true if a pooler is between",
+}
+# Texts of other classes are those of triggers, or show the values that are wrong.
+_SHOWN: Final = frozenset(
+    {"08", "0A", "0P", "25", "28", "3D", "3F", "40", "53", "54", "55", "57", "58", "EP", "F0"}
 )
-_NOT_OURS: Final = (
-    pg.UndefinedTableError,
-    pg.UndefinedFunctionError,
-    pg.UndefinedColumnError,
-    pg.InvalidSchemaNameError,
-    pg.DatatypeMismatchError,
-)
+_SHOWN_STATES: Final = frozenset({"22023", "42501", "42704"})
 
 
 class NothingWrittenError(EventportError):
@@ -65,7 +96,7 @@ def is_lost(exc: BaseException) -> bool:
     """Tell whether the connection is gone, so that it is not known what the server did."""
     if isinstance(exc, pg.InterfaceError):
         # asyncpg's word for a misuse, or for a connection that is closed; only the latter here.
-        return not isinstance(exc, pg.DataError | pg.ClientConfigurationError)
+        return not isinstance(exc, _ClientDataError | pg.ClientConfigurationError)
     return isinstance(exc, _LOST)
 
 
@@ -74,22 +105,43 @@ def is_worth_a_retry(exc: BaseException) -> bool:
     return isinstance(exc, _AGAIN)
 
 
-def translated(exc: BaseException) -> EventportError:  # noqa: PLR0911  # a table of cases
-    """Return the error of ours that stands for one of asyncpg."""
-    # asyncpg's own text has further lines, with details and hints; and those may hold data.
-    text = (str(exc).splitlines() or [type(exc).__name__])[0]
+def translated(exc: BaseException) -> EventportError:
+    """Return the error of ours that stands for one of asyncpg, and shows no data of events."""
     if isinstance(exc, EventportError):
         return exc
+    text = reason(exc)
     if is_lost(exc):
         return StoreUnavailableError(f"PostgreSQL cannot be reached: {text}")
-    if isinstance(exc, _REFUSED):
-        return ConfigurationError(f"PostgreSQL refuses: {text}")
-    if isinstance(exc, _NOT_OURS):
-        return IncompatibleStoreError(f"the schema is not that of eventport: {text}")
-    if isinstance(exc, pg.ProgramLimitExceededError | pg.DataError | OverflowError):
-        return PayloadTooLargeError(f"PostgreSQL refuses an append of this size: {text}")
+    if isinstance(exc, pg.PostgresError):
+        state = _state(exc)
+        found = _STATES.get(state) or _STATES.get(state[:2]) or NotSupportedError
+        remedy = _REMEDIES.get(state) or _REMEDIES.get(state[:2])
+        return found(f"PostgreSQL refuses: {text}" + (f"; {remedy}" if remedy else ""))
+    if isinstance(exc, _ClientDataError | OverflowError):
+        return InvalidArgumentError(f"asyncpg refuses a value: {text}")
     if isinstance(exc, ValueError):
-        return ConfigurationError(f"the URL is wrong: {text}")
-    if isinstance(exc, pg.FeatureNotSupportedError):
-        return NotSupportedError(f"PostgreSQL: {text}")
+        return ConfigurationError(f"asyncpg refuses the URL or an option: {text}")
     return StoreUnavailableError(f"PostgreSQL: {text}")
+
+
+def reason(exc: BaseException) -> str:
+    """Return what can be shown of an error: its first line, unless that may hold data.
+
+    Further lines, with details and hints, often do.
+    """
+    name = type(exc).__name__
+    if isinstance(exc, pg.PostgresError):
+        state = _state(exc)
+        if state not in _SHOWN_STATES and state[:2] not in _SHOWN:
+            # The names of tables and constraints are nobody's secret.
+            of = ((what, getattr(exc, f"{what}_name", None)) for what in ("table", "constraint"))
+            return " ".join([f"{name} ({state})", *(f"{w} {n}" for w, n in of if n)])
+    elif not isinstance(exc, pg.ClientConfigurationError) and isinstance(
+        exc, ValueError | TypeError | OverflowError
+    ):
+        return name  # the text shows the value; what asyncpg says of an option does not
+    return next(iter(str(exc).splitlines()), "") or name
+
+
+def _state(exc: pg.PostgresError) -> str:
+    return getattr(exc, "sqlstate", None) or "XX000"

@@ -15,10 +15,10 @@ from eventport.errors import InlineProjectionError, NotSupportedError, StoreUnav
 from eventport.events import RecordedEvent
 from eventport.inline import InlineHandlers, failure, new_events
 
+from eventport_postgres.asking import AnyConnection, ask_one
 from eventport_postgres.batches import outcomes
 from eventport_postgres.connections import CLOSE_TIMEOUT
-from eventport_postgres.errors import DRIVER_ERRORS, is_lost, is_worth_a_retry
-from eventport_postgres.schema import AnyConnection
+from eventport_postgres.errors import DRIVER_ERRORS, is_lost, is_worth_a_retry, reason
 
 
 InlineHandler: TypeAlias = Callable[
@@ -80,7 +80,7 @@ class InlineProjections:
         try:
             async with asyncio.timeout(within):
                 await transaction.start()
-            (row,) = await connection.fetch(*request, timeout=within)
+            row = await ask_one(connection, *request, within=within)
             await self._run(connection, commits, outcomes(commits, row), within)
             async with asyncio.timeout(within):
                 await _check(connection, _CHECK)
@@ -99,7 +99,7 @@ class InlineProjections:
         """Write in the transaction that is open on a connection; if it fails, that stays open."""
         await connection.execute(_SAVEPOINT)
         try:
-            (row,) = await connection.fetch(*request)
+            row = await ask_one(connection, *request)
             found = outcomes(commits, row)
             await self._run(connection, commits, found, None)
             await _check(connection, _RELEASE)
@@ -161,7 +161,7 @@ async def _check(connection: AnyConnection, sql: str) -> None:
             raise
         message = (
             "what the inline handlers did cannot be committed, and nothing of this commit was "
-            f"written: {str(exc).splitlines()[0]}"
+            f"written: {reason(exc)}"
         )
         if isinstance(exc, asyncpg.InFailedSQLTransactionError):
             message += (

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, ClassVar, Concatenate, Never, ParamSpec, TypeVar, cast
-
-import asyncpg
+from typing import Any, ClassVar, Concatenate, Never, ParamSpec, TypeVar
 
 from anyio import Lock
 
@@ -21,11 +19,12 @@ from eventport.errors import NotSupportedError, StoreUnavailableError
 from eventport.protocols import Capability
 from eventport.shielding import run_shielded
 
+from eventport_postgres.asking import AnyConnection, ask_one
 from eventport_postgres.batches import Statements, outcomes
 from eventport_postgres.errors import DRIVER_ERRORS, translated
 from eventport_postgres.inline import InlineProjections
 from eventport_postgres.reading import Reader
-from eventport_postgres.schema import AnyConnection
+from eventport_postgres.schema import Place
 
 
 P = ParamSpec("P")
@@ -51,13 +50,15 @@ class JoinedEventStore(BaseEventStore):
         Capability.DURABLE: "the transaction may be rolled back",
     }
 
-    def __init__(self, connection: AnyConnection, schema: str, inline: InlineProjections) -> None:
+    def __init__(
+        self, connection: AnyConnection, schema: str, place: Place, inline: InlineProjections
+    ) -> None:
         super().__init__()
         self._connection = connection
         self._schema = schema
         self._inline = inline
-        self._reader = Reader(schema)
-        self._statements = Statements(schema)
+        self._reader = Reader(schema, place)
+        self._statements = Statements(schema, place)
         self._lock = Lock()  # a connection does one thing at a time
 
     def __repr__(self) -> str:
@@ -99,8 +100,7 @@ class JoinedEventStore(BaseEventStore):
         return await self._ask(self._reader.all, after, max_count, types, prefix)
 
     async def _fetch(self, connection: AnyConnection, sql: str, *args: object) -> Iterable[Any]:
-        (row,) = await connection.fetch(sql, *args)
-        return cast("asyncpg.Record", row)
+        return await ask_one(connection, sql, *args)
 
     async def _ask(
         self,

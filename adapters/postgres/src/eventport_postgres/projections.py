@@ -14,9 +14,10 @@ from eventport.errors import LeaseLostError, NoDeadLetterError
 from eventport.opening import require_asyncio
 from eventport.projections.checkpoints import Checkpoint, DeadLetter, ProjectionId
 
+from eventport_postgres.asking import AnyConnection, ask, ask_one
 from eventport_postgres.connections import Connections, OwnConnections, PoolConnections
 from eventport_postgres.errors import DRIVER_ERRORS, is_lost, translated
-from eventport_postgres.schema import DEFAULT_SCHEMA, AnyConnection, check_schema, quoted
+from eventport_postgres.schema import DEFAULT_SCHEMA, LOCK, check_schema, exists, quoted
 from eventport_postgres.store import check_url
 
 
@@ -25,25 +26,25 @@ Connection: TypeAlias = AnyConnection
 
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS {schema}.projections (
-    name       text        NOT NULL,
-    generation bigint      NOT NULL,
-    position   bigint      NOT NULL DEFAULT 0,
-    active     boolean     NOT NULL DEFAULT false, -- of several, the highest generation is
-    owner      text,
-    fence      bigint      NOT NULL DEFAULT 0,     -- counts the leases; only the last one is good
-    expires_at timestamptz NOT NULL DEFAULT '-infinity',
+    name       pg_catalog.text NOT NULL,
+    generation bigint          NOT NULL,
+    position   bigint          NOT NULL DEFAULT 0,
+    active     boolean         NOT NULL DEFAULT false, -- of several, the highest generation is
+    owner      pg_catalog.text,
+    fence      bigint          NOT NULL DEFAULT 0, -- counts the leases; only the last one is good
+    expires_at pg_catalog.timestamptz NOT NULL DEFAULT '-infinity',
     PRIMARY KEY (name, generation)
 );
 CREATE TABLE IF NOT EXISTS {schema}.dead_letters (
-    name       text        NOT NULL,
-    generation bigint      NOT NULL,
-    position   bigint      NOT NULL,
-    stream     text        NOT NULL,
-    version    bigint      NOT NULL,
-    type       text        NOT NULL,
-    error      text        NOT NULL,
-    attempts   bigint      NOT NULL,
-    at         timestamptz NOT NULL,
+    name       pg_catalog.text        NOT NULL,
+    generation bigint                 NOT NULL,
+    position   bigint                 NOT NULL,
+    stream     pg_catalog.text        NOT NULL,
+    version    bigint                 NOT NULL,
+    type       pg_catalog.text        NOT NULL,
+    error      pg_catalog.text        NOT NULL,
+    attempts   bigint                 NOT NULL,
+    at         pg_catalog.timestamptz NOT NULL,
     PRIMARY KEY (name, generation, position)
 );
 """
@@ -84,7 +85,7 @@ class PostgresCheckpoints:
             transaction_pooling: Whether a pooler in transaction mode is between.
         """
         require_asyncio("Postgres", "asyncpg does")
-        check_url(url)
+        url = check_url(url)
         connections = OwnConnections(url, pool_size, transaction_pooling=transaction_pooling)
         checkpoints = cls(connections, check_schema(schema), timeout)
         try:
@@ -140,7 +141,7 @@ class PostgresCheckpoints:
         """See `CheckpointStore.resolve`."""
         async with self.transaction() as connection:
             # Whoever resolves the same one waits for the end of this transaction.
-            if not await connection.fetch(self.sql.resolve, *projection, position):
+            if not await ask(connection, self.sql.resolve, *projection, position):
                 raise NoDeadLetterError(projection, position)
             yield connection
 
@@ -150,7 +151,7 @@ class PostgresCheckpoints:
         """Run one statement, which is a transaction of its own."""
         try:
             async with self._connections.reading(self._timeout) as connection:
-                return await connection.fetch(sql, *args, timeout=self._timeout)
+                return await ask(connection, sql, *args, within=self._timeout)
         except DRIVER_ERRORS as exc:
             raise translated(exc) from exc
 
@@ -178,15 +179,11 @@ class PostgresCheckpoints:
     async def _create(self) -> None:
         try:
             async with self.transaction() as connection:
-                if await connection.fetchval(self.sql.exist):
+                if (await ask_one(connection, self.sql.exist))[0]:
                     return
-                # IF NOT EXISTS does not keep two sessions from getting into each other's way.
-                await connection.execute(
-                    "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))",
-                    f"eventport schema {self._schema}",
-                )
+                await ask(connection, LOCK, f"eventport schema {self._schema}")
                 name = quoted(self._schema)
-                if not await connection.fetchval("SELECT to_regnamespace($1)::oid", name):
+                if not await exists(connection, self._schema):
                     await connection.execute(f"CREATE SCHEMA {name}")
                 await connection.execute(_TABLES.replace("{schema}", name))
         except (*DRIVER_ERRORS, ValueError) as exc:
@@ -232,12 +229,12 @@ class PostgresLease:
         key = (*self._projection, self._fence)
         async with self._checkpoints.transaction() as connection:
             idle = str(max(1, round(self._seconds * 1000)))
-            self._require(await connection.fetch(self._sql.begin, *key, idle))
+            self._require(await ask(connection, self._sql.begin, *key, idle))
             yield connection
             if dead_letter is not None:
                 values = astuple(dead_letter)
-                await connection.execute(self._sql.give_up, *self._projection, *values)
-            self._require(await connection.fetch(self._sql.renew, *key, position, self._seconds))
+                await ask(connection, self._sql.give_up, *self._projection, *values)
+            self._require(await ask(connection, self._sql.renew, *key, position, self._seconds))
 
     async def release(self) -> None:
         """See `Lease.release`."""
@@ -253,23 +250,26 @@ class _Statements:
 
     def __init__(self, schema: str) -> None:
         projections, letters = f"{schema}.projections", f"{schema}.dead_letters"
-        until = "clock_timestamp() + make_interval(secs => {})"
-        mine = "name = $1 AND generation = $2 AND fence = $3"
+        equals, now = "OPERATOR(pg_catalog.=)", "pg_catalog.clock_timestamp()"
+        until = f"({now} OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => {{}}))"
+        this = f"name {equals} $1 AND generation {equals} $2"
+        mine = f"{this} AND fence {equals} $3"
         literal = schema.replace("'", "''")
         self.exist = (
-            f"SELECT to_regclass('{literal}.projections') IS NOT NULL "
-            f"AND to_regclass('{literal}.dead_letters') IS NOT NULL"
+            f"SELECT pg_catalog.to_regclass('{literal}.projections') IS NOT NULL "
+            f"AND pg_catalog.to_regclass('{literal}.dead_letters') IS NOT NULL"
         )
         self.acquire = f"""
             INSERT INTO {projections} AS p (name, generation, owner, fence, expires_at)
             VALUES ($1, $2, $3, 1, {until.format("$4")})
             ON CONFLICT (name, generation) DO UPDATE
-            SET owner = $3, fence = p.fence + 1, expires_at = {until.format("$4")}
-            WHERE p.expires_at <= clock_timestamp() OR p.owner = $3
+            SET owner = $3, fence = p.fence OPERATOR(pg_catalog.+) 1,
+                expires_at = {until.format("$4")}
+            WHERE p.expires_at OPERATOR(pg_catalog.<=) {now} OR p.owner {equals} $3
             RETURNING fence, position
         """  # noqa: S608  # it is quoted
         self.begin = f"""
-            SELECT set_config('idle_in_transaction_session_timeout', $4, true)
+            SELECT pg_catalog.set_config('idle_in_transaction_session_timeout', $4, true)
             FROM {projections} WHERE {mine}
         """  # noqa: S608  # as above
         self.renew = f"""
@@ -281,11 +281,12 @@ class _Statements:
             UPDATE {projections} SET owner = NULL, expires_at = '-infinity' WHERE {mine}
         """  # noqa: S608  # as above
         self.load = f"""
-            SELECT position, CASE WHEN expires_at > clock_timestamp() THEN owner END
-            FROM {projections} WHERE name = $1 AND generation = $2
+            SELECT position, CASE WHEN expires_at OPERATOR(pg_catalog.>) {now} THEN owner END
+            FROM {projections} WHERE {this}
         """  # noqa: S608  # as above
         self.active = f"""
-            SELECT coalesce(max(generation), 0) FROM {projections} WHERE name = $1 AND active
+            SELECT coalesce(pg_catalog.max(generation), 0) FROM {projections}
+            WHERE name {equals} $1 AND active
         """  # noqa: S608  # as above
         self.activate = f"""
             INSERT INTO {projections} (name, generation, active) VALUES ($1, $2, true)
@@ -294,13 +295,13 @@ class _Statements:
         columns = ", ".join(DeadLetter.__struct_fields__)
         self.letters = f"""
             SELECT {columns} FROM {letters}
-            WHERE name = $1 AND generation = $2 ORDER BY position
+            WHERE {this} ORDER BY position
         """  # noqa: S608  # as above
         self.give_up = f"""
             INSERT INTO {letters} (name, generation, {columns})
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING
         """  # noqa: S608  # as above
         self.resolve = f"""
-            DELETE FROM {letters} WHERE name = $1 AND generation = $2 AND position = $3
+            DELETE FROM {letters} WHERE {this} AND position {equals} $3
             RETURNING position
         """  # noqa: S608  # as above

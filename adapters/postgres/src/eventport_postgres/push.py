@@ -8,9 +8,9 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from eventport_postgres.asking import AnyConnection
 from eventport_postgres.connections import Connections
 from eventport_postgres.errors import translated
-from eventport_postgres.schema import AnyConnection
 
 
 _log: Final = logging.getLogger("eventport")

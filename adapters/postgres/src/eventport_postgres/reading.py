@@ -13,7 +13,8 @@ from eventport.adapter import AllPage, StreamPage, decode_event
 from eventport.events import RecordedEvent
 from eventport.validation import MAX_INT
 
-from eventport_postgres.schema import AnyConnection, quoted
+from eventport_postgres.asking import AnyConnection, ask
+from eventport_postgres.schema import Place, quoted
 
 
 PAGE_BYTES: Final = 4 * 1024 * 1024
@@ -26,35 +27,46 @@ SCAN: Final = 100_000
 class Reader:
     """The queries on one schema; each takes the connection to ask."""
 
-    def __init__(self, schema: str) -> None:
+    def __init__(self, schema: str, place: Place) -> None:
         events = f"{quoted(schema)}.events"
+        # The server asks this once for each statement, before it looks for any event.
+        here = f"{quoted(schema)}.check_place({place.number})"
         # Of an event's id, its bytes; asyncpg would make a UUID of a class of its own of it.
         columns = (
-            "uuid_send(e.id), e.position, e.version, e.type, e.data::text, e.binary_data, "
-            "e.metadata::text, e.recorded_at"
+            "pg_catalog.uuid_send(e.id), e.position, e.version, e.type, "
+            "e.data::pg_catalog.text, e.binary_data, e.metadata::pg_catalog.text, e.recorded_at"
         )
-        self._head = f"SELECT max(version) FROM {events} WHERE stream = $1"  # noqa: S608  # quoted
+        self._head = f"""
+            SELECT pg_catalog.max(version) FROM {events}
+            WHERE stream OPERATOR(pg_catalog.=) $1 AND {here}
+        """  # noqa: S608  # quoted
         self._whole = f"""
-            SELECT {columns}, NULL, NULL FROM {events} e WHERE e.stream = $1 ORDER BY e.version
+            SELECT {columns}, NULL, NULL FROM {events} e
+            WHERE e.stream OPERATOR(pg_catalog.=) $1 AND {here} ORDER BY e.version
         """  # noqa: S608  # quoted
         # One statement, so that the head and the events are of one moment.
         self._forwards, self._backwards = (
             f"""
             SELECT {columns}, NULL, h.head FROM ({self._head}) AS h(head)
             LEFT JOIN LATERAL (
-                SELECT e.*, sum(e.size) OVER (
+                SELECT e.*, pg_catalog.sum(e.size) OVER (
                     ORDER BY e.version {order} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
                 ) AS before
                 FROM {events} e
-                WHERE e.stream = $1 AND e.version >= $2 AND e.version <= $3
+                WHERE e.stream OPERATOR(pg_catalog.=) $1
+                    AND e.version OPERATOR(pg_catalog.>=) $2
+                    AND e.version OPERATOR(pg_catalog.<=) $3
                 ORDER BY e.version {order} LIMIT $4
-            ) AS e ON coalesce(e.before, 0) < {PAGE_BYTES}
+            ) AS e ON coalesce(e.before, 0) OPERATOR(pg_catalog.<) {PAGE_BYTES}
             """  # noqa: S608  # quoted
             for order in ("ASC", "DESC")
         )
+        self._last = f"SELECT max(position) FROM {events}"  # noqa: S608  # quoted
         self._all = f"""
             SELECT {columns}, e.stream, e.extent
-            FROM {quoted(schema)}.read_all($1, $2, $3, $4, {SCAN}, {PAGE_BYTES}) AS e
+            FROM {quoted(schema)}.read_all(
+                $1, $2, $3, $4, {SCAN}, {PAGE_BYTES}, {place.number}
+            ) AS e
         """  # noqa: S608  # quoted
 
     async def stream(
@@ -68,18 +80,23 @@ class Reader:
     ) -> StreamPage:
         """Fetch a page of one stream."""
         if max_count == 0 or first > last:
-            return StreamPage([], await connection.fetchval(self._head, stream) or 0)
+            ((head,),) = await ask(connection, self._head, stream)
+            return StreamPage([], head or 0)
         if (first, last, max_count, backwards) == (1, MAX_INT, None, False):
             # All of it, as most reads want it: its end is the head.
-            rows = await connection.fetch(self._whole, stream)
+            rows = await ask(connection, self._whole, stream)
             events = _decode(rows, stream)
             return StreamPage(events, events[-1].version if events else 0)
         sql = self._backwards if backwards else self._forwards
-        rows = await connection.fetch(sql, stream, first, last, max_count)
+        rows = await ask(connection, sql, stream, first, last, max_count)
         head = rows[0]["head"] or 0
         if rows[0]["position"] is None:
             return StreamPage([], head)
         return StreamPage(_decode(rows, stream), head)
+
+    async def last_position(self, connection: AnyConnection) -> int:
+        """Find the newest event that can be seen, though older ones may still appear."""
+        return await connection.fetchval(self._last) or 0
 
     async def all(
         self,
@@ -91,12 +108,17 @@ class Reader:
     ) -> AllPage:
         """Fetch a page of all streams, no further than where nothing can appear any more."""
         chosen = None if types is None else sorted(types)
-        progress, *rows = await connection.fetch(self._all, after, max_count, chosen, prefix)
+        progress, *rows = await ask(connection, self._all, after, max_count, chosen, prefix)
         until: int = progress["position"]
+        extent: int = progress["extent"]
         events = _decode(rows)
         if events and (len(events) == max_count or rows[-1]["extent"] >= PAGE_BYTES):
             until = events[-1].position
-        return AllPage(events, max(after, until), progress["extent"])
+        if extent < after <= progress["version"]:
+            # An append that began before that position was handed out holds readers back for a
+            # moment; only if it was never handed out, this is another history.
+            extent = after
+        return AllPage(events, max(after, until), extent)
 
 
 def _decode(rows: Sequence[Record], stream: str | None = None) -> list[RecordedEvent]:

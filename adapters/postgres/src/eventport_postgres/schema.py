@@ -1,316 +1,54 @@
-"""The tables and functions, how they are created and upgraded, and what else may be found."""
+"""The tables and functions: how they are created, upgraded, repaired, and what else is refused."""
 
 from __future__ import annotations
 
 import re
 
-from typing import Any, Final, TypeAlias
-
-from asyncpg import Connection
-from asyncpg.pool import PoolConnectionProxy
+from functools import cache
+from importlib.resources import files
+from typing import Final, NamedTuple
 
 from eventport.errors import ConfigurationError, IncompatibleStoreError
+from eventport.validation import control_character
 
+from eventport_postgres.asking import AnyConnection, ask, ask_one
 
-AnyConnection: TypeAlias = "Connection[Any] | PoolConnectionProxy[Any]"
-"""A connection of asyncpg, or what a pool of it hands out."""
 
 DEFAULT_SCHEMA: Final = "eventport"
 """The schema in which the tables are, if no other is named."""
 
-_V1: Final = """
-CREATE TABLE {schema}.migrations (
-    version    integer     PRIMARY KEY,
-    applied_at timestamptz NOT NULL DEFAULT now()
-);
-
--- The global order. CACHE must stay 1: positions are taken in the order in which they are used.
-CREATE SEQUENCE {schema}.positions AS bigint CACHE 1;
-
-CREATE TABLE {schema}.events (
-    position    bigint           PRIMARY KEY,
-    stream      text COLLATE "C" NOT NULL,
-    version     bigint           NOT NULL,
-    type        text COLLATE "C" NOT NULL,
-    data        json,            -- as it was appended, to the letter; or else
-    binary_data bytea,           -- the bytes that were appended
-    metadata    json             NOT NULL,
-    id          uuid             NOT NULL,
-    recorded_at timestamptz      NOT NULL,
-    size        integer          NOT NULL, -- the bytes of data and metadata
-    UNIQUE (stream, version),
-    CHECK (num_nonnulls(data, binary_data) = 1)
-);
-
--- Write a batch of commits. Each is atomic and independent of the others.
-CREATE FUNCTION {schema}.append(
-    streams        text[],    -- each stream of the batch, once
-    write_commits  integer[], -- of each write: its commit, counted from 1
-    write_streams  integer[], -- of each write: its stream, as an index of streams
-    write_expected bigint[],  -- of each write: a version, or -1 for any, or -2 for one that exists
-    write_sizes    integer[], -- of each write: how many events it has
-    event_streams  text[],    -- and of each event ...
-    event_writes   integer[],
-    event_offsets  integer[], -- its place in its write, counted from 1
-    event_types    text[],
-    event_data     text[],
-    event_binary   bytea[],
-    event_metadata text[],
-    event_ids      uuid[],
-    OUT outcomes   integer[], -- of each commit: 0 if written, -1 if there already, or the write of
-                              -- it, counted from 1, whose expectation failed
-    OUT heads      bigint[],  -- of each write that was tried: the version that its stream had
-    OUT positions  bigint[],  -- of all events that were written, in order
-    OUT written_at timestamptz,
-    OUT earlier_positions bigint[], -- of all events that were there already, in order
-    OUT earlier_at timestamptz[]    -- of each commit that was there already
-)
-LANGUAGE plpgsql AS $function$
-DECLARE
-    namespace CONSTANT integer := '{schema}.positions'::regclass::oid::integer;
-    -- "No positions" would be null otherwise.
-    commits   CONSTANT integer := write_commits[cardinality(write_commits)];
-    starts    bigint[];
-    expected  bigint;
-    head      bigint;
-    current   integer := 0;
-    first     integer;
-    failures  boolean := false;
-    earlier   record;
-BEGIN
-    -- A snapshot that is older than the locks below would show an outdated stream.
-    IF current_setting('transaction_isolation') <> 'read committed' THEN
-        RAISE EXCEPTION 'eventport appends in READ COMMITTED transactions only'
-            USING ERRCODE = 'feature_not_supported';
-    END IF;
-
-    -- Say to readers: "until I end, I may add positions above this one." The position is read
-    -- first, and those of this batch are taken only when the lock is held.
-    PERFORM pg_advisory_xact_lock_shared(
-        namespace, (CASE WHEN is_called THEN last_value ELSE last_value - 1 END)::bit(32)::integer
-    ) FROM {schema}.positions;
-
-    -- In the order of the locks, so that no two batches wait for each other.
-    PERFORM pg_advisory_xact_lock(l.key) FROM (
-        SELECT DISTINCT hashtextextended(u.stream, namespace) AS key
-        FROM unnest(streams) AS u(stream) ORDER BY key
-    ) AS l;
-
-    -- How the streams stand now becomes how they stand after one commit after the other.
-    heads := array_fill(0::bigint, ARRAY[cardinality(write_commits)]);
-    starts := ARRAY(
-        SELECT coalesce((
-            SELECT e.version FROM {schema}.events e
-            WHERE e.stream = u.stream ORDER BY e.version DESC LIMIT 1
-        ), 0)
-        FROM unnest(streams) WITH ORDINALITY AS u(stream, n) ORDER BY u.n
-    );
-    outcomes := array_fill(0, ARRAY[commits]);
-    FOR w IN 1 .. cardinality(write_commits) LOOP
-        IF write_commits[w] <> current THEN
-            current := write_commits[w];
-            first := w;
-        ELSIF outcomes[current] > 0 THEN
-            CONTINUE;
-        END IF;
-        head := starts[write_streams[w]];
-        heads[w] := head;
-        expected := write_expected[w];
-        IF expected = -1 OR expected = head OR (expected = -2 AND head > 0) THEN
-            starts[write_streams[w]] := head + write_sizes[w];
-        ELSE
-            failures := true;
-            outcomes[current] := w - first + 1;
-            FOR undone IN REVERSE w - 1 .. first LOOP
-                starts[write_streams[undone]] := heads[undone];
-            END LOOP;
-        END IF;
-    END LOOP;
-
-    written_at := clock_timestamp();
-    WITH written AS (
-        INSERT INTO {schema}.events
-        SELECT nextval('{schema}.positions'), e.stream, heads[e.write] + e.ordinal, e.type,
-               e.data::json, e.binary_data, e.metadata::json, e.id, written_at,
-               coalesce(octet_length(e.data), octet_length(e.binary_data))
-                   + octet_length(e.metadata)
-        FROM unnest(
-            event_streams, event_writes, event_offsets, event_types, event_data, event_binary,
-            event_metadata, event_ids
-        ) AS e(stream, write, ordinal, type, data, binary_data, metadata, id)
-        WHERE NOT failures OR outcomes[write_commits[e.write]] = 0
-        RETURNING events.position
-    )
-    SELECT array_agg(w.position ORDER BY w.position) INTO positions FROM written AS w;
-
-    IF failures THEN
-        -- A commit that some earlier try has written, maybe one of this very batch, is no failure.
-        FOR earlier IN
-            SELECT write_commits[e.write] AS number, max(v.recorded_at) AS at,
-                   array_agg(v.position ORDER BY e.n) AS positions
-            FROM unnest(event_streams, event_writes, event_offsets, event_ids)
-                WITH ORDINALITY AS e(stream, write, ordinal, id, n)
-            LEFT JOIN LATERAL (
-                SELECT s.position, s.recorded_at FROM {schema}.events s
-                WHERE s.stream = e.stream AND s.version = write_expected[e.write] + e.ordinal
-                    AND s.id = e.id AND write_expected[e.write] >= 0
-                LIMIT 1
-            ) AS v ON true
-            WHERE outcomes[write_commits[e.write]] > 0
-            GROUP BY write_commits[e.write]
-            HAVING count(v.position) = count(*)
-            ORDER BY write_commits[e.write]
-        LOOP
-            outcomes[earlier.number] := -1;
-            earlier_positions := earlier_positions || earlier.positions;
-            earlier_at := earlier_at || earlier.at;
-        END LOOP;
-    END IF;
-END
-$function$;
-
--- Do the same for a lone commit of one event, the most frequent one by far, on a shorter way.
-CREATE FUNCTION {schema}.append_one(
-    to_stream text, expected bigint, event_type text, event_data text, event_binary bytea,
-    event_metadata text, event_id uuid,
-    OUT outcomes integer[], OUT heads bigint[], OUT positions bigint[], OUT written_at timestamptz,
-    OUT earlier_positions bigint[], OUT earlier_at timestamptz[]
-)
-LANGUAGE plpgsql AS $function$
-DECLARE
-    namespace CONSTANT integer := '{schema}.positions'::regclass::oid::integer;
-BEGIN
-    IF current_setting('transaction_isolation') <> 'read committed' THEN
-        RAISE EXCEPTION 'eventport appends in READ COMMITTED transactions only'
-            USING ERRCODE = 'feature_not_supported';
-    END IF;
-    PERFORM pg_advisory_xact_lock_shared(
-        namespace, (CASE WHEN is_called THEN last_value ELSE last_value - 1 END)::bit(32)::integer
-    ), pg_advisory_xact_lock(hashtextextended(to_stream, namespace)) FROM {schema}.positions;
-    INSERT INTO {schema}.events
-    SELECT nextval('{schema}.positions'), to_stream, h.head + 1, event_type, event_data::json,
-           event_binary, event_metadata::json, event_id, clock_timestamp(),
-           coalesce(octet_length(event_data), octet_length(event_binary))
-               + octet_length(event_metadata)
-    FROM (
-        SELECT coalesce((
-            SELECT e.version FROM {schema}.events e
-            WHERE e.stream = to_stream ORDER BY e.version DESC LIMIT 1
-        ), 0)
-    ) AS h(head)
-    WHERE expected = -1 OR expected = h.head OR (expected = -2 AND h.head > 0)
-    RETURNING ARRAY[events.version - 1], ARRAY[events.position], events.recorded_at
-    INTO heads, positions, written_at;
-    IF FOUND THEN
-        outcomes := '{0}';
-    ELSE
-        SELECT a.* FROM {schema}.append(
-            ARRAY[to_stream], '{1}', '{1}', ARRAY[expected], '{1}', ARRAY[to_stream], '{1}', '{1}',
-            ARRAY[event_type], ARRAY[event_data], ARRAY[event_binary], ARRAY[event_metadata],
-            ARRAY[event_id]
-        ) AS a
-        INTO outcomes, heads, positions, written_at, earlier_positions, earlier_at;
-    END IF;
-END
-$function$;
-
--- Tell how far events can be read without missing any, ever. `head` is the last position that has
--- been taken, `bound` the last one below which no transaction is open.
-CREATE FUNCTION {schema}.frontier(OUT head bigint, OUT bound bigint)
-LANGUAGE plpgsql AS $function$
-DECLARE
-    namespace CONSTANT oid := '{schema}.positions'::regclass::oid;
-    floor     bigint;
-BEGIN
-    IF current_setting('transaction_isolation') <> 'read committed' THEN
-        RAISE EXCEPTION 'eventport reads all streams in READ COMMITTED transactions only'
-            USING ERRCODE = 'feature_not_supported';
-    END IF;
-    IF pg_is_in_recovery() THEN
-        RAISE EXCEPTION 'a standby does not show which transactions are open on its primary'
-            USING ERRCODE = 'feature_not_supported';
-    END IF;
-    -- The order is what makes it right: first the head, then the locks, and later, in a statement
-    -- of its own, the events. Who takes a lock after this look takes positions above this head;
-    -- who has released one before it has made its events visible.
-    SELECT CASE WHEN p.is_called THEN p.last_value ELSE p.last_value - 1 END
-        INTO head FROM {schema}.positions p;
-    -- Locks hold the lower 32 bits of a position. Those that seem to be far above the head were
-    -- taken after it was read.
-    SELECT min(head - d.distance) INTO floor
-    FROM (
-        SELECT (head - l.objid::bigint) & 4294967295 AS distance FROM pg_locks l
-        WHERE l.locktype = 'advisory' AND l.classid = namespace AND l.objsubid = 2
-            AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
-    ) AS d
-    WHERE d.distance < 2147483648;
-    bound := least(head, floor);
-END
-$function$;
-
--- Read events of all streams. The first row tells how far one could read (extent) and how far
--- this has looked (position). The others are the events; their extent is the number of bytes of
--- the events up to this one. They end with the one that makes it `max_bytes`, or more.
-CREATE FUNCTION {schema}.read_all(
-    after_position bigint, max_count bigint, only_types text[], only_prefix text, scan bigint,
-    max_bytes bigint
-)
-RETURNS TABLE (
-    extent bigint, "position" bigint, stream text, version bigint, type text, data text,
-    binary_data bytea, metadata text, id uuid, recorded_at timestamptz
-)
-LANGUAGE plpgsql
--- Or else, before it has statistics, the server sorts all that is behind a position for each page.
-SET enable_sort = off
-AS $function$
-#variable_conflict use_column
-DECLARE
-    until bigint;
-BEGIN
-    SELECT f.bound INTO until FROM {schema}.frontier() AS f;
-    -- No reader passes the last event: a server that crashes may give out again the positions of
-    -- transactions that were undone.
-    SELECT coalesce(max(e.position), 0) INTO extent FROM {schema}.events e
-        WHERE e.position <= until;
-    until := extent;
-    IF only_types IS NOT NULL OR only_prefix IS NOT NULL THEN
-        until := least(extent, after_position + scan);
-    END IF;
-    "position" := until;
-    RETURN NEXT;
-    IF after_position < until THEN
-        RETURN QUERY
-        SELECT s.extent, s.position, s.stream, s.version, s.type, s.data::text, s.binary_data,
-               s.metadata::text, s.id, s.recorded_at
-        FROM (
-            SELECT e.*, sum(e.size) OVER (
-                ORDER BY e.position ROWS UNBOUNDED PRECEDING
-            ) AS extent
-            FROM {schema}.events e
-            WHERE e.position > after_position AND e.position <= until
-                AND (only_types IS NULL OR e.type = ANY (only_types))
-                AND (only_prefix IS NULL OR starts_with(e.stream, only_prefix))
-            ORDER BY e.position LIMIT max_count
-        ) AS s
-        WHERE s.extent - s.size < max_bytes
-        ORDER BY s.position;
-    END IF;
-END
-$function$;
-"""
-
-MIGRATIONS: Final = (_V1,)
+MIGRATIONS: Final = ("1_tables.sql", "2_identity.sql")
 """What leads from each version to the next, from nothing to the first onwards."""
+
+FUNCTIONS: Final = (
+    "check_place.sql",
+    "append.sql",
+    "append_one.sql",
+    "frontier.sql",
+    "read_all.sql",
+)
+"""What is made anew with each version, and when the schema was given another name."""
+
+SCHEMA_VERSION: Final = len(MIGRATIONS)
+"""The version of the tables and functions that this package reads and writes."""
 
 _PLACE: Final = re.compile(r"('?)\{schema\}")
 
-SCHEMA_VERSION: Final = len(MIGRATIONS)
-"""The version of the tables that this package reads and writes."""
+
+class Place(NamedTuple):
+    """A store, as it was found in a schema."""
+
+    number: int
+    """Of its sequence: no other store in this database has it, whatever its name."""
+    head: int
+    """The position of the last event, or 0."""
+    store_id: str
+    """What backups, restores and renames keep."""
 
 
 def check_schema(name: object) -> str:
     """Return the name of a schema, or raise `ConfigurationError`."""
-    if not isinstance(name, str) or not name or {"\0", "$"} & set(name):
+    if not isinstance(name, str) or not name or "$" in name or control_character(name):
         message = f"schema must be the name of a schema, not {name!r}"
         raise ConfigurationError(message)
     if len(name.encode(errors="replace")) > 63 or name.startswith("pg_"):
@@ -333,12 +71,19 @@ def migration_sql(schema: str, since: int = 0) -> str:
         schema: The schema, not quoted.
         since: The version that is there; 0 if there is nothing.
     """
+    if since >= SCHEMA_VERSION:
+        return ""
     name = quoted(schema)
     parts = [] if since else [f"CREATE SCHEMA IF NOT EXISTS {name};\n"]
-    for version, text in enumerate(MIGRATIONS[since:], since + 1):
-        parts.append(_fill(text, name))
-        parts.append(f"\nINSERT INTO {name}.migrations (version) VALUES ({version});\n")
-    return "".join(parts)
+    for version, file in enumerate(MIGRATIONS[since:], since + 1):
+        parts.append(_load(file, name))
+        parts.append(f"INSERT INTO {name}.migrations (version) VALUES ({version});\n")  # noqa: S608  # it is quoted
+    return "\n".join([*parts, functions_sql(schema)])
+
+
+def functions_sql(schema: str) -> str:
+    """Return the SQL that makes the functions of this version, or makes them anew."""
+    return "\n".join(_load(file, quoted(schema)) for file in FUNCTIONS)
 
 
 async def find_version(connection: AnyConnection, schema: str) -> int:
@@ -347,25 +92,24 @@ async def find_version(connection: AnyConnection, schema: str) -> int:
     Raises:
         IncompatibleStoreError: it is of a newer version, or belongs to something else.
     """
-    found = await connection.fetchval(
-        """
-        SELECT coalesce(array_agg(c.relname::text), '{}') FROM pg_class c
-        JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE n.nspname = $1 AND c.relname IN ('migrations', 'events', 'positions')
-        """,
-        schema,
-    )
+    rows = await ask(connection, _TABLES, schema)
+    found = {row[0] for row in rows}
     if not found:
         return 0
-    if len(found) < 3:
+    if not found >= {"events", "migrations", "positions"}:
         message = (
-            f"schema {schema!r} holds tables of something else (such as {found[0]!r}); it was not "
-            "touched: name another with the option schema"
+            f"schema {schema!r} holds tables of something else (such as {min(found)!r}); it was "
+            "not touched: name another with the option schema"
         )
         raise IncompatibleStoreError(message)
-    version: int = await connection.fetchval(
-        f"SELECT max(version) FROM {quoted(schema)}.migrations"  # noqa: S608  # it is quoted
-    )
+    sql = f"SELECT pg_catalog.max(version) FROM {quoted(schema)}.migrations"  # noqa: S608  # quoted
+    version: int | None = (await ask_one(connection, sql))[0]
+    if version is None:
+        message = (
+            f"the table migrations of schema {schema!r} is empty, as after a restore of single "
+            "tables: restore it with the others"
+        )
+        raise IncompatibleStoreError(message)
     if version > SCHEMA_VERSION:
         message = (
             f"schema {schema!r} has version {version}; this eventport-postgres knows "
@@ -387,41 +131,100 @@ async def require_current(connection: AnyConnection, schema: str) -> None:
         raise IncompatibleStoreError(message)
 
 
-async def find_place(connection: AnyConnection, schema: str) -> tuple[int, int]:
-    """Return the number of the schema's sequence, and the position of the last event or 0."""
-    name = quoted(schema)
-    row = await connection.fetchrow(
-        f"SELECT tableoid::bigint, (SELECT coalesce(max(position), 0) FROM {name}.events) "  # noqa: S608  # quoted
-        f"FROM {name}.positions"
-    )
-    assert row is not None  # noqa: S101  # a sequence is a table of one row
-    return row[0], row[1]
+async def find_place(connection: AnyConnection, schema: str) -> Place:
+    """Return the store that is there in this version.
+
+    Raises:
+        IncompatibleStoreError: it was moved or restored in a way that leaves it unusable.
+    """
+    number, head, taken, store_id, moved = await _look(connection, schema)
+    if moved:
+        fault = "was given another name, or restored in part: its functions do not work in it"
+    elif store_id is None:
+        fault = "has no identity in its table store, as after a restore of single tables"
+    elif taken < head:
+        fault = (
+            f"has an event at position {head}, but its sequence positions is at {taken} only, as "
+            "after a restore of the events alone, or on the receiving side of logical replication"
+        )
+    else:
+        return Place(number, head, store_id)
+    message = f"schema {schema!r} {fault}: `eventport schema upgrade` repairs that"
+    raise IncompatibleStoreError(message)
 
 
-async def upgrade(connection: AnyConnection, schema: str) -> int:
+async def upgrade(connection: AnyConnection, schema: str, *, repair: bool = False) -> int:
     """Bring the schema to this version, and return the version that was there.
 
     Any number of processes may do so at the same time: one does it, the others wait.
+
+    Args:
+        connection: Where to do it.
+        schema: The schema, not quoted.
+        repair: Whether to bring its sequence up to its events, too, and to give it an identity
+            if it has lost it.
     """
     before = await find_version(connection, schema)
-    if before == SCHEMA_VERSION:
-        return before
+    if before == SCHEMA_VERSION and not repair:
+        *_, moved = await _look(connection, schema)
+        if not moved:
+            return before
     async with connection.transaction(isolation="read_committed"):
         await connection.execute("SET LOCAL lock_timeout = 0")
-        await connection.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"eventport schema {schema}"
-        )
+        await ask(connection, LOCK, f"eventport schema {schema}")
         before = await find_version(connection, schema)
-        if before < SCHEMA_VERSION:
-            sql = migration_sql(schema, before)
-            if await connection.fetchval("SELECT to_regnamespace($1)::oid", quoted(schema)):
-                # Even IF NOT EXISTS needs the right to create schemas.
-                sql = sql.partition(";\n")[2] if before == 0 else sql
+        sql = migration_sql(schema, before)
+        if before == SCHEMA_VERSION:
+            *_, moved = await _look(connection, schema)
+            sql = functions_sql(schema) if moved else ""
+        elif before == 0 and await exists(connection, schema):
+            # Even IF NOT EXISTS needs the right to create schemas.
+            sql = sql.partition(";\n")[2]
+        if sql:
             await connection.execute(sql)
+        if repair:
+            await _repair(connection, schema)
     return before
 
 
+async def exists(connection: AnyConnection, schema: str) -> bool:
+    """Return whether there is a schema of this name."""
+    sql = "SELECT pg_catalog.to_regnamespace($1) IS NOT NULL"
+    return bool((await ask_one(connection, sql, quoted(schema)))[0])
+
+
+LOCK: Final = "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended($1, 0))"
+"""What those take who make tables; IF NOT EXISTS does not keep two sessions apart."""
+
+_TABLES: Final = """
+    SELECT c.relname::pg_catalog.text FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+    WHERE n.nspname OPERATOR(pg_catalog.=) $1 AND c.relname OPERATOR(pg_catalog.=)
+        ANY ('{migrations,events,positions,store}'::pg_catalog.name[])
+"""
+
+
+async def _look(connection: AnyConnection, schema: str) -> tuple[int, int, int, str | None, bool]:
+    name = quoted(schema)
+    functions = [file.removesuffix(".sql") for file in FUNCTIONS]
+    row = await ask_one(
+        connection, _load("look.sql", name), schema, f"{name}.", functions, "''", "'"
+    )
+    return row[0], row[1], row[2], row[3], row[4]
+
+
+async def _repair(connection: AnyConnection, schema: str) -> None:
+    await connection.execute(_load("repair.sql", quoted(schema)))
+
+
+@cache
+def _load(file: str, name: str) -> str:
+    """Read SQL of this package, for a schema that is quoted already."""
+    text = files("eventport_postgres").joinpath("sql", file).read_text(encoding="utf-8")
+    return _fill(text, name)
+
+
 def _fill(text: str, name: str) -> str:
-    """Put the quoted schema into a migration, in string literals and elsewhere."""
+    """Put the quoted schema into SQL, in string literals and elsewhere."""
     literal = name.replace("'", "''")
     return _PLACE.sub(lambda match: f"'{literal}" if match[1] else name, text)

@@ -21,6 +21,7 @@ from typing import (
 
 import asyncpg
 
+from eventport import urls
 from eventport.adapter import (
     AllPage,
     BaseEventStore,
@@ -30,16 +31,14 @@ from eventport.adapter import (
     Outcome,
     StreamPage,
 )
-from eventport.adapter import redact
-from eventport.errors import (
-    ConfigurationError,
-    InvalidArgumentTypeError,
-)
+from eventport.errors import ConfigurationError
 from eventport.group_commit import GroupCommit
 from eventport.opening import open_to_end, require_asyncio
 from eventport.protocols import Capability
+from eventport.adapter import redact
 
 from eventport_postgres import schema as schemas
+from eventport_postgres.asking import AnyConnection
 from eventport_postgres.connections import (
     Connections,
     OwnConnections,
@@ -52,7 +51,7 @@ from eventport_postgres.inline import InlineHandler, InlineProjections
 from eventport_postgres.joined import JoinedEventStore
 from eventport_postgres.push import Push
 from eventport_postgres.reading import Reader
-from eventport_postgres.schema import DEFAULT_SCHEMA, AnyConnection
+from eventport_postgres.schema import DEFAULT_SCHEMA, Place
 from eventport_postgres.writing import Writer
 
 
@@ -85,8 +84,7 @@ class PostgresEventStore(BaseEventStore):
         connections: Connections,
         schema: str,
         timeout: float,
-        namespace: int,
-        head: int,
+        place: Place,
         *,
         transaction_pooling: bool,
     ) -> None:
@@ -96,14 +94,15 @@ class PostgresEventStore(BaseEventStore):
         self._connections = connections
         self._schema = schema
         self._timeout = timeout
-        self._reader = Reader(schema)
+        self._place = place
+        self._reader = Reader(schema, place)
         self._inline = InlineProjections()
         self._writer, self._patient_writer = (
             Writer(
                 connections,
                 schema,
                 timeout,
-                head,
+                place,
                 self._inline,
                 transaction_pooling=transaction_pooling,
                 patient=patient,
@@ -118,7 +117,7 @@ class PostgresEventStore(BaseEventStore):
             self.capabilities -= {Capability.PUSH}
         else:
             # Channels belong to a database, and so do the numbers of its sequences.
-            self._push = Push(connections, f"eventport_{namespace}", self.wake, timeout)
+            self._push = Push(connections, f"eventport_{place.number}", self.wake, timeout)
 
     @classmethod
     async def connect(
@@ -155,7 +154,7 @@ class PostgresEventStore(BaseEventStore):
         """
         require_asyncio("Postgres", "asyncpg does")
         _check_options(migrate, pool_size, timeout)
-        check_url(url)
+        url = check_url(url)
         own = OwnConnections(url, pool_size, transaction_pooling=transaction_pooling)
         return await cls._open(
             redact(url), own, schema, migrate, timeout, transaction_pooling=transaction_pooling
@@ -211,7 +210,7 @@ class PostgresEventStore(BaseEventStore):
                         await schemas.upgrade(connection, schema)
                     else:
                         await schemas.require_current(connection, schema)
-                    namespace, head = await schemas.find_place(connection, schema)
+                    place = await schemas.find_place(connection, schema)
             except BaseException as exc:
                 await connections.close()
                 if isinstance(exc, Exception):
@@ -223,8 +222,7 @@ class PostgresEventStore(BaseEventStore):
                 connections,
                 schema,
                 timeout,
-                namespace,
-                head,
+                place,
                 transaction_pooling=transaction_pooling,
             )
 
@@ -234,6 +232,11 @@ class PostgresEventStore(BaseEventStore):
         """Show the place, without a password."""
         return f"<PostgresEventStore: {self._name}, schema {self._schema}>"
 
+    @property
+    def store_id(self) -> str:
+        """Who this store is: made with it, and kept by backups, restores and renames."""
+        return self._place.store_id
+
     def using(self, connection: AnyConnection) -> JoinedEventStore:
         """Return a store that works inside the transaction that is open on a connection.
 
@@ -241,7 +244,7 @@ class PostgresEventStore(BaseEventStore):
         caller does in that transaction. See `JoinedEventStore`.
         """
         self._check_open()
-        return JoinedEventStore(connection, self._schema, self._inline)
+        return JoinedEventStore(connection, self._schema, self._place, self._inline)
 
     def inline(self, handler: InlineHandler) -> InlineHandler:
         """Register a handler that runs in the transaction of each commit of this store.
@@ -311,6 +314,9 @@ class PostgresEventStore(BaseEventStore):
             self._push.start()
         return await self._read(self._reader.all, after, max_count, types, prefix)
 
+    async def _last_position(self, near: int) -> int:  # noqa: ARG002  # as in the base
+        return await self._read(self._reader.last_position)
+
     async def _close(self) -> None:
         await self._waiting.drain()
         if self._push is not None:
@@ -353,28 +359,32 @@ class PostgresSchema:
     async def upgrade(
         url: str, *, schema: str = DEFAULT_SCHEMA, transaction_pooling: bool = False
     ) -> tuple[int, int]:
-        """Bring a schema to the newest version; return the one that was there, and that."""
-        check_url(url)
+        """Bring a schema to the newest version; return the one that was there, and that.
+
+        It also mends what a rename or a restore in part has left behind: functions that name
+        another schema, a sequence behind its events, a lost identity.
+        """
+        url = check_url(url)
         schema = schemas.check_schema(schema)
         connections = OwnConnections(url, 1, transaction_pooling=transaction_pooling)
         try:
             async with connections.writing(30) as connection:
                 await check_server(connection)
-                return await schemas.upgrade(connection, schema), schemas.SCHEMA_VERSION
+                before = await schemas.upgrade(connection, schema, repair=True)
+                return before, schemas.SCHEMA_VERSION
         except (*DRIVER_ERRORS, ValueError) as exc:
             raise translated(exc) from (None if isinstance(exc, ValueError) else exc)
         finally:
             await connections.close()
 
 
-def check_url(url: object) -> None:
-    """Raise `ConfigurationError` unless this is a URL of ours."""
-    if not isinstance(url, str):
-        message = f"a URL must be text, not {type(url).__name__}"
-        raise InvalidArgumentTypeError(message)
+def check_url(url: object) -> str:
+    """Return a URL of ours, or raise `ConfigurationError`."""
+    url = urls.check_url(url)
     if url.partition("://")[0].lower() not in {"postgres", "postgresql"}:
         message = f"{redact(url)!r} must begin with postgres:// or postgresql://"
         raise ConfigurationError(message)
+    return url
 
 
 def _check_options(migrate: object, pool_size: object, timeout: object) -> None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 
 from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+from asyncpg import Record
 from asyncpg.exceptions import LockNotAvailableError
 
 from eventport.adapter import Commit, Committed, Failed, Outcome, Written
 from eventport.errors import EventportError, StoreUnavailableError
 from eventport.expectations import exact_version
 
+from eventport_postgres.asking import AnyConnection, ask, ask_one
 from eventport_postgres.batches import Statements, outcomes
 from eventport_postgres.connections import Connections, not_used_again_if_lost
 from eventport_postgres.errors import (
@@ -22,24 +24,26 @@ from eventport_postgres.errors import (
     StreamBusyError,
     is_lost,
     is_worth_a_retry,
+    reason,
     translated,
 )
 from eventport_postgres.inline import InlineProjections
-from eventport_postgres.schema import AnyConnection, quoted
+from eventport_postgres.schema import Place, quoted
 
 
 _PAUSE: Final = 0.02
 """How many seconds to wait before the server is tried again."""
 
 _END: Final = """
-    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-    WHERE pid = $1 AND backend_start < clock_timestamp() - make_interval(secs => $2)
+    SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
+    WHERE pid OPERATOR(pg_catalog.=) $1 AND backend_start OPERATOR(pg_catalog.<)
+        (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) pg_catalog.make_interval(secs => $2))
 """
 # By the locks of the function `append`; those that this takes itself end with it.
 _LOCKED: Final = """
-    SELECT u.stream FROM unnest($1::text[]) AS u(stream)
-    WHERE NOT pg_try_advisory_xact_lock(
-        hashtextextended(u.stream, $2::text::regclass::oid::integer)
+    SELECT u.stream FROM pg_catalog.unnest($1::pg_catalog.text[]) AS u(stream)
+    WHERE NOT pg_catalog.pg_try_advisory_xact_lock(
+        pg_catalog.hashtextextended(u.stream, $2::pg_catalog.oid::integer)
     )
 """
 
@@ -58,7 +62,7 @@ class Writer:
         connections: Where to get the connection from.
         schema: The schema, not quoted.
         timeout: How many seconds a batch may take, and after a lost connection once more.
-        head: The position of an event that was there before the first batch, or 0.
+        place: The store that was found there.
         inline: What runs in the transactions of the batches.
         transaction_pooling: Whether a pooler hides which backend does the work.
         patient: Whether a batch waits for streams that are locked, however long. If not, the
@@ -70,7 +74,7 @@ class Writer:
         connections: Connections,
         schema: str,
         timeout: float,
-        head: int,
+        place: Place,
         inline: InlineProjections,
         *,
         transaction_pooling: bool,
@@ -79,17 +83,20 @@ class Writer:
         self._connections = connections
         self._timeout = timeout
         self._inline = inline
-        self.head = head
+        self.head = place.head
         """The position of an event that is there: what comes next is behind it."""
         self._transaction_pooling = transaction_pooling
         self._patient = patient
         name = quoted(schema)
-        self._statements = Statements(schema)
+        self._statements = Statements(schema, place)
         self._find = f"""
             SELECT stream, id, version, position, recorded_at FROM {name}.events
-            WHERE position > $1 AND id = ANY ($2) ORDER BY position
+            WHERE position OPERATOR(pg_catalog.>) $1 AND id OPERATOR(pg_catalog.=)
+                ANY ($2::pg_catalog.text[]::pg_catalog.uuid[])
+                AND {name}.check_place({place.number})
+            ORDER BY position
         """  # noqa: S608  # it is quoted
-        self._sequence = f"{name}.positions"
+        self._sequence = place.number
 
     async def commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
         """Write a batch.
@@ -125,7 +132,7 @@ class Writer:
                     lost = None  # the server has answered
                     if not is_worth_a_retry(exc):
                         if len(commits) > 1:
-                            raise NothingWrittenError(str(exc)) from exc
+                            raise NothingWrittenError(reason(exc)) from exc
                         raise translated(exc) from exc
                 if clock() > (deadline if lost is None else deadline + self._timeout):
                     raise translated(exc) from exc
@@ -144,12 +151,12 @@ class Writer:
             if self._inline:
                 row = await self._inline.write(connection, commits, request, within)
             else:
-                row = await connection.fetchrow(*request, timeout=within)
+                row = await ask_one(connection, *request, within=within)
         except LockNotAvailableError:
             if self._patient:
                 raise
             streams = {write.stream for commit in commits for write in commit.writes}
-            rows = await connection.fetch(_LOCKED, list(streams), self._sequence, timeout=within)
+            rows = await ask(connection, _LOCKED, list(streams), self._sequence, within=within)
             locked = {row["stream"] for row in rows}
             if not locked:
                 raise  # it was another lock, or these have been released by now
@@ -159,9 +166,9 @@ class Writer:
                 else None
                 for commit in commits
             ]
-        assert row is not None  # noqa: S101  # a function that is no set gives one row
-        self.head = max(self.head, *row[2] or (0,))
-        return outcomes(commits, row)
+        found = outcomes(commits, row)
+        self.head = max(self.head, _last(found))
+        return found
 
     async def _settle(
         self, connection: AnyConnection, commits: Sequence[Commit], lost: _Lost, within: float
@@ -173,15 +180,15 @@ class Writer:
         """
         clock = asyncio.get_running_loop().time
         deadline = clock() + within
-        while not self._transaction_pooling and await connection.fetch(
-            _END, lost.pid, clock() - lost.asked_at, timeout=within
+        while not self._transaction_pooling and await ask(
+            connection, _END, lost.pid, clock() - lost.asked_at, within=within
         ):
             if clock() > deadline:
                 raise TimeoutError("an earlier connection does not end")
             await asyncio.sleep(_PAUSE)
         events = [event for commit in commits for write in commit.writes for event in write.events]
-        rows = await connection.fetch(
-            self._find, self.head, [event.id for event in events], timeout=within
+        rows = await ask(
+            connection, self._find, self.head, [str(event.id) for event in events], within=within
         )
         if rows:
             return _recognise(commits, rows)
@@ -211,16 +218,22 @@ class Writer:
             return [Failed(exc)] * len(commits)
 
 
+def _last(found: Sequence[Outcome]) -> int:
+    """Return the last position of what was written or found, or 0."""
+    return max(
+        (w.positions[-1] for one in found if isinstance(one, Committed) for w in one.writes),
+        default=0,
+    )
+
+
 def _is_exact(commit: Commit) -> bool:
     return all(exact_version(write.expected) is not None for write in commit.writes)
 
 
-def _recognise(
-    commits: Sequence[Commit], rows: Sequence[Mapping[str, Any]]
-) -> list[Committed | None]:
+def _recognise(commits: Sequence[Commit], rows: Sequence[Record]) -> list[Committed | None]:
     """Tell commits from the rows that have the ids of their events."""
     # Two commits may hold the same event, so each row serves once.
-    stored: defaultdict[tuple[str, UUID], deque[Mapping[str, Any]]] = defaultdict(deque)
+    stored: defaultdict[tuple[str, UUID], deque[Record]] = defaultdict(deque)
     for row in rows:
         stored[row["stream"], row["id"]].append(row)
     found: list[Committed | None] = []

@@ -42,6 +42,10 @@ SCAN: Final = 100_000
 """How many positions a filtered page looks at, so that other readers are not held up."""
 
 _HEAD: Final = "SELECT max(version) FROM eventport_events WHERE stream = ?"
+_NEWEST: Final = """
+    SELECT version, recorded_at FROM eventport_events
+    WHERE stream = ? ORDER BY version DESC LIMIT 1
+"""
 _LAST: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'eventport_events'"
 _STORED: Final = """
     SELECT id, position, recorded_at FROM eventport_events
@@ -61,10 +65,19 @@ _READ_BACKWARDS: Final = _READ % "DESC"
 
 
 def write_commit(db: sqlite3.Connection, commit: Commit, now: int) -> Outcome:
-    """Write one commit in the transaction that is open, at a time in microseconds."""
+    """Write one commit in the transaction that is open, at a time in microseconds.
+
+    If the clock was set back, the time is that of the newest event of its streams.
+    """
 
     def head(stream: str) -> int:
-        return _head(db, stream)
+        nonlocal now
+        newest: tuple[int, int] | None = db.execute(_NEWEST, (stream,)).fetchone()
+        if newest is None:
+            return 0
+        version, recorded_at = newest
+        now = max(now, recorded_at)
+        return version
 
     def stored(stream: str, first: int, last: int) -> list[tuple[UUID, int, datetime]]:
         rows = db.execute(_STORED, (stream, first, last))

@@ -106,7 +106,7 @@ class SQLiteEventStore(Store):
 
 def path_in(url: str) -> str:
     """Return the file that a URL names, or the name of a database in memory."""
-    rest = url.partition("://")[2]
+    rest = check_url(url).partition("://")[2]
     name, _, query = rest.partition("?")
     if query:
         option = query.partition("=")[0]

@@ -33,6 +33,7 @@ from eventport import (
     Capability,
     ConcurrencyError,
     Expectation,
+    HistoryReplacedError,
     NewEvent,
     NotSupportedError,
     ReadResult,
@@ -41,11 +42,12 @@ from eventport import (
     StoreClosedError,
     Subscription,
 )
-from eventport.adapter import encode_events
+from eventport.adapter import Affinity, encode_events
 from eventport.expectations import exact_version, holds
 
 from eventport_conformance.proof.checks import (
     check_expectation,
+    check_initial,
     check_int,
     check_optional_int,
     check_prefix,
@@ -107,6 +109,7 @@ class PlainStore:
         self.database = database
         self.hooks: list[Hook] = []
         self.closed = False
+        self.affinity = Affinity()
 
     # What is done to the data.
 
@@ -202,12 +205,16 @@ class PlainStore:
         if self.closed:
             message = "the store has been closed"
             raise StoreClosedError(message)
+        self.check_place()
+
+    def check_place(self) -> None:
+        """Refuse everything in another event loop."""
+        self.affinity.check(self)
 
     async def turn(self) -> None:
-        """Let others have a turn."""
+        """Let others have a turn; what has begun before the store is closed comes to its end."""
         self.check_open()
         await checkpoint()
-        self.check_open()
 
     async def told(self, recorded: Sequence[RecordedEvent]) -> None:
         """Call the hooks after a commit."""
@@ -297,14 +304,14 @@ class PlainStore:
         self,
         stream: str,
         evolve: Callable[[S, RecordedEvent], S],
-        initial: S,
+        initial: Callable[[], S],
         *,
         to_version: int | None = None,
         expected: Expectation = ANY,
     ) -> AggregateResult[S]:
         """Fold a stream."""
         read = await self.read(stream, to_version=to_version, expected=expected)
-        state = initial
+        state = check_initial(initial)()
         for event in read.events:
             state = evolve(state, event)
         last = read.version if to_version is None else min(to_version, read.version)
@@ -369,12 +376,19 @@ class PlainStore:
         """Follow the store."""
         self.check_open()
         after, chosen = check_int("after", after), check_types(types)
+        self.check_reached(after)
         subscription = self.new_subscription(after, chosen, check_prefix(prefix))
         try:
             yield subscription
         finally:
             subscription.left = True
             self.database.signal.notify()
+
+    def check_reached(self, position: int) -> None:
+        """Refuse a position beyond the last event."""
+        if position > self.last_position():
+            message = f"position {position} is beyond the last event: take that of this store"
+            raise HistoryReplacedError(message)
 
     def new_subscription(
         self, after: int, types: frozenset[str] | None, prefix: str | None
@@ -384,6 +398,7 @@ class PlainStore:
 
     async def aclose(self) -> None:
         """Close the store."""
+        self.check_place()
         self.closed = True
         self.database.signal.notify()
         await checkpoint()
@@ -587,14 +602,14 @@ class PlainSession:
         self,
         stream: str,
         evolve: Callable[[S, RecordedEvent], S],
-        initial: S,
+        initial: Callable[[], S],
         *,
         to_version: int | None = None,
         expected: Expectation = ANY,
     ) -> AggregateResult[S]:
         """Fold a stream as the session sees it."""
         read = await self.read(stream, to_version=to_version, expected=expected)
-        state = initial
+        state = check_initial(initial)()
         for event in read.events:
             state = evolve(state, event)
         last = read.version if to_version is None else min(to_version, read.version)

@@ -540,7 +540,11 @@ class FoldTellsTheHead(PlainStore):
     """It tells the head for the version of a fold that ended before it."""
 
     async def aggregate(
-        self, stream: str, evolve: Callable[[S, RecordedEvent], S], initial: S, **asked: Any
+        self,
+        stream: str,
+        evolve: Callable[[S, RecordedEvent], S],
+        initial: Callable[[], S],
+        **asked: Any,
     ) -> AggregateResult[S]:
         result = await super().aggregate(stream, evolve, initial, **asked)
         return AggregateResult(result.state, self.head(stream), result.exists)
@@ -551,10 +555,42 @@ class FoldedNothingIsNothing(PlainStore):
     """It says that a stream does not exist if nothing of it was folded."""
 
     async def aggregate(
-        self, stream: str, evolve: Callable[[S, RecordedEvent], S], initial: S, **asked: Any
+        self,
+        stream: str,
+        evolve: Callable[[S, RecordedEvent], S],
+        initial: Callable[[], S],
+        **asked: Any,
     ) -> AggregateResult[S]:
         result = await super().aggregate(stream, evolve, initial, **asked)
         return AggregateResult(result.state, result.version, result.version > 0)
+
+
+@planted("AGG-09")
+class FoldsShareTheirState(PlainStore):
+    """It makes the first state once, and hands the same object to each later fold."""
+
+    async def aggregate(
+        self,
+        stream: str,
+        evolve: Callable[[S, RecordedEvent], S],
+        initial: Callable[[], S],
+        **asked: Any,
+    ) -> AggregateResult[S]:
+        if callable(initial):
+            kept = vars(self).setdefault("kept", initial())
+            return await super().aggregate(stream, evolve, lambda: kept, **asked)
+        return await super().aggregate(stream, evolve, initial, **asked)
+
+
+@planted("AGG-09")
+class FoldsFromAValue(PlainStore):
+    """It takes a value for the first state, and so lets two folds share it."""
+
+    async def aggregate(
+        self, stream: str, evolve: Callable[[S, RecordedEvent], S], initial: Any, **asked: Any
+    ) -> AggregateResult[S]:
+        first: Callable[[], S] = initial if callable(initial) else lambda: initial
+        return await super().aggregate(stream, evolve, first, **asked)
 
 
 # The global order.
@@ -1417,6 +1453,100 @@ class OpenAfterClosing(PlainStore):
 
     def check_open(self) -> None:
         """Check nothing."""
+
+
+@planted("CAN-17", "CAN-18")
+class SpoiltByImpatience(PlainStore):
+    """It keeps a connection whose call was cancelled; when all are spoilt, nothing works."""
+
+    spoilt = 0
+
+    async def turn(self) -> None:
+        if self.spoilt > 20:
+            message = "the connection is busy"
+            raise StoreUnavailableError(message)
+        try:
+            await super().turn()
+        except get_cancelled_exc_class():
+            self.spoilt += 1
+            raise
+
+
+@planted("CAN-19")
+class WrittenAfterCancellation(PlainStore):
+    """It leaves an append that was cancelled in its queue."""
+
+    async def append(
+        self, stream: str, events: Iterable[NewEvent], *, expected: Expectation = ANY
+    ) -> AppendResult:
+        taken = list(events)
+        try:
+            return await super().append(stream, taken, expected=expected)
+        except get_cancelled_exc_class():
+            self.late = (stream, taken)
+            raise
+
+    def write(self, writes: Writes) -> list[RecordedEvent]:
+        late, self.late = getattr(self, "late", None), None
+        recorded = super().write(writes)
+        if late is not None and late[1][0].type == "Counted" and not writes[0][0].startswith("l"):
+            super().write([late])
+        return recorded
+
+
+@planted("CLO-09", "CLO-10")
+class ClosingDropsWhatWaits(PlainStore):
+    """It refuses appends that were called before it was closed and still wait."""
+
+    async def turn(self) -> None:
+        await super().turn()
+        self.check_open()
+
+
+@planted("ELS-01")
+class UsedAnywhere(PlainStore):
+    """It does not notice that it is used in another event loop."""
+
+    def check_place(self) -> None:
+        """Check nothing."""
+
+
+@planted("SUB-22")
+class WaitsForTheHead(PlainStore):
+    """It takes a position beyond the head for a place to wait at."""
+
+    def check_reached(self, position: int) -> None:
+        """Check nothing."""
+
+
+@planted("SIZ-06")
+class PageCutByBytes(PlainStore):
+    """It ends a page when it is large, and says that it was looked through to its end."""
+
+    async def read_all(self, **asked: Any) -> AllResult:
+        result = await super().read_all(**asked)
+        size, kept = 0, list[RecordedEvent]()
+        for event in result.events:
+            size += len(str(event.data))
+            if size < 2_000_000:
+                kept.append(event)
+        return AllResult(kept, result.position)
+
+
+class _ForgetfulSession(PlainSession):
+    def everything(self, stream: str) -> list[RecordedEvent]:
+        events = super().everything(stream)
+        if sum(len(str(event.data)) for event in events) < 4_000_000:
+            return events
+        return events[:15] + events[-2:]
+
+
+@planted("SIZ-07")
+class SessionSkipsVersions(PlainStore):
+    """Its session takes the first page of what is stored for all of it."""
+
+    def new_session(self) -> PlainSession:
+        return _ForgetfulSession(self)
 
 
 @planted("CLO-03")

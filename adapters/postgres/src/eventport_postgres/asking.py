@@ -1,0 +1,35 @@
+"""Questions to a connection whose owner may have given it codecs of its own."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from asyncpg import Connection, Record
+from asyncpg.pool import PoolConnectionProxy
+
+
+AnyConnection: TypeAlias = "Connection[Any] | PoolConnectionProxy[Any]"
+"""A connection of asyncpg, or what a pool of it hands out."""
+
+
+async def ask(
+    connection: AnyConnection, sql: str, *args: object, within: float | None = None
+) -> list[Record]:
+    """Run one statement and return its rows, with asyncpg's own codecs and records.
+
+    A pool of the caller's may turn times into text, JSON into dicts, or records into a class of
+    its own. asyncpg can leave that out, as it does for its own questions, but has no public
+    name for it.
+    """
+    rows: list[Record] = await connection._execute(  # type: ignore[union-attr]
+        sql, args, 0, within, record_class=Record, ignore_custom_codec=True
+    )
+    return rows
+
+
+async def ask_one(
+    connection: AnyConnection, sql: str, *args: object, within: float | None = None
+) -> Record:
+    """Run a statement that gives exactly one row, and return that row."""
+    (row,) = await ask(connection, sql, *args, within=within)
+    return row

@@ -1,0 +1,99 @@
+"""URLs of stores: what is wrong with one, and how it is shown, without a part of a password."""
+
+from __future__ import annotations
+
+import re
+
+from collections.abc import Iterator
+from typing import Final
+from urllib.parse import unquote, unquote_plus
+
+from eventport.errors import ConfigurationError, InvalidArgumentTypeError
+from eventport.validation import control_character
+
+
+_PARTS: Final = re.compile(r"(?s)(?P<scheme>[^:/?#]+)://(?P<authority>[^/?#]*)(?P<rest>.*)")
+_HOST: Final = re.compile(r"(\[[\w:.%-]*\]|[^:\[\]]*)(:\d+)?")
+# What hides too much is better than what hides too little: up to the last @, whatever is between.
+_PASSWORD: Final = re.compile(
+    r"(?s)^(?P<user>(?:[^:/?#@]+://)?[^:]*):(?P<password>.*)@"
+    r"|^(?P<alone>[^:/?#@]+://[^:/?#]*):(?!\d+([/?#,]|$))(?P<rest>.*)"
+)
+_VALUE: Final = re.compile(r"((?:^|[?&])[^=&?]*=)([^&]*)")
+_SECRET: Final = re.compile(r"(?i)pass|pwd|secret|token|key|credential|auth")
+_SHORTEST: Final = 3
+"""A shorter piece of a secret tells nothing."""
+
+
+def redact(url: str) -> str:
+    """Return a URL without the secrets in it, to be shown."""
+    shown = _VALUE.sub(
+        lambda match: f"{match[1]}***" if _SECRET.search(match[0]) else match[0], url
+    )
+    return _PASSWORD.sub(_without_password, shown)
+
+
+def check_url(url: object) -> str:
+    """Return a URL that every driver takes apart in the same way, or raise an error.
+
+    What a driver says of another one may hold a part of a password, where it looks for a host, a
+    port or a path. So nothing of the value is in the message.
+
+    Raises:
+        ConfigurationError: it has a character that must be percent-encoded, or no valid port.
+        InvalidArgumentTypeError: it is no text.
+    """
+    if not isinstance(url, str):
+        message = f"a URL must be text, not {type(url).__name__}"
+        raise InvalidArgumentTypeError(message)
+    url = clean(url, "a URL")
+    parts = _PARTS.fullmatch(url)
+    if parts is None or not parts["authority"]:
+        return url
+    user, _, hosts = parts["authority"].rpartition("@")
+    if "@" in parts["rest"] or {"@", "[", "]"} & set(user):
+        problem = "has one of / ? # @ [ ] in its user or password, or @ after its host"
+    elif not all(_HOST.fullmatch(host) for host in hosts.split(",")):
+        problem = "has no number as its port, or a host that is none"
+    else:
+        return url
+    message = (
+        f"the {parts['scheme']}:// URL {problem}: percent-encode what belongs to a name or to a "
+        "password (/ is %2F, ? is %3F, # is %23, @ is %40, : is %3A, [ is %5B, ] is %5D)"
+    )
+    raise ConfigurationError(message)
+
+
+def clean(text: str, what: str) -> str:
+    """Return a text that comes from outside without the blanks and newlines around it.
+
+    Raises:
+        ConfigurationError: there is a control character in it.
+    """
+    text = text.strip()
+    if control := control_character(text):
+        message = f"{what} contains the control character {control!r}: remove it"
+        raise ConfigurationError(message)
+    return text
+
+
+def explain(exc: BaseException, url: str) -> str:
+    """Return what an error says of a URL, or only its class if that tells a part of a secret."""
+    text = str(exc)
+    for secret in _secrets(url):
+        pieces = {secret[at : at + _SHORTEST] for at in range(len(secret) - _SHORTEST + 1)}
+        if any(piece in text or repr(piece)[1:-1] in text for piece in pieces):
+            return type(exc).__name__
+    return text or type(exc).__name__
+
+
+def _secrets(url: str) -> Iterator[str]:
+    """Give what `redact` hides, as it is written and as it is meant."""
+    found = [match["password"] or match["rest"] or "" for match in _PASSWORD.finditer(url)]
+    found += [match[2] for match in _VALUE.finditer(url) if _SECRET.search(match[0])]
+    for secret in found:
+        yield from (secret, unquote(secret), unquote_plus(secret))
+
+
+def _without_password(match: re.Match[str]) -> str:
+    return f"{match['user']}:***@" if match["alone"] is None else f"{match['alone']}:***"
