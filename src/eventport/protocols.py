@@ -232,6 +232,7 @@ class EventStore(Streams, Protocol):
         exc_type: type[BaseException] | None,
         exc_value: BaseException | None,
         traceback: TracebackType | None,
+        /,
     ) -> None:
         """Close the store."""
         ...
