@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import anyio
 
@@ -16,7 +17,7 @@ from eventport_conformance.trial import Trial
 ROUNDS = 100
 
 
-async def _storm(work: Callable[[], Awaitable[object]]) -> None:
+async def _storm(work: Callable[[], Coroutine[Any, Any, object]]) -> None:
     """Cancel three calls at a time, each after some turns of the event loop, many times."""
 
     async def impatient(turns: int) -> None:

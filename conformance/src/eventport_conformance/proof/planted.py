@@ -1476,6 +1476,8 @@ class SpoiltByImpatience(PlainStore):
 class WrittenAfterCancellation(PlainStore):
     """It leaves an append that was cancelled in its queue."""
 
+    late: tuple[str, list[NewEvent]] | None = None
+
     async def append(
         self, stream: str, events: Iterable[NewEvent], *, expected: Expectation = ANY
     ) -> AppendResult:
@@ -1487,7 +1489,7 @@ class WrittenAfterCancellation(PlainStore):
             raise
 
     def write(self, writes: Writes) -> list[RecordedEvent]:
-        late, self.late = getattr(self, "late", None), None
+        late, self.late = self.late, None
         recorded = super().write(writes)
         if late is not None and late[1][0].type == "Counted" and not writes[0][0].startswith("l"):
             super().write([late])
