@@ -28,7 +28,7 @@ from eventport.adapter import (
     StreamQuery,
 )
 
-from eventport_conformance.proof.nothing import NothingStore
+from eventport_conformance.proof.noop_store import NoOpStore
 
 
 _DECODER: Final = Decoder(list[Row])
@@ -149,9 +149,9 @@ class Torn(SharedFileEngine):
                 time.sleep(0.002)
 
 
-async def open_nothing(url: str) -> NothingStore:
+async def open_nothing(url: str) -> NoOpStore:
     """Open the store that does nothing, as if it were at a URL."""
-    return NothingStore()
+    return NoOpStore()
 
 
 shared = Adapter(open=SharedFileEngine.open)

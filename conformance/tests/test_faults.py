@@ -35,7 +35,7 @@ from eventport.adapter import (
 
 from eventport_conformance.clause import Clause, all_clauses
 from eventport_conformance.harness import Backend, Harness
-from eventport_conformance.proof.nothing import NothingStore
+from eventport_conformance.proof.noop_store import NoOpStore
 from eventport_conformance.running import run_clause
 
 
@@ -276,12 +276,12 @@ class NothingHarness(SocketHarness):
     name = "nothing"
 
     @asynccontextmanager
-    async def second_client(self) -> AsyncGenerator[NothingStore, None]:
-        yield NothingStore()
+    async def second_client(self) -> AsyncGenerator[NoOpStore, None]:
+        yield NoOpStore()
 
     @asynccontextmanager
-    async def open_at(self, host: str, port: int) -> AsyncGenerator[NothingStore, None]:
-        yield NothingStore()
+    async def open_at(self, host: str, port: int) -> AsyncGenerator[NoOpStore, None]:
+        yield NoOpStore()
 
 
 @pytest.mark.parametrize("one", FAULTS.values(), ids=lambda one: one.id)

@@ -24,7 +24,7 @@ from eventport_conformance import (
 )
 from eventport_conformance.clause import all_clauses
 from eventport_conformance.harness import HOOKS, Hook, absent_hooks, given_hooks
-from eventport_conformance.proof.nothing import NothingStore
+from eventport_conformance.proof.noop_store import NoOpStore
 from eventport_conformance.report import ClauseResult, Results, Subject, outcome_property
 from eventport_conformance.running import Outcome, run_clause
 from eventport_memory import MemoryEventStore
@@ -125,7 +125,7 @@ def test_a_store_without_a_reason_needs_one_from_its_harness() -> None:
     class Silent(Short):
         @asynccontextmanager
         async def open(self) -> AsyncGenerator[EventStore, None]:
-            yield NothingStore()
+            yield NoOpStore()
 
     outcome = run(Silent, "CAP-01")
     assert outcome.result == "not-run"

@@ -27,7 +27,7 @@ from eventport.adapter import Store
 
 from eventport_conformance import Capabilities, Harness, Supported, Unsupported
 from eventport_conformance.clause import Clause, all_clauses
-from eventport_conformance.proof.nothing import NothingStore
+from eventport_conformance.proof.noop_store import NoOpStore
 from eventport_conformance.running import run_clause
 
 
@@ -118,7 +118,7 @@ class NothingHarness(FileHarness):
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[EventStore, None]:
-        yield NothingStore()
+        yield NoOpStore()
 
     def url(self) -> str:
         return "nothing://"

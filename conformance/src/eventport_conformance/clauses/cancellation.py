@@ -17,7 +17,7 @@ from eventport import (
 
 from eventport_conformance.cancelling import cancel_everywhere
 from eventport_conformance.clause import clause
-from eventport_conformance.material import at_once, collect, fill, make
+from eventport_conformance.helpers import at_once, collect, fill, make
 from eventport_conformance.trial import Trial
 from eventport_conformance.waiting import no_hang
 

@@ -9,7 +9,7 @@ from anyio.lowlevel import checkpoint
 from eventport import EventportError, RecordedEvent, StoreClosedError
 
 from eventport_conformance.clause import clause
-from eventport_conformance.material import collect, fill, make, take
+from eventport_conformance.helpers import collect, fill, make, take
 from eventport_conformance.trial import Trial
 from eventport_conformance.waiting import no_hang
 

@@ -24,8 +24,8 @@ from eventport import (
 from eventport.expectations import holds
 
 from eventport_conformance.clause import clause
+from eventport_conformance.helpers import at_once, collect, fill, make, take
 from eventport_conformance.linearizability import Observation, Operation, Write, violation
-from eventport_conformance.material import at_once, collect, fill, make, take
 from eventport_conformance.trial import Deviation, Trial
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from eventport import InvalidEventError, NewEvent
 
 from eventport_conformance.clause import clause
-from eventport_conformance.material import make
+from eventport_conformance.helpers import make
 from eventport_conformance.trial import Trial
 
 

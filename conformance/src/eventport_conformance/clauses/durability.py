@@ -9,7 +9,7 @@ import anyio
 from eventport import NO_STREAM, ConcurrencyError, NewEvent
 
 from eventport_conformance.clause import clause
-from eventport_conformance.material import fill, make, take
+from eventport_conformance.helpers import fill, make, take
 from eventport_conformance.processes import worker
 from eventport_conformance.trial import Trial
 from eventport_conformance.waiting import no_hang

@@ -15,7 +15,7 @@ from eventport import (
 )
 
 from eventport_conformance.clause import clause
-from eventport_conformance.material import fill, make
+from eventport_conformance.helpers import fill, make
 from eventport_conformance.trial import Trial
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from eventport import AggregateResult, EventportError, InvalidArgumentTypeError, RecordedEvent
 
 from eventport_conformance.clause import clause
-from eventport_conformance.material import fill, make
+from eventport_conformance.helpers import fill, make
 from eventport_conformance.trial import Trial
 
 

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from eventport import ConcurrencyError, NewEvent, NotSupportedError, RecordedEvent
 
 from eventport_conformance.clause import clause
-from eventport_conformance.material import collect, fill, make
+from eventport_conformance.helpers import collect, fill, make
 from eventport_conformance.trial import Trial
 
 

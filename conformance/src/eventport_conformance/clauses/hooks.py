@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, cast
 from eventport import ConcurrencyError, EventportError, NotSupportedError, RecordedEvent
 
 from eventport_conformance.clause import clause
-from eventport_conformance.material import at_once, fill, make
+from eventport_conformance.helpers import at_once, fill, make
 from eventport_conformance.trial import Trial
 
 

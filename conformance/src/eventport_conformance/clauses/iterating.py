@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import aclosing
 
 from eventport_conformance.clause import clause
-from eventport_conformance.material import collect, fill, make
+from eventport_conformance.helpers import collect, fill, make
 from eventport_conformance.trial import Trial
 
 

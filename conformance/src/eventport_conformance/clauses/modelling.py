@@ -20,7 +20,7 @@ from eventport import (
 )
 
 from eventport_conformance.clause import clause
-from eventport_conformance.material import collect, fill, make
+from eventport_conformance.helpers import collect, fill, make
 from eventport_conformance.model import Model
 from eventport_conformance.properties import AsyncStateMachine, for_all, run_machine
 from eventport_conformance.trial import Trial, as_new

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from eventport import NO_STREAM, AppendResult, ConcurrencyError, Expectation, NewEvent
 
 from eventport_conformance.clause import clause
-from eventport_conformance.material import at_once, fill, make
+from eventport_conformance.helpers import at_once, fill, make
 from eventport_conformance.trial import Trial
 
 

@@ -20,8 +20,8 @@ from eventport import (
 
 from eventport_conformance.clause import clause
 from eventport_conformance.clauses.concurrency import history
+from eventport_conformance.helpers import at_once, fill, make, take
 from eventport_conformance.linearizability import Write, violation
-from eventport_conformance.material import at_once, fill, make, take
 from eventport_conformance.processes import Worker, worker
 from eventport_conformance.trial import Deviation, Trial
 from eventport_conformance.waiting import no_hang, until

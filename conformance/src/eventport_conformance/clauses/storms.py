@@ -10,7 +10,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from eventport_conformance.clause import clause
-from eventport_conformance.material import fill, make
+from eventport_conformance.helpers import fill, make
 from eventport_conformance.trial import Trial
 
 

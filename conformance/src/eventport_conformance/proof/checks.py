@@ -5,8 +5,8 @@ They are not the core's own: a rule that the core gets wrong must not be wrong h
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any, Final
+from collections.abc import Callable, Collection
+from typing import Any, Final, TypeVar
 from unicodedata import category
 
 from eventport import (
@@ -17,6 +17,8 @@ from eventport import (
     InvalidStreamNameError,
 )
 
+
+S = TypeVar("S")
 
 _EXPECTATIONS: Final = ("any", "no_stream", "stream_exists")
 
@@ -74,6 +76,14 @@ def check_int(name: str, value: Any, *, least: int = 0) -> int:
 def check_optional_int(name: str, value: Any) -> int | None:
     """Return None, or a checked bound or count."""
     return None if value is None else check_int(name, value)
+
+
+def check_initial(initial: Callable[[], S]) -> Callable[[], S]:
+    """Return what makes the first state of a fold, or refuse a value in its place."""
+    if callable(initial):
+        return initial
+    message = "initial must make a new state each time that it is called: pass a lambda"
+    raise InvalidArgumentTypeError(message)
 
 
 def _check_name(name: Any, error: type[InvalidStreamNameError]) -> str:

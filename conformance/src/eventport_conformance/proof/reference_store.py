@@ -100,7 +100,7 @@ class Database:
         self.signal = Signal()
 
 
-class PlainStore:
+class ReferenceStore:
     """An event store, written out by hand."""
 
     capabilities: frozenset[Capability] = frozenset(Capability)
@@ -328,9 +328,9 @@ class PlainStore:
             session.ended = True
         await session.commit()
 
-    def new_session(self) -> PlainSession:
+    def new_session(self) -> ReferenceSession:
         """Make a unit of work."""
-        return PlainSession(self)
+        return ReferenceSession(self)
 
     async def read_all(
         self,
@@ -392,9 +392,9 @@ class PlainStore:
 
     def new_subscription(
         self, after: int, types: frozenset[str] | None, prefix: str | None
-    ) -> PlainSubscription:
+    ) -> ReferenceSubscription:
         """Make a subscription."""
-        return PlainSubscription(self, after, types, prefix)
+        return ReferenceSubscription(self, after, types, prefix)
 
     async def aclose(self) -> None:
         """Close the store."""
@@ -417,7 +417,7 @@ class PlainStore:
         await self.aclose()
 
 
-class HumbleStore(PlainStore):
+class MinimalStore(ReferenceStore):
     """A right store that can do only what all stores can."""
 
     capabilities = frozenset()
@@ -446,12 +446,12 @@ class HumbleStore(PlainStore):
         yield self.new_subscription(0, None, None)
 
 
-class PlainSubscription:
+class ReferenceSubscription:
     """A reader that goes on from position to position."""
 
     def __init__(
         self,
-        store: PlainStore,
+        store: ReferenceStore,
         after: int,
         types: frozenset[str] | None,
         prefix: str | None,
@@ -497,10 +497,10 @@ class PlainSubscription:
         await self.store.database.signal.wait(seen, None)
 
 
-class PlainSession:
+class ReferenceSession:
     """A unit of work: it keeps what is appended, and commits it once."""
 
-    def __init__(self, store: PlainStore) -> None:
+    def __init__(self, store: ReferenceStore) -> None:
         self.store = store
         self.pins: dict[str, int] = {}
         self.own: dict[str, list[NewEvent]] = {}
