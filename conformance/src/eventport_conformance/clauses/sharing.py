@@ -19,7 +19,7 @@ from eventport import (
 )
 
 from eventport_conformance.clause import clause
-from eventport_conformance.clauses.concurrency import history
+from eventport_conformance.clauses.histories import history
 from eventport_conformance.helpers import at_once, fill, make, take
 from eventport_conformance.linearizability import Write, violation
 from eventport_conformance.processes import Worker, worker

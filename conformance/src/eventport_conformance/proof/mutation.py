@@ -18,7 +18,8 @@ from eventport_conformance.clause import Clause, Runs, all_clauses, applies
 from eventport_conformance.harness import Harness, absent_hooks
 from eventport_conformance.proof.mutants.base import MUTANTS, Mutant
 from eventport_conformance.proof.noop_store import NoOpStore
-from eventport_conformance.proof.reference_store import Database, MinimalStore, ReferenceStore
+from eventport_conformance.proof.reference_data import Database
+from eventport_conformance.proof.reference_store import MinimalStore, ReferenceStore
 from eventport_conformance.running import Outcome, run_clause
 
 

@@ -16,9 +16,7 @@ from eventport import (
 from eventport_conformance.proof.mutants.base import (
     mutant,
 )
-from eventport_conformance.proof.reference_store import (
-    ReferenceStore,
-)
+from eventport_conformance.proof.reference_store import ReferenceStore
 
 
 def _cut(name: Any) -> Any:

@@ -14,11 +14,8 @@ from eventport import (
     RecordedEvent,
 )
 
-from eventport_conformance.proof.reference_store import (
-    ReferenceSession,
-    ReferenceStore,
-    ReferenceSubscription,
-)
+from eventport_conformance.proof.reference_session import ReferenceSession, ReferenceSubscription
+from eventport_conformance.proof.reference_store import ReferenceStore
 
 
 S = TypeVar("S")

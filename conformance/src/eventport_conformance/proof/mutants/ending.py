@@ -22,12 +22,9 @@ from eventport import (
 from eventport_conformance.proof.mutants.base import (
     mutant,
 )
-from eventport_conformance.proof.reference_store import (
-    ReferenceSession,
-    ReferenceStore,
-    ReferenceSubscription,
-    Writes,
-)
+from eventport_conformance.proof.reference_data import Writes
+from eventport_conformance.proof.reference_session import ReferenceSession, ReferenceSubscription
+from eventport_conformance.proof.reference_store import ReferenceStore
 
 
 @mutant("CAN-01", "CAN-02", "CAN-11")

@@ -20,9 +20,7 @@ from eventport import (
 from eventport_conformance.proof.mutants.base import (
     mutant,
 )
-from eventport_conformance.proof.reference_store import (
-    ReferenceStore,
-)
+from eventport_conformance.proof.reference_store import ReferenceStore
 
 
 @mutant("CON-01", "CON-02", "CON-10", "CON-15")

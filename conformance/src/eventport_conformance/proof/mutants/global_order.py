@@ -22,9 +22,7 @@ from eventport_conformance.proof.mutants.base import (
     changed,
     mutant,
 )
-from eventport_conformance.proof.reference_store import (
-    ReferenceStore,
-)
+from eventport_conformance.proof.reference_store import ReferenceStore
 
 
 @mutant("GLO-02", "GLO-03")

@@ -17,11 +17,8 @@ from eventport import (
 from eventport_conformance.proof.mutants.base import (
     mutant,
 )
-from eventport_conformance.proof.reference_store import (
-    Database,
-    Hook,
-    ReferenceStore,
-)
+from eventport_conformance.proof.reference_data import Database, Hook
+from eventport_conformance.proof.reference_store import ReferenceStore
 
 
 @mutant("HOK-04")

@@ -18,9 +18,7 @@ from eventport_conformance.proof.mutants.base import (
     changed,
     mutant,
 )
-from eventport_conformance.proof.reference_store import (
-    ReferenceStore,
-)
+from eventport_conformance.proof.reference_store import ReferenceStore
 
 
 S = TypeVar("S")

@@ -17,12 +17,9 @@ from eventport_conformance.proof.mutants.base import (
     OneByOne,
     mutant,
 )
-from eventport_conformance.proof.reference_store import (
-    Hook,
-    MinimalStore,
-    ReferenceSession,
-    ReferenceStore,
-)
+from eventport_conformance.proof.reference_data import Hook
+from eventport_conformance.proof.reference_session import ReferenceSession
+from eventport_conformance.proof.reference_store import MinimalStore, ReferenceStore
 
 
 @mutant("SES-31")

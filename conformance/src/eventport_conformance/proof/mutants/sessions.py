@@ -19,10 +19,8 @@ from eventport_conformance.proof.mutants.base import (
     OneByOne,
     mutant,
 )
-from eventport_conformance.proof.reference_store import (
-    ReferenceSession,
-    ReferenceStore,
-)
+from eventport_conformance.proof.reference_session import ReferenceSession
+from eventport_conformance.proof.reference_store import ReferenceStore
 
 
 class _WithSession(ReferenceStore):

@@ -15,12 +15,9 @@ from eventport_conformance.proof.mutants.base import (
     Subscribing,
     mutant,
 )
-from eventport_conformance.proof.reference_store import (
-    Database,
-    ReferenceStore,
-    ReferenceSubscription,
-    Writes,
-)
+from eventport_conformance.proof.reference_data import Database, Writes
+from eventport_conformance.proof.reference_session import ReferenceSubscription
+from eventport_conformance.proof.reference_store import ReferenceStore
 
 
 @mutant("SHA-02", "SHA-04", "SHA-05")

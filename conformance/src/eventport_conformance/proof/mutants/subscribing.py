@@ -15,9 +15,7 @@ from eventport_conformance.proof.mutants.base import (
     Subscribing,
     mutant,
 )
-from eventport_conformance.proof.reference_store import (
-    ReferenceSubscription,
-)
+from eventport_conformance.proof.reference_session import ReferenceSubscription
 
 
 class _Deaf(ReferenceSubscription):
