@@ -1,4 +1,4 @@
-"""A store that several processes share: the file of the worked adapter behind a lock; and bugs.
+"""A store that several processes share: the file of the worked adapter with a lock; and mutants.
 
 The processes that the clauses start find these stores by their URLs.
 """

@@ -1,6 +1,6 @@
 """A store behind a socket: a server over the engine in memory, its client, and a harness for both.
 
-Requests and answers are pickles, each behind its length. The server identifies its clients by name
+Requests and answers are pickles, each after its length. The server identifies its clients by name
 and serves only the newest connection of each, so that what an old one had still on the wire comes
 to nothing. What became of a lost commit is found by the ids of its events.
 """
@@ -159,7 +159,7 @@ class Server:
 
 
 class Frames:
-    """Values on a socket, each behind its length."""
+    """Values on a socket, each after its length."""
 
     def __init__(self, stream: SocketStream) -> None:
         self._stream = stream
@@ -222,7 +222,7 @@ class SocketEngine:
                 raise
 
     async def forget(self) -> None:
-        """Close the connection: an answer may be on it that nobody waits for."""
+        """Close the connection: an answer may be on it that no one waits for."""
         frames, self.frames = self.frames, None
         if frames is not None:
             with anyio.CancelScope(shield=True):

@@ -1,4 +1,4 @@
-"""The clauses about lost connections hold of a store behind a socket, and find what is wrong."""
+"""A store behind a socket passes the clauses about lost connections, and its mutants fail them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ QUICK = 8.0
 
 @pytest.mark.parametrize("backend", SocketHarness.backends)
 @pytest.mark.parametrize("one", FAULTS.values(), ids=lambda one: one.id)
-def test_each_holds_of_a_store_behind_a_socket(one: Clause, backend: Backend) -> None:
+def test_a_store_behind_a_socket_passes_each(one: Clause, backend: Backend) -> None:
     outcome = run_clause(SocketHarness, one, backend)
     assert outcome.result == "held", outcome.details
 
@@ -177,7 +177,7 @@ class EndsItsSubscriptions(SocketEngine):
 
 
 class WaitsForEver(SocketEngine):
-    """It tries again and again, and never gives up."""
+    """It keeps trying, and never gives up."""
 
     timeout = float("inf")
 
@@ -262,13 +262,13 @@ def harness_of(bug: type[SocketEngine | Server]) -> type[Harness]:
     [(bug, id_) for bug, ids in KILLED_BY.items() for id_ in ids],
     ids=lambda value: getattr(value, "__name__", value),
 )
-def test_a_planted_bug_is_found(bug: type[SocketEngine | Server], id_: str) -> None:
+def test_a_mutant_is_killed(bug: type[SocketEngine | Server], id_: str) -> None:
     outcome = run_clause(harness_of(bug), replace(FAULTS[id_], seconds=QUICK), "asyncio")
     assert outcome.result == "failed", f"{id_} does not see it"
     assert not outcome.reason.startswith(("AttributeError", "NameError", "TypeError"))
 
 
-def test_each_clause_finds_a_bug() -> None:
+def test_each_clause_kills_a_mutant() -> None:
     assert {id_ for ids in KILLED_BY.values() for id_ in ids} == set(FAULTS)
 
 
@@ -285,6 +285,6 @@ class NothingHarness(SocketHarness):
 
 
 @pytest.mark.parametrize("one", FAULTS.values(), ids=lambda one: one.id)
-def test_none_is_true_of_a_store_that_does_nothing(one: Clause) -> None:
+def test_the_noop_store_fails(one: Clause) -> None:
     outcome = run_clause(NothingHarness, replace(one, seconds=QUICK), "asyncio")
     assert outcome.result == "failed"

@@ -40,7 +40,7 @@ KILLED_BY: dict[type[SharedFileEngine], str] = {
 }
 
 SEEN: dict[str, tuple[str, ...]] = {
-    "SHA-13": ("what the processes were told about stream",),
+    "SHA-13": ("what the processes reported of stream",),
     "SHA-14": ("number of events that the subscription gave",),
     "DUR-05": ("what was acknowledged is there", "events of a part of an append"),
 }
@@ -92,7 +92,7 @@ class FileHarness(Harness):
 
 
 @pytest.mark.parametrize("one", CLAUSES.values(), ids=lambda one: one.id)
-def test_each_holds_of_a_file_behind_a_lock(one: Clause) -> None:
+def test_a_file_with_a_lock_passes_each(one: Clause) -> None:
     outcome = run_clause(FileHarness, one, "asyncio")
     assert outcome.result == "held", outcome.details
 
@@ -100,7 +100,7 @@ def test_each_holds_of_a_file_behind_a_lock(one: Clause) -> None:
 @pytest.mark.parametrize(
     ("engine", "id_"), KILLED_BY.items(), ids=[engine.__name__ for engine in KILLED_BY]
 )
-def test_a_planted_bug_is_found(
+def test_a_mutant_is_killed(
     engine: type[SharedFileEngine], id_: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(FileHarness, "engine", engine)
@@ -109,7 +109,7 @@ def test_a_planted_bug_is_found(
     assert outcome.reason.startswith(SEEN[id_]), outcome.details
 
 
-def test_each_clause_finds_a_bug() -> None:
+def test_each_clause_kills_a_mutant() -> None:
     assert set(KILLED_BY.values()) == set(CLAUSES)
 
 
@@ -125,7 +125,7 @@ class NothingHarness(FileHarness):
 
 
 @pytest.mark.parametrize("one", CLAUSES.values(), ids=lambda one: one.id)
-def test_none_is_true_of_a_store_that_does_nothing(one: Clause) -> None:
+def test_the_noop_store_fails(one: Clause) -> None:
     outcome = run_clause(NothingHarness, one, "asyncio")
     assert outcome.result == "failed"
     assert "opens the store" not in outcome.reason

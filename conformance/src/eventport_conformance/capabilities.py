@@ -23,7 +23,7 @@ class Unsupported:
     """The store cannot do it, and passes the clauses about refusing it instead."""
 
     reason: str = ""
-    """Why; it stands in the report, and as a footnote in the matrix.
+    """Why; shown in the report, and as a footnote in the matrix.
 
     It may be left out where the store gives a reason itself, in a mapping `limitations` from
     `Capability` to text, as every `eventport.adapter.Store` does.

@@ -106,7 +106,7 @@ def spec() -> None:
 
 @app.command()
 def matrix(files: _ReportFiles) -> None:
-    """Print which clauses hold of which store, in Markdown."""
+    """Print which store passes which clauses, in Markdown."""
     typer.echo(render_matrix(_runs(files)), nl=False)
 
 

@@ -31,7 +31,7 @@ T = TypeVar("T")
 PROXIED: Final = ("address", "open_at")
 BOTH: Final[tuple[Direction, ...]] = ("to_server", "to_client")
 POINTS: Final = 12
-"""After how many different numbers of bytes a line is cut, each way."""
+"""After how many different numbers of bytes a connection drops, each way."""
 
 
 async def or_unavailable(what: str, call: Callable[[], Awaitable[T]]) -> T | None:
@@ -64,7 +64,7 @@ async def in_the_end(what: str, call: Callable[[], Awaitable[T]]) -> T:
 async def each_cut(
     t: Trial, proxy: Proxy, direction: Direction, call: Callable[[], Awaitable[object]]
 ) -> AsyncGenerator[str, None]:
-    """Let the line be cut at many places of a call, which is made first to measure it."""
+    """Drop the connection at many places of a call, which is made first to measure it."""
     before = proxy.passed[direction]
     await call()
     size = proxy.passed[direction] - before
@@ -74,9 +74,9 @@ async def each_cut(
     cuts = proxy.cuts
     for count in sorted({0, 1, size - 1, size, *chosen}):
         proxy.cut_after(count, direction)
-        yield f"line cut after {count} of {size} bytes {direction.replace('_', ' ')}"
+        yield f"connection dropped after {count} of {size} bytes {direction.replace('_', ' ')}"
         await proxy.heal()
-    t.true(proxy.cuts > cuts, "lines were cut")
+    t.true(proxy.cuts > cuts, "connections dropped")
 
 
 class Ledger:
@@ -91,13 +91,13 @@ class Ledger:
         self, store: EventStore, stream: str, events: Sequence[NewEvent], expected: Expectation
     ) -> AppendResult | None:
         """Append, and take down what came of it; None if that is not known."""
-        what = f"append expecting {expected!r} while lines are cut"
+        what = f"append expecting {expected!r} while connections drop"
         result = await or_unavailable(what, lambda: store.append(stream, events, expected=expected))
         (self.unknown if result is None else self.acknowledged).append((stream, events))
         return result
 
     async def check(self, t: Trial) -> None:
-        """Compare with what is in the store, as one sees it who has a line that works."""
+        """Compare with what is in the store, as seen through a connection that works."""
         tried = [*self.acknowledged, *self.unknown, *self.refused]
         stored: dict[str, list[RecordedEvent]] = {}
         for stream in sorted({stream for stream, _ in tried}):

@@ -1,6 +1,6 @@
 """Engines that are hard on a store: tiny pages, batches of two, slow answers in random order.
 
-Each stands around any engine, and answers as its docstrings allow. What a store makes of them must
+Each wraps any engine, and answers as the contract allows. What a store makes of them must
 be as right as with the engine alone; so the suite runs its clauses about paging and batching on
 them, and an adapter's own tests may, too.
 """

@@ -43,13 +43,13 @@ class Harness:
     """The event loops that it runs on."""
 
     absent: ClassVar[Mapping[Hook, str]] = {}
-    """Why an optional method is not there; it stands in the report.
+    """Why an optional method is not there; the report shows it.
 
     It takes away a method that a base class has.
     """
 
     server: str = ""
-    """What is behind the store, such as ``PostgreSQL 18.1``; `open` may set it."""
+    """The server of the store, such as ``PostgreSQL 18.1``; `open` may set it."""
 
     def open(self) -> AbstractAsyncContextManager[EventStore]:
         """Open a store on an empty database; usually with ``@asynccontextmanager``."""
@@ -71,7 +71,7 @@ class Harness:
         raise NotImplementedError
 
     def address(self) -> Address:
-        """Return where the server behind the store that `open` gave listens.
+        """Return where the server of the store that `open` gave listens.
 
         It is a host and a port, or the path of a Unix socket. Optional, together with `open_at`.
         With both, the clauses run in which connections drop: the suite puts a proxy in front of
@@ -96,7 +96,7 @@ class Harness:
         raise NotImplementedError
 
     async def restart(self) -> None:
-        """Stop the server behind the store the hard way, and start it again on the same data.
+        """Kill the server of the store, and start it again on the same data.
 
         Optional. It must have the same address after it. With it, the clauses run in which the
         server dies; the stores that are open stay open.

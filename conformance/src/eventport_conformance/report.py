@@ -105,7 +105,7 @@ class StoreReport:
 
 @dataclass(frozen=True)
 class Run:
-    """What stands in one ``conformance.json``."""
+    """The contents of one ``conformance.json``."""
 
     suite: str
     """The version of the suite; `core` is that of the toolkit."""

@@ -49,7 +49,7 @@ class Outcome:
     adapter: str = ""
     """The distribution that the store is from, and its version."""
     server: str = ""
-    """What is behind the store."""
+    """The server of the store."""
     limitations: Mapping[str, str] = field(default_factory=dict[str, str])
     """Why the store cannot do the rest, in its own words, by the name of the capability."""
 
@@ -161,7 +161,7 @@ class _Run:
         rows = [("Clause", f"{clause.id}: {clause.sentence}")]
         if self.trial is not None:
             rows.append(("Done", "\n".join(self.trial.steps.lines()) or "nothing"))
-        found = getattr(deviation or error, "__notes__", None)  # Hypothesis tells the example there
+        found = getattr(deviation or error, "__notes__", None)  # Hypothesis puts the example there
         if found:
             rows.append(("Example", "\n".join(found)))
         if deviation is not None:

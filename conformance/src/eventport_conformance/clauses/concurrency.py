@@ -49,18 +49,18 @@ async def _one_wins(t: Trial, before: int, expected: Expectation) -> None:
         t.equal([event.data for event in read.events], [won[0], {"n": 1}], "the winner's events")
         lost = [one for one in results if isinstance(one, ConcurrencyError)]
         seen = {(one.stream, one.expected, one.actual) for one in lost}
-        t.equal(seen, {(stream, expected, before + 2)}, "what the losers were told")
+        t.equal(seen, {(stream, expected, before + 2)}, "what the conflicts of the losers say")
 
 
 @clause("CON-01")
 async def one_no_stream_wins(t: Trial) -> None:
-    """Of appends at the same time that expect `no_stream`, exactly one wins."""
+    """Of concurrent appends that expect `no_stream`, exactly one wins."""
     await _one_wins(t, 0, NO_STREAM)
 
 
 @clause("CON-02")
 async def one_exact_version_wins(t: Trial) -> None:
-    """Of appends at the same time that expect the same version, exactly one wins."""
+    """Of concurrent appends that expect the same version, exactly one wins."""
     await _one_wins(t, 3, 3)
 
 
@@ -85,7 +85,7 @@ async def _never_conflicts(t: Trial, expected: Expectation) -> None:
 
 @clause("CON-03")
 async def any_never_conflicts(t: Trial) -> None:
-    """`any` never conflicts, however many append to the stream at the same time."""
+    """`any` never conflicts, however many appends to the stream are concurrent."""
     await _never_conflicts(t, ANY)
 
 
@@ -97,7 +97,7 @@ async def stream_exists_never_conflicts(t: Trial) -> None:
 
 @clause("CON-05")
 async def appends_are_not_interleaved(t: Trial) -> None:
-    """The events of one append stand together in their stream."""
+    """The events of one append are contiguous in their stream."""
 
     async def work(number: int) -> list[int]:
         return [
@@ -144,7 +144,7 @@ async def readers_see_whole_appends(t: Trial) -> None:
 
 @clause("CON-07", needs=("global_order",))
 async def a_tailing_reader_misses_nothing(t: Trial) -> None:
-    """A reader that reads on from position to position sees every event once, in order."""
+    """A reader that reads on from position to position gets every event once, in order."""
     writers, rounds = 6, 20
     running = writers
     # Only one who reads all that there is each time is at the tail, where others still commit.
@@ -179,7 +179,7 @@ async def a_tailing_reader_misses_nothing(t: Trial) -> None:
 
 @clause("CON-08", needs=("global_order",))
 async def a_subscription_misses_nothing(t: Trial) -> None:
-    """A subscription sees every event of many writers once, in order."""
+    """A subscription yields every event of many writers once, in order."""
     total = sum(1 + (number + round_) % 4 for number in range(6) for round_ in range(20))
 
     async def write(number: int) -> None:
@@ -262,7 +262,7 @@ async def increments_are_not_lost(t: Trial) -> None:
 
 @clause("CON-11")
 async def streams_do_not_disturb_each_other(t: Trial) -> None:
-    """Appends at the same time to different streams never conflict."""
+    """Concurrent appends to different streams never conflict."""
 
     async def work(number: int) -> list[int]:
         return [
@@ -275,8 +275,8 @@ async def streams_do_not_disturb_each_other(t: Trial) -> None:
 
 
 @clause("CON-12", needs=("global_order",))
-async def what_follows_stands_behind(t: Trial) -> None:
-    """An append that begins after another has returned stands behind it, on any stream."""
+async def what_follows_comes_after(t: Trial) -> None:
+    """An append that begins after another has returned comes after it, on any stream."""
     latest = 0
 
     async def work(number: int) -> None:
@@ -285,7 +285,7 @@ async def what_follows_stands_behind(t: Trial) -> None:
             before = latest
             result = await t.store.append(f"s{(number * 5 + round_) % 7}", make(2))
             position = result.position or 0
-            t.true(position > before, "its position is behind", (before, position))
+            t.true(position > before, "its position is later", (before, position))
             latest = max(latest, position)
 
     await at_once(8, work)
@@ -294,7 +294,7 @@ async def what_follows_stands_behind(t: Trial) -> None:
 
 @clause("CON-13")
 async def one_stream_is_made_once(t: Trial) -> None:
-    """Of appends at the same time to a new stream, exactly one says that it created it."""
+    """Of concurrent appends to a new stream, exactly one reports that it created it."""
 
     async def work(number: int) -> bool:
         return (await t.store.append("a", [NewEvent("By", number)])).created

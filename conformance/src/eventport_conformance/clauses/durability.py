@@ -33,7 +33,7 @@ async def events_are_there_after_closing(t: Trial) -> None:
 
 @clause("DUR-02", needs=("durable",))
 async def counting_goes_on_after_closing(t: Trial) -> None:
-    """Versions, expectations and retries go on where the store that was closed has left them."""
+    """Versions, expectations and retries continue where the closed store left them."""
     events = make(3)
     first = await t.store.append("a", events, expected=NO_STREAM)
     await t.store.aclose()
@@ -48,7 +48,7 @@ async def counting_goes_on_after_closing(t: Trial) -> None:
 
 @clause("DUR-03", needs=("durable", "global_order"))
 async def the_global_order_goes_on_after_closing(t: Trial) -> None:
-    """Positions go on after closing, and a subscription resumes where another one ended."""
+    """Positions continue after closing, and a subscription resumes where another one ended."""
     for stream in "abc":
         await fill(t.store, stream, 2)
     async with t.store.subscribe() as subscription:
@@ -80,7 +80,7 @@ async def sessions_are_there_after_closing(t: Trial) -> None:
 
 @clause("DUR-05", needs=("durable",), uses=("url",), seconds=900)
 async def a_killed_process_loses_nothing(t: Trial) -> None:
-    """What a process was told to be written is there after it was killed; no append is torn."""
+    """What was acknowledged to a process is there after it was killed; no append is torn."""
     told = 0
     chance = random.Random(t.seed)  # noqa: S311  # no secret
     for _ in range(6):

@@ -37,13 +37,13 @@ from eventport_conformance.waiting import no_hang
 
 
 _CUTS: Final = 20
-"""How many cuts are enough where they come at random."""
+"""How many drops are enough where they come at random."""
 _ROUNDS: Final = 300
-"""How many appends each task makes at the most while it waits for them."""
+"""How many appends each task makes at most while it waits for them."""
 
 
 async def _cut_appends(t: Trial, direction: Direction) -> None:
-    """Cut the line at many places of appends with an exact expectation, and send them again."""
+    """Drop the connection at many places of exact appends, and send them again."""
     async with t.behind_proxy() as (proxy, store):
         await fill(store, "a", 3)
         head = 6
@@ -69,25 +69,26 @@ async def _cut_appends(t: Trial, direction: Direction) -> None:
 
 
 @clause("FLT-01", uses=PROXIED, seconds=600)
-async def the_request_is_cut(t: Trial) -> None:
-    """An append with an exact expectation whose line is cut at any byte of the request succeeds or
-    raises `StoreUnavailableError`, and sent again it succeeds and is there once.
+async def the_request_is_lost(t: Trial) -> None:
+    """An append with an exact expectation whose connection drops at any byte of the request
+    succeeds or raises `StoreUnavailableError`, and when sent again it succeeds and is stored
+    once.
     """
     await _cut_appends(t, "to_server")
 
 
 @clause("FLT-02", uses=PROXIED, seconds=600)
-async def the_answer_is_cut(t: Trial) -> None:
-    """An append with an exact expectation whose line is cut at any byte of the answer succeeds or
-    raises `StoreUnavailableError`, and sent again it succeeds and is there once.
+async def the_answer_is_lost(t: Trial) -> None:
+    """An append with an exact expectation whose connection drops at any byte of the answer succeeds
+    or raises `StoreUnavailableError`, and when sent again it succeeds and is stored once.
     """
     await _cut_appends(t, "to_client")
 
 
 @clause("FLT-03", uses=PROXIED, seconds=600)
 async def any_is_written_once(t: Trial) -> None:
-    """An append with `any` whose line is cut at any byte is there once if it succeeds, and whole
-    and once or not at all if it raises `StoreUnavailableError`.
+    """An append with `any` whose connection drops at any byte is stored once if it succeeds, and
+    whole and once or not at all if it raises `StoreUnavailableError`.
     """
     async with t.behind_proxy() as (proxy, store):
         ledger = Ledger()
@@ -95,15 +96,15 @@ async def any_is_written_once(t: Trial) -> None:
             await in_the_end("append", lambda: fill(store, "a", 2))
             async for _ in each_cut(t, proxy, direction, lambda: fill(store, "a", 2)):
                 await ledger.append(store, "a", make(2), ANY)
-                await in_the_end("read after a cut", lambda: store.read("a", max_count=1))
+                await in_the_end("read after a drop", lambda: store.read("a", max_count=1))
         await ledger.check(t)
         await usable(t, store)
 
 
 @clause("FLT-04", uses=PROXIED, seconds=600)
 async def another_store_can_send_it_again(t: Trial) -> None:
-    """An append with an exact expectation whose line was cut can be sent again through another
-    store at once, and is there once.
+    """An append with an exact expectation whose connection dropped can be sent again through
+    another store at once, and is stored once.
     """
     ledger = Ledger()
     async with t.behind_proxy() as (proxy, store):
@@ -120,15 +121,15 @@ async def another_store_can_send_it_again(t: Trial) -> None:
                 head += 2
                 t.equal(again.version, head, f"version returned by the other store, {where}")
                 ledger.acknowledged.append((stream, events))
-                await in_the_end("read after a cut", lambda: store.read("a"))
+                await in_the_end("read after a drop", lambda: store.read("a"))
         await ledger.check(t)
         await usable(t, store)
 
 
 @clause("FLT-05", uses=PROXIED, seconds=600)
 async def conflicts_are_true(t: Trial) -> None:
-    """Of two appends that race while the line of one is cut, one that conflicts is not stored and
-    one that succeeds is, once.
+    """Of two appends that race while the connection of one drops, one that conflicts is not stored
+    and one that succeeds is, once.
     """
     chance = random.Random(t.seed)  # noqa: S311  # it is to be the same the next time
     ledger = Ledger()
@@ -156,15 +157,15 @@ async def conflicts_are_true(t: Trial) -> None:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(race, store, 0, head)
                     tasks.start_soon(race, t.store, chance.uniform(0, 0.01), head)
-                await in_the_end("read after a cut", lambda: store.read("a"))
+                await in_the_end("read after a drop", lambda: store.read("a"))
         await ledger.check(t)
         await usable(t, store)
 
 
 @clause("FLT-06", needs=("sessions",), uses=PROXIED, seconds=600)
 async def sessions_are_whole(t: Trial) -> None:
-    """A session over two streams whose line is cut at any byte is committed whole and once if it
-    succeeds, and whole and once or not at all if it raises `StoreUnavailableError`.
+    """A session over two streams whose connection drops at any byte is committed whole and once if
+    it succeeds, and whole and once or not at all if it raises `StoreUnavailableError`.
     """
     ledger = Ledger()
     sessions: list[tuple[NewEvent, NewEvent]] = []
@@ -188,7 +189,7 @@ async def sessions_are_whole(t: Trial) -> None:
                     outcome = ledger.refused
                 outcome += [("a", [one]), ("b", [two])]
                 sessions.append((one, two))
-                await in_the_end("read after a cut", lambda: store.read("a"))
+                await in_the_end("read after a drop", lambda: store.read("a"))
         await ledger.check(t)
         stored = {event.id for s in "ab" for event in (await t.store.read(s)).events}
         for one, two in sessions:
@@ -197,9 +198,9 @@ async def sessions_are_whole(t: Trial) -> None:
 
 
 @clause("FLT-10", uses=PROXIED, seconds=600)
-async def a_line_that_stalls(t: Trial) -> None:
-    """An append on a line that stalls for half a second is there once if it succeeds, and whole
-    and once or not at all if it raises `StoreUnavailableError`.
+async def a_connection_that_stalls(t: Trial) -> None:
+    """An append on a connection that stalls for half a second is stored once if it succeeds, and
+    whole and once or not at all if it raises `StoreUnavailableError`.
     """
     ledger = Ledger()
     async with t.behind_proxy() as (proxy, store):
@@ -217,22 +218,22 @@ async def a_line_that_stalls(t: Trial) -> None:
 
 
 async def _cut_at_random(t: Trial, proxy: Proxy, running: Callable[[], bool]) -> None:
-    """Cut the line now and then, after some bytes, as long as there is someone to annoy."""
+    """Drop the connection now and then, after some bytes, as long as appends are running."""
     chance = random.Random(t.seed)  # noqa: S311  # it is to be the same the next time
     while running() and proxy.cuts < _CUTS:
         cuts = proxy.cuts
         # Far enough from each other that what is sent again can arrive in between.
         proxy.cut_after(chance.randrange(10_000), chance.choice(BOTH))
-        # Each is waited for, or else the way that more bytes go would get all the cuts.
-        while running() and proxy.cuts == cuts:  # noqa: ASYNC110  # the cut is made elsewhere
+        # Each is waited for, or else the direction with more bytes would get all of them.
+        while running() and proxy.cuts == cuts:  # noqa: ASYNC110  # it drops elsewhere
             await anyio.sleep(0.002)
         await anyio.sleep(chance.uniform(0, 0.01))
     await proxy.heal()
 
 
 @clause("FLT-11", uses=PROXIED, seconds=600)
-async def many_appends_and_cuts(t: Trial) -> None:
-    """Of many appends at once while lines are cut again and again, none that succeeds is lost, and
+async def many_appends_and_drops(t: Trial) -> None:
+    """Of many concurrent appends while connections drop repeatedly, none that succeeds is lost, and
     none is torn or doubled.
     """
     ledger = Ledger()
@@ -251,15 +252,15 @@ async def many_appends_and_cuts(t: Trial) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_cut_at_random, t, proxy, lambda: running > 0)
             await at_once(running, write)
-        t.true(proxy.cuts > 0, "lines were cut")
+        t.true(proxy.cuts > 0, "connections dropped")
         await ledger.check(t)
         await usable(t, store)
 
 
 @clause("FLT-14", uses=PROXIED, seconds=600)
 async def what_became_of_it_is_found_out(t: Trial) -> None:
-    """An append whose line is cut at any byte, while new connections can be made, succeeds as if
-    nothing had happened.
+    """An append whose connection drops at any byte, while new connections can be made, succeeds as
+    if nothing had happened.
     """
     ledger = Ledger()
     async with t.behind_proxy() as (proxy, store):

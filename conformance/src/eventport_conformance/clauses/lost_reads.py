@@ -33,7 +33,7 @@ T = TypeVar("T")
 async def _cut_reads(
     t: Trial, proxy: Proxy, what: str, truth: T, read: Callable[[], Awaitable[T]]
 ) -> None:
-    """Cut the line at many places of a read, and read again."""
+    """Drop the connection at many places of a read, and read again."""
     for direction in BOTH:
         await in_the_end(what, read)
         async for where in each_cut(t, proxy, direction, read):
@@ -45,8 +45,8 @@ async def _cut_reads(
 
 @clause("FLT-07", uses=PROXIED, seconds=600)
 async def reads_recover(t: Trial) -> None:
-    """A read whose line is cut at any byte gives the truth or raises `StoreUnavailableError`, and
-    the next one gives the truth.
+    """A read whose connection drops at any byte returns the truth or raises
+    `StoreUnavailableError`, and the next one returns the truth.
     """
     await fill(t.store, "a", 20)
     truth = await t.store.read("a")
@@ -59,8 +59,8 @@ async def reads_recover(t: Trial) -> None:
 
 @clause("FLT-08", needs=("global_order",), uses=PROXIED, seconds=600)
 async def a_subscription_survives(t: Trial) -> None:
-    """A subscription whose line is cut while it catches up or waits goes on by itself, and misses
-    and repeats nothing.
+    """A subscription whose connection drops while it catches up or waits goes on by itself, and
+    misses and repeats nothing.
     """
     chance = random.Random(t.seed)  # noqa: S311  # it is to be the same the next time
     async with t.behind_proxy() as (proxy, store), following(store) as followed:
@@ -127,9 +127,9 @@ async def refused_connections(t: Trial) -> None:
 
 @clause("FLT-15", needs=("global_order",), uses=PROXIED, seconds=600)
 async def reads_of_everything_recover(t: Trial) -> None:
-    """A read of all streams whose line is cut at any byte gives the truth or raises
-    `StoreUnavailableError`, as it does while connections are refused, and the next one gives the
-    truth.
+    """A read of all streams whose connection drops at any byte returns the truth or raises
+    `StoreUnavailableError`, as it does while connections are refused, and the next one returns
+    the truth.
     """
     for stream in "abc":
         await fill(t.store, stream, 6)

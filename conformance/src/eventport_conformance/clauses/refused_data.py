@@ -109,7 +109,7 @@ async def subclasses_are_refused(t: Trial) -> None:
 
 @clause("DAT-29")
 async def circles_are_refused(t: Trial) -> None:
-    """Data that holds itself is refused."""
+    """Data that contains itself is refused."""
     circle: list[Any] = [1]
     circle.append(circle)
     loop: dict[str, Any] = {}
@@ -143,7 +143,7 @@ async def metadata_must_be_an_object(t: Trial) -> None:
 
 @clause("DAT-32")
 async def an_id_must_be_a_uuid(t: Trial) -> None:
-    """An id that is not a UUID is refused, be it the text of one."""
+    """An id that is not a UUID is refused, even if it is the text of one."""
     await t.store.append("data", make(1))
     values: list[Any] = [str(uuid.uuid4()), 1, None, uuid.uuid4().bytes]
     for value in values:

@@ -70,7 +70,7 @@ async def an_exception_commits_no_stream(t: Trial) -> None:
 
 @clause("SES-26", needs=("sessions", "global_order"))
 async def the_order_of_appends_is_the_global_order(t: Trial) -> None:
-    """Events of one session are in global order as they were appended, also by turns."""
+    """Events of one session are in global order as appended, even if streams alternate."""
     async with t.store.session() as session:
         for stream in ("a", "b", "a", "c", "b"):
             await session.append(stream, make(2))
@@ -110,7 +110,7 @@ async def opposite_orders_do_not_block(t: Trial) -> None:
 
 @clause("SES-29", needs=("sessions",))
 async def money_is_neither_made_nor_lost(t: Trial) -> None:
-    """Transfers between accounts at the same time keep the sum, in every account's history."""
+    """Concurrent transfers between accounts keep the sum, in every account's history."""
     accounts = ["ada", "bob", "cyd"]
 
     def balance(state: int, event: RecordedEvent) -> int:

@@ -46,7 +46,7 @@ async def leaving_the_block_commits(t: Trial) -> None:
 
 
 @clause("SES-02")
-async def nobody_sees_it_before(t: Trial) -> None:
+async def it_is_invisible_before(t: Trial) -> None:
     """Nothing of a session can be seen outside before it is committed."""
     await fill(t.store, "a", 1)
     async with t.store.session() as session:
@@ -111,8 +111,8 @@ async def iterate_and_aggregate_see_own_appends(t: Trial) -> None:
 
 
 @clause("SES-06")
-async def an_append_in_it_tells_the_version_to_come(t: Trial) -> None:
-    """An append in a session gives the version to come, and no position yet."""
+async def an_append_in_it_returns_the_version_to_come(t: Trial) -> None:
+    """An append in a session returns the version to come, and no position yet."""
     await fill(t.store, "a", 2)
     async with t.store.session() as session:
         results = [await session.append("a", make(2)), await session.append("a", make(1))]
@@ -127,7 +127,7 @@ async def an_append_in_it_tells_the_version_to_come(t: Trial) -> None:
 
 @clause("SES-07")
 async def own_events_have_position_0(t: Trial) -> None:
-    """An event that is read in the session that has appended it has the position 0."""
+    """An uncommitted event that is read in its own session has the position 0."""
     await fill(t.store, "a", 1)
     async with t.store.session() as session:
         await session.append("a", make(1))
@@ -234,7 +234,7 @@ async def a_stream_that_moved_is_a_conflict(t: Trial) -> None:
 
 @clause("SES-15")
 async def a_stream_is_pinned_when_first_seen(t: Trial) -> None:
-    """A stream is pinned at the version that the session saw first, be it by a read."""
+    """A stream is pinned at the version that the session saw first, even if only by a read."""
     await fill(t.store, "a", 2)
     with t.raises(ConcurrencyError, "append to a stream that moved since it was read"):
         async with t.store.session() as session:
@@ -307,7 +307,7 @@ async def events_are_copied_at_the_append(t: Trial) -> None:
 
 @clause("SES-20")
 async def of_rivals_one_wins(t: Trial) -> None:
-    """Of sessions at the same time that append to one stream, exactly one is committed."""
+    """Of concurrent sessions that append to one stream, exactly one is committed."""
     await fill(t.store, "a", 1)
     ready = 0
     all_ready = anyio.Event()

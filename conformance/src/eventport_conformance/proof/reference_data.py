@@ -90,7 +90,7 @@ class ReferenceData:
         return len(self.database.streams.get(stream, ()))
 
     def take_in(self, events: Iterable[NewEvent]) -> list[NewEvent]:
-        """Check events, and return copies that nobody else holds."""
+        """Check events, and return copies that no one else holds."""
         events = list(events) if _is_iterator(events) else events
         encode_events(events)
         return [NewEvent(str(e.type), deepcopy(e.data), deepcopy(e.metadata), e.id) for e in events]
@@ -131,7 +131,7 @@ class ReferenceData:
         return recorded
 
     def holds(self, expected: Expectation, head: int) -> bool:
-        """Tell whether an expectation holds."""
+        """Return whether an expectation holds."""
         return holds(expected, head)
 
     def conflict(self, stream: str, expected: Expectation, head: int) -> ConcurrencyError:
@@ -141,7 +141,7 @@ class ReferenceData:
     def earlier(
         self, stream: str, expected: Expectation, events: Sequence[NewEvent]
     ) -> AppendResult | None:
-        """Find that these very events stand there already."""
+        """Find out whether exactly these events are stored there already."""
         before = exact_version(expected)
         if before is None or not events:
             return None
@@ -161,11 +161,11 @@ class ReferenceData:
     def matches(
         self, event: RecordedEvent, types: frozenset[str] | None, prefix: str | None
     ) -> bool:
-        """Tell whether an event is asked for."""
+        """Return whether an event is wanted."""
         return (types is None or event.type in types) and event.stream.startswith(prefix or "")
 
-    def behind(self, position: int) -> list[RecordedEvent]:
-        """Return the events behind a position."""
+    def after(self, position: int) -> list[RecordedEvent]:
+        """Return the events after a position."""
         return self.database.log[position // STEP :]
 
     def last_position(self) -> int:
@@ -188,7 +188,7 @@ class ReferenceData:
         self.check_open()
         await checkpoint()
 
-    async def told(self, recorded: Sequence[RecordedEvent]) -> None:
+    async def call_hooks(self, recorded: Sequence[RecordedEvent]) -> None:
         """Call the hooks after a commit."""
         with CancelScope(shield=True):
             for hook in self.hooks:

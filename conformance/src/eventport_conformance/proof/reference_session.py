@@ -79,7 +79,7 @@ class ReferenceSubscription:
 
     def find(self) -> RecordedEvent | None:
         """Look for the next event, and move on."""
-        for event in self.store.behind(self.position):
+        for event in self.store.after(self.position):
             self.position = event.position
             if self.store.matches(event, self.types, self.prefix):
                 return self.store.hand_out(event)
@@ -166,7 +166,7 @@ class ReferenceSession:
         return ReadResult((seen[::-1] if backwards else seen)[:most], head)
 
     def everything(self, stream: str) -> list[RecordedEvent]:
-        """Return the stream up to the pin, and the session's own events behind it."""
+        """Return the stream up to the pin, and then the session's own events."""
         pin = self.pin(stream)
         now = datetime.now(UTC)
         own = [
@@ -217,7 +217,7 @@ class ReferenceSession:
         recorded = self.store.write(self.writes)
         self.position = recorded[-1].position
         if self.store.hooks:
-            await self.store.told(recorded)
+            await self.store.call_hooks(recorded)
 
     def check_pins(self) -> None:
         """Raise the conflict for a stream that has moved."""

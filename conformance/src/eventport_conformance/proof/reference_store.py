@@ -1,6 +1,6 @@
 """A right store that knows no base class: it shows that the suite asks for the protocol alone.
 
-Each thing that it does stands in a method of its own, so that a bug can be planted by overriding
+Each thing that it does is in a method of its own, so that a mutant can be made by overriding
 it.
 """
 
@@ -82,7 +82,7 @@ class ReferenceStore(ReferenceData):
         recorded = self.write([(stream, events)])
         result = self.result(recorded, created=head == 0)
         if self.hooks:
-            await self.told(recorded)
+            await self.call_hooks(recorded)
         return result
 
     def result(self, recorded: Sequence[RecordedEvent], *, created: bool) -> AppendResult:
@@ -171,7 +171,7 @@ class ReferenceStore(ReferenceData):
         chosen, start = check_types(types), check_prefix(prefix)
         await self.turn()
         found: list[RecordedEvent] = []
-        for event in self.behind(position):
+        for event in self.after(position):
             if len(found) == most:
                 break
             position = event.position
@@ -254,11 +254,11 @@ class MinimalStore(ReferenceStore):
         raise NotSupportedError(message)
 
     async def read_all(self, **_: Any) -> NoReturn:
-        """Refuse to tell the order of all events."""
+        """Refuse: there is no order of all events."""
         raise _no_order()
 
     async def iterate_all(self, **_: Any) -> AsyncGenerator[RecordedEvent, None]:
-        """Refuse to tell the order of all events."""
+        """Refuse: there is no order of all events."""
         events: list[RecordedEvent] = []
         for event in events:
             yield event
@@ -266,7 +266,7 @@ class MinimalStore(ReferenceStore):
 
     @asynccontextmanager
     async def subscribe(self, **_: Any) -> AsyncGenerator[Subscription, None]:
-        """Refuse to tell the order of all events."""
+        """Refuse: there is no order of all events."""
         if self.closed or not self.closed:
             raise _no_order()
         yield self.new_subscription(0, None, None)

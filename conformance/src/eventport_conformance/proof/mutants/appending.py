@@ -153,7 +153,7 @@ class RetriesConflict(ReferenceStore):
 
 @mutant("IDM-06", "IDM-07")
 class FirstIdDecides(ReferenceStore):
-    """It takes an append for a retry if its first event stands there."""
+    """It takes an append for a retry if its first event is stored there."""
 
     def earlier(
         self, stream: str, expected: Expectation, events: Sequence[NewEvent]
@@ -192,7 +192,7 @@ class RetryTellsTheHead(ReferenceStore):
 
 @mutant("IDM-09", "IDM-10")
 class IdsAreGlobal(ReferenceStore):
-    """It takes an append for a retry if its events stand anywhere."""
+    """It takes an append for a retry if its events are stored anywhere."""
 
     async def append_now(
         self, stream: str, events: list[NewEvent], expected: Expectation

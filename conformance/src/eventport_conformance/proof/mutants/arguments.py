@@ -25,7 +25,7 @@ def _cut(name: Any) -> Any:
 
 @mutant("NAM-06", "NAM-12")
 class LongNamesCut(ReferenceStore):
-    """It cuts names that are too long."""
+    """It truncates names that are too long."""
 
     async def append(self, stream: str, events: Any, **asked: Any) -> AppendResult:
         return await super().append(_cut(stream), events, **asked)

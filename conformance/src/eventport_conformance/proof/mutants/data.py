@@ -189,7 +189,7 @@ class NaiveTimes(ReferenceStore):
 
 @mutant("DAT-19")
 class Milliseconds(ReferenceStore):
-    """It cuts its times to milliseconds."""
+    """It truncates its times to milliseconds."""
 
     def hand_out(self, event: RecordedEvent) -> RecordedEvent:
         time: datetime = event.recorded_at

@@ -75,7 +75,7 @@ class OpenAfterClosing(ReferenceStore):
 
 @mutant("CAN-17", "CAN-18")
 class SpoiltByImpatience(ReferenceStore):
-    """It keeps a connection whose call was cancelled; when all are spoilt, nothing works."""
+    """It keeps a connection whose call was cancelled; when all are broken, nothing works."""
 
     spoilt = 0
 

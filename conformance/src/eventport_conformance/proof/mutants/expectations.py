@@ -71,7 +71,7 @@ class LaterVersionAccepted(ReferenceStore):
 
 @mutant("EXP-03", "EXP-10", "SES-14")
 class ActualIsGuessed(ReferenceStore):
-    """It tells a version that it has not looked up in its conflicts."""
+    """Its conflicts report a version that it has not looked up."""
 
     def conflict(self, stream: str, expected: Expectation, head: int) -> ConcurrencyError:
         return ConcurrencyError(stream, expected, expected if isinstance(expected, int) else 0)

@@ -35,9 +35,9 @@ class PositionsByStream(ReferenceStore):
 
 @mutant("GLO-03", "GLO-06", "SUB-04")
 class AfterIsInclusive(ReferenceStore):
-    """It begins at the position that it should begin behind."""
+    """It begins at the position after which it should begin."""
 
-    def behind(self, position: int) -> list[RecordedEvent]:
+    def after(self, position: int) -> list[RecordedEvent]:
         return [event for event in self.database.log if event.position >= (position or 1)]
 
 
@@ -102,7 +102,7 @@ class ZeroIsAThousand(ReferenceStore):
 
 @mutant("GLO-15")
 class FarAheadIsReset(ReferenceStore):
-    """It goes back to its own end if asked for what lies behind it."""
+    """It goes back to its own end if asked for what comes after it."""
 
     async def read_all(self, *, after: int = 0, **asked: Any) -> AllResult:
         result = await super().read_all(after=after, **asked)
@@ -133,5 +133,5 @@ class GapAtTheTail(ReferenceStore):
             _uncommitted.difference_update(hidden)
         return result
 
-    def behind(self, position: int) -> list[RecordedEvent]:
-        return [event for event in super().behind(position) if event.id not in _uncommitted]
+    def after(self, position: int) -> list[RecordedEvent]:
+        return [event for event in super().after(position) if event.id not in _uncommitted]

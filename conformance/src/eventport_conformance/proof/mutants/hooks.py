@@ -25,7 +25,7 @@ from eventport_conformance.proof.reference_store import ReferenceStore
 class HooksFailAppends(ReferenceStore):
     """It lets an append fail if a hook raises."""
 
-    async def told(self, recorded: Sequence[RecordedEvent]) -> None:
+    async def call_hooks(self, recorded: Sequence[RecordedEvent]) -> None:
         for hook in self.hooks:
             await hook(recorded)
 
@@ -53,9 +53,9 @@ class HooksBefore(ReferenceStore):
 class HookForEachEvent(ReferenceStore):
     """It calls a hook once for each event."""
 
-    async def told(self, recorded: Sequence[RecordedEvent]) -> None:
+    async def call_hooks(self, recorded: Sequence[RecordedEvent]) -> None:
         for event in recorded:
-            await super().told([event])
+            await super().call_hooks([event])
 
 
 @mutant("HOK-03")
@@ -83,5 +83,5 @@ class RetriesAreTold(ReferenceStore):
     ) -> AppendResult:
         result = await super().append_now(stream, events, expected)
         if result.deduplicated:
-            await self.told(self.retried)
+            await self.call_hooks(self.retried)
         return result

@@ -26,7 +26,7 @@ S = TypeVar("S")
 
 @mutant("REA-02", "REA-06", "ITR-02")
 class FromIsExclusive(ReferenceStore):
-    """It begins a read behind `from_version`."""
+    """It begins a read after `from_version`."""
 
     async def read(self, stream: str, *, from_version: int = 1, **asked: Any) -> ReadResult:
         skipped = from_version if from_version == 1 else from_version + 1
@@ -58,7 +58,7 @@ class OneTooMany(ReferenceStore):
 
 @mutant("REA-15", "REA-11")
 class HeadOfTheRange(ReferenceStore):
-    """It tells the version of the newest event read for the head."""
+    """It returns the version of the newest event read as the head."""
 
     async def read(self, stream: str, **asked: Any) -> ReadResult:
         read = await super().read(stream, **asked)
@@ -149,7 +149,7 @@ class EndlessIteration(ReferenceStore):
 
 @mutant("AGG-04", "AGG-06")
 class FoldTellsTheHead(ReferenceStore):
-    """It tells the head for the version of a fold that ended before it."""
+    """It returns the head as the version of a fold that ended before it."""
 
     async def aggregate(
         self,

@@ -170,6 +170,6 @@ class _Lying(ReferenceSession):
 
 @mutant("SES-06")
 class PositionForeseen(_WithSession):
-    """Its sessions tell a position before they have one."""
+    """Its sessions report a position before they have one."""
 
     unit = _Lying

@@ -92,7 +92,7 @@ class CancelledWaitLoses(Subscribing):
 
 class _Dropping(ReferenceSubscription):
     def find(self) -> RecordedEvent | None:
-        behind = len(self.store.behind(self.position))
+        behind = len(self.store.after(self.position))
         if behind > 1000:
             self.position += 3 * (behind - 1000)
         return super().find()
@@ -100,7 +100,7 @@ class _Dropping(ReferenceSubscription):
 
 @mutant("SUB-16")
 class SlowReadersLose(Subscribing):
-    """It drops the oldest events for a reader that is more than a thousand behind."""
+    """It drops the oldest events for a reader that lags by more than a thousand."""
 
     subscription = _Dropping
 
