@@ -11,6 +11,7 @@ from msgspec import Meta
 from eventport import ConfigurationError, InvalidArgumentTypeError
 from eventport.adapter import (
     Store,
+    check_url,
     checks_options,
     open_to_end,
     redact,
