@@ -10,7 +10,7 @@ from eventport_conformance.capabilities import Capabilities, Supported
 
 
 if TYPE_CHECKING:
-    from eventport import EventStore
+    from eventport import EventStore, NewEvent
 
     from eventport_conformance.proxy import Address
 
@@ -19,7 +19,7 @@ Backend: TypeAlias = Literal["asyncio", "trio"]
 """An event loop that the clauses run on."""
 
 Hook: TypeAlias = Literal[
-    "second_client", "url", "address", "open_at", "restart", "without_polling"
+    "second_client", "url", "address", "open_at", "restart", "without_polling", "refused_event"
 ]
 """What a harness may offer beyond `open`."""
 
@@ -92,6 +92,13 @@ class Harness:
 
         Its subscriptions may poll once an hour at most, so that only push can have woken them.
         Optional. With it, the clause about push runs, without a clock.
+        """
+        raise NotImplementedError
+
+    def refused_event(self) -> NewEvent:
+        """Return an event that is valid, but that the backend refuses as too large.
+
+        Optional. With it, the clause runs in which one of many concurrent appends is refused.
         """
         raise NotImplementedError
 

@@ -16,6 +16,7 @@ from eventport import (
     ConcurrencyError,
     Expectation,
     NewEvent,
+    PayloadTooLargeError,
     RecordedEvent,
 )
 
@@ -329,3 +330,23 @@ async def iterations_are_of_one_moment(t: Trial) -> None:
         tasks.start_soon(at_once, 3, write)
         await at_once(3, look)
     t.equal((await t.store.read("a")).version, 144, "head in the end")
+
+
+@clause("CON-16", uses=("refused_event",))
+async def a_refused_append_fails_alone(t: Trial) -> None:
+    """Of concurrent appends, one that is too large for the backend fails alone, and says so."""
+    too_large = t.harness.refused_event()
+    refused: list[int] = []
+
+    async def append(number: int) -> None:
+        events = [*make(2), too_large] if number % 4 == 3 else make(3)
+        try:
+            await t.store.append(f"s{number}", events, expected=0)
+        except PayloadTooLargeError:
+            refused.append(number)
+
+    await at_once(12, append)
+    t.equal(sorted(refused), [3, 7, 11], "numbers of the appends that were refused")
+    for number in range(12):
+        read = await t.store.read(f"s{number}")
+        t.equal(len(read.events), 0 if number % 4 == 3 else 3, f"events of append {number}")

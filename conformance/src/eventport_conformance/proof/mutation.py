@@ -11,14 +11,14 @@ from functools import cache
 from importlib import import_module
 from typing import Any, Final
 
-from eventport import EventStore
+from eventport import EventStore, NewEvent
 
 from eventport_conformance.capabilities import FEATURES, Capabilities, Supported, Unsupported
 from eventport_conformance.clause import Clause, Runs, all_clauses, applies
 from eventport_conformance.harness import Harness, absent_hooks
 from eventport_conformance.proof.mutants.base import MUTANTS, Mutant
 from eventport_conformance.proof.noop_store import NoOpStore
-from eventport_conformance.proof.reference_data import Database
+from eventport_conformance.proof.reference_data import LARGEST, Database
 from eventport_conformance.proof.reference_store import MinimalStore, ReferenceStore
 from eventport_conformance.running import Outcome, run_clause
 
@@ -84,5 +84,8 @@ def _harness(
                 yield store
 
         without_polling = second_client  # only a mutant of it polls
+
+        def refused_event(self) -> NewEvent:
+            return NewEvent("Large", bytes(LARGEST + 1))
 
     return ProofHarness

@@ -23,6 +23,7 @@ from eventport import (
     ConcurrencyError,
     Expectation,
     NewEvent,
+    PayloadTooLargeError,
     RecordedEvent,
     StoreClosedError,
 )
@@ -37,6 +38,9 @@ Writes: TypeAlias = Sequence[tuple[str, Sequence[NewEvent]]]
 
 STEP: Final = 3
 """From one position to the next, so that a clause that takes them for contiguous is found out."""
+
+LARGEST: Final = 2_000_000
+"""How many bytes an event may hold at most; many backends have such a limit."""
 
 _log: Final = logging.getLogger("eventport")
 
@@ -92,7 +96,10 @@ class ReferenceData:
     def take_in(self, events: Iterable[NewEvent]) -> list[NewEvent]:
         """Check events, and return copies that no one else holds."""
         events = list(events) if _is_iterator(events) else events
-        encode_events(events)
+        for event in encode_events(events):
+            if len(event.data) > LARGEST:
+                message = f"an event of type {event.type!r} is larger than {LARGEST:,} bytes"
+                raise PayloadTooLargeError(message)
         return [NewEvent(str(e.type), deepcopy(e.data), deepcopy(e.metadata), e.id) for e in events]
 
     def hand_out(self, event: RecordedEvent) -> RecordedEvent:
