@@ -20,7 +20,7 @@ from anyio.abc import SocketAttribute, SocketStream, TaskGroup, TaskStatus
 from anyio.streams.buffered import BufferedByteReceiveStream
 from msgspec import Struct
 
-from eventport import Capability
+from eventport import Capability, NewEvent, PayloadTooLargeError
 from eventport.adapter import (
     AllPage,
     AllQuery,
@@ -40,6 +40,9 @@ from eventport_memory.engine import MemoryEngine
 
 
 LOOPBACK: Final = "127.0.0.1"
+
+LARGEST: Final = 2_000_000
+"""How many bytes an event may hold at most."""
 
 LOST: Final = (
     OSError,
@@ -229,6 +232,9 @@ class SocketEngine:
                 await frames.aclose()
 
     async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
+        if any(len(e.data) > LARGEST for one in batch for w in one.writes for e in w.events):
+            message = f"an event of the batch is larger than {LARGEST:,} bytes"
+            raise PayloadTooLargeError(message)
         outcomes: Sequence[Outcome] = await self.ask(Write(list(batch)))
         return outcomes
 
@@ -263,6 +269,7 @@ class SocketHarness(Harness):
     )
     absent: ClassVar[Any] = {"url": "the server lives in the process of the tests"}
     engine: ClassVar[type[SocketEngine]] = SocketEngine
+    store: ClassVar[type[Store]] = Store
     server_class: ClassVar[type[Server]] = Server
 
     @asynccontextmanager
@@ -284,8 +291,11 @@ class SocketHarness(Harness):
 
     @asynccontextmanager
     async def open_at(self, host: str, port: int) -> AsyncGenerator[Any, None]:
-        async with Store(self.engine(host, port)) as store:
+        async with self.store(self.engine(host, port)) as store:
             yield store
+
+    def refused_event(self) -> NewEvent:
+        return NewEvent("Large", bytes(LARGEST + 1))
 
     async def restart(self) -> None:
         await self.running.kill()

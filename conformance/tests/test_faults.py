@@ -18,7 +18,7 @@ from conformance.tests.socket_store import (
     SocketHarness,
 )
 
-from eventport import StoreUnavailableError
+from eventport import RecordedEvent, StoreUnavailableError
 from eventport.adapter import (
     AllPage,
     AllQuery,
@@ -28,6 +28,7 @@ from eventport.adapter import (
     Conflict,
     ConnectionLostError,
     Outcome,
+    Store,
     StreamPage,
     StreamQuery,
     Written,
@@ -39,7 +40,8 @@ from eventport_conformance.proof.noop_store import NoOpStore
 from eventport_conformance.running import run_clause
 
 
-FAULTS = {one.id: one for one in all_clauses() if one.group == "FLT"}
+CLAUSES = {one.id: one for one in all_clauses()}
+FAULTS = {id_: one for id_, one in CLAUSES.items() if one.group == "FLT"}
 QUICK = 8.0
 """How many seconds a clause may take on a store with a bug."""
 
@@ -209,6 +211,27 @@ class WritesLater(SocketEngine):
         return answers[len(kept) :]
 
 
+class RestartsItsReads(Store):
+    """Its subscriptions read in the reader's own task, and begin again when it has given up."""
+
+    @asynccontextmanager
+    async def subscribe(self, **_: Any) -> AsyncGenerator[Any, None]:
+        yield _Reader(self)
+
+
+class _Reader:
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.position = 0
+
+    async def __anext__(self) -> RecordedEvent:
+        while True:
+            found = await self.store.read_all(after=self.position, max_count=1)
+            self.position = found.position
+            if found.events:
+                return found.events[0]
+
+
 class ForgetfulDisk(Disk):
     """It acknowledges before it has written, and loses the last commits when it dies."""
 
@@ -227,7 +250,7 @@ class ForgetfulServer(Server):
         self.disk.lose()
 
 
-KILLED_BY: dict[type[SocketEngine | Server], tuple[str, ...]] = {
+KILLED_BY: dict[type[SocketEngine | Store | Server], tuple[str, ...]] = {
     RetriesBlindly: ("FLT-03", "FLT-11"),
     ConflictForALostAnswer: ("FLT-01", "FLT-02", "FLT-05"),
     AcknowledgesTheLost: ("FLT-03", "FLT-04", "FLT-11"),
@@ -242,16 +265,19 @@ KILLED_BY: dict[type[SocketEngine | Server], tuple[str, ...]] = {
     WaitsForEver: ("FLT-09",),
     Impatient: ("FLT-10",),
     WritesLater: ("FLT-09",),
+    RestartsItsReads: ("FLT-16",),
     ForgetfulServer: ("FLT-12", "FLT-13"),
 }
 
 
-def harness_of(bug: type[SocketEngine | Server]) -> type[Harness]:
+def harness_of(bug: type[SocketEngine | Store | Server]) -> type[Harness]:
     class BugHarness(SocketHarness):
         name = bug.__name__
 
     if issubclass(bug, Server):
         BugHarness.server_class = bug
+    elif issubclass(bug, Store):
+        BugHarness.store = bug
     else:
         BugHarness.engine = bug
     return BugHarness
@@ -262,7 +288,7 @@ def harness_of(bug: type[SocketEngine | Server]) -> type[Harness]:
     [(bug, id_) for bug, ids in KILLED_BY.items() for id_ in ids],
     ids=lambda value: getattr(value, "__name__", value),
 )
-def test_a_mutant_is_killed(bug: type[SocketEngine | Server], id_: str) -> None:
+def test_a_mutant_is_killed(bug: type[SocketEngine | Store | Server], id_: str) -> None:
     outcome = run_clause(harness_of(bug), replace(FAULTS[id_], seconds=QUICK), "asyncio")
     assert outcome.result == "failed", f"{id_} does not see it"
     assert not outcome.reason.startswith(("AttributeError", "NameError", "TypeError"))
@@ -272,8 +298,14 @@ def test_each_clause_kills_a_mutant() -> None:
     assert {id_ for ids in KILLED_BY.values() for id_ in ids} == set(FAULTS)
 
 
-class NothingHarness(SocketHarness):
-    name = "nothing"
+@pytest.mark.parametrize("backend", SocketHarness.backends)
+def test_of_a_batch_one_commit_is_refused(backend: Backend) -> None:
+    outcome = run_clause(SocketHarness, CLAUSES["CON-16"], backend)
+    assert outcome.result == "held", outcome.details
+
+
+class NoOpHarness(SocketHarness):
+    name = "noop"
 
     @asynccontextmanager
     async def second_client(self) -> AsyncGenerator[NoOpStore, None]:
@@ -286,5 +318,5 @@ class NothingHarness(SocketHarness):
 
 @pytest.mark.parametrize("one", FAULTS.values(), ids=lambda one: one.id)
 def test_the_noop_store_fails(one: Clause) -> None:
-    outcome = run_clause(NothingHarness, replace(one, seconds=QUICK), "asyncio")
+    outcome = run_clause(NoOpHarness, replace(one, seconds=QUICK), "asyncio")
     assert outcome.result == "failed"

@@ -11,6 +11,8 @@ from typing import TypeVar
 
 import anyio
 
+from eventport import RecordedEvent
+
 from eventport_conformance.clause import clause
 from eventport_conformance.dropping import (
     BOTH,
@@ -24,7 +26,7 @@ from eventport_conformance.dropping import (
 from eventport_conformance.helpers import collect, fill, make
 from eventport_conformance.proxy import Proxy
 from eventport_conformance.trial import Trial
-from eventport_conformance.waiting import patience
+from eventport_conformance.waiting import no_hang, patience
 
 
 T = TypeVar("T")
@@ -142,3 +144,25 @@ async def reads_of_everything_recover(t: Trial) -> None:
         t.equal(refused, None, "result of read_all, refused")
         await proxy.accept()
         t.equal(await in_the_end("read_all", store.read_all), truth, "read_all after it all")
+
+
+@clause("FLT-16", needs=("global_order",), uses=PROXIED, seconds=600)
+async def an_impatient_reader_is_served(t: Trial) -> None:
+    """A reader of a subscription that gives up before each answer can come gets every event in the
+    end, once and in order.
+    """
+    for stream in "abc":
+        await fill(t.store, stream, 4)
+    truth = (await t.store.read_all()).events
+    found: list[RecordedEvent] = []
+    async with t.behind_proxy() as (proxy, store), store.subscribe() as subscription:
+        with no_hang("an impatient reader gets every event"):
+            while len(found) < len(truth):
+                # Nothing passes while it waits, so only what has come in the meantime is there.
+                proxy.stall()
+                with anyio.move_on_after(0.02):
+                    found.append(await anext(subscription))
+                proxy.resume()
+                await anyio.sleep(0.02)
+        t.equal(found, truth, "events that the reader got")
+        await usable(t, store)
