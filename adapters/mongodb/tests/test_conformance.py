@@ -12,22 +12,20 @@ import pytest
 from adapters.mongodb.tests.wire_server import new_database
 from pymongo import MongoClient
 
-from eventport_conformance import Capabilities, Harness, Supported, Unsupported, conformance
+from eventport.adapter import Store
+
+from eventport_conformance import Capabilities, Harness, conformance
+from eventport_conformance.hard import without_polling
 from eventport_mongodb import MongoDBEventStore
 from eventport_mongodb.driver import DriverName
 
 
 class PyMongoHarness(Harness):
     name = "mongodb"
-    capabilities = Capabilities(
-        sessions=Supported(),
-        global_order=Supported(),
-        push=Supported(),
-        shared=Supported(),
-        durable=Supported(),
-        hooks=Supported(),
+    capabilities = Capabilities.only(
+        "sessions", "global_order", "push", "shared", "durable", "hooks"
     )
-    absent = {"restart": "killed in a test apart, whose server waits for its disk"}  # noqa: RUF012  # a constant
+    absent = {"restart": "covered by a separate test with journaling on"}  # noqa: RUF012  # a constant
     driver: ClassVar[DriverName] = "pymongo"
     server_url: ClassVar[str]
     database_url = ""
@@ -44,10 +42,9 @@ class PyMongoHarness(Harness):
             yield store
 
     @asynccontextmanager
-    async def without_polling(self) -> AsyncGenerator[MongoDBEventStore, None]:
-        async with self.second_client() as store:
-            store.poll_interval = store.max_poll_interval = 3600
-            yield store
+    async def without_polling(self) -> AsyncGenerator[Store, None]:
+        async with self.second_client() as store, without_polling(store) as quiet:
+            yield quiet
 
     def url(self) -> str:
         return f"{self.database_url}?driver={self.driver}"
@@ -58,7 +55,7 @@ class PyMongoHarness(Harness):
 
     @asynccontextmanager
     async def open_at(self, host: str, port: int) -> AsyncGenerator[MongoDBEventStore, None]:
-        # A replica set tells its members' own addresses, which a direct connection does not ask.
+        # A replica set reports its members' own addresses, which a direct connection does not ask.
         parts = urlsplit(self.database_url)
         user = parts.netloc.rpartition("@")[0]
         there = parts._replace(
@@ -76,14 +73,7 @@ class MotorHarness(PyMongoHarness):
 
 class StandaloneHarness(PyMongoHarness):
     name = "mongodb-standalone"
-    capabilities = Capabilities(
-        sessions=Unsupported("transactions need a replica set"),
-        global_order=Supported(),
-        push=Unsupported("change streams need a replica set; subscriptions look again and again"),
-        shared=Supported(),
-        durable=Supported(),
-        hooks=Supported(),
-    )
+    capabilities = Capabilities.only("global_order", "shared", "durable", "hooks")
 
 
 @pytest.fixture(scope="module", autouse=True)

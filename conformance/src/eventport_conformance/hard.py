@@ -24,12 +24,13 @@ from eventport.adapter import (
     Engine,
     Failed,
     Outcome,
+    Store,
     StreamPage,
     StreamQuery,
 )
 
 
-_OPTIONAL: Final = ("timeout", "find", "listen", "interrupt", "store_id")
+OPTIONAL: Final = ("timeout", "find", "listen", "interrupt", "last_position", "store_id")
 """The parts that a store finds by their presence."""
 
 
@@ -38,7 +39,7 @@ class Around:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        for name in _OPTIONAL:
+        for name in OPTIONAL:
             if hasattr(engine, name):
                 setattr(self, name, getattr(engine, name))
 
@@ -176,3 +177,24 @@ class SlowAnswers(Around):
 
     async def _wait(self) -> None:
         await anyio.sleep(self._random.uniform(0, self._seconds))
+
+
+def without_polling(store: Store) -> Store:
+    """Return another store on the engine of this one, whose subscriptions never poll.
+
+    Only push or its own commits wake them. Close it before the store that it is made of; the
+    engine stays open until that one is closed.
+    """
+    return Store(_Alone(store.engine))
+
+
+class _Alone(Around):
+    """Claims that no one else commits: then a store has no reason to poll."""
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """See `Engine.capabilities`."""
+        return self.engine.capabilities - {Capability.SHARED}
+
+    async def close(self) -> None:
+        """Leave the engine to the store that it belongs to."""
