@@ -1,4 +1,4 @@
-"""Calls of an engine: each ends in time, and one whose connection dropped is made again."""
+"""Calls of an engine: each has a deadline, and is repeated if its connection drops."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SHORTEST_CALL: Final = 0.01
 
 
 class Deadline:
-    """A moment until which something is tried, and the pauses between the attempts."""
+    """The moment at which attempts end, and the pauses between them."""
 
     def __init__(self, seconds: float) -> None:
         self._end = current_time() + seconds
@@ -38,7 +38,7 @@ class Deadline:
 
     @property
     def passed(self) -> bool:
-        """Whether the moment is over."""
+        """Whether that moment is over."""
         return current_time() >= self._end
 
     async def pause(self) -> None:
@@ -138,7 +138,7 @@ class RemoteCalls:
             raise AnswerLostError(message) from exc
 
     def _give_up(self, state: _Progress, cause: Exception) -> None:
-        """Say what is known of the commits that have no outcome."""
+        """Fail the commits that have no outcome, and say what is known of them."""
         seconds = f"{self._remote.timeout:g} s"
         if state.unknown:
             text = f"no answer within {seconds}: it is not known whether the append was written"
@@ -155,12 +155,12 @@ class _Progress:
     def __init__(self, batch: Sequence[Commit], seconds: float) -> None:
         self.outcomes: list[Outcome | None] = [None] * len(batch)
         self.unknown = False
-        """Whether the last attempt to write the others may have been a success."""
+        """Whether the last attempt may have written the others."""
         self.is_first_search = False
-        """Whether the search for them comes next for the first time, and so without a pause."""
+        """Whether the next step is the first search for them, which needs no pause before it."""
         self._batch = batch
         self._writing = Deadline(seconds)
-        # What was written has to be found out, even if that takes longer.
+        # Whether it was written must be found out, even if that takes longer.
         self._finding = Deadline(2 * seconds)
 
     @property
@@ -179,7 +179,7 @@ class _Progress:
         return self._finding if self.unknown else self._writing
 
     def lose(self, error: ConnectionLostError) -> None:
-        """Note that a connection was lost: after an attempt to write, that may have worked."""
+        """Note a lost connection; if an answer was lost, the others may have been written."""
         self.is_first_search = isinstance(error, AnswerLostError) and not self.unknown
         self.unknown = self.unknown or isinstance(error, AnswerLostError)
 
@@ -204,7 +204,7 @@ class _Progress:
 
 @contextmanager
 def _lost_after(seconds: float, error: type[ConnectionLostError]) -> Generator[None, None, None]:
-    """Take a call that does not end for one whose connection dropped in silence."""
+    """Treat a call that does not end in time as one whose connection dropped silently."""
     try:
         with fail_after(seconds):
             yield

@@ -149,10 +149,10 @@ class Interruptible(Protocol):
     """Optional part: an engine whose running commit can be asked to end early."""
 
     def interrupt(self) -> None:
-        """Let the running `Engine.commit` end early: all its callers have been cancelled.
+        """Ask the running `Engine.commit` to end early: all its callers have been cancelled.
 
-        It need not do anything. A commit that then raises has written nothing, or it raises
-        `StoreUnavailableError`.
+        It need not do anything. If the commit then raises, nothing of it was written, unless
+        the error is a `StoreUnavailableError`.
         """
         ...
 
@@ -162,10 +162,10 @@ class KnowsLast(Protocol):
     """Optional part: an engine whose newest events can be beyond the stable frontier."""
 
     async def last_position(self) -> int:
-        """Return a position that no event which a caller may know of is beyond.
+        """Return a position at or above that of every event that a caller may know.
 
-        A subscription after a higher position than this is refused: that was given by another
-        store, or by a history that is lost.
+        A subscription after a higher position is refused: such a position comes from another
+        store, or from a history that was replaced.
         """
         ...
 

@@ -14,14 +14,14 @@ from eventport.errors import StoreUnavailableError
 
 
 MAX_BATCH_COMMITS: Final = 128
-"""A batch is full when it has this many commits: the backend is better off with it now than with
-a larger one later, since what comes next is encoded while this one is written."""
+"""A batch is full when it has this many commits: a larger one would start later, and the next
+one can be encoded while this one is written."""
 
 MAX_BATCH_EVENTS: Final = 1_000
-"""A batch is full when its events are this many, so that no caller waits for too large a one."""
+"""A batch is full when it has this many events, so that no caller waits for a huge one."""
 
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
-"""A batch is full when the data in it is of about this size."""
+"""A batch is full when data and metadata in it have this size in UTF-8."""
 
 
 class GroupCommit:
@@ -34,7 +34,7 @@ class GroupCommit:
 
     Args:
         commit: Writes a batch. It returns an outcome for each commit, in order; if it raises,
-            it has written nothing, or else it raises `StoreUnavailableError`.
+            it has written nothing, unless it raises `StoreUnavailableError`.
         give_up: Called when every caller of the batch that is being written has been cancelled:
             `commit` may then end early, by raising.
     """
@@ -57,8 +57,8 @@ class GroupCommit:
         """Commit together with others, and return this commit's own outcome.
 
         A caller that is cancelled before its commit is on the wire leaves nothing behind. Later it
-        waits for the end of the batch before the cancellation goes on, so that nothing is written
-        any more once this has returned or raised. The batch is asked to end early if all of its
+        waits for the end of the batch before the cancellation goes on, so that nothing more is
+        written once this has returned or raised. The batch is asked to end early if all of its
         callers have been cancelled.
         """
         request = _Request(commit)
@@ -168,16 +168,12 @@ class _Request:
         self.outcome: Outcome | None = None
         self.error: Exception | None = None
         self.events = sum(len(write.events) for write in commit.writes)
-        self.size = sum(
-            len(event.data) + len(event.metadata)
-            for write in commit.writes
-            for event in write.events
-        )
+        self.size = sum(event.size for write in commit.writes for event in write.events)
 
     def end(self) -> None:
-        """Give the caller its result; there is none only if the event loop cut the batch off."""
+        """Give the caller its result; there is none only if the event loop ended early."""
         if self.outcome is None and self.error is None:
-            message = "the commit was interrupted, so it is not known whether it took place"
+            message = "the commit was interrupted, so it is not known whether it was written"
             self.error = StoreUnavailableError(message)
         self.ended.set()
 

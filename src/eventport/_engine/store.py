@@ -238,7 +238,7 @@ class Store(StreamReader):
         """Close the store."""
         await self.aclose()
 
-    # The way of a commit: submit, dispatch, commit.
+    # The path of a commit: submit, dispatch, commit.
 
     async def _submit(self, commit: Commit) -> Committed:
         """Commit, call the hooks, and raise for a conflict."""
@@ -276,7 +276,7 @@ class Store(StreamReader):
         finally:
             self._signal.notify()
 
-    # The way of a read.
+    # The path of a read.
 
     async def _page(self, query: StreamQuery) -> StreamPage:
         self._check_open()
@@ -306,7 +306,7 @@ class Store(StreamReader):
         remote = self._remote
         return lambda: remote.call(engine.last_position)
 
-    # The end.
+    # Closing.
 
     async def _close(self) -> None:
         await checkpoint()  # an append that was called before this has reached the queue by then
@@ -347,11 +347,11 @@ class JoinedStore(Store):
 
     def after_commit(self, hook: AfterCommitHook, /) -> Never:
         """Refuse: only the owner of the transaction knows when it is committed."""
-        message = f"{hook!r} cannot be called after a commit that somebody else does"
+        message = f"{hook!r} cannot be called: only the owner of the transaction sees it commit"
         raise NotSupportedError(message)
 
     def subscribe(self, **_: object) -> Never:
-        """Refuse: a subscription in a transaction would keep it open for ever."""
+        """Refuse: a subscription in a transaction would keep it open forever."""
         message = "a subscription needs a store of its own, not one inside a transaction"
         raise NotSupportedError(message)
 

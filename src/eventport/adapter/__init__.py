@@ -1,4 +1,4 @@
-"""All that an adapter may use: the contract of an engine, its values, and the tools for it.
+"""Everything that an adapter may import: the contract of an engine, its values and tools.
 
 An adapter hands an engine over to a `Store`, which makes an `EventStore` of it.
 """
