@@ -35,7 +35,7 @@ POINTS: Final = 12
 
 
 async def or_unavailable(what: str, call: Callable[[], Awaitable[T]]) -> T | None:
-    """Return what a call gives, or None if it raises `StoreUnavailableError`."""
+    """Return what a call returns, or None if it raises `StoreUnavailableError`."""
     try:
         with no_hang(what):
             return await call()
@@ -49,7 +49,7 @@ async def or_unavailable(what: str, call: Callable[[], Awaitable[T]]) -> T | Non
 
 
 async def in_the_end(what: str, call: Callable[[], Awaitable[T]]) -> T:
-    """Call until the store is available, but not for ever."""
+    """Call until the store is available, but not forever."""
     with no_hang(f"{what}, which succeeds in the end"):
         while True:
             try:
@@ -120,14 +120,14 @@ class Ledger:
 
 
 class Followed:
-    """What a subscription has given so far."""
+    """What a subscription has yielded so far."""
 
     def __init__(self) -> None:
         self.events: list[RecordedEvent] = []
 
     async def reaches(self, count: int) -> None:
-        """Wait until it has given so many events."""
-        what = f"the subscription gives {count} events"
+        """Wait until it has yielded this many events."""
+        what = f"the subscription yields {count} events"
         await until(lambda: len(self.events) >= count, what)
 
 

@@ -138,7 +138,7 @@ class Proxy:
         self._flowing.set()
 
     async def refuse(self) -> None:
-        """Refuse new connections, as a host does on which no server listens; lines stay."""
+        """Refuse new connections, as a host does on which no server listens; open ones stay."""
         if self._listening is not None:
             self._listening.cancel()
             await self._refusing.wait()
@@ -249,7 +249,7 @@ class Proxy:
 
     async def _send(self, sink: ByteStream, data: bytes, direction: Direction) -> None:
         if data:
-            self.passed[direction] += len(data)  # first: who gets them may look at once
+            self.passed[direction] += len(data)  # first: their receiver may check at once
             await sink.send(data)
 
 

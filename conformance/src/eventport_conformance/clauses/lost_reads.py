@@ -89,7 +89,7 @@ async def a_subscription_survives(t: Trial) -> None:
 
 
 async def _let_go(proxy: Proxy) -> None:
-    """Take connections after all: a store that waits for ever may not even be cancelled."""
+    """Take connections after all: a store that waits forever may not even be cancelled."""
     await anyio.sleep(patience())
     await proxy.accept()
 

@@ -242,7 +242,7 @@ async def push_wakes(t: Trial) -> None:
 
 
 async def _has_all(found: list[int], count: int) -> None:
-    """Wait until so many events have been found, and until nothing is under way any more."""
+    """Wait until this many events have been found, and until nothing is under way any more."""
     await until(lambda: len(found) >= count, f"push wakes the subscription for event {count}")
     await wait_all_tasks_blocked()
 
@@ -316,9 +316,9 @@ async def a_reader_of_processes_misses_nothing(t: Trial) -> None:
                 await process.go()
             for process in processes:
                 t.equal(await process.line(), "done", "what a process reported in the end")
-            # Who is given this has been given all that is before it.
+            # A reader that gets this has got all that is before it.
             await t.store.append("end", [NewEvent("Ended", None)])
-            with no_hang("the subscription gives the last event"):
+            with no_hang("the subscription yields the last event"):
                 await ended.wait()
     t.equal(len(found), total, "number of events that the subscription gave")
     positions = [event.position for event in found]

@@ -49,7 +49,7 @@ class _Changing(ReferenceStore):
 
 @mutant("DAT-04", "DAT-05")
 class WholeFloatsBecomeIntegers(_Changing):
-    """It gives 1 for 1.0."""
+    """It returns 1 for 1.0."""
 
     def change(self, value: Any) -> Any:
         return int(value) if isinstance(value, float) and value.is_integer() else value
@@ -57,7 +57,7 @@ class WholeFloatsBecomeIntegers(_Changing):
 
 @mutant("DAT-04")
 class NegativeZeroLost(_Changing):
-    """It gives 0.0 for -0.0."""
+    """It returns 0.0 for -0.0."""
 
     def change(self, value: Any) -> Any:
         return 0.0 if isinstance(value, float) and value == 0 else value
@@ -73,7 +73,7 @@ class IntegersAsDoubles(_Changing):
 
 @mutant("DAT-05")
 class BoolsAsNumbers(_Changing):
-    """It gives 1 for True."""
+    """It returns 1 for True."""
 
     def change(self, value: Any) -> Any:
         return int(value) if isinstance(value, bool) else value
@@ -105,7 +105,7 @@ class TextNormalized(_Changing):
 
 @mutant("DAT-14", "GLO-23")
 class BytesAsText(_Changing):
-    """It gives text for bytes that are UTF-8."""
+    """It returns text for bytes that are UTF-8."""
 
     def change(self, value: Any) -> Any:
         if isinstance(value, bytes):
@@ -165,7 +165,7 @@ class Aliased(ReferenceStore):
 
 @mutant("DAT-21")
 class HandsOutItsOwn(ReferenceStore):
-    """It gives its own objects to readers."""
+    """It returns its own objects to readers."""
 
     def hand_out(self, event: RecordedEvent) -> RecordedEvent:
         return event
@@ -173,7 +173,7 @@ class HandsOutItsOwn(ReferenceStore):
 
 @mutant("DAT-17")
 class IdsMadeAnew(ReferenceStore):
-    """It gives events ids of its own."""
+    """It returns events ids of its own."""
 
     def hand_out(self, event: RecordedEvent) -> RecordedEvent:
         return changed(super().hand_out(event), id=UUID(int=event.position))
@@ -214,7 +214,7 @@ class _Lenient(ReferenceStore):
 
 @mutant("DAT-27")
 class TuplesBecomeLists(_Lenient):
-    """It takes tuples, and gives lists."""
+    """It takes tuples, and returns lists."""
 
     def mend(self, value: Any) -> Any:
         return super().mend(list(value) if isinstance(value, tuple) else value)
@@ -222,7 +222,7 @@ class TuplesBecomeLists(_Lenient):
 
 @mutant("DAT-23", "APP-09", "ARG-11")
 class NanBecomesNull(_Lenient):
-    """It takes NaN, and gives None."""
+    """It takes NaN, and returns None."""
 
     def mend(self, value: Any) -> Any:
         return None if isinstance(value, float) and math.isnan(value) else super().mend(value)
@@ -230,7 +230,7 @@ class NanBecomesNull(_Lenient):
 
 @mutant("DAT-25")
 class KeysBecomeText(_Lenient):
-    """It takes keys that are no text, and gives text."""
+    """It takes keys that are no text, and returns text."""
 
     def mend(self, value: Any) -> Any:
         if isinstance(value, dict):
@@ -240,7 +240,7 @@ class KeysBecomeText(_Lenient):
 
 @mutant("DAT-22")
 class LargeIntegersWrap(_Lenient):
-    """It takes integers of any size, and gives what is left of them."""
+    """It takes integers of any size, and returns what is left of them."""
 
     def mend(self, value: Any) -> Any:
         return value % 2**63 if type(value) is int and value >= 2**63 else super().mend(value)
@@ -248,7 +248,7 @@ class LargeIntegersWrap(_Lenient):
 
 @mutant("DAT-24")
 class SurrogatesReplaced(_Lenient):
-    """It takes lone surrogates, and gives question marks."""
+    """It takes lone surrogates, and returns question marks."""
 
     def mend(self, value: Any) -> Any:
         if isinstance(value, str):

@@ -141,7 +141,7 @@ class WaitsForTheHead(ReferenceStore):
 
 @mutant("SIZ-06")
 class PageCutByBytes(ReferenceStore):
-    """It ends a page when it is large, and says that it was looked through to its end."""
+    """It ends a page when it is large, and says that it was scanned to its end."""
 
     async def read_all(self, **asked: Any) -> AllResult:
         result = await super().read_all(**asked)

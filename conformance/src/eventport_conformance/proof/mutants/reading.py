@@ -46,7 +46,7 @@ class ToIsACount(ReferenceStore):
 
 @mutant("REA-06")
 class OneTooMany(ReferenceStore):
-    """It gives one event more than asked for if there is a lower bound."""
+    """It returns one event more than asked for if there is a lower bound."""
 
     def select(
         self, stream: str, first: int, last: int | None, most: int | None, *, backwards: bool
@@ -201,5 +201,5 @@ class FoldsFromAValue(ReferenceStore):
     async def aggregate(
         self, stream: str, evolve: Callable[[S, RecordedEvent], S], initial: Any, **asked: Any
     ) -> AggregateResult[S]:
-        first: Callable[[], S] = initial if callable(initial) else lambda: initial
+        first: Any = initial if callable(initial) else lambda: initial
         return await super().aggregate(stream, evolve, first, **asked)

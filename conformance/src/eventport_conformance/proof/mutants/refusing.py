@@ -54,7 +54,7 @@ class _OneStream(ReferenceSession):
 
 @mutant("GLO-24")
 class OrderPretended(MinimalStore):
-    """It has no order of all events, and gives none instead of refusing."""
+    """It has no order of all events, and returns none instead of refusing."""
 
     async def read_all(self, **_: Any) -> Any:
         return AllResult([], 0)

@@ -58,7 +58,7 @@ class _OwnOnly(ReferenceSubscription):
 
 @mutant("SHA-07")
 class WokenByItselfOnly(_CountingStore):
-    """It wakes its subscriptions for its own commits only, and never looks by itself."""
+    """It wakes its subscriptions for its own commits only, and never polls."""
 
     subscription = _OwnOnly
 
@@ -71,7 +71,7 @@ class _Polling(ReferenceSubscription):
 
 @mutant("SHA-11")
 class PushPretended(Subscribing):
-    """It claims push, and polls instead, as seldom as it may."""
+    """It claims push, and polls instead, as rarely as it may."""
 
     subscription = _Polling
 

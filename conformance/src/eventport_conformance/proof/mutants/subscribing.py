@@ -41,7 +41,7 @@ class _Impatient(ReferenceSubscription):
 
 @mutant("SUB-01", "SUB-20")
 class EndsWhenIdle(Subscribing):
-    """It ends a subscription that has nothing to give."""
+    """It ends a subscription that has nothing to yield."""
 
     subscription = _Impatient
 
@@ -58,7 +58,7 @@ class _Repeating(ReferenceSubscription):
 
 @mutant("SUB-03")
 class RepeatedAtTheSeam(Subscribing):
-    """It gives the last event of the past again as the first one of the present."""
+    """It returns the last event of the past again as the first one of the present."""
 
     subscription = _Repeating
 
