@@ -23,7 +23,7 @@ from eventport_mongodb import MongoDBEventStore
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from adapters.mongodb.tests.wire_server import WireServer, new_database  # see above
+from adapters.mongodb.tests.servers import URL_VARIABLE, Server, new_database  # see above
 
 
 DATA: Final = {"order": "o-1", "sku": "abc", "quantity": 2, "price": 12.5}
@@ -47,15 +47,15 @@ def document(position: int, stream: str, version: int = 1) -> dict[str, Any]:
 
 async def figures(folder: Path) -> AsyncIterator[Figure]:
     """Measure all that has a goal on MongoDB."""
-    server = WireServer(folder)
-    url = os.environ.get("EVENTPORT_TEST_MONGODB_URL")
+    server = Server(folder)
+    url = os.environ.get(URL_VARIABLE)
     if url is None:
         server.start()
         url = server.url
     try:
         async with AsyncMongoClient[Any](url) as client:
             version = (await client.server_info())["version"]
-        what = "the wire server of the tests" if url == server.url else "server"
+        what = "started for this" if url == server.url else "server"
         print(f"MongoDB {version} ({what}), w: majority, j: true")
         for tasks in (1, TASKS):
             async with new_database(url) as place:

@@ -320,6 +320,29 @@ async def test_a_cancelled_lone_caller_waits_for_its_commit_too() -> None:
     assert engine.written == ["a"]
 
 
+async def test_only_a_batch_that_nobody_waits_for_any_more_is_given_up() -> None:
+    engine = Engine(held=True)
+    group = GroupCommit(engine)
+    given_up: list[list[str]] = []
+    group.give_up = lambda: given_up.append(engine.batches[-1])
+    async with task_group() as tasks:
+        [alone] = await start(tasks, group, "alone")
+        first, second, third = await start(tasks, group, "first", "second", "third")
+        third.cancel()  # it is still in the queue
+        await wait_all_tasks_blocked()
+        assert given_up == []
+        alone.cancel()
+        await wait_all_tasks_blocked()
+        assert given_up == [["alone"]]
+        await engine.answer()
+        assert engine.batches == [["alone"], ["first", "second"]]
+        first.cancel()
+        await wait_all_tasks_blocked()
+        await engine.answer()
+        assert second.outcome
+    assert given_up == [["alone"]]
+
+
 @pytest.mark.parametrize("native", [False, True], ids=["scope", "task"])
 async def test_a_caller_cancelled_in_the_queue_leaves_nothing(
     native: bool, anyio_backend: str

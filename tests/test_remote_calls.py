@@ -163,6 +163,19 @@ async def test_a_server_that_stays_away_wrote_nothing(engine: FarEngine, store: 
     assert not any(call.startswith("find") for call in engine.calls)
 
 
+async def test_a_late_search_that_finds_nothing_ends_the_attempts(engine: FarEngine) -> None:
+    """Each try loses its answer; what is left over of the time for searching is not for tries."""
+    engine.timeout = 0.05
+    calls = RemoteCalls(engine, engine)
+    engine.before = [LOST] * 10_000
+    commit = Commit((StreamWrite("a", "any", encode_events([NewEvent("A", 1)])),))
+    (outcome,) = await calls.commit([commit])
+    assert isinstance(outcome, Failed)
+    assert "nothing was written" in str(outcome.error)
+    assert engine.calls[-1] == "find 1"
+    assert await stored(engine) == []
+
+
 async def test_a_silent_connection_ends_every_call(engine: FarEngine, store: Store) -> None:
     engine.timeout = 0.05
     engine.keep_silent = True

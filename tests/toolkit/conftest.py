@@ -11,14 +11,14 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import count
-from os import getpid
+from os import environ, getpid
 from pathlib import Path
 from typing import Final, TypeAlias
 
 import pytest
 
 from adapters.eventstoredb.tests.double.server import Double, serve
-from adapters.mongodb.tests.wire_server import WireServer, new_database
+from adapters.mongodb.tests.servers import new_database, shared_server
 
 from eventport import EventStore
 
@@ -147,10 +147,9 @@ def postgres_url() -> Generator[str]:
 
 @pytest.fixture(scope="session")
 def mongodb_url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    server = WireServer(tmp_path_factory.mktemp("mongodb"))
-    server.start()
-    yield server.url
-    server.kill()
+    folder = tmp_path_factory.getbasetemp()
+    with shared_server(folder.parent if "PYTEST_XDIST_WORKER" in environ else folder) as url:
+        yield url
 
 
 @pytest.fixture(params=BACKENDS)

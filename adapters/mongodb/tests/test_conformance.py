@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+import os
+
+from collections.abc import AsyncGenerator, Generator
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import pytest
 
-from adapters.mongodb.tests.wire_server import new_database
+from adapters.mongodb.tests.servers import (
+    URL_VARIABLE,
+    Server,
+    at_port,
+    new_database,
+    with_options,
+)
+from anyio import to_thread
 from pymongo import MongoClient
 
 from eventport.adapter import Store
@@ -20,14 +29,17 @@ from eventport_mongodb import MongoDBEventStore
 from eventport_mongodb.driver import DriverName
 
 
+IS_OUR_SERVER = URL_VARIABLE not in os.environ
+
+
 class PyMongoHarness(Harness):
     name = "mongodb"
     capabilities = Capabilities.only(
         "sessions", "global_order", "push", "shared", "durable", "hooks"
     )
-    absent = {"restart": "covered by a separate test with journaling on"}  # noqa: RUF012  # a constant
     driver: ClassVar[DriverName] = "pymongo"
     server_url: ClassVar[str]
+    own_server: ClassVar[Server]
     database_url = ""
 
     @asynccontextmanager
@@ -47,7 +59,7 @@ class PyMongoHarness(Harness):
             yield quiet
 
     def url(self) -> str:
-        return f"{self.database_url}?driver={self.driver}"
+        return with_options(self.database_url, driver=self.driver)
 
     def address(self) -> tuple[str, int]:
         parts = urlsplit(self.database_url)
@@ -55,15 +67,17 @@ class PyMongoHarness(Harness):
 
     @asynccontextmanager
     async def open_at(self, host: str, port: int) -> AsyncGenerator[MongoDBEventStore, None]:
-        # A replica set reports its members' own addresses, which a direct connection does not ask.
-        parts = urlsplit(self.database_url)
-        user = parts.netloc.rpartition("@")[0]
-        there = parts._replace(
-            netloc=f"{user}@{host}:{port}" if user else f"{host}:{port}",
-            query="directConnection=true",
-        ).geturl()
+        there = at_port(self.database_url, port, host)
         async with await MongoDBEventStore.connect(there, driver=self.driver, timeout=5) as store:
             yield store
+
+    if IS_OUR_SERVER:
+
+        async def restart(self) -> None:
+            await to_thread.run_sync(self.own_server.kill)
+            await to_thread.run_sync(self.own_server.start)
+    else:
+        absent = {"restart": f"the server of {URL_VARIABLE} is not ours to kill"}  # a constant
 
 
 class MotorHarness(PyMongoHarness):
@@ -77,11 +91,20 @@ class StandaloneHarness(PyMongoHarness):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def servers(server: str, standalone: str) -> None:
-    PyMongoHarness.server_url = server
-    StandaloneHarness.server_url = standalone
-    for harness in (PyMongoHarness, StandaloneHarness):
-        harness.server = name_of_server(harness.server_url)
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Generator[None, None, None]:
+    """Start servers that no other process uses, because clauses kill them."""
+    folder = tmp_path_factory.mktemp("conformance")
+    with ExitStack() as stack:
+        for harness, replicated in ((PyMongoHarness, True), (StandaloneHarness, False)):
+            if IS_OUR_SERVER or not replicated:
+                harness.own_server = Server(folder / harness.name, replicated=replicated)
+                harness.own_server.start()
+                stack.callback(harness.own_server.kill)
+                harness.server_url = harness.own_server.url
+            else:
+                harness.server_url = os.environ[URL_VARIABLE]
+            harness.server = name_of_server(harness.server_url)
+        yield
 
 
 def name_of_server(url: str) -> str:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import anyio
 import pytest
 
+from adapters.mongodb.tests.conftest import FAILING
+from adapters.mongodb.tests.servers import at_port, with_options
 from pymongo.asynchronous.collection import AsyncCollection
 
 from eventport import NO_STREAM, ConcurrencyError, NewEvent, StoreUnavailableError
 from eventport.expectations import Expectation
 
-from eventport_conformance.proxy import Loss, Proxy, open_proxy
+from eventport_conformance.proxy import Loss, Proxy
 from eventport_conformance.waiting import no_hang
 from eventport_mongodb import MongoDBEventStore
 from eventport_mongodb.driver import DriverName
@@ -24,29 +25,13 @@ from eventport_mongodb.driver import DriverName
 Raw = AsyncCollection[dict[str, Any]]
 
 
-@pytest.fixture(params=["pymongo", "motor"])
-def driver(request: pytest.FixtureRequest) -> DriverName:
-    name: DriverName = request.param
-    return name
-
-
-@pytest.fixture
-async def proxy(url: str) -> AsyncGenerator[Proxy, None]:
-    port = urlsplit(url).port
-    assert port is not None
-    async with open_proxy(("127.0.0.1", port)) as opened:
-        yield opened
-
-
 @pytest.fixture(params=["true", "false"], ids=["driver retries", "driver does not retry"])
 async def cut_store(
     request: pytest.FixtureRequest, url: str, proxy: Proxy, driver: DriverName
 ) -> AsyncGenerator[MongoDBEventStore, None]:
     """Give a store whose line goes through the proxy."""
-    place = urlsplit(url)._replace(
-        netloc=f"127.0.0.1:{proxy.port}", query=f"directConnection=true&retryWrites={request.param}"
-    )
-    async with await MongoDBEventStore.connect(urlunsplit(place), driver=driver) as opened:
+    place = with_options(at_port(url, proxy.port), retryWrites=request.param)
+    async with await MongoDBEventStore.connect(place, driver=driver) as opened:
         yield opened
 
 
@@ -131,11 +116,9 @@ async def test_a_session_whose_line_is_cut_is_committed_once(
 async def test_what_cannot_be_learned_in_time_is_said_and_can_be_tried_again(
     url: str, proxy: Proxy, raw: Raw, driver: DriverName
 ) -> None:
-    place = urlsplit(url)._replace(
-        netloc=f"127.0.0.1:{proxy.port}", query="directConnection=true&retryWrites=false"
-    )
+    place = with_options(at_port(url, proxy.port), retryWrites="false")
     events = [NewEvent("A", 1), NewEvent("B", 2)]
-    opening = MongoDBEventStore.connect(urlunsplit(place), driver=driver, timeout=2)
+    opening = MongoDBEventStore.connect(place, driver=driver, timeout=2)
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(await opening)
         proxy.lose(b"insert\0", "answer", then_refuse=True)
@@ -149,18 +132,10 @@ async def test_what_cannot_be_learned_in_time_is_said_and_can_be_tried_again(
 
 
 @pytest.fixture
-async def fail(raw: Raw) -> AsyncGenerator[Callable[..., Any], None]:
-    """Let the server itself fail at commands, as it does while it steps down or is overloaded."""
-    admin = raw.database.client.admin
-
-    async def arm(commands: list[str], times: int, **what: Any) -> None:
-        data = {"failCommands": commands, **what}
-        await admin.command(
-            {"configureFailPoint": "failCommand", "mode": {"times": times}, "data": data}
-        )
-
-    yield arm
-    await admin.command({"configureFailPoint": "failCommand", "mode": "off"})
+async def failing_store(url: str) -> AsyncGenerator[MongoDBEventStore, None]:
+    """Give a store that failpoints are for."""
+    async with await MongoDBEventStore.connect(with_options(url, appName=FAILING)) as opened:
+        yield opened
 
 
 FAULTS: list[dict[str, Any]] = [
@@ -176,7 +151,9 @@ async def test_an_insert_that_the_server_fails_at_takes_place_once(
     url: str, raw: Raw, fail: Any, fault: dict[str, Any]
 ) -> None:
     # By default the driver waits to be told of a new primary, which this server never does.
-    asking = f"{url}?serverMonitoringMode=poll&heartbeatFrequencyMS=500"
+    asking = with_options(
+        url, appName=FAILING, serverMonitoringMode="poll", heartbeatFrequencyMS=500
+    )
     async with await MongoDBEventStore.connect(asking) as store:
         await store.append("s", [NewEvent("First", 1)])
         await fail(["insert"], 3, **fault)
@@ -204,12 +181,12 @@ UNKNOWN = {"errorCode": 64, "errorLabels": ["UnknownTransactionCommitResult"]}
     ids=str,
 )
 async def test_a_transaction_that_the_server_fails_at_is_committed_once(
-    store: MongoDBEventStore, raw: Raw, fail: Any, command: str, fault: dict[str, Any]
+    failing_store: MongoDBEventStore, raw: Raw, fail: Any, command: str, fault: dict[str, Any]
 ) -> None:
-    await store.append("a", [NewEvent("First", 0)])
+    await failing_store.append("a", [NewEvent("First", 0)])
     await fail([command], 2, **fault)
     with no_hang():
-        async with store.session() as session:
+        async with failing_store.session() as session:
             await session.append("a", [NewEvent("A", 1)])
             await session.append("b", [NewEvent("B", 2)])
     await check(raw, [("a", 1, [0]), ("a", 2, [1]), ("b", 1, [2])])
@@ -250,10 +227,10 @@ async def test_a_transaction_of_others_in_the_middle_is_waited_for(
 
 
 async def test_a_server_that_refuses_for_good_is_told_and_nothing_is_written(
-    store: MongoDBEventStore, raw: Raw, fail: Any
+    failing_store: MongoDBEventStore, raw: Raw, fail: Any
 ) -> None:
     await fail(["insert"], 1, errorCode=14031, errmsg="the disk is full")
     with no_hang(), pytest.raises(StoreUnavailableError):
-        await store.append("s", [NewEvent("A", 1)])
-    assert (await store.append("s", [NewEvent("B", 2)])).position == 1
+        await failing_store.append("s", [NewEvent("A", 1)])
+    assert (await failing_store.append("s", [NewEvent("B", 2)])).position == 1
     await check(raw, [("s", 1, [2])])

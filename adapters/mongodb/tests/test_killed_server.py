@@ -12,7 +12,7 @@ from uuid import UUID
 import anyio
 import pytest
 
-from adapters.mongodb.tests.wire_server import WireServer, new_database
+from adapters.mongodb.tests.servers import Server, new_database
 from anyio import to_thread
 
 from eventport import NewEvent, RecordedEvent, connect
@@ -35,7 +35,7 @@ async def test_what_was_acknowledged_survives_kill_9_of_the_server(
     seed = secrets.randbits(32)
     print(f"seed {seed}")  # noqa: T201  # pytest shows it with a failure
     chosen = random.Random(seed)
-    server = WireServer(tmp_path, "--sync-on-commit")
+    server = Server(tmp_path)
     await to_thread.run_sync(server.start)
     acknowledged: list[Acknowledged] = []
     enough = anyio.Event()

@@ -10,29 +10,26 @@ from typing import Any
 import anyio
 import pytest
 
-from adapters.mongodb.tests.wire_server import new_database
-from pymongo.asynchronous.collection import AsyncCollection
+from adapters.mongodb.tests.conftest import FAILING
+from adapters.mongodb.tests.servers import new_database, with_options
 
 from eventport import NewEvent, connect
 
 from eventport_conformance.waiting import no_hang, until
 from eventport_mongodb import MongoDBEventStore
-from eventport_mongodb.store import WATCHED_INTERVAL
-
-
-Raw = AsyncCollection[dict[str, Any]]
 
 
 async def is_watching(store: MongoDBEventStore) -> None:
-    await until(lambda: store.max_poll_interval == WATCHED_INTERVAL, "a change stream is open")
+    await until(store._feed._pushed, "a change stream is open")
 
 
 @pytest.mark.parametrize("driver", ["pymongo", "motor"])
 async def test_commits_of_others_wake_at_once(url: str, driver: Any) -> None:
     opening = MongoDBEventStore.connect(url, driver=driver)
     async with await opening as reader, await MongoDBEventStore.connect(url) as writer:
-        # Looking by itself would take longer than the test.
-        reader.poll_interval = 3600
+        # Polling would take longer than the test.
+        feed = reader._feed
+        feed.FIRST_INTERVAL = feed.LONGEST_INTERVAL = feed.PUSHED_INTERVAL = 3600
         async with reader.subscribe() as subscription:
             delays: list[float] = []
             async with anyio.create_task_group() as tasks:
@@ -53,9 +50,8 @@ async def test_commits_of_others_wake_at_once(url: str, driver: Any) -> None:
 
 
 @pytest.mark.parametrize("driver", ["pymongo", "motor"])
-async def test_a_change_stream_that_dies_is_opened_again(url: str, raw: Raw, driver: Any) -> None:
-    admin = raw.database.client.admin
-    opening = MongoDBEventStore.connect(url, driver=driver)
+async def test_a_change_stream_that_dies_is_opened_again(url: str, fail: Any, driver: Any) -> None:
+    opening = MongoDBEventStore.connect(with_options(url, appName=FAILING), driver=driver)
     async with (
         await opening as reader,
         await MongoDBEventStore.connect(url) as writer,
@@ -74,19 +70,15 @@ async def test_a_change_stream_that_dies_is_opened_again(url: str, raw: Raw, dri
                 tasks.start_soon(take)
                 await is_watching(reader)
                 # The history that it would go on with is lost: the driver does not resume.
-                data = {"failCommands": ["getMore"], "errorCode": 286}
-                await admin.command(
-                    {"configureFailPoint": "failCommand", "mode": {"times": 1}, "data": data}
-                )
+                await fail(["getMore"], 1, errorCode=286)
                 await writer.append("s", [NewEvent("A", 1)])
-                while reader.max_poll_interval == WATCHED_INTERVAL:  # noqa: ASYNC110  # as above
-                    await anyio.sleep(0.005)
+                await until(lambda: not reader._feed._pushed(), "the change stream is lost")
                 await is_watching(reader)
                 await writer.append("s", [NewEvent("A", 2)])
         assert waiting == [1, 2]
 
 
-async def test_a_server_without_change_streams_is_looked_at_again_and_again(
+async def test_a_server_without_change_streams_is_polled(
     standalone: str,
 ) -> None:
     async with (
@@ -100,4 +92,4 @@ async def test_a_server_without_change_streams_is_looked_at_again_and_again(
                 await writer.append("s", [NewEvent("A", number)])
                 assert (await anext(subscription)).data == number
         assert isinstance(reader, MongoDBEventStore)
-        assert reader.max_poll_interval < 1
+        assert reader._listener is None

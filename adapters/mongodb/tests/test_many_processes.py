@@ -2,52 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import time
 
 from collections import Counter
-from collections.abc import Generator
-from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
+from adapters.mongodb.tests.processes import follow, output
+from adapters.mongodb.tests.servers import with_options
 from anyio import to_thread
 
 from eventport import NewEvent, RecordedEvent, connect
 
-from eventport_conformance.scripts import Script, Start, scripts
+from eventport_conformance.scripts import Script, Start
 from eventport_conformance.waiting import no_hang
 
 
-WORKERS = Path(__file__).parent / "workers"
 TASKS = 16
 APPENDS = 48
-
-
-@pytest.fixture
-def start() -> Generator[Start]:
-    """Start another process."""
-    with scripts(WORKERS) as start_:
-        yield start_
-
-
-def follow(process: Script) -> Any:
-    process.go()
-    return json.loads(process.output())
-
-
-def output(process: Script) -> Any:
-    process.ready()
-    return follow(process)
 
 
 @pytest.mark.parametrize("driver", ["pymongo", "motor"])
 async def test_nothing_is_missed_of_what_two_processes_write(
     url: str, driver: str, start: Start
 ) -> None:
-    place = f"{url}?driver={driver}"
+    place = with_options(url, driver=driver)
     reader = start("tail.py", place)
     reader.ready()
     writers = [start("append_many.py", place, name, TASKS, APPENDS) for name in "ab"]

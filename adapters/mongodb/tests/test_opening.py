@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 import trio
 
-from adapters.mongodb.tests.wire_server import WireServer, new_database
+from adapters.mongodb.tests.servers import Server, new_database, with_options
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.collection import AsyncCollection
@@ -41,7 +41,7 @@ SECRET = "s3cr3t-w0rd"
 
 @pytest.mark.parametrize("driver", ["pymongo", "motor"])
 async def test_a_url_is_enough(url: str, driver: str) -> None:
-    async with connect(f"{url}?driver={driver}&collection=orders&timeout=5") as store:
+    async with connect(with_options(url, driver=driver, collection="orders", timeout=5)) as store:
         assert (await store.append("s", [NewEvent("A", 1)])).position == 1
         assert repr(store) == f"<MongoDBEventStore: {urlsplit(url).path[1:]}.orders>"
         assert store.capabilities == set(Capability)
@@ -85,7 +85,7 @@ async def test_our_own_client_is_closed(url: str) -> None:
     store = await MongoDBEventStore.connect(url)
     await store.aclose()
     with pytest.raises(InvalidOperation):
-        await store._log.client.admin.command("ping")
+        await store._mongodb.log.client.admin.command("ping")
 
 
 async def test_a_collection_of_something_else_is_not_touched(url: str, raw: Raw) -> None:
@@ -112,7 +112,7 @@ async def test_many_stores_that_open_a_new_collection_create_it_once(url: str) -
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ("retryWritess=true", "(?i)unknown option: retryWritess. Did you mean"),
+        ("retryWritess=true", "(?i)option retryWritess: unknown option"),
         ("maxPoolSize=many", "(?i)maxPoolSize must be an integer"),
         ("driver=mongoengine", "driver"),
         ("timeout=0", "timeout must be"),
@@ -121,7 +121,7 @@ async def test_many_stores_that_open_a_new_collection_create_it_once(url: str) -
 )
 async def test_a_wrong_option_is_named(url: str, query: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
-        async with connect(f"{url}?{query}"):
+        async with connect(with_options(url, **dict([query.split("=")]))):
             pass
 
 
@@ -141,7 +141,7 @@ async def test_a_server_that_is_not_there_is_told_in_time(driver: str) -> None:
 
 @pytest.mark.parametrize("driver", ["pymongo", "motor"])
 async def test_a_wrong_name_of_the_replica_set_is_told(url: str, driver: str) -> None:
-    wrong = f"{url}?replicaSet=nowhere&driver={driver}&timeout=1"
+    wrong = with_options(url, replicaSet="nowhere", driver=driver, timeout=1)
     with pytest.raises((StoreUnavailableError, ConfigurationError), match="nowhere") as caught:
         async with connect(wrong):
             pass
@@ -152,13 +152,11 @@ async def test_a_wrong_name_of_the_replica_set_is_told(url: str, driver: str) ->
 async def guarded(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[str, None]:
     """Give the host of a server that asks for user and password."""
     folder = tmp_path_factory.mktemp("guarded")
-    server = WireServer(folder)
+    server = Server(folder, replicated=False)
     server.start()
     async with AsyncMongoClient[Any](server.url) as client:
         await client.admin.command("createUser", "ada", pwd=SECRET, roles=["root"])
-    server.stop()
-    server = WireServer(folder, "--auth")
-    server.start()
+    server.restart("--auth")
     yield server.url.removeprefix("mongodb://")
     server.kill()
 

@@ -23,13 +23,13 @@ from eventport import (
     PayloadTooLargeError,
     StoreUnavailableError,
 )
-from eventport.adapter import Commit, Committed, Failed, StreamPage, StreamWrite
-from eventport.codec import encode_events
+from eventport.adapter import Commit, Committed, Failed, StreamWrite, encode_events
 from eventport.expectations import Expectation
 
 from eventport_conformance.waiting import no_hang
 from eventport_mongodb import MongoDBEventStore
 from eventport_mongodb.driver import Document
+from eventport_mongodb.heads import Head
 
 
 Raw = AsyncCollection[dict[str, Any]]
@@ -57,18 +57,17 @@ def before_insert(
     """Do something between the store's last look and its next insert; count its inserts."""
 
     def arrange(act: Callable[[], Awaitable[Any]]) -> list[int]:
-        log = store._log
+        log = store._mongodb.log
         inserts: list[int] = []
-        for name in ("insert", "insert_together"):
-            insert = getattr(log, name)
+        insert = log.insert
 
-            async def insert_later(documents: Any, *pause: Any, insert: Any = insert) -> None:
-                inserts.append(len(documents))
-                if len(inserts) == 1:
-                    await act()
-                await insert(documents, *pause)
+        async def insert_later(documents: Any, session: Any = None) -> None:
+            inserts.append(len(documents))
+            if len(inserts) == 1:
+                await act()
+            await insert(documents, session)
 
-            monkeypatch.setattr(log, name, insert_later)
+        monkeypatch.setattr(log, "insert", insert_later)
         return inserts
 
     return arrange
@@ -217,16 +216,16 @@ async def test_a_head_that_is_old_when_its_answer_comes_is_not_believed(
 ) -> None:
     await store.append("x", [NewEvent("Ours", 1)])
     await raw.insert_one(document(2, "s", 1))
-    ask = store._log.head
+    ask = store._mongodb.log.head
 
-    async def answer_late(stream: str) -> int:
+    async def answer_late(stream: str) -> Head:
         head = await ask(stream)
-        monkeypatch.setattr(store._log, "head", ask)
+        monkeypatch.setattr(store._mongodb.log, "head", ask)
         await raw.insert_one(document(3, "s", 2))
         await store.append("y", [NewEvent("Ours", 2)])
         return head
 
-    monkeypatch.setattr(store._log, "head", answer_late)
+    monkeypatch.setattr(store._mongodb.log, "head", answer_late)
     assert (await store.read("s", to_version=1)).version == 1
     with no_hang():
         result = await store.append("s", [NewEvent("Ours", 3)], expected=expected)
@@ -237,14 +236,15 @@ async def test_a_stream_that_grows_while_a_conflict_is_looked_into_may_be_none(
     store: MongoDBEventStore, raw: Raw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store.append("s", [NewEvent("Ours", 1)])
-    read = store._writer._read_stream
+    log = store._mongodb.log
+    ask = log.head
 
-    async def read_later(stream: str, first: int, last: int) -> StreamPage:
-        if await raw.count_documents({"_id": 2}) == 0:
+    async def answer_later(stream: str) -> Head:
+        if stream == "s" and await raw.count_documents({"_id": 2}) == 0:
             await raw.insert_one(document(2, "s", 2, 2))
-        return await read(stream, first, last)
+        return await ask(stream)
 
-    monkeypatch.setattr(store._writer, "_read_stream", read_later)
+    monkeypatch.setattr(log, "head", answer_later)
     assert await commit(store, [("a", ANY), ("s", 3), ("s", 3)]) == [(1, 4), (4, 5), ("s", 4)]
     assert await positions(raw) == [(1, "s", 1), (2, "s", 2), (4, "a", 1), (5, "s", 4)]
 
@@ -257,7 +257,7 @@ async def test_one_that_the_server_refuses_harms_nobody_in_its_batch(
     commits = [
         make_commit(stream, ANY, NewEvent("Ours", 1)) for stream in ("a", "refused", "a", "b")
     ]
-    one, refused, two, three = await store._commit(commits)
+    one, refused, two, three = await store._mongodb.commit(commits)
     assert isinstance(refused, Failed)
     assert isinstance(refused.error, InvalidEventError)
     assert isinstance(refused.error.__cause__, BulkWriteError)
@@ -266,9 +266,10 @@ async def test_one_that_the_server_refuses_harms_nobody_in_its_batch(
 
 
 async def test_what_may_have_been_written_is_not_written_again(
-    store: MongoDBEventStore, raw: Raw, monkeypatch: pytest.MonkeyPatch
+    url: str, raw: Raw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    insert = store._log.insert
+    store = await MongoDBEventStore.connect(url, timeout=1)
+    insert = store._mongodb.log.insert
 
     async def lose_the_answer(documents: Sequence[Document]) -> None:
         await insert(documents)
@@ -277,8 +278,8 @@ async def test_what_may_have_been_written_is_not_written_again(
     async def refuse(_: Sequence[Document]) -> dict[int, Document]:
         raise OperationFailure("not any more", 13)
 
-    monkeypatch.setattr(store._log, "insert", lose_the_answer)
-    monkeypatch.setattr(store._log, "at_places", refuse)
+    monkeypatch.setattr(store._mongodb.log, "insert", lose_the_answer)
+    monkeypatch.setattr(store._mongodb.log, "at_places", refuse)
     errors: list[Exception] = []
 
     async def append(number: int) -> None:
@@ -291,6 +292,7 @@ async def test_what_may_have_been_written_is_not_written_again(
         for number in range(3):
             tasks.start_soon(append, number)
     assert len(errors) == 3
+    await store.aclose()
     assert await positions(raw) == [(1, "s", 1), (2, "s", 2), (3, "s", 3)]
 
 
@@ -298,7 +300,7 @@ async def test_one_that_is_too_large_harms_nobody_in_its_batch(
     store: MongoDBEventStore, raw: Raw
 ) -> None:
     large = NewEvent("Large", b"x" * 17_000_000)
-    one, two, three = await store._commit(
+    one, two, three = await store._mongodb.commit(
         [
             make_commit("a", ANY, NewEvent("Ours", 1)),
             make_commit("a", ANY, large),
@@ -326,7 +328,7 @@ async def commit(
         (one.writes[0].version, one.writes[0].positions[0])
         if isinstance(one, Committed)
         else (one.stream, one.actual)
-        for one in await store._commit(commits)
+        for one in await store._mongodb.commit(commits)
         if not isinstance(one, Failed)
     ]
 

@@ -16,7 +16,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 from eventport import CorruptEventError, NewEvent, PayloadTooLargeError
 
 from eventport_mongodb import MongoDBEventStore
-from eventport_mongodb.heads import MAX_STREAMS, Heads
+from eventport_mongodb.heads import MAX_STREAMS, Head, Heads
 
 
 Raw = AsyncCollection[dict[str, Any]]
@@ -138,9 +138,9 @@ async def test_pages_that_begin_or_end_within_a_document_are_right(
 def test_few_heads_are_kept_those_that_were_used_last() -> None:
     heads = Heads()
     for number in range(MAX_STREAMS + 10):
-        heads.learn(f"s-{number}", 1)
-        assert heads.get("s-0") == 1
+        heads.learn(f"s-{number}", Head(1, 0))
+        assert heads.version("s-0") == 1
     heads.trim()
     assert len(heads) == MAX_STREAMS
-    assert heads.get("s-0") == 1
+    assert heads.version("s-0") == 1
     assert heads.get("s-1") is None

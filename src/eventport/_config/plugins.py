@@ -45,12 +45,14 @@ class SchemaMaker(Protocol):
     Options are keyword-only parameters, of the same names and meaning as those of `Adapter.open`.
     """
 
-    def sql(self, *, since: int = 0, **options: Any) -> str:
-        """Return the SQL that leads from a version (0: no schema) to the newest one."""
+    @property
+    def sql(self) -> Callable[..., str]:
+        """Returns the SQL from the version ``since`` (0: no schema) to the newest one."""
         ...
 
-    async def upgrade(self, url: str, **options: Any) -> tuple[int, int]:
-        """Upgrade the schema to the newest version; return the versions before and after."""
+    @property
+    def upgrade(self) -> Callable[..., Awaitable[tuple[int, int]]]:
+        """Takes a URL, upgrades the schema, and returns the versions before and after."""
         ...
 
 

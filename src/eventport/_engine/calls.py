@@ -10,9 +10,15 @@ from anyio import current_time, fail_after, sleep
 
 from eventport._concurrency.backoff import Backoff
 from eventport._engine.commits import Commit, Failed, Outcome
-from eventport._engine.engine import AnswerLostError, ConnectionLostError, Engine, Remote
+from eventport._engine.engine import (
+    AnswerLostError,
+    ConnectionLostError,
+    Engine,
+    Interruptible,
+    Remote,
+)
 from eventport._engine.queries import AllQuery, StreamQuery
-from eventport.errors import EventportError, StoreUnavailableError
+from eventport.errors import StoreUnavailableError
 
 
 Q = TypeVar("Q", StreamQuery, AllQuery)
@@ -46,6 +52,35 @@ class Deadline:
         await sleep(min(self._backoff.next(), self.left))
 
 
+async def retry_lost(
+    call: Callable[[], Awaitable[T]],
+    seconds: float,
+    on_loss: Callable[[], None] = lambda: None,
+) -> T:
+    """Make a call that changes nothing, and make it again if the connection drops.
+
+    Args:
+        call: What to do.
+        seconds: For how long to try.
+        on_loss: Called for each connection that was lost.
+
+    Raises:
+        ConnectionLostError: it did not succeed in time.
+    """
+    deadline = Deadline(seconds)
+    reason: ConnectionLostError | None = None
+    while True:
+        try:
+            with _lost_after(deadline.left, ConnectionLostError):
+                return await call()
+        except ConnectionLostError as exc:
+            on_loss()
+            reason = _telling(reason, exc)
+            if deadline.passed:
+                raise reason from exc
+        await deadline.pause()
+
+
 class RemoteCalls:
     """The calls of a `Remote` engine.
 
@@ -57,6 +92,7 @@ class RemoteCalls:
     def __init__(self, engine: Engine, remote: Remote) -> None:
         self._engine = engine
         self._remote = remote
+        self._progress: _Progress | None = None
         self.losses = 0
         """How often a connection was lost so far."""
 
@@ -70,16 +106,17 @@ class RemoteCalls:
         Raises:
             StoreUnavailableError: the server gave no answer in time.
         """
-        deadline = Deadline(self._remote.timeout)
-        while True:
-            try:
-                with _lost_after(deadline.left, ConnectionLostError):
-                    return await call()
-            except ConnectionLostError:
-                self.losses += 1
-                if deadline.passed:
-                    raise
-            await deadline.pause()
+        return await retry_lost(call, self._remote.timeout, self._note_loss)
+
+    def interrupt(self) -> None:
+        """Let the running `commit` end soon: nobody waits for it any more.
+
+        What was sent is found out, but nothing is written again.
+        """
+        if self._progress is not None:
+            self._progress.abandoned = True
+        if isinstance(self._engine, Interruptible):
+            self._engine.interrupt()
 
     async def commit(self, batch: Sequence[Commit]) -> Sequence[Outcome]:
         """Write a batch: whatever happens to the connection, nothing is lost or written twice.
@@ -87,15 +124,21 @@ class RemoteCalls:
         Only the append's own answer acknowledges it, or what `Remote.find` finds. An error of
         the search is no answer to the append.
         """
-        state = _Progress(batch, self._remote.timeout)
-        while state.left:
-            lost = await self._try(state)
-            if lost is None:
-                continue
-            if state.deadline.passed:
-                self._give_up(state, lost)
-            elif not state.is_first_search:
-                await state.deadline.pause()
+        before, state = self._progress, _Progress(batch, self._remote.timeout)
+        self._progress = state
+        try:
+            while state.left:
+                lost = await self._try(state)
+                if not state.left:
+                    break
+                if state.abandoned and not state.unknown:
+                    state.abandon()
+                elif state.reason is not None and state.deadline.passed:
+                    self._give_up(state, state.reason)
+                elif lost is not None and not state.is_first_search:
+                    await state.deadline.pause()
+        finally:
+            self._progress = before
         return state.result()
 
     async def _try(self, state: _Progress) -> ConnectionLostError | None:
@@ -107,10 +150,11 @@ class RemoteCalls:
             else:
                 found = await self._write(part, state.deadline.left)
         except ConnectionLostError as exc:
-            self.losses += 1
+            self._note_loss()
             state.lose(exc)
             return exc
-        except EventportError:
+        except Exception:
+            # Of a part, others are written already: the batch must not be taken for unwritten.
             if len(part) == len(state.outcomes):
                 raise
             found = [await self._write_alone(commit) for commit in part]
@@ -124,7 +168,7 @@ class RemoteCalls:
         """Write a commit of a batch of which others are written already."""
         try:
             return (await self.commit([commit]))[0]
-        except EventportError as exc:
+        except Exception as exc:  # noqa: BLE001  # it is handed to the caller
             return Failed(exc)
 
     async def _find(self, batch: Sequence[Commit], seconds: float) -> Sequence[Outcome | None]:
@@ -137,13 +181,16 @@ class RemoteCalls:
             message = f"the search for a lost commit failed: {exc}"
             raise AnswerLostError(message) from exc
 
+    def _note_loss(self) -> None:
+        self.losses += 1
+
     def _give_up(self, state: _Progress, cause: Exception) -> None:
         """Fail the commits that have no outcome, and say what is known of them."""
         seconds = f"{self._remote.timeout:g} s"
         if state.unknown:
             text = f"no answer within {seconds}: it is not known whether the append was written"
         else:
-            text = f"no connection within {seconds}: nothing was written"
+            text = f"no success within {seconds}: nothing was written"
         error = StoreUnavailableError(f"{self._engine.name}: {text} ({cause})")
         error.__cause__ = cause
         state.take([Failed(error)] * len(state.left))
@@ -156,6 +203,10 @@ class _Progress:
         self.outcomes: list[Outcome | None] = [None] * len(batch)
         self.unknown = False
         """Whether the last attempt may have written the others."""
+        self.abandoned = False
+        """Whether nobody waits for them any more."""
+        self.reason: ConnectionLostError | None = None
+        """What says most about why it has not succeeded so far."""
         self.is_first_search = False
         """Whether the next step is the first search for them, which needs no pause before it."""
         self._batch = batch
@@ -180,6 +231,7 @@ class _Progress:
 
     def lose(self, error: ConnectionLostError) -> None:
         """Note a lost connection; if an answer was lost, the others may have been written."""
+        self.reason = _telling(self.reason, error)
         self.is_first_search = isinstance(error, AnswerLostError) and not self.unknown
         self.unknown = self.unknown or isinstance(error, AnswerLostError)
 
@@ -197,9 +249,19 @@ class _Progress:
             self.lose(lost)
         return lost
 
+    def abandon(self) -> None:
+        """Leave unwritten what has no outcome."""
+        error = StoreUnavailableError("nothing was written: its callers have given up")
+        self.take([Failed(error)] * len(self.left))
+
     def result(self) -> list[Outcome]:
         """Return all outcomes, once each commit has one."""
         return [outcome for outcome in self.outcomes if outcome is not None]
+
+
+def _telling(before: ConnectionLostError | None, now: ConnectionLostError) -> ConnectionLostError:
+    """Return which of two errors says more; a timeout says less than what went wrong before."""
+    return now if before is None or not isinstance(now.__cause__, TimeoutError) else before
 
 
 @contextmanager

@@ -101,4 +101,12 @@ class Failed(Struct, frozen=True):
     error: Exception
 
 
-Outcome: TypeAlias = Committed | Conflict | Failed
+class Blocked(Struct, frozen=True):
+    """A stream of this commit is locked by somebody's open transaction; nothing of it was written.
+
+    Only engines with the part `Unblocks` return it: the store writes the commit again when its
+    streams are free.
+    """
+
+
+Outcome: TypeAlias = Committed | Conflict | Failed | Blocked

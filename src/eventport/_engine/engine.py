@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Hashable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from eventport._engine.commits import Commit, Committed, Outcome
@@ -116,7 +116,12 @@ class Remote(Protocol):
 
     @property
     def timeout(self) -> float:
-        """How many seconds the store goes on trying before it gives up."""
+        """How many seconds the store goes on trying before it gives up.
+
+        A call that takes longer than what is left is cancelled by an anyio scope, and counts as a
+        connection that was lost. `anyio.current_effective_deadline` gives that moment to an
+        engine that ends its calls a little earlier, because it can say more.
+        """
         ...
 
     async def find(self, commits: Sequence[Commit], /) -> Sequence[Committed | None]:
@@ -152,7 +157,30 @@ class Interruptible(Protocol):
         """Ask the running `Engine.commit` to end early: all its callers have been cancelled.
 
         It need not do anything. If the commit then raises, nothing of it was written, unless
-        the error is a `StoreUnavailableError`.
+        the error is a `StoreUnavailableError`. After that, the store of a `Remote` engine finds
+        out what became of the commit, but does not write it again.
+        """
+        ...
+
+
+@runtime_checkable
+class Unblocks(Protocol):
+    """Optional part: an engine that returns `Blocked` for a commit to a locked stream.
+
+    The store keeps such a commit aside, so that it holds up no commit to other streams, and polls
+    until its streams are free. Later commits to these streams wait behind it.
+    """
+
+    @property
+    def timeout(self) -> float:
+        """How many seconds a commit waits for its streams."""
+        ...
+
+    async def find_lockers(self, streams: Collection[str], /) -> Mapping[str, Hashable | None]:
+        """Return for each stream the transaction that keeps it locked; None if none does.
+
+        Any value will do that differs between transactions: a stream that has passed on to
+        another one was free in between.
         """
         ...
 
@@ -181,7 +209,11 @@ class Identified(Protocol):
 
 
 class ConnectionLostError(StoreUnavailableError):
-    """The connection dropped or could not be made, and nothing was written: try again."""
+    """Nothing was written, and another attempt may succeed.
+
+    The connection dropped or could not be made, or the backend undid a transaction, for a
+    deadlock for example.
+    """
 
 
 class AnswerLostError(ConnectionLostError):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
 from typing import Final, cast
 
 from anyio import Event, get_cancelled_exc_class
 
 from eventport._concurrency.shielding import start_task, wait_out
 from eventport._engine.commits import Commit, Outcome
-from eventport.errors import StoreUnavailableError
+from eventport.errors import NotSupportedError, StoreUnavailableError
 
 
 MAX_BATCH_COMMITS: Final = 128
@@ -22,6 +23,15 @@ MAX_BATCH_EVENTS: Final = 1_000
 
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
 """A batch is full when data and metadata in it have this size in UTF-8."""
+
+
+_WAITS_FOR_ITSELF: Final = (
+    "an append from inside a commit of the same store waits for itself: an inline handler appends "
+    "in its own transaction, with store.using(connection)"
+)
+
+_writing: Final[ContextVar[object]] = ContextVar("eventport.group_commit", default=None)
+"""The group whose worker this is, or has called what is running."""
 
 
 class GroupCommit:
@@ -60,7 +70,12 @@ class GroupCommit:
         waits for the end of the batch before the cancellation goes on, so that nothing more is
         written once this has returned or raised. The batch is asked to end early if all of its
         callers have been cancelled.
+
+        Raises:
+            NotSupportedError: a commit of this very group is waiting for it.
         """
+        if _writing.get() is self:
+            raise NotSupportedError(_WAITS_FOR_ITSELF)
         request = _Request(commit)
         self._queue[request] = None
         if not self._working:
@@ -90,6 +105,7 @@ class GroupCommit:
             self._give_up()
 
     async def _work(self) -> None:
+        _writing.set(self)  # in the context of this task alone
         try:
             while self._queue:
                 batch = self._take()

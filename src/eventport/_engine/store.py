@@ -24,16 +24,31 @@ from eventport._concurrency.signal import Signal
 from eventport._engine.buffered_session import BufferedSession
 from eventport._engine.calls import RemoteCalls
 from eventport._engine.codec import encode_events
-from eventport._engine.commits import Commit, Committed, Conflict, Failed, Outcome, StreamWrite
-from eventport._engine.engine import Engine, Interruptible, KnowsLast, Listens, Remote
+from eventport._engine.commits import (
+    Blocked,
+    Commit,
+    Committed,
+    Conflict,
+    Failed,
+    Outcome,
+    StreamWrite,
+)
+from eventport._engine.engine import Engine, Interruptible, KnowsLast, Listens, Remote, Unblocks
 from eventport._engine.group_commit import GroupCommit
 from eventport._engine.history import History
 from eventport._engine.hooks import Hooks
 from eventport._engine.listener import Listener
+from eventport._engine.parking import Parking
 from eventport._engine.queries import AllPage, AllQuery, StreamPage, StreamQuery
 from eventport._engine.stream_reader import PAGE_EVENTS, StreamReader, require
 from eventport._engine.subscription import Feed, PollingSubscription
-from eventport.errors import ConcurrencyError, EventportError, NotSupportedError, StoreClosedError
+from eventport.errors import (
+    ConcurrencyError,
+    EventportError,
+    NotSupportedError,
+    StoreClosedError,
+    StoreUnavailableError,
+)
 from eventport.events import NewEvent, RecordedEvent
 from eventport.expectations import ANY, Expectation
 from eventport.protocols import AfterCommitHook, Capability, Session, Subscription
@@ -76,7 +91,10 @@ class Store(StreamReader):
         self._affinity = Affinity()
         self._signal = Signal()
         interrupt = engine.interrupt if isinstance(engine, Interruptible) else None
-        self._group = GroupCommit(self._commit, interrupt)
+        self._group = GroupCommit(
+            self._commit, self._remote.interrupt if self._remote else interrupt
+        )
+        self._parking = Parking(engine, self._write) if isinstance(engine, Unblocks) else None
         self._pending = 0
         self._drained: Event | None = None
         self._hooks = Hooks()
@@ -254,19 +272,24 @@ class Store(StreamReader):
         return committed
 
     async def _dispatch(self, commit: Commit) -> Outcome:
-        """Write a commit, alone or together with others."""
-        alone = self._batching == "never" or (self._batching == "contended" and not self._pending)
+        """Write a commit, and count it as pending until then."""
         self._pending += 1
         try:
-            if not alone:
-                return await self._group.submit(commit)
-            if self._batching == "never":
-                await checkpoint()  # nothing may come between the commit and its result
-            return (await self._commit([commit]))[0]
+            if self._parking is not None:
+                return await self._parking.submit(commit)
+            return await self._write(commit)
         finally:
             self._pending -= 1
             if not self._pending and self._drained is not None:
                 self._drained.set()
+
+    async def _write(self, commit: Commit) -> Outcome:
+        """Write a commit, alone or together with others."""
+        if self._batching == "never":
+            await checkpoint()  # nothing may come between the commit and its result
+        elif self._batching == "always" or self._pending > 1:
+            return await self._group.submit(commit)
+        return (await self._commit([commit]))[0]
 
     async def _commit(self, batch: Sequence[Commit]) -> Sequence[Outcome]:
         try:
@@ -368,6 +391,8 @@ def _committed(outcome: Outcome) -> Committed:
         raise ConcurrencyError(outcome.stream, outcome.expected, outcome.actual)
     if isinstance(outcome, Failed):
         raise outcome.error
+    if isinstance(outcome, Blocked):
+        raise StoreUnavailableError("a stream is locked by another transaction")
     return outcome
 
 

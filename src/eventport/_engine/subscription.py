@@ -36,10 +36,13 @@ class Feed:
         pushed: Returns whether the backend wakes us at the moment, so that polling can be rare.
     """
 
-    FIRST_INTERVAL: Final = 0.01
-    LONGEST_INTERVAL: Final = 0.2
-    PUSHED_INTERVAL: Final = 5.0
-    """Seconds between two polls: at first, after a while, and while the backend wakes us."""
+    FIRST_INTERVAL: float = 0.01
+    LONGEST_INTERVAL: float = 0.2
+    PUSHED_INTERVAL: float = 5.0
+    """Seconds between two polls: at first, after a while, and while the backend wakes us.
+
+    A test that must not be helped by polling sets its own on a feed.
+    """
 
     def __init__(
         self,

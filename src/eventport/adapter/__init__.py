@@ -11,6 +11,7 @@ from eventport._concurrency.shielding import run_shielded
 from eventport._config.options import checks_options, unknown_option
 from eventport._config.plugins import Adapter, SchemaMaker
 from eventport._config.urls import check_url, clean, explain, redact
+from eventport._engine.calls import retry_lost
 from eventport._engine.codec import (
     decode_event,
     encode_events,
@@ -18,6 +19,7 @@ from eventport._engine.codec import (
     utc_to_microseconds,
 )
 from eventport._engine.commits import (
+    Blocked,
     Commit,
     Committed,
     Conflict,
@@ -37,6 +39,7 @@ from eventport._engine.engine import (
     KnowsLast,
     Listens,
     Remote,
+    Unblocks,
 )
 from eventport._engine.group_commit import GroupCommit
 from eventport._engine.inline import InlineHandlers, inline_failure, new_events
@@ -44,7 +47,7 @@ from eventport._engine.opening import open_to_end, require_asyncio
 from eventport._engine.planning import StoredIds, plan
 from eventport._engine.queries import AllPage, AllQuery, StreamPage, StreamQuery
 from eventport._engine.store import Batching, JoinedStore, Store
-from eventport.validation import MAX_INT, show
+from eventport.validation import MAX_INT, control_character, show
 
 
 __all__ = [
@@ -56,6 +59,7 @@ __all__ = [
     "AnswerLostError",
     "Backoff",
     "Batching",
+    "Blocked",
     "Commit",
     "Committed",
     "Conflict",
@@ -79,10 +83,12 @@ __all__ = [
     "StreamPage",
     "StreamQuery",
     "StreamWrite",
+    "Unblocks",
     "Written",
     "check_url",
     "checks_options",
     "clean",
+    "control_character",
     "decode_event",
     "encode_events",
     "explain",
@@ -92,6 +98,7 @@ __all__ = [
     "plan",
     "redact",
     "require_asyncio",
+    "retry_lost",
     "run_shielded",
     "show",
     "unknown_option",

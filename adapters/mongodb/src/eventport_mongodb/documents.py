@@ -10,10 +10,8 @@ from uuid import UUID
 import bson
 import msgspec
 
-from eventport.adapter import Commit, EncodedEvent, StreamWrite
-from eventport.codec import utc_from_microseconds
-from eventport.errors import CorruptEventError, PayloadTooLargeError
-from eventport.events import RecordedEvent
+from eventport import CorruptEventError, PayloadTooLargeError, RecordedEvent
+from eventport.adapter import Commit, EncodedEvent, StreamWrite, utc_from_microseconds
 
 from eventport_mongodb.driver import CODEC_OPTIONS, Document
 
@@ -88,7 +86,7 @@ def decode_document(document: Document) -> list[RecordedEvent]:
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as exc:
         message = (
             f"the document {document.get('_id')!r} of stream {document.get('stream')!r} was not "
-            f"written by eventport: {type(exc).__name__}: {exc}"
+            f"written by eventport: {type(exc).__name__}"
         )
         raise CorruptEventError(message) from exc
 

@@ -13,12 +13,11 @@ from bson.codec_options import CodecOptions, TypeDecoder, TypeRegistry
 from bson.int64 import Int64
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.collection import AsyncCollection
-from pymongo.uri_parser import split_options
+from pymongo.errors import PyMongoError
 
-from eventport.errors import ConfigurationError
-from eventport.adapter import redact
+from eventport import ConfigurationError
 
-from eventport_mongodb.translation import translated
+from eventport_mongodb.url import check_url, refused
 
 
 T = TypeVar("T")
@@ -55,6 +54,13 @@ CODEC_OPTIONS: Final[CodecOptions[Document]] = CodecOptions(
     type_registry=TypeRegistry([_PlainInt()]),
 )
 """How documents are turned into Python objects, whatever the client's own options are."""
+
+
+LONGEST_CONNECT: Final = 3.0
+"""How many seconds a server may take to accept a connection, unless the URL says otherwise."""
+
+HEARTBEAT: Final = 2.0
+"""How often, in seconds, the driver checks its servers, unless the URL says otherwise."""
 
 
 async def settled(result: Awaitable[T]) -> T:
@@ -94,29 +100,23 @@ def make_client(url: str, driver: DriverName, timeout: float) -> Client:
     else:
         message = f"driver must be 'pymongo' or 'motor', not {driver!r}"
         raise ConfigurationError(message)
-    options = _options(url)
-    defaults: dict[str, Any] = {
-        name: value
-        for name, value in {
-            "serverSelectionTimeoutMS": round(timeout * 1000),
-            "connectTimeoutMS": round(timeout * 1000),
-        }.items()
-        if name.lower() not in options
+    given = check_url(url)
+    defaults = {
+        name: value for name, value in _defaults(timeout).items() if name.lower() not in given
     }
-    with translated(redact(url)):
+    try:
         client: Client = make(url, **defaults)
+    except (PyMongoError, TypeError, ValueError) as exc:
+        # Not as its cause: a traceback would show what the driver quotes.
+        raise refused(url, exc) from None
     return client
 
 
-def _options(url: str) -> set[str]:
-    """Check the options in a URL, about most of which PyMongo would only warn."""
-    query = url.partition("?")[2]
-    if not query:
-        return set()
-    with translated(redact(url)):
-        try:
-            # It does not warn of what it does not know, but raises.
-            return {name.lower() for name in split_options(query, validate=True, warn=False)}
-        except (TypeError, ValueError) as exc:
-            message = f"{redact(url)}: {exc}"
-            raise ConfigurationError(message) from exc
+def _defaults(timeout: float) -> dict[str, Any]:
+    """Return the options of the driver that hold where the URL says nothing."""
+    return {
+        "serverSelectionTimeoutMS": round(timeout * 1000),
+        # By these two the driver notices that a server is frozen. Its own values are 10 s each.
+        "connectTimeoutMS": round(min(timeout, LONGEST_CONNECT) * 1000),
+        "heartbeatFrequencyMS": round(HEARTBEAT * 1000),
+    }

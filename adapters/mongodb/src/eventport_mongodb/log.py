@@ -1,27 +1,25 @@
-"""The collection: what is asked of the server, one question a method."""
+"""The collection: what is asked of the server, one query a method."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, cast
+from uuid import uuid4
 
 import bson
 
 from pymongo import ASCENDING, DESCENDING, ReadPreference
-from pymongo.errors import PyMongoError
+from pymongo.errors import DuplicateKeyError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from eventport.errors import IncompatibleStoreError
-from eventport.shielding import run_shielded
+from eventport import IncompatibleStoreError
+from eventport.adapter import run_shielded
 
-from eventport_mongodb.documents import head_of
 from eventport_mongodb.driver import CODEC_OPTIONS, Client, Collection, Document, settled
+from eventport_mongodb.heads import NOWHERE, Head, head_in
 
-
-Pause: TypeAlias = Callable[[str, Exception], Awaitable[None]]
-"""Waits before something is tried again, or raises if that has gone on for too long."""
 
 MAJORITY: Final = ReadConcern("majority")
 DURABLE: Final = WriteConcern("majority", j=True)
@@ -35,7 +33,14 @@ INDEX: Final = "eventport_1"
 
 _INDEX_PREFIX: Final = "eventport_"
 _BATCH: Final = 10_000
-_OUTLINE: Final = {"stream": 1, "version": 1, "count": 1}
+_STORE: Final = "store"
+"""The `_id` of the document about the store, in a collection beside the events."""
+
+_INSERTS: Final[list[dict[str, Any]]] = [
+    {"$match": {"operationType": "insert"}},
+    {"$project": {"_id": 1}},
+]
+_OUTLINE: Final = {"stream": 1, "version": 1, "count": 1, "at": 1}
 
 
 class Log:
@@ -53,12 +58,16 @@ class Log:
         self.client = client
         self.replicated = replicated
         self.name = f"{database}.{collection}"
-        self.collection: Collection = client[database].get_collection(
-            collection,
+        self.collection: Collection = self._get(collection, database)
+        self._meta: Collection = self._get(f"{collection}.meta", database)
+
+    def _get(self, name: str, database: str) -> Collection:
+        return self.client[database].get_collection(
+            name,
             codec_options=CODEC_OPTIONS,
             read_preference=ReadPreference.PRIMARY,
             write_concern=DURABLE,
-            read_concern=MAJORITY if replicated else ReadConcern("local"),
+            read_concern=MAJORITY if self.replicated else ReadConcern("local"),
         )
 
     async def prepare(self) -> None:
@@ -86,6 +95,22 @@ class Log:
         keys = [("stream", ASCENDING), ("version", ASCENDING)]
         await self.collection.create_index(keys, name=INDEX, unique=True)
 
+    async def identify(self) -> str:
+        """Return the id of the store, which is made with it and never changed."""
+        where = {"_id": _STORE}
+        found = await self._meta.find_one(where)
+        if found is None:
+            # Of several that do this at once the first one gives the id.
+            new = {"$setOnInsert": {"store_id": str(uuid4()), "layout": INDEX}}
+            with suppress(DuplicateKeyError):
+                await self._meta.update_one(where, new, upsert=True)
+            found = await self._meta.find_one(where) or {}
+        store_id = found.get("store_id")
+        if not isinstance(store_id, str):
+            message = f"{self.name}.meta was not written by eventport: it has no store_id"
+            raise IncompatibleStoreError(message)
+        return store_id
+
     # What there is.
 
     async def last(self, at_least: int) -> Document | None:
@@ -99,18 +124,18 @@ class Log:
         cursor = self.collection.find({"_id": {"$gt": after}}, _OUTLINE).sort("_id", ASCENDING)
         return await cursor.limit(max_count).to_list(None)
 
-    async def head(self, stream: str) -> int:
-        """Return a stream's version."""
+    async def head(self, stream: str) -> Head:
+        """Return where a stream ends."""
         found = await self.collection.find_one(
             {"stream": stream}, _OUTLINE, sort=[("version", DESCENDING)]
         )
-        return 0 if found is None else head_of(found)
+        return head_in(found)
 
-    async def heads(self, streams: Sequence[str]) -> dict[str, int]:
-        """Return the versions of many streams with one question."""
+    async def heads(self, streams: Sequence[str]) -> dict[str, Head]:
+        """Return where many streams end, with one query."""
         if len(streams) == 1:
             return {streams[0]: await self.head(streams[0])}
-        # This shape is answered from the index, one step a stream, however long the streams are.
+        # This shape is answered by the index, one step a stream, however long the streams are.
         pipeline: list[Mapping[str, Any]] = [
             {"$match": {"stream": {"$in": list(streams)}}},
             {"$sort": {"stream": -1, "version": -1}},
@@ -119,13 +144,14 @@ class Log:
                     "_id": "$stream",
                     "version": {"$first": "$version"},
                     "count": {"$first": "$count"},
+                    "at": {"$first": "$at"},
                 }
             },
         ]
-        found = dict.fromkeys(streams, 0)
+        found = dict.fromkeys(streams, NOWHERE)
         cursor = await settled(self.collection.aggregate(pipeline))
         async for document in cursor:
-            found[document["_id"]] = head_of(document)
+            found[document["_id"]] = head_in(document)
         return found
 
     async def at_places(self, documents: Sequence[Document]) -> dict[int, Document]:
@@ -145,7 +171,7 @@ class Log:
     ) -> tuple[list[Document], bool]:
         """Return the documents with a stream's events in a range, and whether there are more.
 
-        It stops when there is enough for a page.
+        It ends when there is enough for a page.
         """
         versions = {"$gte": first} if last is None else {"$gte": first, "$lte": last}
         where = {"stream": stream, "version": versions}
@@ -173,7 +199,7 @@ class Log:
         if prefix is not None:
             wanted["stream"] = {"$gte": prefix, **_below_next(prefix)}
         if wanted:
-            # The first place is always looked at: it tells whether a document goes over it.
+            # The first place is always read: it shows whether a document extends over it.
             where["$or"] = [wanted, {"_id": first}]
         found, cut = await self._page(where, "_id", backwards=False)
         if first > 1 and (not found or found[0]["_id"] != first):
@@ -201,36 +227,27 @@ class Log:
             await run_shielded(cursor.close)
         return found, False
 
+    async def watch(self) -> Any:
+        """Open a change stream, which shows that something was inserted, and not what."""
+        return await settled(self.collection.watch(_INSERTS))
+
     # What is written.
 
-    async def insert(self, documents: Sequence[Document]) -> None:
-        """Insert documents in order, up to the first that cannot be inserted."""
-        await self.collection.insert_many(documents, ordered=True)
+    async def insert(self, documents: Sequence[Document], session: Any = None) -> None:
+        """Insert documents in order, up to the first that cannot be inserted.
 
-    async def insert_together(self, documents: Sequence[Document], pause: Pause) -> None:
-        """Insert all documents or none, in a transaction with nothing else in it.
-
-        A commit whose answer was lost is repeated, which the server understands, for as long as
-        `pause` allows: otherwise the transaction would stay open and be in everybody's way.
+        Args:
+            documents: What to insert.
+            session: That of a transaction, in which all or none of them are inserted.
         """
-        # Here it is the other way round: it is Motor whose session has to be awaited.
-        opening: Any = self.client.start_session()
-        async with await settled(opening) as session:
-            await settled(session.start_transaction(MAJORITY, DURABLE, ReadPreference.PRIMARY))
-            try:
-                await self.collection.insert_many(documents, ordered=True, session=session)
-            except BaseException:
-                with suppress(PyMongoError):  # what cannot be aborted now ends by itself
-                    await session.abort_transaction()
-                raise
-            while True:
-                try:
-                    await session.commit_transaction()
-                    return
-                except PyMongoError as exc:
-                    if not exc.has_error_label("UnknownTransactionCommitResult"):
-                        raise
-                    await pause("the answer to a commit was lost", exc)
+        await self.collection.insert_many(documents, ordered=True, session=session)
+
+    async def confirm(self) -> None:
+        """Return when all that is visible now is as durable as what is acknowledged.
+
+        A write that changes nothing still waits for all that was written before it.
+        """
+        await self._meta.update_one({"_id": _STORE}, {"$set": {"layout": INDEX}})
 
 
 def _below_next(prefix: str) -> dict[str, str]:
@@ -241,4 +258,4 @@ def _below_next(prefix: str) -> dict[str, str]:
             # Between these two are the surrogates, which no text has.
             following = 0xE000 if code == 0xD7FF else code + 1
             return {"$lt": prefix[:index] + chr(following)}
-    return {}  # nothing is behind it
+    return {}  # nothing is greater

@@ -1,63 +1,55 @@
-"""Writing batches: places in the log are claimed, and lost races are run again."""
+"""Writing batches: positions in the log are claimed, and lost races are run again."""
 
 from __future__ import annotations
 
 import random
-import time
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import takewhile
-from typing import Final, ParamSpec, TypeVar
+from typing import Final
 from uuid import UUID
 
 from anyio import sleep
+from bson.errors import BSONError
 from pymongo.errors import PyMongoError
 
+from eventport import CorruptEventError, EventportError, PayloadTooLargeError
 from eventport.adapter import (
+    Backoff,
     Commit,
     Committed,
+    ConnectionLostError,
     Failed,
     Outcome,
     StreamPage,
+    StreamQuery,
     Written,
     plan,
-)
-from eventport.codec import utc_from_microseconds
-from eventport.errors import (
-    CorruptEventError,
-    EventportError,
-    PayloadTooLargeError,
-    StoreUnavailableError,
+    utc_from_microseconds,
 )
 from eventport.expectations import exact_version
 
-from eventport_mongodb.documents import end_of, head_of, make_documents
+from eventport_mongodb.asking import Asker
+from eventport_mongodb.claiming import Claim, Claimer
+from eventport_mongodb.documents import end_of, make_documents
 from eventport_mongodb.driver import Document
-from eventport_mongodb.heads import Heads
+from eventport_mongodb.heads import Heads, PlannedHeads, head_in
 from eventport_mongodb.log import Log
-from eventport_mongodb.translation import (
-    failed_index,
-    inserted_count,
-    is_aborted,
-    is_outcome_unknown,
-    is_place_taken,
-    translate,
-)
+from eventport_mongodb.translation import translate, translated
 
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-ReadStream = Callable[[str, int, int], Awaitable[StreamPage]]
-"""Reads the events of a stream from a version to a version."""
+ReadStream = Callable[[StreamQuery], Awaitable[StreamPage]]
+"""Reads events of a stream."""
 
 TAIL: Final = 2_000
 """When others have written more documents than this, it is cheaper to begin anew."""
 
 LONGEST_PAUSE: Final = 0.05
-"""How long, in seconds, the loser of many races waits at the most before it runs again."""
+"""How long, in seconds, the loser of many races waits at most before it runs again."""
+
+_FIRST_WAIT: Final = 0.005
+_LONGEST_WAIT: Final = 0.25
 
 
 @dataclass(frozen=True)
@@ -70,96 +62,110 @@ class _Planned:
     documents: Sequence[Document]
 
     def outcome(self) -> Committed:
-        """Say what writing it has done."""
+        """Return what writing it has done."""
         written: list[Written] = []
         position: int = self.documents[0]["_id"]
+        time = utc_from_microseconds(self.documents[0]["at"])
         for write, first in zip(self.commit.writes, self.firsts, strict=True):
             count = len(write.events)
             positions = range(position, position + count)
-            written.append(Written(first + count - 1, positions, first == 1))
+            written.append(Written(first + count - 1, positions, first == 1, [time] * count))
             position += count
-        return Committed(written, utc_from_microseconds(self.documents[0]["at"]))
-
-
-@dataclass(frozen=True)
-class _Claim:
-    """What has become of documents: those that were not written never will be."""
-
-    written: int
-    """How many of them, from the first on, are in the store."""
-    failed: Document | None = None
-    """The one that kept the others from being written, if it is known."""
-    refusal: PyMongoError | None = None
-    """Why that one can never be written; None if somebody else has its place."""
+        return Committed(written)
 
 
 class Writer:
     """Writes commits, one batch at a time.
 
     The next `_id` is the last one plus its number of events. It can only be known from a document
-    that can be seen, so what is behind a document never comes before it, and no place stays empty.
-    Whoever finds a place taken has lost a race, looks again, and claims the next one.
+    that can be seen, so no document appears before one that was seen, and no place stays empty.
+    A writer that finds a place taken has lost a race: it reads what is new, and claims the next.
 
     Args:
         log: Where to write.
         heads: What is known of it.
+        asker: Asks the server.
         read_stream: Finds the events of an earlier try.
-        timeout: How many seconds to try while nothing succeeds.
     """
 
-    def __init__(self, log: Log, heads: Heads, read_stream: ReadStream, timeout: float) -> None:
+    def __init__(self, log: Log, heads: Heads, asker: Asker, read_stream: ReadStream) -> None:
         self._log = log
         self._heads = heads
+        self._asker = asker
+        self._claimer = Claimer(log, asker)
         self._read_stream = read_stream
-        self._timeout = timeout
+        self._lost: _Batch | None = None
+        """The last batch, unless it came to its end."""
 
-    async def write(self, commits: Sequence[Commit]) -> list[Outcome]:
-        """Write a batch; see `BaseEventStore._commit`."""
-        batch = _Batch(self, commits)
+    async def write(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
+        """Write a batch; see `Engine.commit`."""
+        self._claimer.drop()
+        self._lost = batch = _Batch(
+            self._log, self._heads, self._asker, self._claimer, self._read_stream, commits
+        )
+        is_known = False
         try:
-            return await batch.run()
-        except PyMongoError as exc:
-            self._heads.forget()
-            error = translate(exc, self._log.name)
-            if not batch.may_have_written:
-                raise error from exc
+            outcomes = await batch.run()
+            is_known = True
+        except (PyMongoError, BSONError, EventportError) as exc:
+            error = exc if isinstance(exc, EventportError) else translate(exc, self._log.name)
+            if not batch.has_written:
+                raise error from exc.__cause__ if error is exc else exc
             return batch.fail_the_rest(error)
-        except StoreUnavailableError as exc:
-            self._heads.forget()
-            return batch.fail_the_rest(exc)
         finally:
+            if not is_known:
+                self._heads.forget()
             self._heads.trim()
+        self._lost = None
+        return outcomes
+
+    async def find(self, commits: Sequence[Commit]) -> Sequence[Committed | None]:
+        """Find commits of a lost batch; see `Remote.find`."""
+        if self._lost is None:
+            return [None] * len(commits)
+        with translated(self._log.name):
+            return await self._lost.find(commits)
 
 
 class _Batch:
     """One batch on its way, in as many rounds as it takes."""
 
-    def __init__(self, writer: Writer, commits: Sequence[Commit]) -> None:
-        self._log = writer._log
-        self._heads = writer._heads
-        self._read_stream = writer._read_stream
+    def __init__(
+        self,
+        log: Log,
+        heads: Heads,
+        asker: Asker,
+        claimer: Claimer,
+        read_stream: ReadStream,
+        commits: Sequence[Commit],
+    ) -> None:
+        self._log = log
+        self._heads = heads
+        self._ask = asker.once
+        self._claimer = claimer
+        self._read_stream = read_stream
+        self._commits = commits
         self._pending = dict(enumerate(commits))
         self._outcomes: dict[int, Outcome] = {}
-        self._patience = _Patience(writer._timeout)
+        self._claimed: Sequence[_Planned] = ()
+        """What the last claim is about."""
         self._races_lost = 0
+        self._patience: Final = asker.timeout / 3
+        self._stand_still()
         self._is_current = False
         """Whether all that is known of heads was true at some time since the batch began."""
         self._seen: set[str] = set()
         """The streams of which that is so in any case."""
         self._existing: set[str] = set()
         """The streams that were taken for new, and are not."""
-        self._has_written = False
-        self._is_open = False
-        """Whether an insert without an answer may still be carried out."""
 
     @property
-    def may_have_written(self) -> bool:
-        """Whether the batch as a whole cannot be tried again by who sent it."""
-        return self._has_written or self._is_open
+    def has_written(self) -> bool:
+        """Whether a part of it is in the store."""
+        return any(isinstance(outcome, Committed) for outcome in self._outcomes.values())
 
     async def run(self) -> list[Outcome]:
         """Return the outcomes of all commits, in order."""
-        count = len(self._pending)
         while self._pending:
             if self._heads.end is None:
                 await self._catch_up()
@@ -169,20 +175,32 @@ class _Batch:
                 await self._catch_up()
             elif planned:
                 await self._race(planned)
-        return [self._outcomes[index] for index in range(count)]
+        return [self._outcomes[index] for index in range(len(self._commits))]
 
     def fail_the_rest(self, error: EventportError) -> list[Outcome]:
         """Return the outcomes, with an error for all that have none."""
-        if self._is_open and not isinstance(error, StoreUnavailableError):
-            unknown = StoreUnavailableError(f"it is not known what was written: {error}")
-            unknown.__cause__ = error
-            error = unknown
-        for index in self._pending:
-            self._outcomes[index] = Failed(error)
-        return [self._outcomes[index] for index in sorted(self._outcomes)]
+        known = {**dict.fromkeys(self._pending, Failed(error)), **self._outcomes}
+        return [known[index] for index in range(len(self._commits))]
+
+    async def find(self, commits: Sequence[Commit]) -> list[Committed | None]:
+        """Return which commits were written, once that is known of all of them.
+
+        Raises:
+            AnswerLostError: it is not known yet.
+            PyMongoError: it is not known yet.
+        """
+        if self._claimer.is_open:
+            claim = await self._claimer.settle()
+            self._note_written(self._claimed, claim.written)
+        found = {
+            id(self._commits[index]): outcome
+            for index, outcome in self._outcomes.items()
+            if isinstance(outcome, Committed)
+        }
+        return [found.get(id(commit)) for commit in commits]
 
     async def _catch_up(self) -> None:
-        """Learn what has been written since we looked, or else where the log ends."""
+        """Learn what has been written since the last look, or else where the log ends."""
         heads = self._heads
         if heads.end is not None:
             found = await self._ask(self._log.since, heads.last, TAIL)
@@ -195,7 +213,7 @@ class _Batch:
         self._seen.clear()
 
     async def _learn_heads(self) -> None:
-        """Learn the heads that matter and are not known, all with one question."""
+        """Learn the heads that matter and are not known, all with one query."""
         streams = {
             write.stream
             for commit in self._pending.values()
@@ -205,8 +223,9 @@ class _Batch:
             and (exact_version(write.expected) != 0 or write.stream in self._existing)
         }
         if streams:
-            for stream, version in (await self._ask(self._log.heads, sorted(streams))).items():
-                self._heads.learn(stream, version)
+            found = await self._ask(self._log.heads, sorted(streams))
+            for stream, head in found.items():
+                self._heads.learn(stream, head)
             self._seen |= streams
 
     async def _plan(self) -> tuple[list[_Planned], bool]:
@@ -216,32 +235,25 @@ class _Batch:
             What is to be written, in order, and whether a conflict may be due to old knowledge.
         """
         planned: list[_Planned] = []
-        heads: dict[str, int] = {}  # as they will be after what is planned
-        waiting: set[str] = set()  # streams with a commit that has to see what becomes of others
+        heads = PlannedHeads(self._heads)
+        waiting: set[str] = set()  # streams with a commit that depends on the outcome of others
         position = (self._heads.end or 0) + 1
-        at = time.time_ns() // 1_000
-
-        def head(stream: str) -> int:
-            planned_head = heads.get(stream)
-            return (self._heads.get(stream) or 0) if planned_head is None else planned_head
-
         for index, commit in list(self._pending.items()):
             streams = {write.stream for write in commit.writes}
             if not streams.isdisjoint(waiting):
                 waiting |= streams
                 continue
-            decision = plan(commit, head, _nothing_stored)
+            decision = plan(commit, heads.version, _nothing_stored)
             if isinstance(decision, list):
                 try:
-                    documents = make_documents(commit, decision, position, at)
+                    documents = make_documents(commit, decision, position, heads.time_for(streams))
                 except PayloadTooLargeError as exc:
                     self._end(index, Failed(exc))
                     continue
                 planned.append(_Planned(index, commit, decision, documents))
                 position = end_of(documents[-1]) + 1
-                for write, first in zip(commit.writes, decision, strict=True):
-                    heads[write.stream] = first + len(write.events) - 1
-            elif not streams.isdisjoint(heads):
+                heads.move(documents)
+            elif heads.have_moved(streams):
                 waiting |= streams
             else:
                 is_sure = self._is_current or streams <= self._seen
@@ -256,7 +268,7 @@ class _Batch:
         self._outcomes[index] = outcome
 
     async def _settle(self, commit: Commit) -> Outcome | None:
-        """Tell a conflict from an earlier try of the same commit.
+        """Distinguish a conflict from an earlier try of the same commit.
 
         It is None if heads have been read meanwhile with which the commit can be written.
         """
@@ -266,34 +278,39 @@ class _Batch:
             if before is not None:
                 first, last = before + 1, before + len(write.events)
                 try:
-                    page = await self._ask(self._read_stream, write.stream, first, last)
+                    page = await self._read_stream(StreamQuery(write.stream, first, last))
                 except CorruptEventError as exc:
                     return Failed(exc)
                 found[write.stream, first, last] = [
                     (event.id, event.position, event.recorded_at) for event in page.events
                 ]
 
-        def head(stream: str) -> int:
-            return self._heads.get(stream) or 0
-
         def stored(stream: str, first: int, last: int) -> list[tuple[UUID, int, datetime]]:
             return found[stream, first, last]
 
-        decision = plan(commit, head, stored)
+        decision = plan(commit, self._heads.version, stored)
+        if isinstance(decision, Committed):
+            # What was found has to be as durable as an answer of our own.
+            await self._ask(self._log.confirm)
         return None if isinstance(decision, list) else decision
 
     async def _race(self, planned: Sequence[_Planned]) -> None:
         """Claim the places, and note who has got theirs."""
         documents = [document for one in planned for document in one.documents]
         together = any(len(one.documents) > 1 for one in planned)
-        claim = await self._claim(documents, together=together)
-        self._note_written(planned, documents[: claim.written])
+        self._claimed = planned
+        claim = await self._claimer.claim(documents, together=together)
+        self._note_written(planned, claim.written)
         if claim.written == len(documents):
             return
         if claim.refusal is not None:
             refused = next(one for one in planned if claim.failed in one.documents)
             self._end(refused.index, Failed(translate(claim.refusal, self._log.name)))
             return
+        await self._look_after(claim)
+
+    async def _look_after(self, claim: Claim) -> None:
+        """Learn who has won a race, or wait until that can be seen."""
         if self._races_lost:
             longest = min(0.001 * 2**self._races_lost, LONGEST_PAUSE)
             await sleep(random.uniform(0, longest))  # noqa: S311  # no secret depends on it
@@ -301,125 +318,41 @@ class _Batch:
         await self._catch_up()
         if self._heads.end != before:
             self._races_lost += 1
-            self._patience.renew()
+            self._stand_still()
         elif claim.failed is not None and self._heads.get(claim.failed["stream"]) is None:
             self._existing.add(claim.failed["stream"])
         else:
-            await self._patience.wait("somebody has taken a place, but cannot be seen there")
+            await self._wait(claim.obstacle)
 
-    def _note_written(self, planned: Sequence[_Planned], documents: Sequence[Document]) -> None:
+    def _stand_still(self) -> None:
+        """Begin to wait: something has moved, and may stand still from now on."""
+        self._waited = 0.0
+        self._backoff = Backoff(_FIRST_WAIT, _LONGEST_WAIT)
+
+    async def _wait(self, why: str) -> None:
+        """Wait for others before the next attempt; for too long, it is as if nobody answered."""
+        if self._waited > self._patience:
+            message = f"{self._log.name}: {why}"
+            raise ConnectionLostError(message)
+        pause = self._backoff.next()
+        self._waited += pause
+        await sleep(pause)
+
+    def _note_written(self, planned: Sequence[_Planned], count: int) -> None:
+        """Note that so many documents, from the first on, are in the store."""
+        documents = [document for one in planned for document in one.documents][:count]
         self._heads.follow(documents)
         if documents:
-            self._has_written = True
-            self._patience.renew()
-        left = len(documents)
+            self._stand_still()
+        left = count
         for one in planned:
             left -= len(one.documents)
             if left < 0:
                 return
             self._end(one.index, one.outcome())
             for document in one.documents:
-                self._heads.learn(document["stream"], head_of(document))
+                self._heads.learn(document["stream"], head_in(document))
                 self._seen.add(document["stream"])
-
-    async def _claim(self, documents: Sequence[Document], *, together: bool) -> _Claim:
-        """Insert documents in order, until somebody else turns out to have the place of one.
-
-        After a lost answer the same documents are sent to the same places again, whatever the
-        server may still do with those sent before: of two equal claims only one can succeed.
-        """
-        rest = list(documents)
-        self._is_open = False
-        while rest:
-            try:
-                if together:
-                    await self._log.insert_together(rest, self._patience.wait)
-                else:
-                    await self._log.insert(rest)
-                break
-            except PyMongoError as exc:
-                error, index = exc, failed_index(exc)
-            if index is None:
-                if not is_aborted(error):
-                    if not is_outcome_unknown(error):
-                        raise error
-                    self._is_open = True
-                await self._patience.wait("the answer to an insert was lost", error)
-            refusal = None if index is None or is_place_taken(error) else error
-            if refusal is not None and (together or self._is_open):
-                raise refusal
-            failed = None if index is None else rest[index]
-            written = 0 if together else inserted_count(error)
-            # The driver retries inserts, too: what took our place may be ourselves.
-            ours = _count_ours(rest, await self._ask(self._log.at_places, rest))
-            rest = rest[max(ours, written) :]
-            if refusal is not None or (
-                rest
-                and ours <= written
-                and (not self._is_open or await self._is_lost(failed or rest[0]))
-            ):
-                self._is_open = False
-                return _Claim(len(documents) - len(rest), failed, refusal)
-        self._is_open = False
-        return _Claim(len(documents))
-
-    async def _is_lost(self, document: Document) -> bool:
-        """Tell whether somebody else has a document's place, so that it can never be inserted."""
-        rivals = await self._ask(self._log.rivals, document)
-        if any(not _is_same(rival, document) for rival in rivals):
-            return True
-        await self._patience.wait("it cannot be seen what became of an insert")
-        return False
-
-    async def _ask(
-        self, question: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """Ask the server something, for as long as there is patience."""
-        while True:
-            try:
-                return await question(*args, **kwargs)
-            except PyMongoError as exc:
-                if not is_outcome_unknown(exc):
-                    raise
-                await self._patience.wait("the server cannot be reached", exc)
-
-
-class _Patience:
-    """Waits between attempts, ever longer, until nothing has succeeded for too long."""
-
-    def __init__(self, timeout: float) -> None:
-        self._timeout = timeout
-        self.renew()
-
-    def renew(self) -> None:
-        """Begin anew: something has succeeded."""
-        self._attempts = 0
-        self._deadline = time.monotonic() + self._timeout
-
-    async def wait(self, why: str, cause: Exception | None = None) -> None:
-        """Wait before the next attempt, or raise `StoreUnavailableError`."""
-        if time.monotonic() > self._deadline:
-            detail = "" if cause is None else f": {cause}"
-            message = f"given up after {self._timeout:g} s: {why}{detail}"
-            raise StoreUnavailableError(message) from cause
-        longest = min(0.01 * 2**self._attempts, 1.0)
-        self._attempts += 1
-        await sleep(random.uniform(longest / 2, longest))  # noqa: S311  # as above
-
-
-def _count_ours(documents: Sequence[Document], stored: Mapping[int, Document]) -> int:
-    """Count how many documents, from the first on, are stored where they were to be."""
-    return sum(1 for _ in takewhile(lambda one: _is_same(stored.get(one["_id"]), one), documents))
-
-
-def _is_same(stored: Document | None, document: Document) -> bool:
-    """Tell whether what is stored is one of our documents, by its place and its events."""
-    return (
-        stored is not None
-        and stored["_id"] == document["_id"]
-        and [event["id"] for event in stored["events"]]
-        == [event["id"] for event in document["events"]]
-    )
 
 
 def _nothing_stored(_: str, __: int, ___: int) -> list[tuple[UUID, int, datetime]]:
