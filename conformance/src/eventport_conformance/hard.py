@@ -30,7 +30,15 @@ from eventport.adapter import (
 )
 
 
-OPTIONAL: Final = ("timeout", "find", "listen", "interrupt", "last_position", "store_id")
+OPTIONAL: Final = (
+    "timeout",
+    "find",
+    "find_lockers",
+    "interrupt",
+    "last_position",
+    "listen",
+    "store_id",
+)
 """The parts that a store finds by their presence."""
 
 
