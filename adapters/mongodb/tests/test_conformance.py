@@ -21,6 +21,7 @@ from adapters.mongodb.tests.servers import (
 from anyio import to_thread
 from pymongo import MongoClient
 
+from eventport import NewEvent
 from eventport.adapter import Store
 
 from eventport_conformance import Capabilities, Harness, conformance
@@ -60,6 +61,9 @@ class PyMongoHarness(Harness):
 
     def url(self) -> str:
         return with_options(self.database_url, driver=self.driver)
+
+    def refused_event(self) -> NewEvent:
+        return NewEvent("Large", bytes(17 * 1024 * 1024))  # a document has at most 16 MiB
 
     def address(self) -> tuple[str, int]:
         parts = urlsplit(self.database_url)
