@@ -117,8 +117,8 @@ def test_the_reasons_are_those_of_the_store() -> None:
     results = Results(Subject.of(Short))
     assert results.subject.capabilities["push"] == ("unsupported", "")
     results.add(ClauseResult(**value["result"]), "", "", value["limitations"])
-    told = ("unsupported", "there are no commits by other processes")
-    assert results.report().subject.capabilities["push"] == told
+    reported = ("unsupported", "there are no commits by other processes")
+    assert results.report().subject.capabilities["push"] == reported
 
 
 def test_a_store_without_a_reason_needs_one_from_its_harness() -> None:

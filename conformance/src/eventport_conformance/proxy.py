@@ -207,7 +207,7 @@ class Proxy:
                     self.drop()
                     return
         if line.is_silent:
-            return  # one end has given up; the other is not told
+            return  # one end has given up; the other does not learn of it
         line.scope.cancel()  # a line whose one half has ended has ended
 
     def _due(self, data: bytes, direction: Direction) -> int | None:

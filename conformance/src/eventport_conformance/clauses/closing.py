@@ -82,16 +82,16 @@ async def leaving_the_block_closes(t: Trial) -> None:
 @clause("CLO-05")
 async def pending_appends_end_first(t: Trial) -> None:
     """Appends that are under way when the store is closed end, and each reports truly how."""
-    told: list[str] = []
+    reported: list[str] = []
 
     async def append(number: int) -> None:
         try:
             result = await t.store.append(f"order-{number}", make(2))
         except StoreClosedError:
-            told.append("refused")
+            reported.append("refused")
         else:
             t.equal(result.version, 2, "version that an append returned")
-            told.append("written")
+            reported.append("written")
 
     await fill(t.store, "order", 1)
     async with anyio.create_task_group() as tasks:
@@ -100,7 +100,7 @@ async def pending_appends_end_first(t: Trial) -> None:
         await checkpoint()
         with no_hang("closing ends"):
             await t.store.aclose()
-    t.equal(len(told), 30, "appends that have ended")
+    t.equal(len(reported), 30, "appends that have ended")
     with t.raises(StoreClosedError, "append after closing"):
         await t.store.append("order", make(1))
 

@@ -81,28 +81,32 @@ async def sessions_are_there_after_closing(t: Trial) -> None:
 @clause("DUR-05", needs=("durable",), uses=("url",), seconds=900)
 async def a_killed_process_loses_nothing(t: Trial) -> None:
     """What was acknowledged to a process is there after it was killed; no append is torn."""
-    told = 0
+    acknowledged = 0
     chance = random.Random(t.seed)  # noqa: S311  # no secret
     for _ in range(6):
-        enough = told + 30
+        enough = acknowledged + 30
         async with worker(t.harness.url(), "write") as process:
             await process.go()
             with no_hang("the process appends"):
-                while told < enough:
+                while acknowledged < enough:
                     version = await process.line()
-                    t.true(version is not None, "the process goes on", told)
-                    t.true(version > told, "versions of a process's appends grow", version)
-                    told = max(told, version)
+                    t.true(version is not None, "the process goes on", acknowledged)
+                    t.true(version > acknowledged, "versions of a process's appends grow", version)
+                    acknowledged = max(acknowledged, version)
             # Right after an answer the next append has hardly begun.
             await anyio.sleep(chance.uniform(0, 0.02))
             process.kill()
             while (version := await process.line()) is not None:
-                told = max(told, version)
+                acknowledged = max(acknowledged, version)
         read = await t.store.read("a")
-        t.true(read.version >= told, "what was acknowledged is there", (told, read.version))
+        t.true(
+            read.version >= acknowledged,
+            "what was acknowledged is there",
+            (acknowledged, read.version),
+        )
         t.equal(read.version % 3, 0, "events of a part of an append")
         t.versions(read.events, range(1, read.version + 1), "the stream")
-        told = read.version
+        acknowledged = read.version
     await _append_at_the_head(t, "a")
 
 

@@ -185,8 +185,10 @@ async def each_concurrent_commit_is_told_once(t: Trial) -> None:
 
     await at_once(6, work)
     t.equal(len(calls), 24, "number of calls")
-    told = sorted((event.stream, event.version) for call in calls for event in call)
-    t.equal(told, [(f"s{n}", v) for n in range(3) for v in range(1, 17)], "events passed to hooks")
+    reported = sorted((event.stream, event.version) for call in calls for event in call)
+    t.equal(
+        reported, [(f"s{n}", v) for n in range(3) for v in range(1, 17)], "events passed to hooks"
+    )
     t.true(all(call[0].version + 1 == call[1].version for call in calls), "a call is a commit")
 
 
