@@ -128,7 +128,7 @@ def esdbclient(session: nox.Session) -> None:
 
 @nox.session
 def mutants(session: nox.Session) -> None:
-    """Prove the suite itself: it finds each planted bug, and nothing good in a store of nothing."""
+    """Prove the suite itself: each mutant fails its clauses, and the no-op store fails them all."""
     install(session, "tests")
     session.run("pytest", *WORKERS, "conformance", *session.posargs)
 

@@ -17,6 +17,7 @@ from eventport.adapter import (
     StreamQuery,
 )
 
+from eventport_conformance import hard
 from eventport_memory.engine import MemoryEngine
 
 
@@ -24,13 +25,11 @@ async def nothing() -> None:
     """Do nothing."""
 
 
-class TinyPages(MemoryEngine):
+class TinyPages(hard.TinyPages):
     """Gives few events at once, and scans few, whatever it is asked for; it counts its calls."""
 
     def __init__(self, size: int = 2, scan: int = 3) -> None:
-        super().__init__()
-        self.size = size
-        self.scan = scan
+        super().__init__(MemoryEngine(), events=size, scan=scan)
         self.largest = 0
         self.pages = 0
         self.commits = 0
@@ -41,24 +40,15 @@ class TinyPages(MemoryEngine):
         return await super().commit(batch)
 
     async def read_stream(self, query: StreamQuery, /) -> StreamPage:
-        await self._turn_page()
-        wanted = self.size if query.max_count is None else query.max_count
-        self.largest = max(self.largest, wanted)
-        few = StreamQuery(
-            query.stream, query.first, query.last, min(self.size, wanted), query.backwards
-        )
-        return await super().read_stream(few)
+        await self._turn_page(query.max_count)
+        return await super().read_stream(query)
 
     async def read_all(self, query: AllQuery, /) -> AllPage:
-        await self._turn_page()
-        self.largest = max(self.largest, query.max_count)
-        few = query.resumed(query.after, min(self.size, query.max_count))
-        page = await super().read_all(few)
-        position = min(page.position, query.after + self.scan)
-        events = [event for event in page.events if event.position <= position]
-        return AllPage(events, position, page.head)
+        await self._turn_page(query.max_count)
+        return await super().read_all(query)
 
-    async def _turn_page(self) -> None:
+    async def _turn_page(self, max_count: int | None) -> None:
+        self.largest = max(self.largest, max_count or 0)
         if self.pages and self.between_pages is not None:
             await self.between_pages()
         self.pages += 1

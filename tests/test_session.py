@@ -32,7 +32,7 @@ from eventport import (
     Streams,
     run_in_session,
 )
-from eventport.adapter import Store, StreamPage, StreamQuery
+from eventport.adapter import Engine, Store, StreamPage, StreamQuery
 from eventport.conflicts import retry_conflicts
 
 from eventport_memory.engine import MemoryEngine
@@ -48,7 +48,7 @@ class OneStream(MemoryEngine):
     limitations = {Capability.SESSIONS: "it has no transactions"}  # type: ignore[misc]  # noqa: RUF012
 
 
-def opened(engine: MemoryEngine) -> Store:
+def opened(engine: Engine) -> Store:
     return Store(engine, batching="never")
 
 

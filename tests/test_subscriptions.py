@@ -29,7 +29,7 @@ from eventport._engine.stream_reader import PAGE_EVENTS as PAGE_SIZE
 from eventport._engine.subscription import Feed, PollingSubscription
 from eventport.adapter import AllPage, AllQuery, Store
 
-from eventport_conformance.material import catch_up
+from eventport_conformance.helpers import catch_up
 from eventport_conformance.waiting import no_hang
 from eventport_memory import MemoryEventStore
 from eventport_memory import engine as memory_engine

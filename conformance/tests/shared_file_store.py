@@ -1,4 +1,4 @@
-"""A store that several processes share: the file of the worked adapter behind a lock; and bugs.
+"""A store that several processes share: the file of the worked adapter with a lock; and mutants.
 
 The processes that the clauses start find these stores by their URLs.
 """
@@ -10,42 +10,51 @@ import time
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 from anyio.to_thread import run_sync
-from file_store import FileEventStore, Row
+from file_store import FileEngine, Row
 from msgspec.json import Decoder, encode
 
 from eventport import Capability
-from eventport.adapter import AllPage, Commit, Outcome, StreamPage
+from eventport.adapter import (
+    Adapter,
+    AllPage,
+    AllQuery,
+    Commit,
+    Outcome,
+    Store,
+    StreamPage,
+    StreamQuery,
+)
 
-from eventport_conformance.proof.nothing import NothingStore
+from eventport_conformance.proof.noop_store import NoOpStore
 
 
 _DECODER: Final = Decoder(list[Row])
 
 
-class SharedFileStore(FileEventStore):
-    """It looks at what others have written before it writes, and before it reads."""
+class SharedFileEngine(FileEngine):
+    """It takes in what others have written before it writes, and before it reads."""
 
-    capabilities = FileEventStore.capabilities | {Capability.SHARED}
-    poll_interval = 0.005  # type: ignore[assignment]  # others write, too
-    max_poll_interval = 0.01
+    capabilities = FileEngine.capabilities | {Capability.SHARED}  # type: ignore[misc]  # a new store
 
     def __init__(self, path: Path) -> None:
         self._writing = False
         self._end = 0
+        self._path = path
         super().__init__(path)
 
     @classmethod
-    async def connect(cls, url: str) -> Self:
-        return cls(Path(url.partition(":///")[2]))
+    async def open(cls, url: str) -> Store:
+        """Open the file that a URL names."""
+        return Store(cls(Path(url.partition(":///")[2])))
 
-    def _load(self) -> None:
+    def _load(self, path: Path) -> None:
         self.refresh()
 
     def refresh(self) -> None:
-        """Take in what has been written since the last look, except for half a line."""
+        """Take in what has been written since the last time, except for half a line."""
         with self._path.open("rb") as file:
             file.seek(self._end)
             lines = file.read().splitlines(keepends=True)
@@ -54,21 +63,18 @@ class SharedFileStore(FileEventStore):
                 self.take_in(line)
 
     def take_in(self, line: bytes) -> None:
-        for row in _DECODER.decode(line):
-            row.position = len(self._log) + 1
-            self._log.append(row)
-            self._streams.setdefault(row.stream, []).append(row)
+        self._keep(_DECODER.decode(line))
         self._end += len(line)
 
     async def lock(self) -> None:
         await run_sync(fcntl.flock, self._file, fcntl.LOCK_EX)
 
-    async def _commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
+    async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
         await self.lock()
         self.refresh()
         self._writing = True
         try:
-            return await super()._commit(commits)
+            return await super().commit(batch)
         finally:
             self._writing = False
             fcntl.flock(self._file, fcntl.LOCK_UN)
@@ -80,22 +86,18 @@ class SharedFileStore(FileEventStore):
     def write(self, lines: bytes) -> None:
         self._file.write(lines)
 
-    async def _read_stream(
-        self, stream: str, first: int, last: int, max_count: int | None, *, backwards: bool
-    ) -> StreamPage:
+    async def read_stream(self, query: StreamQuery, /) -> StreamPage:
         if not self._writing:
             self.refresh()
-        return await super()._read_stream(stream, first, last, max_count, backwards=backwards)
+        return await super().read_stream(query)
 
-    async def _read_all(
-        self, after: int, max_count: int, types: frozenset[str] | None, prefix: str | None
-    ) -> AllPage:
+    async def read_all(self, query: AllQuery, /) -> AllPage:
         if not self._writing:
             self.refresh()
-        return await super()._read_all(after, max_count, types, prefix)
+        return await super().read_all(query)
 
 
-class WithoutLock(SharedFileStore):
+class WithoutLock(SharedFileEngine):
     """Two processes can look at the file before either of them writes."""
 
     async def lock(self) -> None:
@@ -106,8 +108,8 @@ class WithoutLock(SharedFileStore):
         super().write(lines)
 
 
-class SkipsHalfLines(SharedFileStore):
-    """A reader that sees half a line goes on behind it, and never sees the rest."""
+class SkipsHalfLines(SharedFileEngine):
+    """A reader that sees half a line goes on after it, and never sees the rest."""
 
     def refresh(self) -> None:
         with self._path.open("rb") as file:
@@ -125,7 +127,7 @@ class SkipsHalfLines(SharedFileStore):
         super().write(lines[10:])
 
 
-class WritesLater(SharedFileStore):
+class WritesLater(SharedFileEngine):
     """It says that events are written when it has them in memory."""
 
     kept = b""
@@ -137,7 +139,7 @@ class WritesLater(SharedFileStore):
             self.kept = b""
 
 
-class Torn(SharedFileStore):
+class Torn(SharedFileEngine):
     """It writes the events of a commit one by one."""
 
     def write(self, lines: bytes) -> None:
@@ -147,9 +149,23 @@ class Torn(SharedFileStore):
                 time.sleep(0.002)
 
 
-async def nothing(url: str) -> NothingStore:
+async def open_nothing(url: str) -> NoOpStore:
     """Open the store that does nothing, as if it were at a URL."""
-    return NothingStore()
+    return NoOpStore()
 
 
-STORES: Final = (SharedFileStore, WithoutLock, SkipsHalfLines, WritesLater, Torn)
+shared = Adapter(open=SharedFileEngine.open)
+without_lock = Adapter(open=WithoutLock.open)
+skips_half_lines = Adapter(open=SkipsHalfLines.open)
+writes_later = Adapter(open=WritesLater.open)
+torn = Adapter(open=Torn.open)
+nothing = Adapter(open=open_nothing)
+
+ADAPTERS: Final = {
+    SharedFileEngine: "shared",
+    WithoutLock: "without_lock",
+    SkipsHalfLines: "skips_half_lines",
+    WritesLater: "writes_later",
+    Torn: "torn",
+}
+"""Under which name a process finds each of them here; it is the scheme of its URLs, with dashes."""

@@ -1,8 +1,8 @@
-"""A store behind a socket: a server over the store in memory, its client, and a harness for both.
+"""A store behind a socket: a server over the engine in memory, its client, and a harness for both.
 
-Requests and answers are pickles, each behind its length. The server knows its clients by name and
-hears only the last connection of each, so that what an old one had still on the wire comes to
-nothing. A batch that is sent again is first looked for by the ids of its events.
+Requests and answers are pickles, each after its length. The server identifies its clients by name
+and serves only the newest connection of each, so that what an old one had still on the wire comes
+to nothing. What became of a lost commit is found by the ids of its events.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import pickle
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
-from datetime import datetime
 from typing import Any, ClassVar, Final, TypeAlias
 from uuid import uuid4
 
@@ -21,25 +20,29 @@ from anyio.abc import SocketAttribute, SocketStream, TaskGroup, TaskStatus
 from anyio.streams.buffered import BufferedByteReceiveStream
 from msgspec import Struct
 
-from eventport import Capability, RecordedEvent, StoreUnavailableError
+from eventport import Capability, NewEvent, PayloadTooLargeError
 from eventport.adapter import (
     AllPage,
-    BaseEventStore,
+    AllQuery,
+    AnswerLostError,
     Commit,
     Committed,
+    ConnectionLostError,
     Outcome,
+    Store,
     StreamPage,
+    StreamQuery,
     Written,
 )
 
 from eventport_conformance import Capabilities, Harness, Supported, Unsupported
-from eventport_memory import MemoryEventStore
+from eventport_memory.engine import MemoryEngine
 
 
 LOOPBACK: Final = "127.0.0.1"
-TRIES: Final = 6
-PAUSE: Final = 0.01
-"""How long, in seconds, to wait before the second try; it doubles each time."""
+
+LARGEST: Final = 2_000_000
+"""How many bytes an event may hold at most."""
 
 LOST: Final = (
     OSError,
@@ -48,7 +51,7 @@ LOST: Final = (
     anyio.BrokenResourceError,
     anyio.ClosedResourceError,
 )
-"""What is raised if a connection cannot be made, or has been lost."""
+"""What is raised if a connection cannot be made, or has dropped."""
 
 
 class Hello(Struct):
@@ -61,79 +64,51 @@ class Write(Struct):
     """Write a batch of commits."""
 
     commits: list[Commit]
-    again: bool
-    """Whether it may have been written before."""
 
 
-class Read(Struct):
-    """Read a page of a stream."""
+class Find(Struct):
+    """Return which commits of a batch were written."""
 
-    stream: str
-    first: int
-    last: int
-    max_count: int | None
-    backwards: bool
+    commits: list[Commit]
 
 
-class ReadAll(Struct):
-    """Read a page of all streams."""
-
-    after: int
-    max_count: int
-    types: list[str] | None
-    prefix: str | None
+Request: TypeAlias = Hello | Write | Find | StreamQuery | AllQuery
 
 
-Request: TypeAlias = Hello | Write | Read | ReadAll
-
-
-class Page(Struct):
-    """A page of a stream (then the position is 0), or of all."""
-
-    events: list[RecordedEvent]
-    head: int
-    position: int
-
-
-class Engine(MemoryEventStore):
+class Disk(MemoryEngine):
     """What survives the server's death, as a disk would."""
 
-    async def write(self, batch: Write) -> list[Outcome]:
-        """Write a batch, commit by commit, except for what is found to be there already."""
-        return [
-            (self.find(commit) if batch.again else None) or self._apply(commit)
-            for commit in batch.commits
-        ]
-
-    def find(self, commit: Commit) -> Committed | None:
+    async def find(self, commit: Commit) -> Committed | None:
         """Find a commit by the ids of the first events of its writes."""
         written: list[Written] = []
-        recorded_at: datetime | None = None
         for write in commit.writes:
-            for stored in self._streams.get(write.stream, ()):
-                if stored.event.id == write.events[0].id:
+            for event in (await self.read_stream(StreamQuery(write.stream))).events:
+                if event.id == write.events[0].id:
                     break
             else:
                 return None
-            more = len(write.events) - 1
-            positions = range(stored.position, stored.position + more + 1)
-            written.append(Written(stored.version + more, list(positions), stored.version == 1))
-            recorded_at = stored.recorded_at
-        return None if recorded_at is None else Committed(written, recorded_at)
+            last = event.version + len(write.events) - 1
+            query = StreamQuery(write.stream, event.version, last)
+            stored = (await self.read_stream(query)).events
+            positions, times = zip(
+                *((one.position, one.recorded_at) for one in stored), strict=True
+            )
+            written.append(Written(last, positions, event.version == 1, times))
+        return Committed(written)
 
 
 class Server:
-    """Serves one engine, until it is killed."""
+    """Serves one disk, until it is killed."""
 
-    engine_class: ClassVar[type[Engine]] = Engine
+    disk_class: ClassVar[type[Disk]] = Disk
 
     def __init__(self, tasks: TaskGroup) -> None:
-        self.engine = self.engine_class()
+        self.disk = self.disk_class()
         self.port = 0
         self._tasks = tasks
         self._running: anyio.CancelScope | None = None
         self._ended = anyio.Event()
-        self._heard: dict[str, SocketStream] = {}
+        self._newest: dict[str, SocketStream] = {}
 
     async def start(self) -> None:
         """Listen, on the same port each time."""
@@ -167,29 +142,27 @@ class Server:
                     request = await frames.receive()
                     if isinstance(request, Hello):
                         client = request.client
-                        self._heard[client] = stream
-                    elif self._heard.get(client) is not stream:
+                        self._newest[client] = stream
+                    elif self._newest.get(client) is not stream:
                         return
                     await frames.send(await self._answer(request))
 
     async def _answer(self, request: Request) -> Any:
-        engine = self.engine
         match request:
             case Hello():
                 return None
-            case Write():
-                return await engine.write(request)
-            case Read(stream, first, last, max_count, backwards):
-                page = await engine.read_page(stream, first, last, max_count, backwards=backwards)
-                return Page(list(page.events), page.version, 0)
-            case ReadAll(after, max_count, types, prefix):
-                chosen = None if types is None else frozenset(types)
-                found = await engine.read_all_page(after, max_count, chosen, prefix)
-                return Page(list(found.events), found.head, found.position)
+            case Write(commits):
+                return await self.disk.commit(commits)  # without an await of its own
+            case Find(commits):
+                return [await self.disk.find(commit) for commit in commits]
+            case StreamQuery():
+                return await self.disk.read_stream(request)
+            case AllQuery():
+                return await self.disk.read_all(request)
 
 
 class Frames:
-    """Values on a socket, each behind its length."""
+    """Values on a socket, each after its length."""
 
     def __init__(self, stream: SocketStream) -> None:
         self._stream = stream
@@ -206,91 +179,78 @@ class Frames:
         return pickle.loads(await self._received.receive_exactly(size))
 
     async def aclose(self) -> None:
-        """Close the socket, without a word."""
+        """Close the socket at once, without waiting for the other side."""
         await anyio.aclose_forcefully(self._stream)
 
 
-class SocketStore(BaseEventStore):
-    """The client. It has one connection, and makes a new one when that is lost."""
+class SocketEngine:
+    """The client, a `Remote` engine. It has one connection, and makes a new one when that drops."""
 
-    capabilities = frozenset(
-        {
-            Capability.SESSIONS,
-            Capability.GLOBAL_ORDER,
-            Capability.SHARED,
-            Capability.DURABLE,
-        }
+    capabilities: Final = frozenset(
+        {Capability.SESSIONS, Capability.GLOBAL_ORDER, Capability.SHARED, Capability.DURABLE}
     )
-    max_poll_interval = 0.02
+    limitations: Final = {Capability.PUSH: "the server speaks only when it is asked"}
+    timeout = 5.0
 
     def __init__(self, host: str, port: int) -> None:
-        super().__init__()
-        self.name = str(uuid4())
+        self.name = f"port {port}"
+        self.client = str(uuid4())
         self.address = (host, port)
         self.frames: Frames | None = None
         self.turn = anyio.Lock()
 
     async def ask(self, request: Request) -> Any:
-        """Send one request and wait for its answer; a connection that was left is closed."""
+        """Send one request and wait for its answer.
+
+        Raises:
+            ConnectionLostError: the connection dropped before the request was sent.
+            AnswerLostError: it dropped later.
+        """
+        error = ConnectionLostError
         async with self.turn:
             try:
                 if self.frames is None:
                     self.frames = Frames(await anyio.connect_tcp(*self.address))
-                    await self.frames.send(Hello(self.name))
+                    await self.frames.send(Hello(self.client))
                     await self.frames.receive()
+                error = AnswerLostError
                 await self.frames.send(request)
                 return await self.frames.receive()
+            except LOST as exc:
+                await self.forget()
+                message = f"{self.name}: the connection dropped"
+                raise error(message) from exc
             except BaseException:
                 await self.forget()
                 raise
 
     async def forget(self) -> None:
-        """Give a connection up: an answer may be on it that nobody waits for."""
+        """Close the connection: an answer may be on it that no one waits for."""
         frames, self.frames = self.frames, None
         if frames is not None:
             with anyio.CancelScope(shield=True):
                 await frames.aclose()
 
-    async def ask_on(self, request: Request) -> Any:
-        """Ask until there is an answer, but not for ever."""
-        cause: Exception | None = None
-        for number in range(TRIES):
-            try:
-                return await self.ask(request)
-            except LOST as exc:
-                cause = exc
-                await anyio.sleep(PAUSE * 2**number)
-                if isinstance(request, Write):
-                    request = self.again(request)
-        message = f"no answer from port {self.address[1]} in {TRIES} tries"
-        raise StoreUnavailableError(message) from cause
-
-    def again(self, request: Write) -> Write:
-        """Turn a request to write into one that may have been written before."""
-        return Write(request.commits, again=True)
-
-    async def write(self, commits: Sequence[Commit]) -> list[Outcome]:
-        """Write a batch."""
-        outcomes: list[Outcome] = await self.ask_on(Write(list(commits), again=False))
+    async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
+        if any(len(e.data) > LARGEST for one in batch for w in one.writes for e in w.events):
+            message = f"an event of the batch is larger than {LARGEST:,} bytes"
+            raise PayloadTooLargeError(message)
+        outcomes: Sequence[Outcome] = await self.ask(Write(list(batch)))
         return outcomes
 
-    async def _commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
-        return await self.write(commits)
+    async def find(self, commits: Sequence[Commit], /) -> Sequence[Committed | None]:
+        found: Sequence[Committed | None] = await self.ask(Find(list(commits)))
+        return found
 
-    async def _read_stream(
-        self, stream: str, first: int, last: int, max_count: int | None, *, backwards: bool
-    ) -> StreamPage:
-        page = await self.ask_on(Read(stream, first, last, max_count, backwards))
-        return StreamPage(page.events, page.head)
+    async def read_stream(self, query: StreamQuery, /) -> StreamPage:
+        page: StreamPage = await self.ask(query)
+        return page
 
-    async def _read_all(
-        self, after: int, max_count: int, types: frozenset[str] | None, prefix: str | None
-    ) -> AllPage:
-        chosen = None if types is None else list(types)
-        page = await self.ask_on(ReadAll(after, max_count, chosen, prefix))
-        return AllPage(page.events, page.position, page.head)
+    async def read_all(self, query: AllQuery, /) -> AllPage:
+        page: AllPage = await self.ask(query)
+        return page
 
-    async def _close(self) -> None:
+    async def close(self) -> None:
         await self.forget()
 
 
@@ -308,7 +268,8 @@ class SocketHarness(Harness):
         hooks=Supported(),
     )
     absent: ClassVar[Any] = {"url": "the server lives in the process of the tests"}
-    store: ClassVar[type[Any]] = SocketStore
+    engine: ClassVar[type[SocketEngine]] = SocketEngine
+    store: ClassVar[type[Store]] = Store
     server_class: ClassVar[type[Server]] = Server
 
     @asynccontextmanager
@@ -322,7 +283,7 @@ class SocketHarness(Harness):
 
     @asynccontextmanager
     async def second_client(self) -> AsyncGenerator[Any, None]:
-        async with SocketStore(*self.address()) as store:
+        async with Store(SocketEngine(*self.address())) as store:
             yield store
 
     def address(self) -> tuple[str, int]:
@@ -330,10 +291,12 @@ class SocketHarness(Harness):
 
     @asynccontextmanager
     async def open_at(self, host: str, port: int) -> AsyncGenerator[Any, None]:
-        async with self.store(host, port) as store:
+        async with self.store(self.engine(host, port)) as store:
             yield store
+
+    def refused_event(self) -> NewEvent:
+        return NewEvent("Large", bytes(LARGEST + 1))
 
     async def restart(self) -> None:
         await self.running.kill()
-        await anyio.sleep(0.02)
         await self.running.start()

@@ -135,9 +135,9 @@ def test_pages_are_made_of_a_report(tmp_path: Path) -> None:
     assert "| Versions | 7/7 |" in page
     assert "| Append | 0/15 |" in page
     assert "| Durability | -<sup>" in page
-    assert "memory: the store does not claim durable" in page
+    assert "memory: the events live in memory; use SQLite to keep them" in page
     assert "| Lost connections | -<sup>" in page
-    assert "memory: a URL alone does not give power over the server" in page
+    assert "memory: a URL alone gives no control of the server" in page
     badge = json.loads(call("badge", str(report)).output)
     assert badge["message"] == "0 of 1 stores conformant"
     assert badge["color"] == "red"

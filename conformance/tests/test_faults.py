@@ -1,4 +1,4 @@
-"""The clauses about lost connections hold of a store behind a socket, and find what is wrong."""
+"""A store behind a socket passes the clauses about lost connections, and its mutants fail them."""
 
 from __future__ import annotations
 
@@ -11,226 +11,228 @@ import anyio
 import pytest
 
 from conformance.tests.socket_store import (
-    LOST,
-    Engine,
-    Page,
-    Read,
-    ReadAll,
+    Disk,
     Request,
     Server,
+    SocketEngine,
     SocketHarness,
-    SocketStore,
-    Write,
 )
-from msgspec import structs
 
-from eventport import StoreUnavailableError
-from eventport.adapter import AllPage, Commit, Committed, Conflict, Outcome, StreamPage, Written
+from eventport import RecordedEvent, StoreUnavailableError
+from eventport.adapter import (
+    AllPage,
+    AllQuery,
+    AnswerLostError,
+    Commit,
+    Committed,
+    Conflict,
+    ConnectionLostError,
+    Outcome,
+    Store,
+    StreamPage,
+    StreamQuery,
+    Written,
+)
 
 from eventport_conformance.clause import Clause, all_clauses
 from eventport_conformance.harness import Backend, Harness
-from eventport_conformance.proof.nothing import NothingStore
+from eventport_conformance.proof.noop_store import NoOpStore
 from eventport_conformance.running import run_clause
 
 
-FAULTS = {one.id: one for one in all_clauses() if one.group == "FLT"}
+CLAUSES = {one.id: one for one in all_clauses()}
+FAULTS = {id_: one for id_, one in CLAUSES.items() if one.group == "FLT"}
 QUICK = 8.0
 """How many seconds a clause may take on a store with a bug."""
 
 
 @pytest.mark.parametrize("backend", SocketHarness.backends)
 @pytest.mark.parametrize("one", FAULTS.values(), ids=lambda one: one.id)
-def test_each_holds_of_a_store_behind_a_socket(one: Clause, backend: Backend) -> None:
+def test_a_store_behind_a_socket_passes_each(one: Clause, backend: Backend) -> None:
     outcome = run_clause(SocketHarness, one, backend)
     assert outcome.result == "held", outcome.details
 
 
-class RetriesBlindly(SocketStore):
-    """It sends again what was lost, without asking whether it is there."""
+class RetriesBlindly(SocketEngine):
+    """It writes again what was lost, without looking for it."""
 
-    def again(self, request: Write) -> Write:
-        return request
+    async def find(self, commits: Sequence[Commit], /) -> Sequence[Committed | None]:
+        return [None for _ in commits]
 
 
-class ConflictForALostAnswer(SocketStore):
-    """It finds its own events, and takes them for those of somebody else."""
+class ConflictForALostAnswer(SocketEngine):
+    """It finds its own events, and takes them for those of another writer."""
 
-    async def write(self, commits: Sequence[Commit]) -> list[Outcome]:
+    async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
         try:
-            answers: list[Outcome] = await self.ask(Write(list(commits), again=False))
-        except LOST:
-            write = commits[0].writes[0]
-            page = await self._read_stream(write.stream, 1, 1, 0, backwards=False)
-            conflict = Conflict(write.stream, write.expected, page.version)
-            return [conflict for _ in commits]
-        return answers
+            return await super().commit(batch)
+        except AnswerLostError:
+            write = batch[0].writes[0]
+            page = await self.read_stream(StreamQuery(write.stream, max_count=0))
+            return [Conflict(write.stream, write.expected, page.version) for _ in batch]
 
 
-class AcknowledgesTheLost(SocketStore):
-    """It swallows the error, and says that all is well."""
+class AcknowledgesTheLost(SocketEngine):
+    """It swallows the error, and acknowledges the append."""
 
-    async def write(self, commits: Sequence[Commit]) -> list[Outcome]:
+    async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
         try:
-            answers: list[Outcome] = await self.ask(Write(list(commits), again=False))
-        except LOST:
-            return [await self.made_up(commit) for commit in commits]
-        return answers
+            return await super().commit(batch)
+        except ConnectionLostError:
+            return [await self.made_up(commit) for commit in batch]
 
     async def made_up(self, commit: Commit) -> Committed:
-        found = await self._read_all(0, 1, None, None)
         written: list[Written] = []
         for write in commit.writes:
-            page = await self._read_stream(write.stream, 1, 1, 0, backwards=False)
+            page = await self.read_stream(StreamQuery(write.stream, max_count=0))
             head = write.expected if isinstance(write.expected, int) else page.version
             version = head + len(write.events)
             written.append(Written(version, [1] * len(write.events), version == len(write.events)))
-        return Committed(written, found.events[0].recorded_at)
+        return Committed(written)
 
 
-class NeverReconnects(SocketStore):
-    """It goes on with the connection that was lost."""
+class NeverReconnects(SocketEngine):
+    """It goes on with the connection that dropped."""
 
     async def forget(self) -> None:
         """Keep it."""
 
 
-class EmptyForLost(SocketStore):
+class EmptyForLost(SocketEngine):
     """It takes a lost answer to a read for one without events."""
 
-    async def ask_on(self, request: Request) -> Any:
+    async def read_stream(self, query: StreamQuery, /) -> StreamPage:
         try:
-            return await super().ask(request)
-        except LOST:
-            if isinstance(request, Read):
-                return Page([], 0, 0)
-            return await super().ask_on(request)
+            return await super().read_stream(query)
+        except ConnectionLostError:
+            return StreamPage([], 0)
 
 
-class LeaksTheDriver(SocketStore):
-    """It raises what the driver raises if the line is lost while it reads."""
+class LeaksTheDriver(SocketEngine):
+    """It raises what the driver raises if the connection drops while it reads."""
 
-    async def _read_stream(
-        self, stream: str, first: int, last: int, max_count: int | None, *, backwards: bool
-    ) -> StreamPage:
-        page = await self.ask(Read(stream, first, last, max_count, backwards))
-        return StreamPage(page.events, page.head)
+    async def read_stream(self, query: StreamQuery, /) -> StreamPage:
+        try:
+            return await super().read_stream(query)
+        except ConnectionLostError as exc:
+            raise exc.__cause__ or exc from None
 
 
-class TornSessions(SocketStore):
+class TornSessions(SocketEngine):
     """It writes the streams of a session one by one."""
 
-    async def write(self, commits: Sequence[Commit]) -> list[Outcome]:
-        parts = [Commit([write]) for commit in commits for write in commit.writes]
-        found = [await super(TornSessions, self).write([part]) for part in parts]
-        done = [one for outcome in found for one in outcome if isinstance(one, Committed)]
-        if len(done) < len(parts):
-            return [one for outcome in found for one in outcome][: len(commits)]
-        rest = iter(done)
-        return [
-            Committed([next(rest).writes[0] for _ in commit.writes], done[0].recorded_at)
-            for commit in commits
-        ]
+    async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
+        return [await self.in_parts(commit) for commit in batch]
 
-    async def ask_on(self, request: Request) -> Any:
-        if not isinstance(request, Write):
-            return await super().ask_on(request)
-        try:
-            return await self.ask(request)
-        except LOST as exc:
-            raise StoreUnavailableError("the line was cut") from exc
+    async def in_parts(self, commit: Commit) -> Outcome:
+        written: list[Written] = []
+        for write in commit.writes:
+            try:
+                (outcome,) = await super().commit([Commit([write])])
+            except ConnectionLostError as exc:
+                raise StoreUnavailableError("the connection dropped") from exc
+            if not isinstance(outcome, Committed):
+                return outcome
+            written += outcome.writes
+        return Committed(written)
 
 
-class SkipsAfterACut(SocketStore):
+class SkipsAfterALoss(SocketEngine):
     """Its subscriptions go on at the end, when they had lost their connection."""
 
-    async def _read_all(
-        self, after: int, max_count: int, types: frozenset[str] | None, prefix: str | None
-    ) -> AllPage:
+    async def read_all(self, query: AllQuery, /) -> AllPage:
         try:
-            page = await self.ask(ReadAll(after, max_count, None, None))
-        except LOST:
-            page = await super().ask_on(ReadAll(after, max_count, None, None))
+            return await super().read_all(query)
+        except ConnectionLostError:
+            page = await super().read_all(query)
             return AllPage([], page.head, page.head)
-        return AllPage(page.events, page.position, page.head)
 
 
-class GivesUp(SocketStore):
+class GivesUp(SocketEngine):
     """It leaves it to its caller to find out what became of an append."""
 
-    async def write(self, commits: Sequence[Commit]) -> list[Outcome]:
+    async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
         try:
-            answers: list[Outcome] = await self.ask(Write(list(commits), again=False))
-        except LOST as exc:
-            raise StoreUnavailableError("the line was cut") from exc
-        return answers
+            return await super().commit(batch)
+        except ConnectionLostError as exc:
+            raise StoreUnavailableError("the connection dropped") from exc
 
 
-class TakesItsOwnForARetry(SocketStore):
+class TakesItsOwnForARetry(SocketEngine):
     """It finds its own events, and says that they had been there before."""
 
-    async def write(self, commits: Sequence[Commit]) -> list[Outcome]:
+    async def find(self, commits: Sequence[Commit], /) -> Sequence[Committed | None]:
+        return [
+            None if one is None else Committed(one.writes, deduplicated=True)
+            for one in await super().find(commits)
+        ]
+
+
+class EndsItsSubscriptions(SocketEngine):
+    """Its subscriptions raise when the connection drops, instead of going on."""
+
+    async def read_all(self, query: AllQuery, /) -> AllPage:
         try:
-            answers: list[Outcome] = await self.ask(Write(list(commits), again=False))
-        except LOST:
-            answers = await self.ask_on(Write(list(commits), again=True))
-            answers = [
-                structs.replace(one, deduplicated=True) if isinstance(one, Committed) else one
-                for one in answers
-            ]
-        return answers
-
-
-class EndsItsSubscriptions(SocketStore):
-    """Its subscriptions raise when the line is cut, instead of going on."""
-
-    async def _read_all(
-        self, after: int, max_count: int, types: frozenset[str] | None, prefix: str | None
-    ) -> AllPage:
-        try:
-            page = await self.ask(ReadAll(after, max_count, None, None))
-        except LOST as exc:
+            return await super().read_all(query)
+        except ConnectionLostError as exc:
             raise RuntimeError("the subscription has ended") from exc
-        return AllPage(page.events, page.position, page.head)
 
 
-class WaitsForEver(SocketStore):
-    """It tries again and again, and never gives up."""
+class WaitsForEver(SocketEngine):
+    """It keeps trying, and never gives up."""
 
-    async def ask_on(self, request: Request) -> Any:
-        while True:
-            try:
-                return await self.ask(request)
-            except LOST:
-                await anyio.sleep(0.05)
-                if isinstance(request, Write):
-                    request = self.again(request)
+    timeout = float("inf")
 
 
-class Impatient(RetriesBlindly):
-    """It takes a slow answer for a lost one."""
+class Impatient(SocketEngine):
+    """It takes a slow answer for a connection that dropped before anything was written."""
 
     async def ask(self, request: Request) -> Any:
-        with anyio.fail_after(0.2):  # a TimeoutError is an OSError, as if the line were lost
-            return await super().ask(request)
+        try:
+            with anyio.fail_after(0.2):
+                return await super().ask(request)
+        except TimeoutError as exc:
+            raise ConnectionLostError("no answer") from exc
 
 
-class WritesLater(SocketStore):
+class WritesLater(SocketEngine):
     """It reports an append as failed, keeps it, and writes it as soon as it can."""
 
     kept: Sequence[Commit] = ()
 
-    async def write(self, commits: Sequence[Commit]) -> list[Outcome]:
+    async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
         kept = self.kept
         try:
-            answers: list[Outcome] = await self.ask_on(Write([*kept, *commits], again=bool(kept)))
-        except StoreUnavailableError:
-            self.kept = [*kept, *commits]
-            raise
-        self.kept = []
+            answers = await super().commit([*kept, *batch])
+        except ConnectionLostError as exc:
+            self.kept = [*kept, *batch]
+            raise StoreUnavailableError("the connection dropped") from exc
+        self.kept = ()
         return answers[len(kept) :]
 
 
-class ForgetfulEngine(Engine):
+class RestartsItsReads(Store):
+    """Its subscriptions read in the reader's own task, and begin again when it has given up."""
+
+    @asynccontextmanager
+    async def subscribe(self, **_: Any) -> AsyncGenerator[Any, None]:
+        yield _Reader(self)
+
+
+class _Reader:
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.position = 0
+
+    async def __anext__(self) -> RecordedEvent:
+        while True:
+            found = await self.store.read_all(after=self.position, max_count=1)
+            self.position = found.position
+            if found.events:
+                return found.events[0]
+
+
+class ForgetfulDisk(Disk):
     """It acknowledges before it has written, and loses the last commits when it dies."""
 
     def lose(self) -> None:
@@ -240,15 +242,15 @@ class ForgetfulEngine(Engine):
 
 
 class ForgetfulServer(Server):
-    engine_class = ForgetfulEngine
+    disk_class = ForgetfulDisk
 
     async def kill(self) -> None:
         await super().kill()
-        assert isinstance(self.engine, ForgetfulEngine)
-        self.engine.lose()
+        assert isinstance(self.disk, ForgetfulDisk)
+        self.disk.lose()
 
 
-KILLED_BY: dict[type[SocketStore | Server], tuple[str, ...]] = {
+KILLED_BY: dict[type[SocketEngine | Store | Server], tuple[str, ...]] = {
     RetriesBlindly: ("FLT-03", "FLT-11"),
     ConflictForALostAnswer: ("FLT-01", "FLT-02", "FLT-05"),
     AcknowledgesTheLost: ("FLT-03", "FLT-04", "FLT-11"),
@@ -256,25 +258,28 @@ KILLED_BY: dict[type[SocketStore | Server], tuple[str, ...]] = {
     EmptyForLost: ("FLT-07",),
     LeaksTheDriver: ("FLT-07", "FLT-09"),
     TornSessions: ("FLT-06",),
-    SkipsAfterACut: ("FLT-08",),
+    SkipsAfterALoss: ("FLT-08",),
     EndsItsSubscriptions: ("FLT-08", "FLT-15"),
     GivesUp: ("FLT-14",),
     TakesItsOwnForARetry: ("FLT-14",),
     WaitsForEver: ("FLT-09",),
     Impatient: ("FLT-10",),
     WritesLater: ("FLT-09",),
+    RestartsItsReads: ("FLT-16",),
     ForgetfulServer: ("FLT-12", "FLT-13"),
 }
 
 
-def harness_of(bug: type[SocketStore | Server]) -> type[Harness]:
+def harness_of(bug: type[SocketEngine | Store | Server]) -> type[Harness]:
     class BugHarness(SocketHarness):
         name = bug.__name__
 
     if issubclass(bug, Server):
         BugHarness.server_class = bug
-    else:
+    elif issubclass(bug, Store):
         BugHarness.store = bug
+    else:
+        BugHarness.engine = bug
     return BugHarness
 
 
@@ -283,29 +288,35 @@ def harness_of(bug: type[SocketStore | Server]) -> type[Harness]:
     [(bug, id_) for bug, ids in KILLED_BY.items() for id_ in ids],
     ids=lambda value: getattr(value, "__name__", value),
 )
-def test_a_planted_bug_is_found(bug: type[SocketStore | Server], id_: str) -> None:
+def test_a_mutant_is_killed(bug: type[SocketEngine | Store | Server], id_: str) -> None:
     outcome = run_clause(harness_of(bug), replace(FAULTS[id_], seconds=QUICK), "asyncio")
     assert outcome.result == "failed", f"{id_} does not see it"
     assert not outcome.reason.startswith(("AttributeError", "NameError", "TypeError"))
 
 
-def test_each_clause_finds_a_bug() -> None:
+def test_each_clause_kills_a_mutant() -> None:
     assert {id_ for ids in KILLED_BY.values() for id_ in ids} == set(FAULTS)
 
 
-class NothingHarness(SocketHarness):
-    name = "nothing"
+@pytest.mark.parametrize("backend", SocketHarness.backends)
+def test_of_a_batch_one_commit_is_refused(backend: Backend) -> None:
+    outcome = run_clause(SocketHarness, CLAUSES["CON-16"], backend)
+    assert outcome.result == "held", outcome.details
+
+
+class NoOpHarness(SocketHarness):
+    name = "noop"
 
     @asynccontextmanager
-    async def second_client(self) -> AsyncGenerator[NothingStore, None]:
-        yield NothingStore()
+    async def second_client(self) -> AsyncGenerator[NoOpStore, None]:
+        yield NoOpStore()
 
     @asynccontextmanager
-    async def open_at(self, host: str, port: int) -> AsyncGenerator[NothingStore, None]:
-        yield NothingStore()
+    async def open_at(self, host: str, port: int) -> AsyncGenerator[NoOpStore, None]:
+        yield NoOpStore()
 
 
 @pytest.mark.parametrize("one", FAULTS.values(), ids=lambda one: one.id)
-def test_none_is_true_of_a_store_that_does_nothing(one: Clause) -> None:
-    outcome = run_clause(NothingHarness, replace(one, seconds=QUICK), "asyncio")
+def test_the_noop_store_fails(one: Clause) -> None:
+    outcome = run_clause(NoOpHarness, replace(one, seconds=QUICK), "asyncio")
     assert outcome.result == "failed"

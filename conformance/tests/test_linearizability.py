@@ -33,7 +33,7 @@ def in_some_order(history: Sequence[Operation]) -> bool:
 
 
 def random_history(chance: random.Random) -> list[Operation]:
-    """Make up a history: of a right store most of the time, then spoilt a little."""
+    """Make up a history: of a right store most of the time, then changed a little."""
     count = chance.randint(1, 6)
     moments = chance.sample(range(100), 2 * count)
     head = 0
@@ -79,6 +79,6 @@ def test_two_winners_are_named() -> None:
     assert "does not follow on 1" in str(violation(history))
 
 
-def test_a_head_that_nobody_made_is_named() -> None:
+def test_a_head_that_no_append_made_is_named() -> None:
     history: list[Operation] = [Write(0, 1, 0, 3), Observation(0, 9, 2)]
     assert violation(history) == "no append made this head: saw 2 [0, 9]"

@@ -20,7 +20,7 @@ def test_the_page_is_not_older_than_the_suite() -> None:
     counts = {title: re.findall(r"(\d+)/(\d+)", cells) for title, cells in rows}
     for group, title in GROUPS.items():
         # The most able of these stores has to fulfil all but refusals, and what takes push or a
-        # server that can be cut off or restarted.
+        # server that can be disconnected or restarted.
         due = [
             one
             for one in all_clauses()
@@ -33,7 +33,7 @@ def test_the_page_is_not_older_than_the_suite() -> None:
         assert all(held == of for held, of in counts[title]), title
 
 
-def test_the_badge_tells_of_all_stores_on_the_page() -> None:
+def test_the_badge_counts_all_stores_on_the_page() -> None:
     page = (DOCS / "conformance.md").read_text()
     badge = json.loads((DOCS / "conformance-badge.json").read_text())
     verdicts = re.findall(r"\*\*(conformant|failed|partial|not-run)\*\*", page)

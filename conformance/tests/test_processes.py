@@ -14,8 +14,8 @@ import pytest
 
 from conformance.tests import shared_file_store
 from conformance.tests.shared_file_store import (
-    STORES,
-    SharedFileStore,
+    ADAPTERS,
+    SharedFileEngine,
     SkipsHalfLines,
     Torn,
     WithoutLock,
@@ -23,15 +23,16 @@ from conformance.tests.shared_file_store import (
 )
 
 from eventport import EventStore
+from eventport.adapter import Store
 
 from eventport_conformance import Capabilities, Harness, Supported, Unsupported
 from eventport_conformance.clause import Clause, all_clauses
-from eventport_conformance.proof.nothing import NothingStore
+from eventport_conformance.proof.noop_store import NoOpStore
 from eventport_conformance.running import run_clause
 
 
 CLAUSES = {one.id: one for one in all_clauses() if "url" in one.uses}
-KILLED_BY: dict[type[SharedFileStore], str] = {
+KILLED_BY: dict[type[SharedFileEngine], str] = {
     WithoutLock: "SHA-13",
     SkipsHalfLines: "SHA-14",
     WritesLater: "DUR-05",
@@ -39,7 +40,7 @@ KILLED_BY: dict[type[SharedFileStore], str] = {
 }
 
 SEEN: dict[str, tuple[str, ...]] = {
-    "SHA-13": ("what the processes were told about stream",),
+    "SHA-13": ("what the processes reported of stream",),
     "SHA-14": ("number of events that the subscription gave",),
     "DUR-05": ("what was acknowledged is there", "events of a part of an append"),
 }
@@ -53,8 +54,8 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (info / "METADATA").write_text(
         "Metadata-Version: 2.1\nName: shared-file-stores\nVersion: 1.0\n"
     )
-    lines = [f"{one.__name__.lower()} = shared_file_store:{one.__name__}.connect" for one in STORES]
-    lines.append("nothing = shared_file_store:nothing")
+    names = [*ADAPTERS.values(), "nothing"]
+    lines = [f"{name.replace('_', '-')} = shared_file_store:{name}" for name in names]
     (info / "entry_points.txt").write_text("\n".join(["[eventport.adapters]", *lines]))
     here = Path(shared_file_store.__file__ or "").parent
     example = here.parents[1] / "examples" / "file_store"
@@ -66,12 +67,12 @@ class FileHarness(Harness):
     capabilities = Capabilities(
         sessions=Supported(),
         global_order=Supported(),
-        push=Unsupported("it looks again and again"),
+        push=Unsupported("it polls"),
         shared=Supported(),
         durable=Supported(),
         hooks=Supported(),
     )
-    store: ClassVar[type[SharedFileStore]] = SharedFileStore
+    engine: ClassVar[type[SharedFileEngine]] = SharedFileEngine
     path = Path()
 
     @asynccontextmanager
@@ -83,32 +84,32 @@ class FileHarness(Harness):
 
     @asynccontextmanager
     async def second_client(self) -> AsyncGenerator[EventStore, None]:
-        async with self.store(self.path) as opened:
+        async with Store(self.engine(self.path)) as opened:
             yield opened
 
     def url(self) -> str:
-        return f"{self.store.__name__.lower()}:///{self.path}"
+        return f"{ADAPTERS[self.engine].replace('_', '-')}:///{self.path}"
 
 
 @pytest.mark.parametrize("one", CLAUSES.values(), ids=lambda one: one.id)
-def test_each_holds_of_a_file_behind_a_lock(one: Clause) -> None:
+def test_a_file_with_a_lock_passes_each(one: Clause) -> None:
     outcome = run_clause(FileHarness, one, "asyncio")
     assert outcome.result == "held", outcome.details
 
 
 @pytest.mark.parametrize(
-    ("store", "id_"), KILLED_BY.items(), ids=[store.__name__ for store in KILLED_BY]
+    ("engine", "id_"), KILLED_BY.items(), ids=[engine.__name__ for engine in KILLED_BY]
 )
-def test_a_planted_bug_is_found(
-    store: type[SharedFileStore], id_: str, monkeypatch: pytest.MonkeyPatch
+def test_a_mutant_is_killed(
+    engine: type[SharedFileEngine], id_: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(FileHarness, "store", store)
+    monkeypatch.setattr(FileHarness, "engine", engine)
     outcome = run_clause(FileHarness, CLAUSES[id_], "asyncio")
     assert outcome.result == "failed", f"{id_} does not see it"
     assert outcome.reason.startswith(SEEN[id_]), outcome.details
 
 
-def test_each_clause_finds_a_bug() -> None:
+def test_each_clause_kills_a_mutant() -> None:
     assert set(KILLED_BY.values()) == set(CLAUSES)
 
 
@@ -117,14 +118,14 @@ class NothingHarness(FileHarness):
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[EventStore, None]:
-        yield NothingStore()
+        yield NoOpStore()
 
     def url(self) -> str:
         return "nothing://"
 
 
 @pytest.mark.parametrize("one", CLAUSES.values(), ids=lambda one: one.id)
-def test_none_is_true_of_a_store_that_does_nothing(one: Clause) -> None:
+def test_the_noop_store_fails(one: Clause) -> None:
     outcome = run_clause(NothingHarness, one, "asyncio")
     assert outcome.result == "failed"
     assert "opens the store" not in outcome.reason

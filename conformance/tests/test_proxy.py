@@ -1,4 +1,4 @@
-"""The proxy passes bytes on, and cuts, drops, refuses and stalls when it is told to."""
+"""The proxy passes bytes on, and drops, refuses and stalls on demand."""
 
 from __future__ import annotations
 

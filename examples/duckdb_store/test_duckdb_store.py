@@ -2,41 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
-
 from duckdb_store import DuckDBEventStore
 
-from eventport_conformance import Capabilities, Harness, Supported, Unsupported, conformance
+from eventport.adapter import Adapter
+
+from eventport_conformance import Capabilities, UrlHarness, conformance
 
 
-class DuckDBHarness(Harness):
-    name = "duckdb"
-    backends = ("asyncio",)
-    capabilities = Capabilities(
-        sessions=Supported(),
-        global_order=Supported(),
-        push=Unsupported("there are no commits by other processes"),
-        shared=Unsupported("DuckDB lets one process open a file"),
-        durable=Supported(),
-        hooks=Supported(),
+class DuckDBHarness(UrlHarness):
+    name, location = "duckdb", "duckdb:///{folder}/orders.duckdb"
+    capabilities = Capabilities.only("sessions", "global_order", "durable", "hooks")
+    adapter = Adapter(open=DuckDBEventStore.connect)
+    absent = dict.fromkeys(
+        ("url", "address", "open_at", "restart"), "an example is not installed, and has no server"
     )
-    absent = dict.fromkeys(("address", "open_at", "restart"), "DuckDB has no server")
-    path = Path()
-
-    @asynccontextmanager
-    async def open(self) -> AsyncGenerator[DuckDBEventStore, None]:
-        with TemporaryDirectory() as folder:
-            self.path = Path(folder, "orders.duckdb")
-            async with self.second_client() as store:
-                yield store
-
-    @asynccontextmanager
-    async def second_client(self) -> AsyncGenerator[DuckDBEventStore, None]:
-        async with await DuckDBEventStore.connect(f"duckdb:///{self.path}") as store:
-            yield store
 
 
 TestDuckDBStore = conformance(DuckDBHarness)

@@ -2,41 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from file_store import ADAPTER
 
-from file_store import FileEventStore
-
-from eventport_conformance import Capabilities, Harness, Supported, Unsupported, conformance
+from eventport_conformance import Capabilities, UrlHarness, conformance
 
 
-class FileHarness(Harness):
-    name = "file"
+class FileHarness(UrlHarness):
+    name, location = "file", "file:///{folder}/orders.events"
+    capabilities = Capabilities.only("sessions", "global_order", "durable", "hooks")
     backends = ("asyncio", "trio")
-    capabilities = Capabilities(
-        sessions=Supported(),
-        global_order=Supported(),
-        push=Unsupported("there are no commits by other processes"),
-        shared=Unsupported("one process holds the file"),
-        durable=Supported(),
-        hooks=Supported(),
+    adapter = ADAPTER
+    absent = dict.fromkeys(
+        ("url", "address", "open_at", "restart"), "an example is not installed, and has no server"
     )
-    absent = dict.fromkeys(("address", "open_at", "restart"), "a file has no server")
-    path = Path()
-
-    @asynccontextmanager
-    async def open(self) -> AsyncGenerator[FileEventStore, None]:
-        with TemporaryDirectory() as folder:
-            self.path = Path(folder, "orders.events")
-            async with self.second_client() as store:
-                yield store
-
-    @asynccontextmanager
-    async def second_client(self) -> AsyncGenerator[FileEventStore, None]:
-        async with await FileEventStore.connect(f"file:///{self.path}") as store:
-            yield store
 
 
 TestFileStore = conformance(FileHarness)

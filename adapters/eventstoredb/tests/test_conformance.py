@@ -19,14 +19,14 @@ from adapters.eventstoredb.tests.double.stubs import KURRENT
 from anyio import to_thread
 
 from eventport import EventportError
+from eventport.adapter import Store
 
 from eventport_conformance import (
     Capabilities,
     Harness,
-    Supported,
-    Unsupported,
     conformance,
 )
+from eventport_conformance.hard import without_polling
 from eventport_eventstoredb import EventStoreDBEventStore
 
 
@@ -70,15 +70,13 @@ class DoubleProcess:
 
 class EventStoreDBHarness(Harness):
     name = f"eventstoredb-{'kurrentdb' if KURRENT else 'esdb'}"
-    capabilities = Capabilities(
-        sessions=Supported()
-        if SESSIONS
-        else Unsupported("several streams in one commit take KurrentDB 25.1 and kurrentdbclient"),
-        global_order=Supported(),
-        push=Supported(),
-        shared=Supported(),
-        durable=Supported(),
-        hooks=Supported(),
+    capabilities = Capabilities.only(
+        *(("sessions",) if SESSIONS else ()),
+        "global_order",
+        "push",
+        "shared",
+        "durable",
+        "hooks",
     )
 
     @asynccontextmanager
@@ -87,11 +85,9 @@ class EventStoreDBHarness(Harness):
             yield store
 
     @asynccontextmanager
-    async def without_polling(self) -> AsyncGenerator[EventStoreDBEventStore, None]:
-        async with self.second_client() as store:
-            feed: Any = store._feed
-            feed.FIRST_INTERVAL = feed.LONGEST_INTERVAL = feed.PUSHED_INTERVAL = 3600
-            yield store
+    async def without_polling(self) -> AsyncGenerator[Store, None]:
+        async with self.second_client() as store, without_polling(store) as quiet:
+            yield quiet
 
 
 class DoubleHarness(EventStoreDBHarness):
@@ -123,8 +119,8 @@ class DoubleHarness(EventStoreDBHarness):
 
 class RealHarness(EventStoreDBHarness):
     absent = {  # noqa: RUF012  # a constant
-        "address": "the client follows the addresses that a cluster tells it, past any proxy",
-        "open_at": "the client follows the addresses that a cluster tells it, past any proxy",
+        "address": "the client follows the addresses that a cluster reports, past any proxy",
+        "open_at": "the client follows the addresses that a cluster reports, past any proxy",
         "restart": "the server belongs to others",
     }
     server = "a real server"

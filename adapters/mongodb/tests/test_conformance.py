@@ -21,7 +21,11 @@ from adapters.mongodb.tests.servers import (
 from anyio import to_thread
 from pymongo import MongoClient
 
-from eventport_conformance import Capabilities, Harness, Supported, Unsupported, conformance
+from eventport import NewEvent
+from eventport.adapter import Store
+
+from eventport_conformance import Capabilities, Harness, conformance
+from eventport_conformance.hard import without_polling
 from eventport_mongodb import MongoDBEventStore
 from eventport_mongodb.driver import DriverName
 
@@ -31,13 +35,8 @@ IS_OUR_SERVER = URL_VARIABLE not in os.environ
 
 class PyMongoHarness(Harness):
     name = "mongodb"
-    capabilities = Capabilities(
-        sessions=Supported(),
-        global_order=Supported(),
-        push=Supported(),
-        shared=Supported(),
-        durable=Supported(),
-        hooks=Supported(),
+    capabilities = Capabilities.only(
+        "sessions", "global_order", "push", "shared", "durable", "hooks"
     )
     driver: ClassVar[DriverName] = "pymongo"
     server_url: ClassVar[str]
@@ -56,14 +55,15 @@ class PyMongoHarness(Harness):
             yield store
 
     @asynccontextmanager
-    async def without_polling(self) -> AsyncGenerator[MongoDBEventStore, None]:
-        async with self.second_client() as store:
-            feed = store._feed
-            feed.FIRST_INTERVAL = feed.LONGEST_INTERVAL = feed.PUSHED_INTERVAL = 3600
-            yield store
+    async def without_polling(self) -> AsyncGenerator[Store, None]:
+        async with self.second_client() as store, without_polling(store) as quiet:
+            yield quiet
 
     def url(self) -> str:
         return with_options(self.database_url, driver=self.driver)
+
+    def refused_event(self) -> NewEvent:
+        return NewEvent("Large", bytes(17 * 1024 * 1024))  # a document has at most 16 MiB
 
     def address(self) -> tuple[str, int]:
         parts = urlsplit(self.database_url)
@@ -91,14 +91,7 @@ class MotorHarness(PyMongoHarness):
 
 class StandaloneHarness(PyMongoHarness):
     name = "mongodb-standalone"
-    capabilities = Capabilities(
-        sessions=Unsupported("transactions need a replica set"),
-        global_order=Supported(),
-        push=Unsupported("change streams need a replica set; subscriptions poll"),
-        shared=Supported(),
-        durable=Supported(),
-        hooks=Supported(),
-    )
+    capabilities = Capabilities.only("global_order", "shared", "durable", "hooks")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -17,7 +17,10 @@ import pytest
 from anyio import to_thread
 from server import Server, running_server
 
-from eventport_conformance import Capabilities, Harness, Supported, conformance
+from eventport.adapter import Store
+
+from eventport_conformance import Capabilities, Harness, conformance
+from eventport_conformance.hard import without_polling
 from eventport_postgres import PostgresEventStore
 
 
@@ -26,13 +29,8 @@ GIVEN_URL = os.environ.get("EVENTPORT_TEST_POSTGRES_URL", "")
 
 class PostgresHarness(Harness):
     name = "postgres"
-    capabilities = Capabilities(
-        sessions=Supported(),
-        global_order=Supported(),
-        push=Supported(),
-        shared=Supported(),
-        durable=Supported(),
-        hooks=Supported(),
+    capabilities = Capabilities.only(
+        "sessions", "global_order", "push", "shared", "durable", "hooks"
     )
     absent = {"restart": "the server belongs to others"}  # noqa: RUF012  # a constant
     server_url: ClassVar[str] = GIVEN_URL
@@ -58,10 +56,9 @@ class PostgresHarness(Harness):
             yield store
 
     @asynccontextmanager
-    async def without_polling(self) -> AsyncGenerator[PostgresEventStore, None]:
-        async with self.second_client() as store:
-            store.poll_interval = store.max_poll_interval = 3600
-            yield store
+    async def without_polling(self) -> AsyncGenerator[Store, None]:
+        async with self.second_client() as store, without_polling(store) as quiet:
+            yield quiet
 
     def url(self) -> str:
         mark = "&" if "?" in self.server_url else "?"

@@ -1,10 +1,11 @@
-"""The suite that proves an eventport adapter right, clause by clause."""
+"""The suite that shows, clause by clause, whether an eventport adapter is right."""
 
 from __future__ import annotations
 
 from eventport_conformance.capabilities import Capabilities, Planned, Supported, Unsupported
 from eventport_conformance.harness import Harness
 from eventport_conformance.suite import ConformanceTests, conformance
+from eventport_conformance.url_harness import UrlHarness
 
 
 __all__ = [
@@ -14,5 +15,6 @@ __all__ = [
     "Planned",
     "Supported",
     "Unsupported",
+    "UrlHarness",
     "conformance",
 ]

@@ -49,9 +49,9 @@ def ways(backend: Backend) -> tuple[How, ...]:
 async def cancel_everywhere(
     backend: Backend, operation: Callable[[], Coroutine[Any, Any, Any]]
 ) -> AsyncGenerator[Cancelled, None]:
-    """Run an operation again and again, each time cancelled one wait later, in every way.
+    """Run an operation repeatedly, each time cancelled one wait later, in every way.
 
-    After each run the caller looks at what it has left behind. The last run of each way is the
+    After each run the caller checks what it has left. The last run of each way is the
     one that has fewer waits than that, and so was not cancelled.
     """
     for how in ways(backend):

@@ -1,4 +1,4 @@
-"""What a harness says of its store: what it can do, and why it cannot do the rest."""
+"""What a harness says of its store: what it can do, and what it cannot."""
 
 from __future__ import annotations
 
@@ -15,23 +15,28 @@ FEATURES: Final[tuple[Feature, ...]] = get_args(Feature)
 
 @dataclass(frozen=True)
 class Supported:
-    """The store can do it: every clause about it has to hold."""
+    """The store can do it, and passes every clause about it."""
 
 
 @dataclass(frozen=True)
 class Unsupported:
-    """The store cannot do it: clauses about refusing it have to hold instead."""
+    """The store cannot do it, and passes the clauses about refusing it instead."""
 
-    reason: str
-    """Why; it stands in the report, and as a footnote in the matrix."""
+    reason: str = ""
+    """Why; shown in the report, and as a footnote in the matrix.
+
+    It may be left out where the store gives a reason itself, in a mapping `limitations` from
+    `Capability` to text, as every `eventport.adapter.Store` does.
+    """
 
     def __post_init__(self) -> None:
-        _require_text(self, "reason", self.reason)
+        if self.reason != "":
+            _require_text(self, "reason", self.reason)
 
 
 @dataclass(frozen=True)
 class Planned:
-    """The store cannot do it yet: as long as it says so, the clauses about it must fail."""
+    """The store cannot do it yet: until then, the clauses about it must fail."""
 
     issue: str
     """Where the work on it can be followed."""
@@ -52,7 +57,7 @@ class Capabilities:
     global_order: Answer
     """`read_all`, `iterate_all` and `subscribe` work."""
     push: Answer
-    """A subscription is woken by the commits of others, and need not wait until it looks again."""
+    """A subscription is woken by the commits of others, and need not wait until it polls."""
     shared: Answer
     """Several stores, also in several processes, work on the same events."""
     durable: Answer
@@ -68,6 +73,28 @@ class Capabilities:
                     f"not {answer!r}"
                 )
                 raise TypeError(message)
+        if self.hooks == Unsupported():
+            message = "hooks=Unsupported() needs a reason: no store gives one for its hooks"
+            raise ValueError(message)
+
+    @classmethod
+    def only(cls, *supported: Feature) -> Capabilities:
+        """Name all that a store can do; it cannot do the rest, and says why in its `limitations`.
+
+        Nothing is forgotten in silence: a clause compares this with what the store claims.
+
+        Raises:
+            ValueError: there is no such feature, or hooks are not among them, for which no store
+                gives a reason.
+        """
+        unknown = set(supported) - set(FEATURES)
+        if unknown:
+            message = f"there is no {', '.join(sorted(unknown))} among {', '.join(FEATURES)}"
+            raise ValueError(message)
+        answers: dict[str, Answer] = {
+            feature: Supported() if feature in supported else Unsupported() for feature in FEATURES
+        }
+        return cls(**answers)
 
     def answers(self) -> Mapping[Feature, Answer]:
         """Return the answer for each feature."""

@@ -56,15 +56,15 @@ _clauses: Final[dict[str, Clause]] = {}
 
 @dataclass(frozen=True)
 class Clause:
-    """One sentence that is true of every store, and the test of it."""
+    """One sentence that is true of every conformant store, and its test."""
 
     id: str
     sentence: str
     body: Body
     needs: tuple[Feature, ...]
-    """It holds only of stores that can do these."""
+    """It applies only to stores that can do these."""
     unless: Feature | None
-    """It is about refusing this: it holds only of stores that cannot do it."""
+    """It is about refusing this: it applies only to stores that cannot do it."""
     uses: tuple[Hook, ...]
     """The harness must have these, for the test to be made."""
     seconds: float
@@ -121,12 +121,12 @@ def all_clauses() -> tuple[Clause, ...]:
 
 @dataclass(frozen=True)
 class Runs:
-    """The clause has to hold."""
+    """The store has to pass the clause."""
 
 
 @dataclass(frozen=True)
 class MustFail:
-    """The store does not claim it yet: if it holds, the claim is out of date."""
+    """The store does not claim it yet: if it passes, the harness is out of date."""
 
     issue: str
 
@@ -145,7 +145,7 @@ Applies: TypeAlias = Runs | MustFail | Answered
 def applies(
     one: Clause, answers: Mapping[Feature, Answer], absent: Mapping[Hook, str]
 ) -> Applies | None:
-    """Tell what a clause means for a store; None if it is about refusing what the store can do."""
+    """Return what a clause means for a store; None if it refuses what the store can do."""
     if one.unless is not None and isinstance(answers[one.unless], Supported):
         return None
     needed: Collection[Answer] = [answers[feature] for feature in one.needs]

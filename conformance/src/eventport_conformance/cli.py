@@ -78,7 +78,7 @@ def run(
             result = ClauseResult(
                 clause.id, backend, outcome.result, outcome.reason, outcome.seconds
             )
-            results.add(result, outcome.adapter, outcome.server)
+            results.add(result, outcome.adapter, outcome.server, outcome.limitations)
             view.add(outcome)
             live.update(view.render())
             if outcome.result in {"failed", "not-run"}:
@@ -106,7 +106,7 @@ def spec() -> None:
 
 @app.command()
 def matrix(files: _ReportFiles) -> None:
-    """Print which clauses hold of which store, in Markdown."""
+    """Print which store passes which clauses, in Markdown."""
     typer.echo(render_matrix(_runs(files)), nl=False)
 
 

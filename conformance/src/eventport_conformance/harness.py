@@ -10,7 +10,7 @@ from eventport_conformance.capabilities import Capabilities, Supported
 
 
 if TYPE_CHECKING:
-    from eventport import EventStore
+    from eventport import EventStore, NewEvent
 
     from eventport_conformance.proxy import Address
 
@@ -19,7 +19,7 @@ Backend: TypeAlias = Literal["asyncio", "trio"]
 """An event loop that the clauses run on."""
 
 Hook: TypeAlias = Literal[
-    "second_client", "url", "address", "open_at", "restart", "without_polling"
+    "second_client", "url", "address", "open_at", "restart", "without_polling", "refused_event"
 ]
 """What a harness may offer beyond `open`."""
 
@@ -34,19 +34,22 @@ class Harness:
     """
 
     name: ClassVar[str]
-    """How the store is called in reports, such as ``postgres``."""
+    """The name of the store in reports, such as ``postgres``."""
 
     capabilities: ClassVar[Capabilities]
-    """What it can do, and why it cannot do the rest."""
+    """What it can do, and what it cannot."""
 
     backends: ClassVar[tuple[Backend, ...]] = ("asyncio",)
     """The event loops that it runs on."""
 
     absent: ClassVar[Mapping[Hook, str]] = {}
-    """Why an optional method is not there; it stands in the report."""
+    """Why an optional method is not there; the report shows it.
+
+    It takes away a method that a base class has.
+    """
 
     server: str = ""
-    """What is behind the store, such as ``PostgreSQL 18.1``; `open` may set it."""
+    """The server of the store, such as ``PostgreSQL 18.1``; `open` may set it."""
 
     def open(self) -> AbstractAsyncContextManager[EventStore]:
         """Open a store on an empty database; usually with ``@asynccontextmanager``."""
@@ -68,16 +71,16 @@ class Harness:
         raise NotImplementedError
 
     def address(self) -> Address:
-        """Return where the server behind the store that `open` gave listens.
+        """Return where the server of the store that `open` gave listens.
 
         It is a host and a port, or the path of a Unix socket. Optional, together with `open_at`.
-        With both, the clauses run in which lines are cut: the suite puts a proxy in front of this
-        address.
+        With both, the clauses run in which connections drop: the suite puts a proxy in front of
+        this address.
         """
         raise NotImplementedError
 
     def open_at(self, host: str, port: int) -> AbstractAsyncContextManager[EventStore]:
-        """Open another store on the data of the one that `open` gave, by way of this address.
+        """Open another store on the data of the one that `open` gave, through this address.
 
         Its driver must give up on a server that it cannot reach within a fraction of a minute,
         which may need other timeouts than the usual ones: a minute counts as hanging.
@@ -87,13 +90,20 @@ class Harness:
     def without_polling(self) -> AbstractAsyncContextManager[EventStore]:
         """Open another store on the data of the one that `open` gave, that does not poll.
 
-        Its subscriptions may look for events by themselves once an hour at most, so that only
-        push can have woken them. Optional. With it, the clause about push runs, without a clock.
+        Its subscriptions may poll once an hour at most, so that only push can have woken them.
+        Optional. With it, the clause about push runs, without a clock.
+        """
+        raise NotImplementedError
+
+    def refused_event(self) -> NewEvent:
+        """Return an event that is valid, but that the backend refuses as too large.
+
+        Optional. With it, the clause runs in which one of many concurrent appends is refused.
         """
         raise NotImplementedError
 
     async def restart(self) -> None:
-        """Stop the server behind the store the hard way, and start it again on the same data.
+        """Kill the server of the store, and start it again on the same data.
 
         Optional. It must have the same address after it. With it, the clauses run in which the
         server dies; the stores that are open stay open.
@@ -102,18 +112,29 @@ class Harness:
 
 
 def given_hooks(harness: type[Harness]) -> tuple[Hook, ...]:
-    """Tell which of the optional methods a harness has."""
-    return tuple(hook for hook in HOOKS if getattr(harness, hook) is not getattr(Harness, hook))
+    """Return which of the optional methods a harness has, and does not call absent."""
+    return tuple(
+        hook for hook in HOOKS if _owner(harness, hook) is not Harness and not _taken(harness, hook)
+    )
 
 
 def absent_hooks(harness: type[Harness]) -> dict[Hook, str]:
-    """Tell why the other optional methods are not there."""
+    """Return why the other optional methods are not there."""
     given = given_hooks(harness)
     return {
         hook: harness.absent.get(hook, f"the harness has no {hook}()")
         for hook in HOOKS
         if hook not in given
     }
+
+
+def _owner(harness: type[Harness], name: str) -> type:
+    return next(one for one in harness.__mro__ if name in vars(one))
+
+
+def _taken(harness: type[Harness], hook: Hook) -> bool:
+    """Return whether a class calls a method absent that a class before it brings."""
+    return hook in harness.absent and issubclass(_owner(harness, "absent"), _owner(harness, hook))
 
 
 def check_harness(harness: type[Harness]) -> None:
@@ -135,7 +156,16 @@ def check_harness(harness: type[Harness]) -> None:
     if not harness.backends or not set(harness.backends) <= set(BACKENDS):
         message = f"{where}.backends must be some of {BACKENDS}, not {harness.backends!r}"
         raise ValueError(message)
-    hooks = given_hooks(harness)
+    _check_hooks(harness)
+
+
+def _check_hooks(harness: type[Harness]) -> None:
+    """Raise `TypeError` for optional methods that do not go together."""
+    where, hooks = harness.__qualname__, given_hooks(harness)
+    for hook in HOOKS:
+        if hook in vars(harness) and hook in vars(harness).get("absent", ()):
+            message = f"{where} has {hook}(), and calls it absent"
+            raise TypeError(message)
     if ("address" in hooks) != ("open_at" in hooks):
         message = f"{where} has one of address() and open_at(), which are of use only together"
         raise TypeError(message)

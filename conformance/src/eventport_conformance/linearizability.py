@@ -3,7 +3,7 @@
 A history is linearizable if each operation can be given one moment between its call and its return,
 so that all of them, done one after the other in the order of these moments, give the results that
 were seen. In general that is hard to decide. Here it is easy, because the versions that appends
-return already tell the order of the appends.
+return already show the order of the appends.
 """
 
 from __future__ import annotations

@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import sys
 
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from importlib import import_module
-from typing import ClassVar, Final
-from uuid import uuid4
+from typing import ClassVar
 
 import anyio
 
-from eventport import Capability, EventStore, connect
+from eventport import Capability, connect
 
 from eventport_conformance.capabilities import Answer, Capabilities, Supported, Unsupported
 from eventport_conformance.harness import Backend, Harness, Hook, check_harness
-from eventport_conformance.running import OPENING_SECONDS
-
-
-NEW: Final = "{new}"
-"""In a URL, this becomes a new name each time that an empty store is needed."""
-
-
-class NotEmptyError(Exception):
-    """A store that was opened for a clause holds events."""
+from eventport_conformance.running import OPENING_SECONDS, limitations_of
+from eventport_conformance.url_harness import UrlHarness, new_url
 
 
 def find_harness(store: str, backends: tuple[Backend, ...]) -> type[Harness]:
@@ -50,22 +41,23 @@ def find_harness(store: str, backends: tuple[Backend, ...]) -> type[Harness]:
     return harness
 
 
-def _harness_of_url(template: str, loops: tuple[Backend, ...]) -> type[Harness]:
+def _harness_of_url(url: str, loops: tuple[Backend, ...]) -> type[Harness]:
     """Ask a store itself what it can do, and make a harness of that."""
     try:
-        claimed, with_hooks = anyio.run(_ask, _new(template), backend=loops[0])
-    except Exception:  # noqa: BLE001  # the first clause will say what it is, and is not run
-        claimed, with_hooks = frozenset(Capability), True
+        claimed, reasons, with_hooks = anyio.run(_ask, new_url(url), backend=loops[0])
+    except Exception:  # noqa: BLE001  # the first clause reports it, and is not run
+        claimed, reasons, with_hooks = frozenset(Capability), {}, True
 
     def answer(capability: Capability) -> Answer:
         if capability in claimed:
             return Supported()
-        return Unsupported(f"the store does not claim {capability.value}")
+        return Unsupported(
+            reasons.get(capability.value) or f"the store does not claim {capability.value}"
+        )
 
-    separate = NEW in template
-
-    class UrlHarness(Harness):
-        name = template.partition(":")[0]
+    class FoundHarness(UrlHarness):
+        name = url.partition(":")[0]
+        location = url
         backends = loops
         capabilities = Capabilities(
             sessions=answer(Capability.SESSIONS),
@@ -76,44 +68,13 @@ def _harness_of_url(template: str, loops: tuple[Backend, ...]) -> type[Harness]:
             hooks=Supported() if with_hooks else Unsupported("the store has no after_commit"),
         )
         absent: ClassVar[Mapping[Hook, str]] = dict.fromkeys(
-            ("address", "open_at", "restart"), "a URL alone does not give power over the server"
+            ("address", "open_at", "restart"), "a URL alone gives no control of the server"
         )
-        current = template
 
-        @asynccontextmanager
-        async def open(self) -> AsyncGenerator[EventStore, None]:
-            self.current = _new(template)
-            async with connect(self.current) as store:
-                await _check_empty(store, separate=separate)
-                yield store
-
-        @asynccontextmanager
-        async def second_client(self) -> AsyncGenerator[EventStore, None]:
-            async with connect(self.current) as store:
-                yield store
-
-        def url(self) -> str:
-            return self.current
-
-    return UrlHarness
+    return FoundHarness
 
 
-async def _ask(url: str) -> tuple[frozenset[Capability], bool]:
+async def _ask(url: str) -> tuple[frozenset[Capability], Mapping[str, str], bool]:
     with anyio.fail_after(OPENING_SECONDS):
         async with connect(url) as store:
-            return store.capabilities, hasattr(store, "after_commit")
-
-
-async def _check_empty(store: EventStore, *, separate: bool) -> None:
-    if separate or Capability.GLOBAL_ORDER not in store.capabilities:
-        return
-    if (await store.read_all(max_count=1)).events:
-        message = (
-            f"the store is not empty: write {NEW} where the URL names the database, such as "
-            f"sqlite:////tmp/{NEW}.db, and each clause gets a new one"
-        )
-        raise NotEmptyError(message)
-
-
-def _new(url: str) -> str:
-    return url.replace(NEW, f"conformance-{uuid4().hex[:12]}")
+            return store.capabilities, limitations_of(store), hasattr(store, "after_commit")

@@ -14,9 +14,9 @@ from eventport_conformance.report import Run, StoreReport
 _INTRODUCTION: Final = """\
 # Conformance
 
-Which clauses of the [specification](spec.md) hold of which store. A cell says how many clauses of a
-group hold, of those that have to; a clause counts if it holds on every event loop that the store
-runs on. The small numbers lead to the reasons why some clauses do not have to hold: what a store
+Which store passes which clauses of the [specification](spec.md). A cell says how many clauses of a
+group the store passes, of those that apply; a clause counts if it passes on every event loop that
+the store runs on. The small numbers lead to the reasons why some clauses do not apply: what a store
 cannot do, it has to refuse, and that is among the clauses counted.
 
 The page is made from the report of a run with `eventport-conformance matrix`.

@@ -57,7 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class _Worker:
-    """Tells the controller which stores there are tests for."""
+    """Reports to the controller which stores there are tests for."""
 
     def __init__(self, output: dict[str, Any]) -> None:
         self._output = output
@@ -96,7 +96,9 @@ class _Verdicts:
                 from eventport_conformance.report import ClauseResult  # noqa: PLC0415  # as above
 
                 result = ClauseResult(**value["result"])
-                self._results(value["subject"]).add(result, value["adapter"], value["server"])
+                self._results(value["subject"]).add(
+                    result, value["adapter"], value["server"], value["limitations"]
+                )
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:

@@ -24,13 +24,13 @@ T = TypeVar("T")
 
 
 class Worker:
-    """A process that has opened the store, and does one piece of work when it is told to."""
+    """A process that has opened the store, and does one piece of work on demand."""
 
     def __init__(self, script: Script) -> None:
         self._script = script
 
     async def line(self) -> Any:
-        """Wait for the next thing that it tells; None if it has ended."""
+        """Wait for its next report; None if it has ended."""
         line = await self._in_thread(self._script.line)
         return json.loads(line) if line else None
 
@@ -53,7 +53,7 @@ class Worker:
 
 @asynccontextmanager
 async def worker(url: str, work: str, *args: object) -> AsyncGenerator[Worker, None]:
-    """Start a process that opens the store at a URL, and waits to be told to do its work."""
+    """Start a process that opens the store at a URL, and waits for the sign to begin."""
     script = Script("-m", __name__, url, work, *args)
     try:
         started = Worker(script)
@@ -64,7 +64,7 @@ async def worker(url: str, work: str, *args: object) -> AsyncGenerator[Worker, N
 
 
 async def _race(url: str, name: str, streams: str) -> None:
-    """Try to be the first to append to each stream; tell which were won."""
+    """Try to be the first to append to each stream; report which were won."""
     async with connect(url) as store:
         _begin()
         for number in range(int(streams)):
@@ -87,7 +87,7 @@ async def _fill(url: str, name: str, appends: str) -> None:
 
 
 async def _write_until_killed(url: str) -> None:
-    """Append several events at a time, by sessions too, and tell what was acknowledged."""
+    """Append several events at a time, by sessions too, and report what was acknowledged."""
     async with connect(url) as store:
         _begin()
         for number in range(1_000_000):

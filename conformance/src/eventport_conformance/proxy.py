@@ -51,9 +51,9 @@ class _Line:
 
 
 class Proxy:
-    """Passes bytes on, until it is told otherwise.
+    """Passes bytes on, until a test asks for something else.
 
-    A line that is cut ends as if the process at its other end had died: what was passed on
+    A connection that is cut ends as if the process at its other end had died: what was passed on
     before arrives, and then comes the end.
     """
 
@@ -79,9 +79,9 @@ class Proxy:
         """How many bytes have been passed on, each way."""
 
     def cut_after(self, count: int, direction: Direction) -> None:
-        """Let so many more bytes pass this way, over all lines together, and then cut all lines.
+        """Let so many more bytes pass this way, over all connections together, and then drop all.
 
-        It cuts once; after 0 bytes means at the next byte. New lines work.
+        It does so once; after 0 bytes means at the next byte. New connections work.
         """
         self._left = {direction: count}
 
@@ -138,7 +138,7 @@ class Proxy:
         self._flowing.set()
 
     async def refuse(self) -> None:
-        """Refuse new connections, as a host does on which no server listens; lines stay."""
+        """Refuse new connections, as a host does on which no server listens; open ones stay."""
         if self._listening is not None:
             self._listening.cancel()
             await self._refusing.wait()
@@ -149,7 +149,7 @@ class Proxy:
             await self._tasks.start(self._listen)
 
     async def heal(self) -> None:
-        """Take back what was asked for: no cut is due, nothing stalls, nothing is refused."""
+        """Undo what was asked for: nothing is due to drop, nothing stalls, nothing is refused."""
         self._left.clear()
         self._silent_after.clear()
         self._marked = None
@@ -207,7 +207,7 @@ class Proxy:
                     self.drop()
                     return
         if line.is_silent:
-            return  # one end has given up; nobody learns of it
+            return  # one end has given up; the other does not learn of it
         line.scope.cancel()  # a line whose one half has ended has ended
 
     def _due(self, data: bytes, direction: Direction) -> int | None:
@@ -249,7 +249,7 @@ class Proxy:
 
     async def _send(self, sink: ByteStream, data: bytes, direction: Direction) -> None:
         if data:
-            self.passed[direction] += len(data)  # first: who gets them may look at once
+            self.passed[direction] += len(data)  # first: their receiver may check at once
             await sink.send(data)
 
 

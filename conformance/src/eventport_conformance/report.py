@@ -6,7 +6,7 @@ import json
 import platform
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
@@ -54,12 +54,20 @@ class Subject:
         return cls(value["name"], value["backends"], capabilities, value["absent"])
 
     def applying(self) -> dict[str, Applies]:
-        """Tell what each clause means for the store, by id."""
+        """Return what each clause means for the store, by id."""
         answers: dict[Feature, Answer] = {
             feature: _read(kind, why) for feature, (kind, why) in self.capabilities.items()
         }
         meanings = {one.id: applies(one, answers, self.absent) for one in all_clauses()}
         return {id_: meaning for id_, meaning in meanings.items() if meaning is not None}
+
+    def explained(self, limitations: Mapping[str, str]) -> Subject:
+        """Return the same with the store's own reasons, where the harness has none."""
+        capabilities: dict[Feature, tuple[str, str]] = {
+            feature: (kind, why or limitations.get(feature, ""))
+            for feature, (kind, why) in self.capabilities.items()
+        }
+        return replace(self, capabilities=capabilities)
 
 
 @dataclass(frozen=True)
@@ -97,7 +105,7 @@ class StoreReport:
 
 @dataclass(frozen=True)
 class Run:
-    """What stands in one ``conformance.json``."""
+    """The contents of one ``conformance.json``."""
 
     suite: str
     """The version of the suite; `core` is that of the toolkit."""
@@ -117,8 +125,11 @@ class Results:
         self.server = ""
         self._results: dict[tuple[str, Backend], ClauseResult] = {}
 
-    def add(self, result: ClauseResult, adapter: str, server: str) -> None:
-        """Take in a result; a clause that did not hold once does not hold."""
+    def add(
+        self, result: ClauseResult, adapter: str, server: str, limitations: Mapping[str, str]
+    ) -> None:
+        """Take in a result; a clause that failed once has failed."""
+        self.subject = self.subject.explained(limitations)
         self.adapter = adapter or self.adapter
         self.server = server or self.server
         key = (result.id, result.backend)
@@ -165,6 +176,7 @@ def outcome_property(harness: type[Harness], outcome: Outcome) -> dict[str, Any]
         "result": asdict(result),
         "adapter": outcome.adapter,
         "server": outcome.server,
+        "limitations": outcome.limitations,
     }
 
 

@@ -7,14 +7,17 @@ import textwrap
 import time
 import traceback
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import anyio
 
+from eventport import Capability
+
+from eventport_conformance.capabilities import Unsupported
 from eventport_conformance.clause import Clause, MustFail
 from eventport_conformance.trial import Deviation, Trial
 
@@ -46,7 +49,9 @@ class Outcome:
     adapter: str = ""
     """The distribution that the store is from, and its version."""
     server: str = ""
-    """What is behind the store."""
+    """The server of the store."""
+    limitations: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Why the store cannot do the rest, in its own words, by the name of the capability."""
 
 
 class _NotOpenedError(Exception):
@@ -72,7 +77,15 @@ def run_clause(
     seconds = time.perf_counter() - started
     result, reason, details = run.judge(failure, must_fail)
     return Outcome(
-        clause, backend, result, seconds, reason, details, run.adapter, run.harness.server
+        clause,
+        backend,
+        result,
+        seconds,
+        reason,
+        details,
+        run.adapter,
+        run.harness.server,
+        run.limitations,
     )
 
 
@@ -83,6 +96,7 @@ class _Run:
         self.backend: Final = backend
         self.seed = seed
         self.adapter = ""
+        self.limitations: Mapping[str, str] = {}
         self.trial: Trial | None = None
 
     async def main(self) -> None:
@@ -102,12 +116,24 @@ class _Run:
 
     async def _test(self, store: EventStore) -> None:
         self.adapter = _distribution(store)
+        self.limitations = limitations_of(store)
+        self._check_reasons()
         self.trial = Trial(self.harness, store, self.backend, self.seed)
         with anyio.move_on_after(self.clause.seconds) as scope:
             await self.clause.body(self.trial)
         if scope.cancelled_caught:
             limit = f"{self.clause.seconds:g} seconds"
             raise Deviation("the test came to an end", f"within {limit}", "it hangs")
+
+    def _check_reasons(self) -> None:
+        """Raise unless there is a reason for all that the store cannot do."""
+        for feature, answer in self.harness.capabilities.answers().items():
+            if answer == Unsupported() and not self.limitations.get(feature):
+                message = (
+                    f"{type(self.harness).__qualname__} says {feature}=Unsupported() without a "
+                    f"reason, and the store's `limitations` have none either"
+                )
+                raise _NotOpenedError from ValueError(message)
 
     def judge(
         self, failure: BaseException | None, must_fail: MustFail | None
@@ -135,7 +161,7 @@ class _Run:
         rows = [("Clause", f"{clause.id}: {clause.sentence}")]
         if self.trial is not None:
             rows.append(("Done", "\n".join(self.trial.steps.lines()) or "nothing"))
-        found = getattr(deviation or error, "__notes__", None)  # Hypothesis tells the example there
+        found = getattr(deviation or error, "__notes__", None)  # Hypothesis puts the example there
         if found:
             rows.append(("Example", "\n".join(found)))
         if deviation is not None:
@@ -154,6 +180,12 @@ class _Run:
         if error is not None:
             text += "\n\n" + "".join(traceback.format_exception(error))
         return text
+
+
+def limitations_of(store: EventStore) -> Mapping[str, str]:
+    """Return why a store cannot do the rest, in its own words, if it has any."""
+    given: Mapping[Capability, str] = getattr(store, "limitations", {})
+    return {capability.value: reason for capability, reason in given.items()}
 
 
 def _row(name: str, value: str) -> str:

@@ -1,7 +1,7 @@
 """Other processes of a test: the one way to start them, and to wait for their lines.
 
 A script imports all that it needs, prints ``ready``, and waits for a line before it begins, so
-that several of them begin together. It tells what it has done line by line; so a test can kill it
+that several of them begin together. It reports what it has done line by line; so a test can kill it
 after something that it has seen, and not after a time.
 """
 
@@ -60,15 +60,15 @@ class Script(subprocess.Popen[str]):
             timer.cancel()
         if late:
             seen = f"nothing in {seconds:.0f} seconds"
-            raise Deviation(self._what("tells something"), "a line", seen)
-        # What was cut off by a kill is no line.
+            raise Deviation(self._what("reports something"), "a line", seen)
+        # What a kill has truncated is no line.
         return line.removesuffix("\n") if line.endswith("\n") else ""
 
     def ready(self) -> None:
         """Wait until it is ready.
 
         Raises:
-            Deviation: It has ended, told something else, or hangs.
+            Deviation: It has ended, printed something else, or hangs.
         """
         line = self.line(START_SECONDS)
         if line != "ready":

@@ -10,9 +10,9 @@ from eventport_conformance.clause import GROUPS, Clause, all_clauses
 _INTRODUCTION: Final = """\
 # What every event store does
 
-A store is *conformant* if all clauses on this page are true of it. Each has an id, one sentence,
-and a test in the distribution `eventport-conformance`, which adapters of this project and of others
-run alike. The page is generated from these tests with `eventport-conformance spec`.
+A store is *conformant* if it passes all clauses on this page. Each has an id, one sentence, and a
+test in the distribution `eventport-conformance`, which adapters of this project and of others run
+alike. The page is generated from these tests with `eventport-conformance spec`.
 
 Some words that all clauses use:
 
@@ -20,18 +20,18 @@ Some words that all clauses use:
   newest event; a stream without events does not exist and has version 0.
 - An **expectation** is what a caller says about a stream's head: an exact version, where 0 means
   the same as `no_stream`, or `no_stream`, `stream_exists` or `any`.
-- A **conflict** is an expectation that does not hold. It is raised as `ConcurrencyError`, and
-  nothing else is.
+- A **conflict** is an expectation that does not hold. It raises `ConcurrencyError`, and nothing
+  else does.
 - A **position** is an event's place in the order of the whole store.
-- A **retry** is an append with an exact expectation whose events stand in the stream already, with
-  these ids, at these versions.
+- A **retry** is an append with an exact expectation whose events are stored already, with these
+  ids, at these versions.
 
 What not every store can do is named in brackets after the sentence: *sessions* over several
 streams, the *global order*, *push*, being *shared* by several stores, being *durable*, and
-after-commit *hooks*. A store that cannot do it says why, and has to keep the clauses about refusing
+after-commit *hooks*. A store that cannot do it says why, and has to pass the clauses about refusing
 it, which are marked with *without*. Clauses about other processes, lost connections and servers
-that die need a hand with that, and the report says where nobody lent one, and why. No clause is
-ever skipped.
+that die need optional harness methods; the report lists the missing ones. No clause is ever
+skipped.
 """
 
 

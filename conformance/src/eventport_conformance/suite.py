@@ -45,7 +45,7 @@ def conformance(harness: type[Harness]) -> type[ConformanceTests]:
             case MustFail() as must_fail:
                 namespace[clause.test_name] = _test(harness, clause, must_fail)
             case _:
-                pass  # the answer stands in the report
+                pass  # the answer is in the report
     return type(f"Conformance of {harness.name}", (ConformanceTests,), namespace)
 
 

@@ -1,4 +1,4 @@
-"""What the test of a clause works with: an empty store, and words for what went wrong."""
+"""What the test of a clause works with: an empty store, and a way to say what went wrong."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Trial:
         self.steps = Steps()
         self.store = self.steps.noted(store, "store")
         self.bare = store
-        """The store itself, for those who look at more than the protocol."""
+        """The store itself, for clauses that check more than the protocol."""
 
     @asynccontextmanager
     async def second_client(self, name: str = "second") -> AsyncGenerator[EventStore, None]:
@@ -70,7 +70,7 @@ class Trial:
 
     @asynccontextmanager
     async def behind_proxy(self) -> AsyncGenerator[tuple[Proxy, EventStore], None]:
-        """Open another store on the same data, with a proxy on its line to the server."""
+        """Open another store on the same data, with a proxy between it and the server."""
         async with (
             open_proxy(self.harness.address()) as proxy,
             self.harness.open_at(proxy.host, proxy.port) as store,
@@ -114,7 +114,7 @@ class Trial:
             raise Deviation(what, f"{error.__name__}", "no error")
 
     async def untouched(self, stream: str, version: int, what: str) -> None:
-        """Fail unless a stream stands where it stood, and takes the next append."""
+        """Fail unless a stream is as it was, and takes the next append."""
         read = await self.store.read(stream)
         self.versions(read.events, range(1, version + 1), f"{what}, nothing was written")
         self.equal(read.version, version, f"head of the stream: {what}, nothing was written")
@@ -185,7 +185,7 @@ class _Noted:
 
 
 def same(left: Any, right: Any) -> bool:
-    """Tell whether two values are equal and alike in type, in the order of keys and in sign."""
+    """Return whether two values are equal and alike in type, in the order of keys and in sign."""
     if type(left) is not type(right):
         return False
     if isinstance(left, dict):

@@ -124,6 +124,11 @@ class Store(StreamReader):
         return f"<{type(self).__name__}: {self._engine.name}>"
 
     @property
+    def engine(self) -> Engine:
+        """What keeps the events, for tests that wrap it; the store closes it."""
+        return self._engine
+
+    @property
     def capabilities(self) -> frozenset[Capability]:
         """See `EventStore.capabilities`."""
         return self._engine.capabilities

@@ -8,21 +8,21 @@ from typing import Any
 from eventport import ANY, NO_STREAM, Expectation, InvalidEventError, NewEvent
 
 from eventport_conformance.clause import clause
-from eventport_conformance.material import fill, make
+from eventport_conformance.helpers import fill, make
 from eventport_conformance.trial import Trial
 
 
 @clause("APP-01")
 async def events_come_out_in_order(t: Trial) -> None:
-    """The events of an append stand in the stream in the order in which they were given."""
+    """The events of an append are stored in the order in which they were given."""
     events = make(20)
     await t.store.append("order", events)
     t.recorded((await t.store.read("order")).events, events, "events read")
 
 
 @clause("APP-02")
-async def later_appends_stand_behind(t: Trial) -> None:
-    """Events of a later append stand behind those of an earlier one."""
+async def later_appends_come_after(t: Trial) -> None:
+    """Events of a later append come after those of an earlier one."""
     events = make(6)
     for first in (0, 2, 4):
         await t.store.append("order", events[first : first + 2])
@@ -60,7 +60,7 @@ async def an_empty_append_has_no_position(t: Trial) -> None:
 
 @clause("APP-06")
 async def created_is_true_once(t: Trial) -> None:
-    """`created` is true of the append that brought the stream into being, and of no other."""
+    """`created` is true for the append that created the stream, and for no other."""
     expectations: Sequence[Expectation] = (ANY, NO_STREAM, 0)
     for number, expected in enumerate(expectations):
         stream = f"order-{number}"
@@ -73,7 +73,7 @@ async def created_is_true_once(t: Trial) -> None:
 
 @clause("APP-07")
 async def a_generator_is_taken_once(t: Trial) -> None:
-    """Events may come from a generator, which is gone through once."""
+    """Events may come from a generator, which is iterated once."""
     events = make(3)
     pulled: list[int] = []
 
@@ -97,7 +97,7 @@ async def any_iterable_will_do(t: Trial) -> None:
 
 
 @clause("APP-09")
-async def a_bad_event_spoils_the_whole_append(t: Trial) -> None:
+async def a_bad_event_stops_the_whole_append(t: Trial) -> None:
     """If one event of an append cannot be stored, none of them is."""
     await fill(t.store, "order", 1)
     for place in (0, 1, 2):
@@ -120,7 +120,7 @@ async def an_id_occurs_once_in_an_append(t: Trial) -> None:
 
 @clause("APP-11")
 async def an_append_is_not_deduplicated(t: Trial) -> None:
-    """An append that writes its events says that it was not deduplicated."""
+    """An append that writes its events is not reported as deduplicated."""
     expectations: Sequence[Expectation] = (NO_STREAM, 1, ANY)
     seen = [
         (await t.store.append("order", make(1), expected=expected)).deduplicated
@@ -156,7 +156,7 @@ async def the_position_is_that_of_the_last_event(t: Trial) -> None:
 
 @clause("APP-14")
 async def many_streams(t: Trial) -> None:
-    """Many streams stand side by side in one store."""
+    """A store may hold many streams side by side."""
     for number in range(100):
         await t.store.append(f"order-{number}", [NewEvent("Placed", number)])
     for number in (0, 1, 10, 99):

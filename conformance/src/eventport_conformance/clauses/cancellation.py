@@ -17,7 +17,7 @@ from eventport import (
 
 from eventport_conformance.cancelling import cancel_everywhere
 from eventport_conformance.clause import clause
-from eventport_conformance.material import at_once, collect, fill, make
+from eventport_conformance.helpers import at_once, collect, fill, make
 from eventport_conformance.trial import Trial
 from eventport_conformance.waiting import no_hang
 
@@ -185,7 +185,7 @@ async def a_cancellation_is_never_swallowed(t: Trial) -> None:
 
 @clause("CAN-11")
 async def others_are_not_harmed(t: Trial) -> None:
-    """A cancelled append takes nobody with it: the others end, and what they wrote is there."""
+    """A cancelled append takes no other with it: the others end, and what they wrote is there."""
     acknowledged: dict[str, int] = {}
 
     async def work(number: int) -> None:
@@ -272,7 +272,7 @@ async def closing_that_is_cancelled(t: Trial) -> None:
 
 @clause("CAN-16", needs=("global_order",))
 async def taking_an_event(t: Trial) -> None:
-    """An event that a reader was cancelled at taking, at any wait, is given the next time."""
+    """An event whose reader was cancelled at any wait is yielded the next time."""
     await t.store.append("a", make(4))
     found: list[int] = []
     runs = 0

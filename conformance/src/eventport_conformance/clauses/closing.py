@@ -9,7 +9,7 @@ from anyio.lowlevel import checkpoint
 from eventport import EventportError, RecordedEvent, StoreClosedError
 
 from eventport_conformance.clause import clause
-from eventport_conformance.material import collect, fill, make, take
+from eventport_conformance.helpers import collect, fill, make, take
 from eventport_conformance.trial import Trial
 from eventport_conformance.waiting import no_hang
 
@@ -58,7 +58,7 @@ async def after_closing_the_global_order_is_refused(t: Trial) -> None:
 
 @clause("CLO-03")
 async def closing_twice_is_fine(t: Trial) -> None:
-    """`aclose` may be called again, and by two tasks at the same time."""
+    """`aclose` may be called again, and by two tasks concurrently."""
     await fill(t.store, "order", 1)
     async with anyio.create_task_group() as tasks:
         for _ in range(3):
@@ -70,7 +70,7 @@ async def closing_twice_is_fine(t: Trial) -> None:
 
 @clause("CLO-04")
 async def leaving_the_block_closes(t: Trial) -> None:
-    """`async with store` gives the store and closes it at its end, also after an exception."""
+    """`async with store` returns the store and closes it at its end, also after an exception."""
     with t.raises(_OwnError, "block of the store that raises"):
         async with t.store as store:
             t.equal((await store.append("order", make(1))).version, 1, "append in the block")
@@ -81,17 +81,17 @@ async def leaving_the_block_closes(t: Trial) -> None:
 
 @clause("CLO-05")
 async def pending_appends_end_first(t: Trial) -> None:
-    """Appends that are under way when the store is closed end; each says truly how."""
-    told: list[str] = []
+    """Appends that are under way when the store is closed end, and each reports truly how."""
+    reported: list[str] = []
 
     async def append(number: int) -> None:
         try:
             result = await t.store.append(f"order-{number}", make(2))
         except StoreClosedError:
-            told.append("refused")
+            reported.append("refused")
         else:
             t.equal(result.version, 2, "version that an append returned")
-            told.append("written")
+            reported.append("written")
 
     await fill(t.store, "order", 1)
     async with anyio.create_task_group() as tasks:
@@ -100,7 +100,7 @@ async def pending_appends_end_first(t: Trial) -> None:
         await checkpoint()
         with no_hang("closing ends"):
             await t.store.aclose()
-    t.equal(len(told), 30, "appends that have ended")
+    t.equal(len(reported), 30, "appends that have ended")
     with t.raises(StoreClosedError, "append after closing"):
         await t.store.append("order", make(1))
 
@@ -155,7 +155,7 @@ async def closing_with_open_subscriptions(t: Trial) -> None:
             await take(two, 1)
 
 
-async def _close_behind_many(t: Trial) -> None:
+async def _close_after_many(t: Trial) -> None:
     """Close the store right after 300 appends were called, which all have to be acknowledged."""
     called = 0
     versions: list[int] = []
@@ -178,7 +178,7 @@ async def _close_behind_many(t: Trial) -> None:
 async def many_pending_appends_are_written(t: Trial) -> None:
     """Appends that were called before `aclose` are written, however many there are."""
     await fill(t.store, "order", 1)
-    await _close_behind_many(t)
+    await _close_after_many(t)
     with t.raises(StoreClosedError, "append after closing"):
         await t.store.append("order", make(1))
 
@@ -186,7 +186,7 @@ async def many_pending_appends_are_written(t: Trial) -> None:
 @clause("CLO-10", needs=("durable",))
 async def many_pending_appends_are_kept(t: Trial) -> None:
     """What was pending at `aclose` is there when the events are opened again."""
-    await _close_behind_many(t)
+    await _close_after_many(t)
     async with t.second_client() as store:
         heads = [(await store.read(f"order-{number}")).version for number in range(300)]
         t.equal(heads, [2] * 300, "versions after opening again")

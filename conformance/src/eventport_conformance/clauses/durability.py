@@ -9,7 +9,7 @@ import anyio
 from eventport import NO_STREAM, ConcurrencyError, NewEvent
 
 from eventport_conformance.clause import clause
-from eventport_conformance.material import fill, make, take
+from eventport_conformance.helpers import fill, make, take
 from eventport_conformance.processes import worker
 from eventport_conformance.trial import Trial
 from eventport_conformance.waiting import no_hang
@@ -33,7 +33,7 @@ async def events_are_there_after_closing(t: Trial) -> None:
 
 @clause("DUR-02", needs=("durable",))
 async def counting_goes_on_after_closing(t: Trial) -> None:
-    """Versions, expectations and retries go on where the store that was closed has left them."""
+    """Versions, expectations and retries continue where the closed store left them."""
     events = make(3)
     first = await t.store.append("a", events, expected=NO_STREAM)
     await t.store.aclose()
@@ -48,7 +48,7 @@ async def counting_goes_on_after_closing(t: Trial) -> None:
 
 @clause("DUR-03", needs=("durable", "global_order"))
 async def the_global_order_goes_on_after_closing(t: Trial) -> None:
-    """Positions go on after closing, and a subscription resumes where another one ended."""
+    """Positions continue after closing, and a subscription resumes where another one ended."""
     for stream in "abc":
         await fill(t.store, stream, 2)
     async with t.store.subscribe() as subscription:
@@ -80,29 +80,33 @@ async def sessions_are_there_after_closing(t: Trial) -> None:
 
 @clause("DUR-05", needs=("durable",), uses=("url",), seconds=900)
 async def a_killed_process_loses_nothing(t: Trial) -> None:
-    """What a process was told to be written is there after it was killed; no append is torn."""
-    told = 0
+    """What was acknowledged to a process is there after it was killed; no append is torn."""
+    acknowledged = 0
     chance = random.Random(t.seed)  # noqa: S311  # no secret
     for _ in range(6):
-        enough = told + 30
+        enough = acknowledged + 30
         async with worker(t.harness.url(), "write") as process:
             await process.go()
             with no_hang("the process appends"):
-                while told < enough:
+                while acknowledged < enough:
                     version = await process.line()
-                    t.true(version is not None, "the process goes on", told)
-                    t.true(version > told, "versions of a process's appends grow", version)
-                    told = max(told, version)
+                    t.true(version is not None, "the process goes on", acknowledged)
+                    t.true(version > acknowledged, "versions of a process's appends grow", version)
+                    acknowledged = max(acknowledged, version)
             # Right after an answer the next append has hardly begun.
             await anyio.sleep(chance.uniform(0, 0.02))
             process.kill()
             while (version := await process.line()) is not None:
-                told = max(told, version)
+                acknowledged = max(acknowledged, version)
         read = await t.store.read("a")
-        t.true(read.version >= told, "what was acknowledged is there", (told, read.version))
+        t.true(
+            read.version >= acknowledged,
+            "what was acknowledged is there",
+            (acknowledged, read.version),
+        )
         t.equal(read.version % 3, 0, "events of a part of an append")
         t.versions(read.events, range(1, read.version + 1), "the stream")
-        told = read.version
+        acknowledged = read.version
     await _append_at_the_head(t, "a")
 
 

@@ -12,7 +12,7 @@ from anyio import to_thread
 from eventport import WrongEventLoopError
 
 from eventport_conformance.clause import clause
-from eventport_conformance.material import fill, make
+from eventport_conformance.helpers import fill, make
 from eventport_conformance.trial import Trial
 
 

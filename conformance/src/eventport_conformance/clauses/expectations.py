@@ -15,7 +15,7 @@ from eventport import (
 )
 
 from eventport_conformance.clause import clause
-from eventport_conformance.material import fill, make
+from eventport_conformance.helpers import fill, make
 from eventport_conformance.trial import Trial
 
 
@@ -36,7 +36,7 @@ async def _conflict(t: Trial, expected: Expectation, head: int, count: int = 1) 
 
 @clause("EXP-01")
 async def any_holds_always(t: Trial) -> None:
-    """`any` holds of a stream that exists and of one that does not."""
+    """`any` holds for a stream that exists and for one that does not."""
     first = await t.store.append("order", make(1), expected=ANY)
     second = await t.store.append("order", make(1), expected="any")
     t.equal((first.version, second.version), (1, 2), "versions after appends expecting any")
@@ -44,7 +44,7 @@ async def any_holds_always(t: Trial) -> None:
 
 @clause("EXP-02")
 async def no_stream_holds_of_a_missing_stream(t: Trial) -> None:
-    """`no_stream` holds of a stream that does not exist."""
+    """`no_stream` holds for a stream that does not exist."""
     result = await t.store.append("order", make(2), expected=NO_STREAM)
     t.equal(result.version, 2, "version after an append expecting no_stream")
 
@@ -57,7 +57,7 @@ async def no_stream_conflicts_with_an_existing_stream(t: Trial) -> None:
 
 @clause("EXP-04")
 async def zero_means_no_stream(t: Trial) -> None:
-    """Version 0 holds of a stream that does not exist."""
+    """Version 0 holds for a stream that does not exist."""
     result = await t.store.append("order", make(2), expected=0)
     t.equal((result.version, result.created), (2, True), "result of an append expecting 0")
 
@@ -70,7 +70,7 @@ async def zero_conflicts_with_an_existing_stream(t: Trial) -> None:
 
 @clause("EXP-06")
 async def stream_exists_holds_of_an_existing_stream(t: Trial) -> None:
-    """`stream_exists` holds of a stream that has events."""
+    """`stream_exists` holds for a stream that has events."""
     await fill(t.store, "order", 1)
     result = await t.store.append("order", make(2), expected=STREAM_EXISTS)
     t.equal(result.version, 3, "version after an append expecting stream_exists")
@@ -118,7 +118,7 @@ async def a_conflict_writes_none_of_several_events(t: Trial) -> None:
 
 @clause("EXP-13")
 async def a_version_can_be_used_once(t: Trial) -> None:
-    """Of two appends one after the other that expect the same version, the second conflicts."""
+    """Of two appends in sequence that expect the same version, the second conflicts."""
     await fill(t.store, "order", 1)
     await t.store.append("order", make(1), expected=1)
     with t.raises(ConcurrencyError, "second append expecting 1"):
@@ -140,7 +140,7 @@ async def a_conflict_can_be_told_from_bad_input(t: Trial) -> None:
 
 @clause("EXP-15")
 async def a_conflict_leaves_other_streams_free(t: Trial) -> None:
-    """A conflict on one stream is none for another."""
+    """A conflict on one stream is no conflict on another."""
     await fill(t.store, "a", 2)
     with t.raises(ConcurrencyError, "append to a expecting no_stream"):
         await t.store.append("a", make(1), expected=NO_STREAM)

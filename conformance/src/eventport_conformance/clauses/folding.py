@@ -7,7 +7,7 @@ from typing import Any
 from eventport import AggregateResult, EventportError, InvalidArgumentTypeError, RecordedEvent
 
 from eventport_conformance.clause import clause
-from eventport_conformance.material import fill, make
+from eventport_conformance.helpers import fill, make
 from eventport_conformance.trial import Trial
 
 
@@ -43,7 +43,7 @@ async def its_version_is_the_head_folded_to(t: Trial) -> None:
 
 @clause("AGG-03")
 async def a_missing_stream_gives_the_initial_state(t: Trial) -> None:
-    """A fold of a stream that does not exist gives the initial state at version 0."""
+    """A fold of a stream that does not exist returns the initial state at version 0."""
     await fill(t.store, "order", 1)
     there = await t.store.aggregate("order", _count, lambda: 7)
     t.equal((there.state, there.version, there.exists), (8, 1, True), "fold of a stream")
@@ -64,7 +64,7 @@ async def it_folds_to_a_version(t: Trial) -> None:
 
 @clause("AGG-05")
 async def beyond_the_head_is_the_head(t: Trial) -> None:
-    """A fold to a version beyond the head folds to the head and says so."""
+    """A fold to a version beyond the head folds to the head and returns its version."""
     await fill(t.store, "order", 3)
     for last in (4, 2**63 - 1):
         result = await t.store.aggregate("order", _count, int, to_version=last)
@@ -73,7 +73,7 @@ async def beyond_the_head_is_the_head(t: Trial) -> None:
 
 @clause("AGG-06")
 async def to_version_0_folds_nothing(t: Trial) -> None:
-    """A fold to version 0 gives the initial state at version 0 of a stream that exists."""
+    """A fold to version 0 returns the initial state at version 0 of a stream that exists."""
     await fill(t.store, "order", 3)
     result = await t.store.aggregate("order", _count, int, to_version=0)
     t.equal((result.state, result.version, result.exists), (0, 0, True), "fold to 0")
@@ -81,7 +81,7 @@ async def to_version_0_folds_nothing(t: Trial) -> None:
 
 @clause("AGG-07")
 async def what_evolve_raises_reaches_the_caller(t: Trial) -> None:
-    """An error in the caller's function ends the fold, reaches the caller, and harms nothing."""
+    """An error in the caller's function ends the fold, reaches the caller, and does no harm."""
     await fill(t.store, "order", 5)
     seen: list[int] = []
 
@@ -99,7 +99,7 @@ async def what_evolve_raises_reaches_the_caller(t: Trial) -> None:
 
 @clause("AGG-08")
 async def a_long_stream_is_whole(t: Trial) -> None:
-    """A fold of a long stream takes in each event once, in order."""
+    """A fold of a long stream includes each event once, in order."""
     for first in range(1, 1301, 650):
         await t.store.append("order", make(650, start=first))
 

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from eventport import ConcurrencyError, NewEvent, NotSupportedError, RecordedEvent
 
 from eventport_conformance.clause import clause
-from eventport_conformance.material import collect, fill, make
+from eventport_conformance.helpers import collect, fill, make
 from eventport_conformance.trial import Trial
 
 
@@ -36,7 +36,7 @@ async def _mixed(t: Trial) -> list[tuple[str, int]]:
 
 @clause("GLO-01", needs=("global_order",))
 async def all_events_in_order_of_appends(t: Trial) -> None:
-    """`read_all` gives the events of all streams in the order in which they were appended."""
+    """`read_all` returns the events of all streams in the order in which they were appended."""
     places = await _mixed(t)
     t.equal(_places((await t.store.read_all()).events), places, "events of the store")
 
@@ -54,7 +54,7 @@ async def positions_are_positive_and_increase(t: Trial) -> None:
 
 @clause("GLO-03", needs=("global_order",))
 async def after_is_exclusive(t: Trial) -> None:
-    """`after` is the position behind which a read starts."""
+    """`after` is the position after which a read starts."""
     places = await _mixed(t)
     events = (await t.store.read_all()).events
     t.equal(len(events), len(places), "number of events")
@@ -65,7 +65,7 @@ async def after_is_exclusive(t: Trial) -> None:
 
 @clause("GLO-04", needs=("global_order",))
 async def max_count_is_a_count(t: Trial) -> None:
-    """`max_count` is the number of events that `read_all` gives at the most."""
+    """`max_count` is the number of events that `read_all` returns at most."""
     places = await _mixed(t)
     for count in (1, 3, 8, 9):
         result = await t.store.read_all(max_count=count)
@@ -74,7 +74,7 @@ async def max_count_is_a_count(t: Trial) -> None:
 
 @clause("GLO-05", needs=("global_order",))
 async def max_count_zero_gives_none(t: Trial) -> None:
-    """`read_all(max_count=0)` gives no events and does not move on."""
+    """`read_all(max_count=0)` returns no events and does not move on."""
     await _mixed(t)
     first = (await t.store.read_all(max_count=1)).position
     t.true(first > 0, "the first position is positive", first)
@@ -85,7 +85,7 @@ async def max_count_zero_gives_none(t: Trial) -> None:
 
 @clause("GLO-06", needs=("global_order",))
 async def reads_can_be_resumed(t: Trial) -> None:
-    """Reading on from the position returned gives every event once, whatever the page size."""
+    """Reading on from the returned position returns every event once, whatever the page size."""
     places = await _mixed(t)
     for size in (1, 2, 3, 7, 8, 100):
         found: list[tuple[str, int]] = []
@@ -98,8 +98,8 @@ async def reads_can_be_resumed(t: Trial) -> None:
 
 
 @clause("GLO-07", needs=("global_order",))
-async def what_comes_later_stands_behind(t: Trial) -> None:
-    """Events appended after a read stand behind the position that the read returned."""
+async def what_comes_later_comes_after(t: Trial) -> None:
+    """Events appended after a read come after the position that the read returned."""
     await _mixed(t)
     position = (await t.store.read_all()).position
     nothing = await t.store.read_all(after=position)
@@ -170,7 +170,7 @@ async def max_count_counts_what_matches(t: Trial) -> None:
 
 @clause("GLO-13", needs=("global_order",))
 async def the_position_moves_past_what_does_not_match(t: Trial) -> None:
-    """The position returned moves on even if nothing matched, so nothing is looked at twice."""
+    """The returned position moves on even if nothing matched, so nothing is scanned twice."""
     await _mixed(t)
     head = (await t.store.read_all()).position
     for result in (
@@ -178,7 +178,7 @@ async def the_position_moves_past_what_does_not_match(t: Trial) -> None:
         await t.store.read_all(prefix="nothing"),
     ):
         t.equal(result.events, [], "events that match")
-        t.true(result.position >= head > 0, "the position is behind all events", result.position)
+        t.true(result.position >= head > 0, "the position is after all events", result.position)
     await t.store.append("nothing-1", make(1, "Nothing"))
     late = await t.store.read_all(after=result.position, prefix="nothing")
     t.equal(_places(late.events), [("nothing-1", 1)], "what matches later")
@@ -186,7 +186,7 @@ async def the_position_moves_past_what_does_not_match(t: Trial) -> None:
 
 @clause("GLO-14", needs=("global_order",))
 async def an_empty_store_is_empty(t: Trial) -> None:
-    """`read_all` of a store without events gives none and stays at the beginning."""
+    """`read_all` of a store without events returns none and stays at the beginning."""
     empty = await t.store.read_all()
     t.equal((empty.events, empty.position), ([], 0), "an empty store")
     t.equal(await collect(t.store.iterate_all()), [], "iterate_all of an empty store")
@@ -197,7 +197,7 @@ async def an_empty_store_is_empty(t: Trial) -> None:
 
 @clause("GLO-15", needs=("global_order",))
 async def past_the_end_nothing_is_lost(t: Trial) -> None:
-    """A read after a position far behind the end gives nothing and does not go back."""
+    """A read after a position far beyond the end returns nothing and does not go back."""
     await _mixed(t)
     head = (await t.store.read_all()).position
     t.true(head > 0, "the head is positive", head)
@@ -208,7 +208,7 @@ async def past_the_end_nothing_is_lost(t: Trial) -> None:
 
 @clause("GLO-16", needs=("global_order",))
 async def a_thousand_by_default(t: Trial) -> None:
-    """`read_all` gives at most 1,000 events unless it is told otherwise."""
+    """`read_all` returns at most 1,000 events by default."""
     await t.store.append("order", make(600))
     await t.store.append("other", make(600))
     result = await t.store.read_all()
@@ -221,7 +221,7 @@ async def a_thousand_by_default(t: Trial) -> None:
 
 @clause("GLO-17", needs=("global_order",))
 async def it_is_the_same_event(t: Trial) -> None:
-    """`read_all` gives the same events as a read of their streams, position and time included."""
+    """`read_all` returns the same events as reads of the streams, position and time included."""
     await _mixed(t)
     everything = (await t.store.read_all()).events
     t.equal(len(everything), 8, "number of events")
@@ -232,7 +232,7 @@ async def it_is_the_same_event(t: Trial) -> None:
 
 @clause("GLO-18", needs=("global_order",))
 async def iterate_all_gives_everything(t: Trial) -> None:
-    """`iterate_all` gives all events of a store in order, and then ends."""
+    """`iterate_all` yields all events of a store in order, and then ends."""
     places = await _mixed(t)
     events = await collect(t.store.iterate_all())
     t.equal(_places(events), places, "events")
@@ -243,7 +243,7 @@ async def iterate_all_gives_everything(t: Trial) -> None:
 
 @clause("GLO-19", needs=("global_order",))
 async def iterate_all_filters(t: Trial) -> None:
-    """`iterate_all` gives what matches its types and its prefix."""
+    """`iterate_all` yields what matches its types and its prefix."""
     places = await _mixed(t)
     events = await collect(t.store.iterate_all(types=["Placed"]))
     t.equal(_places(events), [places[0], places[1], places[3]], "events of a type")
@@ -255,7 +255,7 @@ async def iterate_all_filters(t: Trial) -> None:
 
 @clause("GLO-20", needs=("global_order",))
 async def iterate_all_is_whole(t: Trial) -> None:
-    """`iterate_all` over many events gives each once, in order."""
+    """`iterate_all` over many events yields each once, in order."""
     for round_ in range(4):
         for stream in ("a", "b", "c"):
             await t.store.append(stream, make(110, start=round_ * 110 + 1))

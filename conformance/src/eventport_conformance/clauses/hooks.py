@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, cast
 from eventport import ConcurrencyError, EventportError, NotSupportedError, RecordedEvent
 
 from eventport_conformance.clause import clause
-from eventport_conformance.material import at_once, fill, make
+from eventport_conformance.helpers import at_once, fill, make
 from eventport_conformance.trial import Trial
 
 
@@ -176,7 +176,7 @@ async def a_hook_may_append(t: Trial) -> None:
 
 @clause("HOK-09", needs=("hooks",))
 async def each_concurrent_commit_is_told_once(t: Trial) -> None:
-    """Of appends at the same time, each is told to a hook once."""
+    """Of concurrent appends, each is passed to a hook once."""
     calls = _recording(t)
 
     async def work(number: int) -> None:
@@ -185,8 +185,10 @@ async def each_concurrent_commit_is_told_once(t: Trial) -> None:
 
     await at_once(6, work)
     t.equal(len(calls), 24, "number of calls")
-    told = sorted((event.stream, event.version) for call in calls for event in call)
-    t.equal(told, [(f"s{n}", v) for n in range(3) for v in range(1, 17)], "events told")
+    reported = sorted((event.stream, event.version) for call in calls for event in call)
+    t.equal(
+        reported, [(f"s{n}", v) for n in range(3) for v in range(1, 17)], "events passed to hooks"
+    )
     t.true(all(call[0].version + 1 == call[1].version for call in calls), "a call is a commit")
 
 

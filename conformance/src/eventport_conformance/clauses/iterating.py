@@ -5,13 +5,13 @@ from __future__ import annotations
 from contextlib import aclosing
 
 from eventport_conformance.clause import clause
-from eventport_conformance.material import collect, fill, make
+from eventport_conformance.helpers import collect, fill, make
 from eventport_conformance.trial import Trial
 
 
 @clause("ITR-01")
 async def it_gives_the_whole_stream(t: Trial) -> None:
-    """`iterate` gives all events of a stream, oldest first."""
+    """`iterate` yields all events of a stream, oldest first."""
     events = await fill(t.store, "order", 5)
     t.recorded(await collect(t.store.iterate("order")), events, "events iterated over")
 
@@ -27,7 +27,7 @@ async def it_gives_a_range(t: Trial) -> None:
 
 @clause("ITR-03")
 async def it_goes_backwards(t: Trial) -> None:
-    """`backwards` turns the order of `iterate` and does not change the range."""
+    """`backwards` reverses the order of `iterate` and does not change the range."""
     await fill(t.store, "order", 6)
     found = await collect(t.store.iterate("order", backwards=True))
     t.versions(found, [6, 5, 4, 3, 2, 1], "backwards")
@@ -37,7 +37,7 @@ async def it_goes_backwards(t: Trial) -> None:
 
 @clause("ITR-04")
 async def an_empty_range_ends_at_once(t: Trial) -> None:
-    """`iterate` over an empty range or a missing stream gives nothing."""
+    """`iterate` over an empty range or a missing stream yields nothing."""
     await fill(t.store, "order", 3)
     t.versions(await collect(t.store.iterate("order")), [1, 2, 3], "the stream")
     for first, last in ((4, None), (3, 2), (1, 0)):
@@ -48,7 +48,7 @@ async def an_empty_range_ends_at_once(t: Trial) -> None:
 
 @clause("ITR-05")
 async def a_long_stream_is_whole(t: Trial) -> None:
-    """`iterate` over a long stream gives each event once, in order, in both directions."""
+    """`iterate` over a long stream yields each event once, in order, in both directions."""
     for first in range(1, 1301, 650):
         await t.store.append("order", make(650, start=first))
     t.versions(await collect(t.store.iterate("order")), range(1, 1301), "forwards")
@@ -72,7 +72,7 @@ async def it_ends_at_the_head_it_saw_first(t: Trial) -> None:
 
 @clause("ITR-07")
 async def the_store_can_be_used_meanwhile(t: Trial) -> None:
-    """While a caller stands in the middle of `iterate`, the store can be used for all else."""
+    """While a caller is in the middle of `iterate`, the store can be used for everything else."""
     await fill(t.store, "order", 5)
     seen: list[int] = []
     async with aclosing(t.store.iterate("order")) as events:
@@ -100,7 +100,7 @@ async def it_can_be_left_in_the_middle(t: Trial) -> None:
 
 @clause("ITR-09")
 async def two_at_the_same_time(t: Trial) -> None:
-    """Two iterations over one stream at the same time do not disturb each other."""
+    """Two concurrent iterations over one stream do not disturb each other."""
     await fill(t.store, "order", 6)
     found: list[int] = []
     async with (
@@ -114,7 +114,7 @@ async def two_at_the_same_time(t: Trial) -> None:
 
 @clause("ITR-10")
 async def backwards_starts_at_one_head(t: Trial) -> None:
-    """Going backwards, events appended meanwhile do not appear and shift nothing."""
+    """When iterating backwards, events appended meanwhile do not appear and shift nothing."""
     await t.store.append("order", make(600))
     found: list[int] = []
     async with aclosing(t.store.iterate("order", backwards=True)) as events:

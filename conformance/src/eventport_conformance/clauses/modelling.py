@@ -20,7 +20,7 @@ from eventport import (
 )
 
 from eventport_conformance.clause import clause
-from eventport_conformance.material import collect, fill, make
+from eventport_conformance.helpers import collect, fill, make
 from eventport_conformance.model import Model
 from eventport_conformance.properties import AsyncStateMachine, for_all, run_machine
 from eventport_conformance.trial import Trial, as_new
@@ -116,7 +116,7 @@ async def all_ranges_are_slices(t: Trial) -> None:
 
 @clause("MOD-04", needs=("global_order",), seconds=600)
 async def all_filters_select(t: Trial) -> None:
-    """A read of all streams with any filter gives what a look at every event finds."""
+    """A read of all streams with any filter returns what a scan of every event finds."""
     streams = ["a", "ab", "b", "b_", "b%"]
     for number in range(30):
         await t.store.append(streams[number % 5], make(2, f"T{number % 4}", number))

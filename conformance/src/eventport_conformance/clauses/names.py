@@ -14,7 +14,7 @@ from eventport import (
 )
 
 from eventport_conformance.clause import clause
-from eventport_conformance.material import collect, fill, make
+from eventport_conformance.helpers import collect, fill, make
 from eventport_conformance.trial import Trial
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eventport_conformance.clause import clause
-from eventport_conformance.material import fill, make
+from eventport_conformance.helpers import fill, make
 from eventport_conformance.trial import Trial
 
 
@@ -12,7 +12,7 @@ LARGEST = 2**63 - 1
 
 @clause("REA-01")
 async def the_whole_stream_oldest_first(t: Trial) -> None:
-    """A read gives all events of a stream, oldest first."""
+    """A read returns all events of a stream, oldest first."""
     events = await fill(t.store, "order", 7)
     read = await t.store.read("order")
     t.recorded(read.events, events, "events read")
@@ -21,7 +21,7 @@ async def the_whole_stream_oldest_first(t: Trial) -> None:
 
 @clause("REA-02")
 async def from_version_is_inclusive(t: Trial) -> None:
-    """`from_version` is the lowest version that a read gives."""
+    """`from_version` is the lowest version that a read returns."""
     await fill(t.store, "order", 5)
     for first in (1, 2, 5):
         read = await t.store.read("order", from_version=first)
@@ -30,7 +30,7 @@ async def from_version_is_inclusive(t: Trial) -> None:
 
 @clause("REA-03")
 async def to_version_is_inclusive(t: Trial) -> None:
-    """`to_version` is the highest version that a read gives, and not a count."""
+    """`to_version` is the highest version that a read returns, and not a count."""
     await fill(t.store, "order", 5)
     for last in (1, 3, 5):
         read = await t.store.read("order", to_version=last)
@@ -39,7 +39,7 @@ async def to_version_is_inclusive(t: Trial) -> None:
 
 @clause("REA-04")
 async def both_bounds(t: Trial) -> None:
-    """With both bounds a read gives the versions from the one to the other."""
+    """With both bounds a read returns the versions from one to the other."""
     await fill(t.store, "order", 6)
     for first, last in ((2, 4), (3, 3), (1, 6), (6, 6), (4, 5)):
         read = await t.store.read("order", from_version=first, to_version=last)
@@ -48,7 +48,7 @@ async def both_bounds(t: Trial) -> None:
 
 @clause("REA-05")
 async def max_count_is_a_count(t: Trial) -> None:
-    """`max_count` is the number of events that a read gives at the most."""
+    """`max_count` is the number of events that a read returns at most."""
     await fill(t.store, "order", 5)
     for count in (1, 3, 5, 6, LARGEST):
         read = await t.store.read("order", max_count=count)
@@ -57,7 +57,7 @@ async def max_count_is_a_count(t: Trial) -> None:
 
 @clause("REA-06")
 async def max_count_counts_from_the_lower_bound(t: Trial) -> None:
-    """`max_count` together with `from_version` gives as many, and not one more."""
+    """`max_count` together with `from_version` returns that many, and not one more."""
     await fill(t.store, "order", 9)
     read = await t.store.read("order", from_version=3, max_count=2)
     t.versions(read.events, [3, 4], "2 from 3")
@@ -69,7 +69,7 @@ async def max_count_counts_from_the_lower_bound(t: Trial) -> None:
 
 @clause("REA-07")
 async def max_count_zero_gives_the_head(t: Trial) -> None:
-    """`max_count=0` gives no events, but the head."""
+    """`max_count=0` returns no events, but the head."""
     await fill(t.store, "order", 3)
     for backwards in (False, True):
         read = await t.store.read("order", max_count=0, backwards=backwards)
@@ -78,7 +78,7 @@ async def max_count_zero_gives_the_head(t: Trial) -> None:
 
 @clause("REA-08")
 async def backwards_is_newest_first(t: Trial) -> None:
-    """`backwards` gives the newest event first."""
+    """`backwards` returns the newest event first."""
     await fill(t.store, "order", 5)
     read = await t.store.read("order", backwards=True)
     t.versions(read.events, [5, 4, 3, 2, 1], "backwards")
@@ -87,7 +87,7 @@ async def backwards_is_newest_first(t: Trial) -> None:
 
 @clause("REA-09")
 async def backwards_does_not_change_the_range(t: Trial) -> None:
-    """`backwards` turns the order of a range, and the bounds mean the same."""
+    """`backwards` reverses the order of a range, and the bounds mean the same."""
     await fill(t.store, "order", 7)
     read = await t.store.read("order", from_version=2, to_version=5, backwards=True)
     t.versions(read.events, [5, 4, 3, 2], "from 2 to 5 backwards")
@@ -111,7 +111,7 @@ async def backwards_counts_from_the_newest(t: Trial) -> None:
 
 @clause("REA-11")
 async def past_the_end_is_empty_with_the_true_head(t: Trial) -> None:
-    """A read that begins past the end is empty, and tells the stream's true head."""
+    """A read that begins past the end is empty, and returns the stream's true head."""
     await fill(t.store, "order", 3)
     for first in (4, 100, LARGEST):
         for backwards in (False, True):
@@ -122,7 +122,7 @@ async def past_the_end_is_empty_with_the_true_head(t: Trial) -> None:
 
 @clause("REA-12")
 async def the_upper_bound_may_lie_past_the_end(t: Trial) -> None:
-    """A read up to a version past the end gives what there is."""
+    """A read up to a version past the end returns what there is."""
     await fill(t.store, "order", 3)
     for last in (3, 4, 100, LARGEST):
         read = await t.store.read("order", from_version=2, to_version=last)
@@ -132,7 +132,7 @@ async def the_upper_bound_may_lie_past_the_end(t: Trial) -> None:
 
 @clause("REA-13")
 async def up_to_zero_is_empty_with_the_true_head(t: Trial) -> None:
-    """A read up to version 0 is empty, and tells the stream's true head."""
+    """A read up to version 0 is empty, and returns the stream's true head."""
     await fill(t.store, "order", 3)
     for backwards in (False, True):
         read = await t.store.read("order", to_version=0, backwards=backwards)
@@ -141,7 +141,7 @@ async def up_to_zero_is_empty_with_the_true_head(t: Trial) -> None:
 
 @clause("REA-14")
 async def an_empty_range_is_no_error(t: Trial) -> None:
-    """A range that ends before it begins is empty, and tells the stream's true head."""
+    """A range that ends before it begins is empty, and returns the stream's true head."""
     await fill(t.store, "order", 5)
     for backwards in (False, True):
         read = await t.store.read("order", from_version=4, to_version=2, backwards=backwards)
@@ -180,7 +180,7 @@ async def a_missing_stream_is_empty_in_any_range(t: Trial) -> None:
 
 @clause("REA-17")
 async def a_long_stream_is_whole(t: Trial) -> None:
-    """A read of a long stream gives each event once, in order, in both directions."""
+    """A read of a long stream returns each event once, in order, in both directions."""
     for first in range(1, 1301, 650):
         await t.store.append("order", make(650, start=first))
     read = await t.store.read("order")
@@ -194,7 +194,7 @@ async def a_long_stream_is_whole(t: Trial) -> None:
 
 @clause("REA-18")
 async def similar_names_do_not_mix(t: Trial) -> None:
-    """A read gives the events of the stream of exactly this name."""
+    """A read returns the events of the stream of exactly this name."""
     names = ["a", "A", "ab", "a ", "a%", "a_", "a*", "a-b", "a.b", "a/b", "a'b", 'a"b', "a\\b"]
     for number, name in enumerate(names):
         await t.store.append(name, make(1, start=number))
@@ -206,7 +206,7 @@ async def similar_names_do_not_mix(t: Trial) -> None:
 
 @clause("REA-19")
 async def a_read_is_repeatable(t: Trial) -> None:
-    """Two reads with no append between them give the same."""
+    """Two reads with no append between them return the same."""
     await fill(t.store, "order", 4)
     first, second = await t.store.read("order"), await t.store.read("order")
     t.versions(first.events, [1, 2, 3, 4], "the first read")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from eventport import NO_STREAM, AppendResult, ConcurrencyError, Expectation, NewEvent
 
 from eventport_conformance.clause import clause
-from eventport_conformance.material import at_once, fill, make
+from eventport_conformance.helpers import at_once, fill, make
 from eventport_conformance.trial import Trial
 
 
@@ -80,7 +80,7 @@ async def a_retry_may_come_late(t: Trial) -> None:
 
 @clause("IDM-06")
 async def a_partial_match_conflicts(t: Trial) -> None:
-    """An append of which only the first events stand there is a conflict."""
+    """An append of which only the first events are stored there is a conflict."""
     first, second, third = make(3)
     await t.store.append("order", [first, second], expected=NO_STREAM)
     await _conflict(t, [first, third], NO_STREAM, 2, "append with one event replaced")
@@ -88,7 +88,7 @@ async def a_partial_match_conflicts(t: Trial) -> None:
 
 @clause("IDM-07")
 async def more_events_than_there_conflict(t: Trial) -> None:
-    """An append of more events than stand there is a conflict."""
+    """An append of more events than are stored there is a conflict."""
     events = make(3)
     await t.store.append("order", events[:2], expected=NO_STREAM)
     await _conflict(t, events, NO_STREAM, 2, "append with one more event")
@@ -96,7 +96,7 @@ async def more_events_than_there_conflict(t: Trial) -> None:
 
 @clause("IDM-08")
 async def another_order_conflicts(t: Trial) -> None:
-    """An append of the events that stand there, but in another order, is a conflict."""
+    """An append of the stored events in another order is a conflict."""
     events = make(2)
     await t.store.append("order", events, expected=NO_STREAM)
     await _conflict(t, events[::-1], NO_STREAM, 2, "append of the events turned round")
@@ -104,7 +104,7 @@ async def another_order_conflicts(t: Trial) -> None:
 
 @clause("IDM-09")
 async def other_versions_conflict(t: Trial) -> None:
-    """An append of events that stand in the stream, but at other versions, is a conflict."""
+    """An append of events that are stored in the stream, but at other versions, is a conflict."""
     events = make(2)
     await t.store.append("order", events)
     await fill(t.store, "order", 2)
@@ -113,7 +113,7 @@ async def other_versions_conflict(t: Trial) -> None:
 
 @clause("IDM-10")
 async def another_stream_is_no_retry(t: Trial) -> None:
-    """Events that stand in another stream do not make an append a retry."""
+    """Events that are stored in another stream do not make an append a retry."""
     events = make(2)
     await t.store.append("other", events, expected=NO_STREAM)
     result = await t.store.append("order", events, expected=NO_STREAM)
@@ -126,7 +126,7 @@ async def another_stream_is_no_retry(t: Trial) -> None:
 
 @clause("IDM-11")
 async def ids_decide(t: Trial) -> None:
-    """Whether an append is a retry is decided by the ids; what was stored first stays."""
+    """The ids alone decide whether an append is a retry; what was stored first stays."""
     event = NewEvent("Placed", {"total": 1})
     await t.store.append("order", [event], expected=NO_STREAM)
     changed = NewEvent("Placed", {"total": 2}, id=event.id)
@@ -144,7 +144,7 @@ async def equal_data_is_no_retry(t: Trial) -> None:
 
 @clause("IDM-13")
 async def the_first_of_them_alone(t: Trial) -> None:
-    """An append of the first of the events that stand there, at their versions, is a retry."""
+    """An append of only the first of the stored events, at their versions, is a retry."""
     events = make(3)
     await t.store.append("order", events, expected=NO_STREAM)
     again = await t.store.append("order", events[:2], expected=NO_STREAM)
@@ -154,7 +154,7 @@ async def the_first_of_them_alone(t: Trial) -> None:
 
 @clause("IDM-14")
 async def retries_at_the_same_time(t: Trial) -> None:
-    """Of tries of one append at the same time one is written, and all succeed."""
+    """Of concurrent tries of one append, one is written, and all succeed."""
     events = make(3)
 
     async def append(_: int) -> AppendResult:
@@ -169,7 +169,7 @@ async def retries_at_the_same_time(t: Trial) -> None:
 
 @clause("IDM-15")
 async def a_retry_in_a_session(t: Trial) -> None:
-    """A session that appends what stands there already succeeds and writes nothing."""
+    """A session that appends what is stored there already succeeds and writes nothing."""
     events = make(2)
     await t.store.append("order", events, expected=NO_STREAM)
     async with t.store.session() as session:

@@ -19,9 +19,9 @@ from eventport import (
 )
 
 from eventport_conformance.clause import clause
-from eventport_conformance.clauses.concurrency import history
+from eventport_conformance.clauses.histories import history
+from eventport_conformance.helpers import at_once, fill, make, take
 from eventport_conformance.linearizability import Write, violation
-from eventport_conformance.material import at_once, fill, make, take
 from eventport_conformance.processes import Worker, worker
 from eventport_conformance.trial import Deviation, Trial
 from eventport_conformance.waiting import no_hang, until
@@ -37,7 +37,7 @@ async def _clients(t: Trial, stack: AsyncExitStack, count: int) -> list[EventSto
 
 @clause("SHA-01", needs=("shared",))
 async def each_sees_what_the_others_append(t: Trial) -> None:
-    """What one store has appended the others see at once."""
+    """What one store has appended, the others see at once."""
     async with t.second_client() as second:
         await fill(t.store, "a", 2)
         t.equal((await second.read("a")).version, 2, "head seen by the second store")
@@ -49,7 +49,7 @@ async def each_sees_what_the_others_append(t: Trial) -> None:
 
 @clause("SHA-02", needs=("shared",))
 async def conflicts_with_others_are_seen(t: Trial) -> None:
-    """An append conflicts with what another store has appended, and is told the true version."""
+    """An append conflicts with what another store has appended, and learns the true version."""
     await fill(t.store, "a", 1)
     async with t.second_client() as second:
         await fill(second, "a", 2)
@@ -64,7 +64,7 @@ async def conflicts_with_others_are_seen(t: Trial) -> None:
 
 @clause("SHA-03", needs=("shared",))
 async def one_of_all_wins(t: Trial) -> None:
-    """Of appends at the same time through several stores that expect the same, one wins."""
+    """Of concurrent appends through several stores that expect the same, one wins."""
     async with AsyncExitStack() as stack:
         clients = await _clients(t, stack, 3)
         for round_ in range(10):
@@ -74,7 +74,7 @@ async def one_of_all_wins(t: Trial) -> None:
                 try:
                     await client.append(f"s{round_}", [NewEvent("By", number)], expected=0)
                 except ConcurrencyError as exc:
-                    t.equal(exc.actual, 1, "actual version that a loser was told")
+                    t.equal(exc.actual, 1, "actual version in the conflict of a loser")
                     return False
                 return True
 
@@ -123,7 +123,7 @@ async def a_retry_may_go_through_another(t: Trial) -> None:
 
 @clause("SHA-07", needs=("shared", "global_order"))
 async def a_subscription_sees_others(t: Trial) -> None:
-    """A subscription gives what other stores append, while it waits."""
+    """A subscription yields what other stores append, while it waits."""
     async with t.second_client() as second, t.store.subscribe() as subscription:
         for version in range(1, 4):
             found: list[RecordedEvent] = []
@@ -213,7 +213,7 @@ async def sessions_of_several_stores(t: Trial) -> None:
 
 @clause("SHA-11", needs=("shared", "global_order", "push"), uses=("without_polling",))
 async def push_wakes(t: Trial) -> None:
-    """With push, a subscription that does not poll gives what others append."""
+    """With push, a subscription that does not poll yields what others append."""
     async with t.without_polling() as store, store.subscribe() as subscription:
         found: list[int] = []
         appended = 0
@@ -226,7 +226,7 @@ async def push_wakes(t: Trial) -> None:
             tasks.start_soon(follow)
             with no_hang("the subscription catches up"):
                 await subscription.caught_up.wait()
-            # Until push is set up nothing can wake it, and nobody says when it is.
+            # Until push is set up nothing can wake it, and there is no sign of when it is.
             with no_hang("push wakes the subscription"):
                 while not found:
                     await t.store.append("a", make(1))
@@ -242,7 +242,7 @@ async def push_wakes(t: Trial) -> None:
 
 
 async def _has_all(found: list[int], count: int) -> None:
-    """Wait until so many events have been found, and until nothing is under way any more."""
+    """Wait until this many events have been found, and until nothing is under way any more."""
     await until(lambda: len(found) >= count, f"push wakes the subscription for event {count}")
     await wait_all_tasks_blocked()
 
@@ -261,7 +261,7 @@ async def histories_are_linearizable(t: Trial) -> None:
 
 @clause("SHA-13", needs=("shared",), uses=("url",), seconds=900)
 async def one_of_all_processes_wins(t: Trial) -> None:
-    """Of several processes that append to a new stream at the same time, exactly one wins."""
+    """Of several processes that append to a new stream concurrently, exactly one wins."""
     streams, count = 60, 4
     outcomes: list[tuple[int, str, int]] = []
 
@@ -281,15 +281,15 @@ async def one_of_all_processes_wins(t: Trial) -> None:
                 tasks.start_soon(listen, process)
                 await process.go()
     for number in range(streams):
-        told = sorted((outcome, actual) for of, outcome, actual in outcomes if of == number)
+        reported = sorted((outcome, actual) for of, outcome, actual in outcomes if of == number)
         wanted = [("lost", 1)] * (count - 1) + [("won", 1)]
-        t.equal(told, wanted, f"what the processes were told about stream {number}")
+        t.equal(reported, wanted, f"what the processes reported of stream {number}")
         t.versions((await t.store.read(f"s{number}")).events, [1], f"stream {number}")
 
 
 @clause("SHA-14", needs=("shared", "global_order"), uses=("url",), seconds=900)
 async def a_reader_of_processes_misses_nothing(t: Trial) -> None:
-    """A subscription sees every event of several processes once, in order, whatever their pace."""
+    """A subscription yields every event of several processes once, in order, at any pace."""
     appends, count = 90, 3
     total = appends * count * 2
     found: list[RecordedEvent] = []
@@ -315,10 +315,10 @@ async def a_reader_of_processes_misses_nothing(t: Trial) -> None:
             for process in processes:
                 await process.go()
             for process in processes:
-                t.equal(await process.line(), "done", "what a process told in the end")
-            # Who is given this has been given all that is before it.
+                t.equal(await process.line(), "done", "what a process reported in the end")
+            # A reader that gets this has got all that is before it.
             await t.store.append("end", [NewEvent("Ended", None)])
-            with no_hang("the subscription gives the last event"):
+            with no_hang("the subscription yields the last event"):
                 await ended.wait()
     t.equal(len(found), total, "number of events that the subscription gave")
     positions = [event.position for event in found]

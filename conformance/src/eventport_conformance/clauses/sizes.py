@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from eventport import NewEvent, RecordedEvent
+from eventport import NewEvent, PayloadTooLargeError, RecordedEvent
 
 from eventport_conformance.clause import clause
-from eventport_conformance.material import collect, make, take
+from eventport_conformance.helpers import collect, make, take
 from eventport_conformance.trial import Trial
 
 
@@ -46,7 +46,7 @@ async def a_thousand_events_in_a_session(t: Trial) -> None:
 
 @clause("SIZ-05")
 async def a_stream_of_large_events(t: Trial) -> None:
-    """A read of many large events gives all of them."""
+    """A read of many large events returns all of them."""
     events = [NewEvent("Large", {"n": n, "text": "x" * 200_000}) for n in range(40)]
     for first in range(0, 40, 4):
         await t.store.append("order", events[first : first + 4])
@@ -60,9 +60,9 @@ def _large(count: int) -> list[NewEvent]:
     return [NewEvent("Large", {"n": n, "text": "x" * 200_000}) for n in range(count)]
 
 
-@clause("SIZ-06", needs=("global_order",), seconds=60)
+@clause("SIZ-06", needs=("global_order",))
 async def large_events_of_all_streams(t: Trial) -> None:
-    """Reads of all streams and subscriptions give all of many large events."""
+    """Reads of all streams and subscriptions include all of many large events."""
     events = _large(40)
     for first in range(0, 40, 4):
         await t.store.append(f"order-{first % 3}", events[first : first + 4])
@@ -79,7 +79,7 @@ async def large_events_of_all_streams(t: Trial) -> None:
         t.recorded(await take(subscription, 40), events, "events of a subscription")
 
 
-@clause("SIZ-07", seconds=60)
+@clause("SIZ-07")
 async def large_events_in_a_session(t: Trial) -> None:
     """A session that has appended reads all of many large stored events, and its own."""
     events = _large(34)
@@ -95,3 +95,66 @@ async def large_events_in_a_session(t: Trial) -> None:
         read = await session.read("order", from_version=2, max_count=33)
         t.recorded(read.events, events[1:], "33 from the second on")
     t.recorded((await t.store.read("order")).events, events, "events after the commit")
+
+
+async def _is_whole(t: Trial, events: list[NewEvent], *, refused: bool) -> None:
+    """Fail unless all events are stored, or none if they were refused, and the store goes on."""
+    stored = [] if refused else events
+    read = await t.store.read("order")
+    t.recorded(read.events, stored, "events read")
+    after = await t.store.append("order", make(1, "After"), expected=len(stored))
+    t.equal(after.version, len(stored) + 1, "version of the next append")
+
+
+@clause("SIZ-08")
+async def ten_thousand_events(t: Trial) -> None:
+    """An append of 10,000 events is stored whole, or refused whole by PayloadTooLargeError."""
+    events, refused = make(10_000), False
+    try:
+        result = await t.store.append("order", events, expected=0)
+    except PayloadTooLargeError:
+        refused = True
+    else:
+        t.equal(result.version, 10_000, "version that the append returned")
+    await _is_whole(t, events, refused=refused)
+
+
+@clause("SIZ-09")
+async def a_stream_of_ten_thousand_events(t: Trial) -> None:
+    """A stream may hold 10,000 events, and each can be read, iterated and folded."""
+    events = make(10_000)
+    for first in range(0, 10_000, 1000):
+        await t.store.append("order", events[first : first + 1000])
+    t.recorded((await t.store.read("order")).events, events, "events read")
+    rest = await t.store.read("order", from_version=9_001, max_count=10)
+    t.recorded(rest.events, events[9_000:9_010], "ten events from version 9,001 on")
+    newest = await t.store.read("order", backwards=True, max_count=3)
+    t.recorded(newest.events, events[:-4:-1], "the newest three")
+    t.recorded(await collect(t.store.iterate("order")), events, "events iterated")
+    folded = await t.store.aggregate("order", lambda total, event: total + event.data["n"], int)
+    t.equal((folded.state, folded.version), (50_005_000, 10_000), "fold, and its version")
+
+
+@clause("SIZ-10")
+async def ten_thousand_events_in_a_session(t: Trial) -> None:
+    """A session of 10,000 events is committed whole, or refused whole by PayloadTooLargeError."""
+    events, refused = make(10_000), False
+    try:
+        async with t.store.session() as session:
+            for first in range(0, 10_000, 200):
+                await session.append("order", events[first : first + 200])
+    except PayloadTooLargeError:
+        refused = True
+    await _is_whole(t, events, refused=refused)
+
+
+@clause("SIZ-11", needs=("global_order",))
+async def ten_thousand_types(t: Trial) -> None:
+    """A filter of 10,000 types selects the events of all of them."""
+    types = [f"Type{n}" for n in range(10_000)]
+    wanted = [NewEvent(types[n], {"n": n}) for n in (0, 5_000, 9_999)]
+    await t.store.append("order", [wanted[0], *make(2), *wanted[1:], *make(1)])
+    t.recorded((await t.store.read_all(types=types)).events, wanted, "events of read_all")
+    t.recorded(await collect(t.store.iterate_all(types=types)), wanted, "events of iterate_all")
+    async with t.store.subscribe(types=types) as subscription:
+        t.recorded(await take(subscription, 3), wanted, "events of a subscription")

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import anyio
 
 from anyio.lowlevel import checkpoint
 
 from eventport_conformance.clause import clause
-from eventport_conformance.material import fill, make
+from eventport_conformance.helpers import fill, make
 from eventport_conformance.trial import Trial
 
 
 ROUNDS = 100
 
 
-async def _storm(work: Callable[[], Awaitable[object]]) -> None:
+async def _storm(work: Callable[[], Coroutine[Any, Any, object]]) -> None:
     """Cancel three calls at a time, each after some turns of the event loop, many times."""
 
     async def impatient(turns: int) -> None:
@@ -85,7 +86,8 @@ async def storms_of_cancelled_readers_of_all(t: Trial) -> None:
 
 @clause("CAN-19")
 async def a_cancelled_append_is_not_written_later(t: Trial) -> None:
-    """Whether an append that was cancelled is written is settled when its caller goes on."""
+    """Whether a cancelled append is written is settled when its caller goes on."""
+    settled = 0
     for turns in range(12):
         async with anyio.create_task_group() as tasks:
             for number in range(3):

@@ -9,7 +9,7 @@ from anyio.lowlevel import checkpoint
 from eventport import HistoryReplacedError, RecordedEvent
 
 from eventport_conformance.clause import clause
-from eventport_conformance.material import catch_up, fill, make, quiet, take
+from eventport_conformance.helpers import catch_up, fill, make, quiet, take
 from eventport_conformance.trial import Deviation, Trial
 from eventport_conformance.waiting import no_hang
 
@@ -20,7 +20,7 @@ def _places(events: list[RecordedEvent]) -> list[tuple[str, int]]:
 
 @clause("SUB-01", needs=("global_order",))
 async def it_catches_up(t: Trial) -> None:
-    """A subscription first gives the events that are there, in global order."""
+    """A subscription first yields the events that are there, in global order."""
     await t.store.append("a", make(2))
     await t.store.append("b", make(1))
     await t.store.append("a", make(1))
@@ -32,7 +32,7 @@ async def it_catches_up(t: Trial) -> None:
 
 @clause("SUB-02", needs=("global_order",))
 async def it_goes_on_live(t: Trial) -> None:
-    """A subscription then gives each event that is appended, soon."""
+    """A subscription then yields each event that is appended, soon."""
     await fill(t.store, "a", 1)
     async with t.store.subscribe() as subscription:
         await take(subscription, 1)
@@ -44,7 +44,7 @@ async def it_goes_on_live(t: Trial) -> None:
 
 @clause("SUB-03", needs=("global_order",))
 async def an_append_wakes_a_waiting_reader(t: Trial) -> None:
-    """A reader that has been waiting is given what is appended, without being asked again."""
+    """A reader that has been waiting gets what is appended, without asking again."""
     await fill(t.store, "a", 1)
     async with t.store.subscribe() as subscription:
         t.equal(_places(await take(subscription, 1)), [("a", 1)], "the event that was there")
@@ -64,7 +64,7 @@ async def an_append_wakes_a_waiting_reader(t: Trial) -> None:
 
 @clause("SUB-04", needs=("global_order",))
 async def after_is_exclusive(t: Trial) -> None:
-    """A subscription starts behind the position that it is given."""
+    """A subscription starts after the position that it is given."""
     await t.store.append("a", make(3))
     position = (await t.store.read("a")).events[1].position
     async with t.store.subscribe(after=position) as subscription:
@@ -75,7 +75,7 @@ async def after_is_exclusive(t: Trial) -> None:
 
 @clause("SUB-05", needs=("global_order",))
 async def types_select(t: Trial) -> None:
-    """A subscription to types gives the events of these types, old and new."""
+    """A subscription to types yields the events of these types, old and new."""
     await t.store.append("a", make(1, "Placed") + make(1, "Paid") + make(1, "Placed"))
     async with t.store.subscribe(types=["Placed"]) as subscription:
         events = await take(subscription, 2)
@@ -88,7 +88,7 @@ async def types_select(t: Trial) -> None:
 
 @clause("SUB-06", needs=("global_order",))
 async def a_prefix_selects(t: Trial) -> None:
-    """A subscription to a prefix gives the events of streams that start with it, old and new."""
+    """A subscription to a prefix yields the events of streams that start with it, old and new."""
     await fill(t.store, "order-1", 1)
     await fill(t.store, "invoice-1", 1)
     async with t.store.subscribe(prefix="order-") as subscription:
@@ -103,7 +103,7 @@ async def a_prefix_selects(t: Trial) -> None:
 
 @clause("SUB-07", needs=("global_order",))
 async def caught_up_is_set_after_the_last(t: Trial) -> None:
-    """`caught_up` is set when the events that were there have been handed out, not before."""
+    """`caught_up` is set when the events that were there have been yielded, not before."""
     await t.store.append("a", make(3))
     async with t.store.subscribe() as subscription:
         for _ in range(3):
@@ -134,7 +134,7 @@ async def caught_up_can_be_waited_for(t: Trial) -> None:
 
 @clause("SUB-09", needs=("global_order",))
 async def its_position_is_where_to_resume(t: Trial) -> None:
-    """The position of a subscription is that of the last event handed out."""
+    """The position of a subscription is that of the last event yielded."""
     await t.store.append("a", make(3))
     positions = [event.position for event in (await t.store.read("a")).events]
     async with t.store.subscribe(after=positions[0]) as subscription:
@@ -146,7 +146,7 @@ async def its_position_is_where_to_resume(t: Trial) -> None:
 
 @clause("SUB-10", needs=("global_order",))
 async def it_can_be_resumed(t: Trial) -> None:
-    """Subscriptions that each resume at the position of the one before give every event once."""
+    """Subscriptions that each resume at the position of the one before yield every event once."""
     await t.store.append("a", make(5))
     found: list[int] = []
     position = 0
@@ -183,7 +183,7 @@ async def leaving_the_block_ends_it(t: Trial) -> None:
 
 @clause("SUB-13", needs=("global_order",))
 async def leaving_the_block_ends_a_waiting_reader(t: Trial) -> None:
-    """A reader that waits in another task is let go when the block is left."""
+    """A reader that waits in another task is released when the block is left."""
     await fill(t.store, "a", 1)
     ended = anyio.Event()
     found: list[RecordedEvent] = []
@@ -218,7 +218,7 @@ async def each_subscription_gets_everything(t: Trial) -> None:
 
 @clause("SUB-15", needs=("global_order",))
 async def a_cancelled_wait_loses_nothing(t: Trial) -> None:
-    """A reader that gives up waiting again and again misses and repeats nothing."""
+    """A reader that repeatedly gives up waiting misses and repeats nothing."""
     found: list[int] = []
 
     async def write() -> None:
@@ -289,7 +289,7 @@ async def a_reader_may_append(t: Trial) -> None:
 
 @clause("SUB-19", needs=("global_order",))
 async def it_is_the_same_event(t: Trial) -> None:
-    """A subscription gives the same events as a read, position and time included."""
+    """A subscription yields the same events as a read, position and time included."""
     await fill(t.store, "a", 2)
     async with t.store.subscribe() as subscription:
         events = await take(subscription, 2)
@@ -300,7 +300,7 @@ async def it_is_the_same_event(t: Trial) -> None:
 
 @clause("SUB-20", needs=("global_order",))
 async def it_never_ends_by_itself(t: Trial) -> None:
-    """A subscription that has nothing to give waits; it does not end."""
+    """A subscription that has nothing to yield waits; it does not end."""
     async with t.store.subscribe() as subscription:
         await quiet(subscription, 0.4)
         await fill(t.store, "a", 1)

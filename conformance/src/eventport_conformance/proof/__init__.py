@@ -1,1 +1,1 @@
-"""The proof of the suite: a right store, one that does nothing, and stores with one bug each."""
+"""The proof of the suite: a reference store, a no-op store, and mutants with one bug each."""

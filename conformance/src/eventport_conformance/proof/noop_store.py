@@ -19,7 +19,7 @@ from eventport import (
 )
 
 
-class NothingStore:
+class NoOpStore:
     """Accepts everything, keeps nothing, and finds nothing. It is its own session."""
 
     capabilities: frozenset[Capability] = frozenset()

@@ -1,19 +1,25 @@
-"""Letting clauses loose on a store that is known to be right, or wrong."""
+"""Running clauses on stores that are known to be right, or wrong."""
 
 from __future__ import annotations
+
+import pkgutil
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import cache
+from importlib import import_module
 from typing import Any, Final
 
-from eventport import EventStore
+from eventport import EventStore, NewEvent
 
 from eventport_conformance.capabilities import FEATURES, Capabilities, Supported, Unsupported
 from eventport_conformance.clause import Clause, Runs, all_clauses, applies
 from eventport_conformance.harness import Harness, absent_hooks
-from eventport_conformance.proof.nothing import NothingStore
-from eventport_conformance.proof.plain import Database, HumbleStore, PlainStore
+from eventport_conformance.proof.mutants.base import MUTANTS, Mutant
+from eventport_conformance.proof.noop_store import NoOpStore
+from eventport_conformance.proof.reference_data import LARGEST, Database
+from eventport_conformance.proof.reference_store import MinimalStore, ReferenceStore
 from eventport_conformance.running import Outcome, run_clause
 
 
@@ -24,22 +30,30 @@ _EVERYTHING: Final[Any] = dict.fromkeys(FEATURES, Supported())
 _NOTHING: Final[Any] = dict.fromkeys(FEATURES, Unsupported("it is kept simple on purpose"))
 
 
-def harness_of(store: type[PlainStore]) -> type[Harness]:
-    """Make a harness for a plain store, or for one that was spoilt."""
-    humble = issubclass(store, HumbleStore)
-    return _harness(store.__name__, store, claims_all=not humble)
+def harness_of(store: type[ReferenceStore]) -> type[Harness]:
+    """Make a harness for the reference store, or for a mutant of it."""
+    return _harness(store.__name__, store, claims_all=not issubclass(store, MinimalStore))
 
 
-def harnesses_of_nothing() -> tuple[type[Harness], type[Harness]]:
-    """Make harnesses for the store that does nothing: as if it could do all, and only the least."""
+def noop_harnesses() -> tuple[type[Harness], type[Harness]]:
+    """Make harnesses for the no-op store: it claims everything, or nothing."""
     return (
-        _harness("nothing", lambda _: NothingStore(), claims_all=True),
-        _harness("nothing-humble", lambda _: NothingStore(), claims_all=False),
+        _harness("noop", lambda _: NoOpStore(), claims_all=True),
+        _harness("noop-minimal", lambda _: NoOpStore(), claims_all=False),
     )
 
 
+@cache
+def all_mutants() -> tuple[Mutant, ...]:
+    """Return all mutants, group by group."""
+    package = import_module("eventport_conformance.proof.mutants")
+    for module in pkgutil.iter_modules(package.__path__):
+        import_module(f"{package.__name__}.{module.name}")
+    return tuple(MUTANTS)
+
+
 def clauses_for(harness: type[Harness]) -> list[Clause]:
-    """Return the clauses that have to hold of a harness's store."""
+    """Return the clauses that a harness's store has to pass."""
     answers, absent = harness.capabilities.answers(), absent_hooks(harness)
     return [one for one in all_clauses() if isinstance(applies(one, answers, absent), Runs)]
 
@@ -69,6 +83,9 @@ def _harness(
             async with make(self.database) as store:
                 yield store
 
-        without_polling = second_client  # a plain store polls only if that is its planted bug
+        without_polling = second_client  # only a mutant of it polls
+
+        def refused_event(self) -> NewEvent:
+            return NewEvent("Large", bytes(LARGEST + 1))
 
     return ProofHarness

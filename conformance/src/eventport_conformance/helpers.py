@@ -30,7 +30,7 @@ async def fill(store: EventStore, stream: str, count: int) -> list[NewEvent]:
 
 
 async def collect(events: AsyncGenerator[T, None], at_most: int = 100_000) -> list[T]:
-    """Take all that a generator gives; give up on one that does not end."""
+    """Take all that a generator yields; give up on one that does not end."""
     found: list[T] = []
     async with aclosing(events):
         async for event in events:
@@ -41,10 +41,10 @@ async def collect(events: AsyncGenerator[T, None], at_most: int = 100_000) -> li
 
 
 async def take(subscription: Subscription, count: int) -> list[RecordedEvent]:
-    """Take so many events from a subscription; fail if they do not come."""
+    """Take this many events from a subscription; fail if they do not come."""
     found: list[RecordedEvent] = []
     try:
-        with no_hang(f"the subscription gives {count} events"):
+        with no_hang(f"the subscription yields {count} events"):
             while len(found) < count:
                 found.append(await anext(subscription))
     except StopAsyncIteration:
@@ -56,11 +56,11 @@ async def take(subscription: Subscription, count: int) -> list[RecordedEvent]:
 
 
 async def catch_up(subscription: Subscription) -> None:
-    """Wait until a subscription that has no more events to give has caught up."""
+    """Wait until a subscription that has no more events to yield has caught up."""
 
     async def wait_for_events() -> None:
         async for event in subscription:
-            raise Deviation("the subscription gives nothing more", "silence", _brief([event]))
+            raise Deviation("the subscription yields nothing more", "silence", _brief([event]))
         raise Deviation("the subscription goes on", "silence", "its end")
 
     async with anyio.create_task_group() as tasks:
@@ -71,19 +71,19 @@ async def catch_up(subscription: Subscription) -> None:
 
 
 async def quiet(subscription: AsyncIterable[RecordedEvent], seconds: float = 0.3) -> None:
-    """Fail if a subscription gives an event, or ends, within some time.
+    """Fail if a subscription yields an event, or ends, within some time.
 
     A busy machine can only make it see less: do not conclude from it that anything has happened.
     """
     with anyio.move_on_after(seconds) as scope:
         async for event in subscription:
-            raise Deviation("the subscription gives nothing more", "silence", _brief([event]))
+            raise Deviation("the subscription yields nothing more", "silence", _brief([event]))
     if not scope.cancelled_caught:
         raise Deviation("the subscription goes on", "silence", "its end")
 
 
 async def at_once(count: int, work: Callable[[int], Awaitable[T]]) -> list[T]:
-    """Run tasks that all start at the same moment; give what they returned, in their order."""
+    """Run tasks that all start at the same moment; return their results, in their order."""
     results: dict[int, T] = {}
     start = anyio.Event()
 

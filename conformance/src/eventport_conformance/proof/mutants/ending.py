@@ -1,0 +1,202 @@
+"""Mutants that are cancelled or closed wrongly."""
+
+# ruff: noqa: D102  # they override methods, and do it wrong
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from anyio import get_cancelled_exc_class
+
+from eventport import (
+    ANY,
+    AllResult,
+    AppendResult,
+    Expectation,
+    NewEvent,
+    RecordedEvent,
+    StoreUnavailableError,
+)
+
+from eventport_conformance.proof.mutants.base import (
+    mutant,
+)
+from eventport_conformance.proof.reference_data import Writes
+from eventport_conformance.proof.reference_session import ReferenceSession, ReferenceSubscription
+from eventport_conformance.proof.reference_store import ReferenceStore
+
+
+@mutant("CAN-01", "CAN-02", "CAN-11")
+class OpenTransaction(ReferenceStore):
+    """It leaves a transaction open if an append is cancelled in it."""
+
+    async def append_now(
+        self, stream: str, events: list[NewEvent], expected: Expectation
+    ) -> AppendResult:
+        if getattr(self, "in_transaction", False):
+            message = "cannot start a transaction within a transaction"
+            raise StoreUnavailableError(message)
+        self.in_transaction = True
+        if len(events) != 1 or events[0].type != "After":
+            await self.turn()
+        try:
+            return await super().append_now(stream, events, expected)
+        finally:
+            self.in_transaction = False
+
+
+@mutant("CAN-10")
+class CancellationSwallowed(ReferenceStore):
+    """It takes the cancellation of an append for an error of the driver, and tries again."""
+
+    async def turn(self) -> None:
+        try:
+            await super().turn()
+        except get_cancelled_exc_class():
+            pass
+
+
+@mutant("CAN-01", "CAN-06")
+class NeverLetsOthersRun(ReferenceStore):
+    """It does all its work without ever giving others a turn."""
+
+    async def turn(self) -> None:
+        self.check_open()
+
+
+@mutant("CLO-01", "CLO-02", "CLO-07")
+class OpenAfterClosing(ReferenceStore):
+    """It goes on working after it was closed."""
+
+    def check_open(self) -> None:
+        """Check nothing."""
+
+
+@mutant("CAN-17", "CAN-18")
+class SpoiltByImpatience(ReferenceStore):
+    """It keeps a connection whose call was cancelled; when all are broken, nothing works."""
+
+    spoilt = 0
+
+    async def turn(self) -> None:
+        if self.spoilt > 20:
+            message = "the connection is busy"
+            raise StoreUnavailableError(message)
+        try:
+            await super().turn()
+        except get_cancelled_exc_class():
+            self.spoilt += 1
+            raise
+
+
+@mutant("CAN-19")
+class WrittenAfterCancellation(ReferenceStore):
+    """It leaves an append that was cancelled in its queue."""
+
+    late: tuple[str, list[NewEvent]] | None = None
+
+    async def append(
+        self, stream: str, events: Iterable[NewEvent], *, expected: Expectation = ANY
+    ) -> AppendResult:
+        taken = list(events)
+        try:
+            return await super().append(stream, taken, expected=expected)
+        except get_cancelled_exc_class():
+            self.late = (stream, taken)
+            raise
+
+    def write(self, writes: Writes) -> list[RecordedEvent]:
+        late, self.late = self.late, None
+        recorded = super().write(writes)
+        if late is not None and late[1][0].type == "Counted" and not writes[0][0].startswith("l"):
+            super().write([late])
+        return recorded
+
+
+@mutant("CLO-09", "CLO-10")
+class ClosingDropsWhatWaits(ReferenceStore):
+    """It refuses appends that were called before it was closed and still wait."""
+
+    async def turn(self) -> None:
+        await super().turn()
+        self.check_open()
+
+
+@mutant("ELS-01")
+class UsedAnywhere(ReferenceStore):
+    """It does not notice that it is used in another event loop."""
+
+    def check_place(self) -> None:
+        """Check nothing."""
+
+
+@mutant("SUB-22")
+class WaitsForTheHead(ReferenceStore):
+    """It takes a position beyond the head for a place to wait at."""
+
+    def check_reached(self, position: int) -> None:
+        """Check nothing."""
+
+
+@mutant("SIZ-06")
+class PageCutByBytes(ReferenceStore):
+    """It ends a page when it is large, and says that it was scanned to its end."""
+
+    async def read_all(self, **asked: Any) -> AllResult:
+        result = await super().read_all(**asked)
+        size, kept = 0, list[RecordedEvent]()
+        for event in result.events:
+            size += len(str(event.data))
+            if size < 2_000_000:
+                kept.append(event)
+        return AllResult(kept, result.position)
+
+
+class _ForgetfulSession(ReferenceSession):
+    def everything(self, stream: str) -> list[RecordedEvent]:
+        events = super().everything(stream)
+        if sum(len(str(event.data)) for event in events) < 4_000_000:
+            return events
+        return events[:15] + events[-2:]
+
+
+@mutant("SIZ-07")
+class SessionSkipsVersions(ReferenceStore):
+    """Its session takes the first page of what is stored for all of it."""
+
+    def new_session(self) -> ReferenceSession:
+        return _ForgetfulSession(self)
+
+
+@mutant("CLO-03")
+class ClosedOnce(ReferenceStore):
+    """It cannot be closed twice."""
+
+    async def aclose(self) -> None:
+        self.check_open()
+        await super().aclose()
+
+
+@mutant("CLO-04")
+class BlockLeavesOpen(ReferenceStore):
+    """It stays open when its block is left."""
+
+    async def __aexit__(self, *_: object) -> None:
+        """Do nothing."""
+
+
+@mutant("CLO-06")
+class ClosingEndsQuietly(ReferenceStore):
+    """It ends subscriptions quietly when it is closed."""
+
+    def new_subscription(
+        self, after: int, types: frozenset[str] | None, prefix: str | None
+    ) -> ReferenceSubscription:
+        return _EndingQuietly(self, after, types, prefix)
+
+
+class _EndingQuietly(ReferenceSubscription):
+    async def wait(self, seen: int) -> None:
+        await super().wait(seen)
+        self.left = self.left or self.store.closed

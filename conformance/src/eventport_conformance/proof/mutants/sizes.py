@@ -1,0 +1,95 @@
+"""Mutants that are right for small numbers only, or let a refused append take others with it."""
+
+# ruff: noqa: D102  # they override methods, and do it wrong
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from anyio.lowlevel import checkpoint
+
+from eventport import (
+    ANY,
+    AppendResult,
+    Expectation,
+    NewEvent,
+    PayloadTooLargeError,
+    RecordedEvent,
+)
+
+from eventport_conformance.proof.mutants.base import mutant
+from eventport_conformance.proof.reference_session import ReferenceSession
+from eventport_conformance.proof.reference_store import ReferenceStore
+
+
+@mutant("SIZ-08")
+class KeepsFifteenHundred(ReferenceStore):
+    """It keeps 1,500 events of a larger append, and says that it has kept all."""
+
+    async def append_now(
+        self, stream: str, events: list[NewEvent], expected: Expectation
+    ) -> AppendResult:
+        result = await super().append_now(stream, events[:1_500], expected)
+        version = result.version + len(events[1_500:])
+        return AppendResult(version, result.position, result.created, result.deduplicated)
+
+
+@mutant("SIZ-09")
+class ReadsFiveThousand(ReferenceStore):
+    """It does not read beyond version 5,000."""
+
+    def select(
+        self, stream: str, first: int, last: int | None, most: int | None, *, backwards: bool
+    ) -> list[RecordedEvent]:
+        end = 5_000 if last is None else min(last, 5_000)
+        return super().select(stream, first, end, most, backwards=backwards)
+
+
+@mutant("SIZ-10")
+class CommitsTwentyAppends(ReferenceStore):
+    """Its sessions commit the first 20 appends."""
+
+    def new_session(self) -> ReferenceSession:
+        return _TwentyAppends(self)
+
+
+class _TwentyAppends(ReferenceSession):
+    async def commit(self) -> None:
+        del self.writes[20:]
+        await super().commit()
+
+
+@mutant("SIZ-11")
+class FiltersByAThousand(ReferenceStore):
+    """It filters by the first thousand types, in the order of their names."""
+
+    def matches(
+        self, event: RecordedEvent, types: frozenset[str] | None, prefix: str | None
+    ) -> bool:
+        few = types and frozenset(sorted(types)[:1_000])
+        return super().matches(event, few, prefix)
+
+
+@mutant("CON-16")
+class RefusedTogether(ReferenceStore):
+    """It writes concurrent appends as a batch, and one that is refused takes all with it."""
+
+    is_refused = False
+
+    def take_in(self, events: Iterable[NewEvent]) -> list[NewEvent]:
+        try:
+            return super().take_in(events)
+        except PayloadTooLargeError:
+            self.is_refused = True
+            raise
+
+    async def append(
+        self, stream: str, events: Iterable[NewEvent], *, expected: Expectation = ANY
+    ) -> AppendResult:
+        self.is_refused = False
+        taken = self.take_in(events)
+        await checkpoint()
+        if self.is_refused:
+            message = "an append of the batch is too large"
+            raise PayloadTooLargeError(message)
+        return await super().append(stream, taken, expected=expected)

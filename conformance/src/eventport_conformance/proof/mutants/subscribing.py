@@ -1,0 +1,162 @@
+"""Mutants whose subscriptions lose, repeat or hang."""
+
+# they override methods, and do it wrong
+
+from __future__ import annotations
+
+from anyio import CancelScope
+from anyio.lowlevel import checkpoint
+
+from eventport import (
+    RecordedEvent,
+)
+
+from eventport_conformance.proof.mutants.base import (
+    Subscribing,
+    mutant,
+)
+from eventport_conformance.proof.reference_session import ReferenceSubscription
+
+
+class _Deaf(ReferenceSubscription):
+    async def wait(self, seen: int) -> None:
+        del seen
+        await checkpoint()
+        await checkpoint()
+        await self.store.database.signal.wait(self.store.database.signal.count, None)
+
+
+@mutant("SUB-21")
+class LostWakeUp(Subscribing):
+    """It loses what is written between a look and the wait that follows."""
+
+    subscription = _Deaf
+
+
+class _Impatient(ReferenceSubscription):
+    async def wait(self, seen: int) -> None:
+        del seen
+        self.left = True
+
+
+@mutant("SUB-01", "SUB-20")
+class EndsWhenIdle(Subscribing):
+    """It ends a subscription that has nothing to yield."""
+
+    subscription = _Impatient
+
+
+class _Repeating(ReferenceSubscription):
+    was_live = False
+
+    async def wait(self, seen: int) -> None:
+        await super().wait(seen)
+        if not self.was_live:
+            self.was_live = True
+            self.position = max(self.position - 3, 0)
+
+
+@mutant("SUB-03")
+class RepeatedAtTheSeam(Subscribing):
+    """It returns the last event of the past again as the first one of the present."""
+
+    subscription = _Repeating
+
+
+class _Boasting(ReferenceSubscription):
+    async def begin(self) -> None:
+        self.caught_up.set()
+        await super().begin()
+
+
+@mutant("SUB-07", "SUB-08")
+class CaughtUpAtOnce(Subscribing):
+    """It says that it has caught up when it begins."""
+
+    subscription = _Boasting
+
+
+class _Forgetful(ReferenceSubscription):
+    async def __anext__(self) -> RecordedEvent:
+        event = await super().__anext__()
+        await checkpoint()
+        return event
+
+
+@mutant("CAN-16")
+class CancelledWaitLoses(Subscribing):
+    """It moves on before it can be sure that the reader gets the event."""
+
+    subscription = _Forgetful
+
+
+class _Dropping(ReferenceSubscription):
+    def find(self) -> RecordedEvent | None:
+        behind = len(self.store.after(self.position))
+        if behind > 1000:
+            self.position += 3 * (behind - 1000)
+        return super().find()
+
+
+@mutant("SUB-16")
+class SlowReadersLose(Subscribing):
+    """It drops the oldest events for a reader that lags by more than a thousand."""
+
+    subscription = _Dropping
+
+
+class _Careless(ReferenceSubscription):
+    def find(self) -> RecordedEvent | None:
+        if self.caught_up.is_set():
+            self.types = None
+        return super().find()
+
+
+@mutant("SUB-05")
+class LiveIsUnfiltered(Subscribing):
+    """It filters the past only."""
+
+    subscription = _Careless
+
+
+class _Lagging(ReferenceSubscription):
+    def find(self) -> RecordedEvent | None:
+        before = self.position
+        event = super().find()
+        if event is None:
+            self.position = before
+        return event
+
+
+@mutant("SUB-11")
+class FilteredIsNotPassed(Subscribing):
+    """Its position does not move past what the filter leaves out."""
+
+    subscription = _Lagging
+
+
+class _Stubborn(ReferenceSubscription):
+    async def wait(self, seen: int) -> None:
+        with CancelScope(shield=True):
+            await self.store.database.signal.wait(seen, 2.5)
+        await checkpoint()
+
+
+@mutant("CAN-09")
+class CannotBeCancelled(Subscribing):
+    """It shields the wait for events from cancellation."""
+
+    subscription = _Stubborn
+
+
+class _Undying(ReferenceSubscription):
+    def __setattr__(self, name: str, value: object) -> None:
+        if (name, value) != ("left", True):
+            super().__setattr__(name, value)
+
+
+@mutant("SUB-13")
+class LeavingDoesNotEnd(Subscribing):
+    """It does not let go of a reader that waits when the block is left."""
+
+    subscription = _Undying

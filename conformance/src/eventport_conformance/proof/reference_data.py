@@ -1,0 +1,209 @@
+"""What the reference store does to the data: a base that its sessions and subscriptions share."""
+
+from __future__ import annotations
+
+import logging
+
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Iterable,
+    Sequence,
+)
+from copy import deepcopy
+from datetime import UTC, datetime
+from typing import Any, Final, TypeAlias, TypeVar
+
+from anyio import CancelScope, Event, move_on_after
+from anyio.lowlevel import checkpoint
+
+from eventport import (
+    AppendResult,
+    Capability,
+    ConcurrencyError,
+    Expectation,
+    NewEvent,
+    PayloadTooLargeError,
+    RecordedEvent,
+    StoreClosedError,
+)
+from eventport.adapter import Affinity, encode_events
+from eventport.expectations import exact_version, holds
+
+
+S = TypeVar("S")
+
+Hook: TypeAlias = Callable[[Sequence[RecordedEvent]], Awaitable[None]]
+Writes: TypeAlias = Sequence[tuple[str, Sequence[NewEvent]]]
+
+STEP: Final = 3
+"""From one position to the next, so that a clause that takes them for contiguous is found out."""
+
+LARGEST: Final = 2_000_000
+"""How many bytes an event may hold at most; many backends have such a limit."""
+
+_log: Final = logging.getLogger("eventport")
+
+
+class Signal:
+    """Counts commits, and wakes those that wait for the next one.
+
+    Take `count`, read, and if there is nothing new, `wait` with that count: a commit in between
+    ends the wait at once.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._next = Event()
+
+    def notify(self) -> None:
+        """Wake all that wait."""
+        self.count += 1
+        self._next.set()
+        self._next = Event()
+
+    async def wait(self, count: int, seconds: float | None) -> None:
+        """Wait until something has happened since `count` was taken, but no longer than that."""
+        if self.count == count:
+            with move_on_after(seconds):
+                await self._next.wait()
+
+
+class Database:
+    """The events, which outlive the stores on them."""
+
+    def __init__(self) -> None:
+        self.log: list[RecordedEvent] = []
+        self.streams: dict[str, list[RecordedEvent]] = {}
+        self.signal = Signal()
+
+
+class ReferenceData:
+    """What the reference store does to the data, each thing in a method of its own."""
+
+    capabilities: frozenset[Capability] = frozenset(Capability)
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.hooks: list[Hook] = []
+        self.closed = False
+        self.affinity = Affinity()
+
+    def head(self, stream: str) -> int:
+        """Return a stream's version."""
+        return len(self.database.streams.get(stream, ()))
+
+    def take_in(self, events: Iterable[NewEvent]) -> list[NewEvent]:
+        """Check events, and return copies that no one else holds."""
+        events = list(events) if _is_iterator(events) else events
+        for event in encode_events(events):
+            if len(event.data) > LARGEST:
+                message = f"an event of type {event.type!r} is larger than {LARGEST:,} bytes"
+                raise PayloadTooLargeError(message)
+        return [NewEvent(str(e.type), deepcopy(e.data), deepcopy(e.metadata), e.id) for e in events]
+
+    def hand_out(self, event: RecordedEvent) -> RecordedEvent:
+        """Return a copy of an event that its reader may change."""
+        return RecordedEvent(
+            event.stream,
+            event.version,
+            event.position,
+            event.type,
+            deepcopy(event.data),
+            deepcopy(event.metadata),
+            event.id,
+            event.recorded_at,
+        )
+
+    def record(self, stream: str, event: NewEvent) -> RecordedEvent:
+        """Put one event into the database."""
+        recorded = RecordedEvent(
+            stream,
+            self.head(stream) + 1,
+            STEP * (len(self.database.log) + 1),
+            event.type,
+            event.data,
+            event.metadata,
+            event.id,
+            datetime.now(UTC),
+        )
+        self.database.log.append(recorded)
+        self.database.streams.setdefault(stream, []).append(recorded)
+        return recorded
+
+    def write(self, writes: Writes) -> list[RecordedEvent]:
+        """Put the events of one commit into the database, all at once."""
+        recorded = [self.record(stream, event) for stream, events in writes for event in events]
+        self.database.signal.notify()
+        return recorded
+
+    def holds(self, expected: Expectation, head: int) -> bool:
+        """Return whether an expectation holds."""
+        return holds(expected, head)
+
+    def conflict(self, stream: str, expected: Expectation, head: int) -> ConcurrencyError:
+        """Make the error for an expectation that does not hold."""
+        return ConcurrencyError(stream, expected, head)
+
+    def earlier(
+        self, stream: str, expected: Expectation, events: Sequence[NewEvent]
+    ) -> AppendResult | None:
+        """Find out whether exactly these events are stored there already."""
+        before = exact_version(expected)
+        if before is None or not events:
+            return None
+        last = before + len(events)
+        stored = self.database.streams.get(stream, [])[before:last]
+        if [event.id for event in stored] != [event.id for event in events]:
+            return None
+        return AppendResult(last, stored[-1].position, created=before == 0, deduplicated=True)
+
+    def select(
+        self, stream: str, first: int, last: int | None, most: int | None, *, backwards: bool
+    ) -> list[RecordedEvent]:
+        """Find the events of a range."""
+        found = self.database.streams.get(stream, [])[first - 1 : last]
+        return [self.hand_out(event) for event in (found[::-1] if backwards else found)[:most]]
+
+    def matches(
+        self, event: RecordedEvent, types: frozenset[str] | None, prefix: str | None
+    ) -> bool:
+        """Return whether an event is wanted."""
+        return (types is None or event.type in types) and event.stream.startswith(prefix or "")
+
+    def after(self, position: int) -> list[RecordedEvent]:
+        """Return the events after a position."""
+        return self.database.log[position // STEP :]
+
+    def last_position(self) -> int:
+        """Return the position of the newest event."""
+        return self.database.log[-1].position if self.database.log else 0
+
+    def check_open(self) -> None:
+        """Refuse everything after closing."""
+        if self.closed:
+            message = "the store has been closed"
+            raise StoreClosedError(message)
+        self.check_place()
+
+    def check_place(self) -> None:
+        """Refuse everything in another event loop."""
+        self.affinity.check(self)
+
+    async def turn(self) -> None:
+        """Let others have a turn; what has begun before the store is closed comes to its end."""
+        self.check_open()
+        await checkpoint()
+
+    async def call_hooks(self, recorded: Sequence[RecordedEvent]) -> None:
+        """Call the hooks after a commit."""
+        with CancelScope(shield=True):
+            for hook in self.hooks:
+                try:
+                    await hook([self.hand_out(event) for event in recorded])
+                except Exception:  # noqa: BLE001  # whatever it is, the commit stands
+                    _log.exception("after-commit hook %r failed; the commit stands", hook)
+
+
+def _is_iterator(events: Any) -> bool:
+    return hasattr(events, "__next__")
