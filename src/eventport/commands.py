@@ -291,7 +291,7 @@ class _Order(Struct, frozen=True):
 
     @property
     def hash(self) -> str | None:
-        """What shows that another command has the same id; None if it is no JSON, or the id is new."""
+        """What tells commands with one id apart; None if it is no JSON, or the id is new."""
         if not self.repeatable:
             return None
         kind = cast("type[object]", type(self.command))
