@@ -322,7 +322,7 @@ class Client:
 
 def _a_question() -> EncodedEvent:
     """Make an event that is never written: the append that carries it is bound to be refused."""
-    return EncodedEvent("eventport-probe", "null", "{}", uuid4())
+    return EncodedEvent("eventport-probe", "null", "{}", uuid4(), size=6)
 
 
 @contextmanager
