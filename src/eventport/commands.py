@@ -291,7 +291,7 @@ class _Order(Struct, frozen=True):
 
     @property
     def hash(self) -> str | None:
-        """What shows that another command has the same id; None if it is no JSON, or the id is new."""
+        """What shows that another command has the same id; None if it is no JSON, or unique."""
         if not self.repeatable:
             return None
         kind = cast("type[object]", type(self.command))
