@@ -13,7 +13,19 @@ import pytest
 
 import eventport
 
-from eventport import adapter, command_log, commands, context, folding, typed
+from eventport import (
+    adapter,
+    aggregates,
+    command_log,
+    commands,
+    context,
+    folding,
+    keys,
+    projections,
+    snapshots,
+    testing,
+    typed,
+)
 
 from eventport_conformance.waiting import START_SECONDS
 
@@ -56,23 +68,64 @@ NAMES = [
 ]
 
 FOR_ADAPTERS = [
-    "AfterCommitHook",
+    "MAX_INT",
+    "Adapter",
+    "Affinity",
     "AllPage",
-    "BaseEventStore",
+    "AllQuery",
+    "AnswerLostError",
+    "Backoff",
+    "Batching",
+    "ChecksCaller",
     "Commit",
     "Committed",
     "Conflict",
+    "ConnectionLostError",
     "EncodedEvent",
+    "Engine",
     "Failed",
+    "GroupCommit",
+    "Guard",
+    "Identified",
+    "InlineHandlers",
+    "Interruptible",
+    "JoinedStore",
+    "KnowsLast",
+    "Listens",
     "Outcome",
+    "Remote",
+    "SchemaMaker",
+    "Store",
+    "StoredIds",
     "StreamPage",
+    "StreamQuery",
     "StreamWrite",
     "Written",
+    "checks_options",
     "decode_event",
+    "encode_events",
+    "inline_failure",
+    "new_events",
+    "open_to_end",
     "plan",
+    "redact",
+    "require_asyncio",
+    "run_shielded",
+    "show",
+    "unknown_option",
+    "utc_from_microseconds",
+    "utc_to_microseconds",
 ]
 
-PLAIN_VALUES = {"ANY", "NO_STREAM", "STREAM_EXISTS", "Expectation", "AfterCommitHook", "Outcome"}
+PLAIN_VALUES = {
+    "ANY",
+    "NO_STREAM",
+    "STREAM_EXISTS",
+    "Batching",
+    "Expectation",
+    "MAX_INT",
+    "Outcome",
+}
 
 PUBLIC = [
     pytest.param(getattr(module, name), id=name)
@@ -130,6 +183,11 @@ TOOLKIT = [
     for name, value in vars(module).items()
     if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
     if not isinstance(value, TypeVar)
+] + [
+    pytest.param(getattr(module, name), id=f"{module.__name__}.{name}")
+    for module in (aggregates, keys, projections, snapshots, testing)
+    for name in module.__all__
+    if name not in {"SnapshotPolicy", "State"}
 ]
 
 

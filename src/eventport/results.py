@@ -56,7 +56,7 @@ class AggregateResult(Struct, Generic[S], frozen=True):
     version: int
     """The version that was folded to: the head, or `to_version` if that is lower."""
     exists: bool
-    """Whether the stream has any event, be it beyond `to_version`."""
+    """Whether the stream has any event, even if only beyond `to_version`."""
 
 
 class AllResult(Struct, frozen=True):

@@ -31,7 +31,7 @@ INTERRUPTED: Final = 130
 """The exit code after Ctrl-C: what shells report of other programs."""
 
 NO_READER: Final = 141
-"""The exit code when nobody reads the output any more: what shells report of other programs."""
+"""The exit code when the output is closed: what shells report of other programs."""
 
 _DASH: Final = Path("-")
 
@@ -52,7 +52,7 @@ Store: TypeAlias = Annotated[
         "[default: what EVENTPORT_URL says, or the store named default]",
     ),
 ]
-After: TypeAlias = Annotated[int, typer.Option(min=0, help="Start behind this global position.")]
+After: TypeAlias = Annotated[int, typer.Option(min=0, help="Start after this global position.")]
 Prefix: TypeAlias = Annotated[
     str | None, typer.Option(help="Only streams whose name starts with this.")
 ]
@@ -305,7 +305,7 @@ def show_schema(
     store: Store = None,
     since: Annotated[int, typer.Option(min=0, help="The version that is there.")] = 0,
 ) -> None:
-    """Show the SQL that makes a store's schema, for somebody else to run."""
+    """Show the SQL that makes a store's schema, to be run by another program."""
     with _ending():
         print(StoreSchema(store).sql(since), end="")  # noqa: T201  # what it is for
 
@@ -336,7 +336,7 @@ def run_projection(
     a higher generation of the projection becomes the active one. Ctrl-C and SIGTERM end it, with
     exit code 0.
     """
-    # Whoever manages services sends this, and the next runner is not to wait for the lease.
+    # Service managers send this, and the next runner should not wait for the lease.
     signal.signal(signal.SIGTERM, _end_as_by_ctrl_c)
     with _ending(interrupted=0):
         handled = anyio.run(projecting.run, projection, store, checkpoints, lease)
@@ -353,7 +353,7 @@ def rebuild_projection(
 ) -> None:
     """Build a new generation of a projection, beside the active one, and switch to it.
 
-    The generation is the one that the program gives. Run again after an interruption, it goes on
+    The generation is the one that the program gives. Run again after an interruption, it continues
     where it was.
     """
     with _ending():
@@ -365,7 +365,7 @@ def rebuild_projection(
 def show_projection(
     projection: ProjectionName, *, store: Store = None, checkpoints: Checkpoints = None
 ) -> None:
-    """Show how far a projection is, who runs it, and what it could not handle."""
+    """Show a projection's progress, its runner and its dead letters."""
     with _ending():
         for name, value in anyio.run(projecting.status, projection, store, checkpoints):
             print(f"{name}: {value}")  # noqa: T201  # what it is for

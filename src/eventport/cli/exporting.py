@@ -48,8 +48,8 @@ async def write(
 
     Args:
         store: Where from.
-        file: Where to.
-        after: The position to start behind.
+        file: Where to write.
+        after: Only events after this position.
         types: Only events of these types.
         prefix: Only events of streams whose name starts with this.
         progress: Is called with 1 after each event.

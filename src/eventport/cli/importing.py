@@ -24,13 +24,13 @@ from eventport.protocols import Capability, EventStore, Streams
 
 
 MAX_BATCH_EVENTS: Final = 1_000
-"""How many events one session commits at the most."""
+"""How many events one session commits at most."""
 
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
 """How many bytes of lines one session commits, unless a single line is longer."""
 
 READERS: Final = 16
-"""How many streams are looked at at the same time."""
+"""How many streams are read at the same time."""
 
 
 _GZIP: Final = b"\x1f\x8b"
@@ -127,7 +127,7 @@ async def write(store: EventStore, source: Source, progress: Callable[[int], obj
     an import that was interrupted can be run again.
 
     Args:
-        store: Where to.
+        store: Where to write.
         source: What.
         progress: Is called with the number of events of each batch, after it.
 
@@ -188,7 +188,7 @@ def _runs(events: Iterable[Parsed]) -> Iterator[Sequence[Parsed]]:
 
 
 async def _find(batch: Sequence[Parsed], streams: Streams) -> dict[str, int]:
-    """Return the version of each stream, after a look at whether its events are those of the file.
+    """Return the version of each stream, after checking that its events are those of the file.
 
     In a session this also pins the streams, several at the same time, so that the appends need
     not look at one after the other.

@@ -31,7 +31,7 @@ from eventport.protocols import EventStore
 
 
 _LOOK = 0.25
-"""How many seconds lie between two looks at a runner's progress."""
+"""How many seconds to wait between two polls of a runner's progress."""
 
 
 class NoRebuildError(EventportError):
@@ -115,7 +115,7 @@ async def status(name: str, store: str | None, checkpoints: str | None) -> list[
 
 
 async def _watch(runner: Runner[Any], what: str, *, until: State) -> Progress:
-    """Run a projection and show how far it is, until it ends or gets into a state."""
+    """Run a projection and show its progress, until it ends or reaches a state."""
     with catch_up_bar(what) as show:
 
         async def look() -> None:

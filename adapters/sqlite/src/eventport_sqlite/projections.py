@@ -121,7 +121,7 @@ class _File:
 
     projections = "eventport_projections"
     dead_letters = "eventport_dead_letters"
-    limit_idling = "$4"  # nobody can take the lock away from a process that stands still
+    limit_idling = "$4"  # SQLite cannot take a lock away from a halted process
 
     def __init__(self, path: str, writer: OwnConnection, reader: OwnConnection) -> None:
         self._path = path
