@@ -9,6 +9,13 @@ from types import FrameType
 
 import pytest
 
+from hypothesis import HealthCheck, settings
+
+
+# A busy machine is slow to make examples, and slow to run them: that is no failure.
+settings.register_profile("no clocks", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no clocks")
+
 
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
@@ -19,7 +26,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def in_time() -> Generator[None]:
-    """Let a lost wake-up fail instead of hang, be it inside of what no cancellation reaches."""
+    """Let a lost wake-up fail instead of hang, even inside of what no cancellation reaches."""
 
     def fail(signum: int, frame: FrameType | None) -> None:
         raise TimeoutError("this test hangs")
