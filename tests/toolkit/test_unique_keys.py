@@ -1,4 +1,4 @@
-"""A key has at most one owner, whichever tasks claim, move, swap and release it at the same time."""
+"""A key has at most one owner, even if tasks claim, move, swap and release it at the same time."""
 
 from __future__ import annotations
 

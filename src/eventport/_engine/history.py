@@ -57,7 +57,7 @@ class History:
             page = await self._read(AllQuery(last.position - 1, 1))
             if [(event.position, event.id) for event in page.events] != [(last.position, last.id)]:
                 message = (
-                    f"{self._owner!r}: event {last.id} is not at position {last.position} any more: "
-                    f"{_REMEDY}"
+                    f"{self._owner!r}: event {last.id} is not at position {last.position} any "
+                    f"more: {_REMEDY}"
                 )
                 raise HistoryReplacedError(message)
