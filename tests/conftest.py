@@ -9,6 +9,13 @@ from types import FrameType
 
 import pytest
 
+from hypothesis import HealthCheck, settings
+
+
+# A busy machine is slow to make examples, and slow to run them: that is no failure.
+settings.register_profile("no clocks", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no clocks")
+
 
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:

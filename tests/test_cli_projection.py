@@ -79,7 +79,9 @@ def projection(arguments: dict[str, Any]) -> Command:
     return run
 
 
-def test_rebuild_ends_when_the_generation_is_active_and_status_tells(projection: Command) -> None:
+def test_rebuild_ends_when_the_generation_is_active_and_status_shows_it(
+    projection: Command,
+) -> None:
     done = projection("rebuild", "views:one")
     assert done.returncode == 0
     assert done.stderr.splitlines()[-1] == "eventport: numbers@1 is active now; 64 events handled"

@@ -14,7 +14,19 @@ import pytest
 
 import eventport
 
-from eventport import adapter, command_log, commands, context, folding, typed
+from eventport import (
+    adapter,
+    aggregates,
+    command_log,
+    commands,
+    context,
+    folding,
+    keys,
+    projections,
+    snapshots,
+    testing,
+    typed,
+)
 
 from eventport_conformance.waiting import START_SECONDS
 
@@ -122,6 +134,11 @@ TOOLKIT = [
     for name, value in vars(module).items()
     if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
     if not isinstance(value, TypeVar)
+] + [
+    pytest.param(getattr(module, name), id=f"{module.__name__}.{name}")
+    for module in (aggregates, keys, projections, snapshots, testing)
+    for name in module.__all__
+    if name not in {"SnapshotPolicy", "State"}
 ]
 
 

@@ -1,4 +1,4 @@
-"""The command log: who wanted what, and which events came of it, in the same commit as these."""
+"""The command log: each command, its user and its events, in the same commit as the events."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class CommandRecord(Struct, frozen=True):
     data: Any
     """The command itself, as JSON."""
     user: str | None
-    """Who gave it, or what stands for that if users are hashed; None if nobody was named."""
+    """The user, or the user's hash if users are hashed; None if no user was named."""
     correlation_id: str
     """The conversation that it belongs to."""
     causation_id: str | None
@@ -66,9 +66,9 @@ class CommandLog:
 
     Args:
         store: A store whose sessions can write several streams.
-        hashed: Keep the SHA-256 of a user's name instead of the name. Whoever can read the store
+        hashed: Keep the SHA-256 of a user's name instead of the name. A reader of the store
             can still guess names, and check a guess by its hash.
-        secret: Keep an HMAC-SHA256 with this secret instead, which nobody can guess without it.
+        secret: Keep an HMAC-SHA256 with this secret instead, which cannot be guessed without it.
             What a user did is not found with another secret.
 
     Raises:
@@ -79,7 +79,7 @@ class CommandLog:
         self, store: EventStore, *, hashed: bool = False, secret: bytes | None = None
     ) -> None:
         if secret is not None and not secret:
-            raise InvalidArgumentError("secret is empty: anybody could guess it")
+            raise InvalidArgumentError("secret is empty, and so could be guessed")
         if Capability.SESSIONS not in store.capabilities:
             message = (
                 f"{type(store).__name__} cannot commit several streams at once, so commands "

@@ -58,11 +58,11 @@ class Decider(Struct, Generic[S, C, E], frozen=True, kw_only=True):
     types: EventCodec[E]
     """What turns stored events into instances of the program's classes, and back."""
     initial: Callable[[], S]
-    """Gives the state before the first event."""
+    """Returns the state before the first event."""
     evolve: Callable[[S, E], S]
-    """Gives the state after an event, from the state before it."""
+    """Returns the state after an event, from the state before it."""
     decide: Callable[[C, S], Iterable[E]]
-    """Gives what happens if a command meets a state: no events, if nothing does.
+    """Returns the events that a command causes in a state; none, if nothing happens.
 
     It raises an error of the program's own if the command is refused. It may run several times
     for one command, each time with a newer state.
@@ -75,10 +75,10 @@ class Decider(Struct, Generic[S, C, E], frozen=True, kw_only=True):
 
 
 class CommandResult(Struct, Generic[S], frozen=True):
-    """What became of a command."""
+    """The result of a command."""
 
     status: Literal["executed", "already applied"]
-    """Whether it took effect now, or was found to have done so before.
+    """Whether it took effect now, or had taken effect before.
 
     That was by another delivery, or by a try of this one whose answer was lost.
     """
@@ -96,7 +96,7 @@ class CommandHandler(Generic[S, C, E]):
     """Handles commands, each on one stream, by a decider's rules.
 
     A conflict with another writer makes it load and decide again. A command's events carry its
-    id, and what it is due to, in their metadata: `COMMAND_ID`, and what `current_context` says.
+    id, and its cause, in their metadata: `COMMAND_ID`, and what `current_context` says.
     Those for one stream take turns, so that the tasks of one process do not conflict.
 
     Args:
@@ -148,7 +148,7 @@ class CommandHandler(Generic[S, C, E]):
                 else that it writes.
 
         Raises:
-            ConcurrencyError: others got ahead in the last attempt, too; nothing was written.
+            ConcurrencyError: the last attempt had a conflict, too; nothing was written.
             CommandIdReusedError: another command was applied under this id before.
             StoreUnavailableError: the outcome could not be learned; handle the same command,
                 with an `id` that was given, again.
@@ -192,7 +192,7 @@ class CommandHandler(Generic[S, C, E]):
         types: EventCodec[E] = watching if order.repeatable and self._log is None else decider.types
         fold = Fold(types, decider.initial, decider.evolve)
         loaded = await self._loader.load(streams, stream, fold)
-        # Only now, so that what is in the state has been looked through.
+        # Only now: loading has searched the events that are in the state.
         if order.repeatable and loaded.exists:
             earlier = await self._earlier(streams, order, loaded.version, watching)
             if earlier:
@@ -247,7 +247,7 @@ class CommandHandler(Generic[S, C, E]):
 
 
 class _Watching(Generic[E]):
-    """Decodes for a fold, and looks among its events for those of one command."""
+    """Decodes for a fold, and searches its events for those of one command."""
 
     def __init__(self, types: EventCodec[E], command_id: UUID) -> None:
         self._types = types

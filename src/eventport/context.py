@@ -1,4 +1,4 @@
-"""What an action is due to: ids that follow a program through its calls and tasks."""
+"""Correlation and causation: ids that follow a program through its calls and tasks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from eventport.validation import show
 
 
 CORRELATION_ID: Final = "correlation_id"
-"""The key in an event's metadata for what all actions have in common that led to each other."""
+"""The key in an event's metadata shared by all actions that led to each other."""
 
 CAUSATION_ID: Final = "causation_id"
 """The key in an event's metadata for the id of the event (or other message) that led to it."""
@@ -30,14 +30,14 @@ COMMAND_HASH: Final = "command_hash"
 
 
 class Context(Struct, frozen=True):
-    """What the actions in a block or task are due to."""
+    """The cause of the actions in a block or task."""
 
     correlation_id: str | None = None
     """The conversation that they belong to, such as one request and all that comes of it."""
     causation_id: str | None = None
     """The id of the event or message that they react to."""
     user: str | None = None
-    """Who acts. It goes to the command log, not to the metadata of events."""
+    """The user that acts. It goes to the command log, not to the metadata of events."""
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -50,7 +50,7 @@ _current: Final[ContextVar[Context]] = ContextVar("eventport_context", default=C
 
 
 def current_context() -> Context:
-    """Return what an action at this place would be due to."""
+    """Return the context of an action at this place."""
     return _current.get()
 
 
@@ -61,9 +61,9 @@ def bind_context(
     causation_id: str | UUID | None = None,
     user: str | UUID | None = None,
 ) -> Generator[Context]:
-    """Say what the actions in a block are due to, in nested calls and in tasks begun there, too.
+    """Set the context of the actions in a block, in nested calls and in tasks begun there, too.
 
-    What is not given stays as it is around the block.
+    What is not given is inherited from outside of the block.
     """
     around = _current.get()
     context = Context(
@@ -77,10 +77,9 @@ def bind_context(
 
 @contextmanager
 def reacting_to(event: RecordedEvent) -> Generator[Context]:
-    """Say that the actions in a block are due to an event.
+    """Set an event as the cause of the actions in a block.
 
-    It is their cause. They belong to the conversation that it belongs to, or else to one of
-    which it is the beginning.
+    They get its correlation id, or else its own id as one.
     """
     with _entered(
         replace(

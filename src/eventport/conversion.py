@@ -166,7 +166,7 @@ def _pydantic(cls: Any) -> Conversion:
 
 def _msgspec(cls: type[Any]) -> Conversion:
     try:
-        msgspec.json.Decoder(cls)  # it looks at all fields
+        msgspec.json.Decoder(cls)  # it checks all fields
     except (TypeError, NameError) as exc:
         message = f"{cls.__qualname__} cannot be turned into JSON and back: {exc}"
         raise InvalidArgumentTypeError(message) from exc

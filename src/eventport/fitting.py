@@ -1,4 +1,4 @@
-"""A short cut for values that fit their declared types exactly, and so surely come back.
+"""A fast path for values that fit their declared types exactly, and so surely come back.
 
 To decode what was encoded, and compare it, takes longer than to encode it. For most classes that
 is not needed: an ``int`` in a field declared as ``int`` cannot change on its way. Whatever is not

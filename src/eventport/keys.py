@@ -25,7 +25,7 @@ RELEASED: Final = "eventport.KeyReleased"
 
 
 class DuplicateKeyError(EventportError):
-    """Somebody else holds a key that only one owner can hold; nothing of the change was written."""
+    """Another owner holds this unique key; nothing of the change was written."""
 
     def __init__(self, name: str, key: str, owner: str, *, hidden: bool = False) -> None:
         super().__init__(name, key, owner)
@@ -34,7 +34,7 @@ class DuplicateKeyError(EventportError):
         self.key = key
         """The value that was claimed."""
         self.owner = owner
-        """Who holds it."""
+        """The owner that holds it."""
         self.hidden = hidden
         """Whether the value is kept out of the message, because only its hash is stored."""
 
@@ -57,11 +57,11 @@ class UniqueKeys:
 
     Args:
         name: What the keys are, such as ``"email"``.
-        normalise: Makes values equal that shall count as equal, such as `str.casefold`. Keys
+        normalise: Maps values that count as the same to one, such as `str.casefold`. Keys
             that are held already are not found by another rule, so it must not change.
-        hashed: Keep the SHA-256 of a value instead of the value. Whoever can read the store can
+        hashed: Keep the SHA-256 of a value instead of the value. A reader of the store can
             still guess values that are not random, and check a guess by its hash.
-        secret: Keep an HMAC-SHA256 with this secret instead, which nobody can guess without it.
+        secret: Keep an HMAC-SHA256 with this secret instead, which cannot be guessed without it.
             Keys that are held already are not found with another secret.
     """
 
@@ -74,14 +74,14 @@ class UniqueKeys:
         secret: bytes | None = None,
     ) -> None:
         if secret is not None and not secret:
-            raise InvalidArgumentError("secret is empty: anybody could guess it")
+            raise InvalidArgumentError("secret is empty, and so could be guessed")
         self.name = name
         self.hashed = hashed or secret is not None
         self._normalise = normalise
         self._secret = secret
 
     async def find_by(self, streams: Streams, value: str) -> str | None:
-        """Return who holds a key, as a store or a session sees it; None if nobody does."""
+        """Return the owner of a key, as a store or a session sees it; None if it is free."""
         owner, _ = await self.look_up(streams, self.key(value))
         return owner
 
@@ -91,10 +91,10 @@ class UniqueKeys:
         Args:
             session: The unit of work whose commit makes it so.
             value: The key's value.
-            owner: Who shall hold it, best the name of a stream.
+            owner: The new owner, best the name of a stream.
 
         Raises:
-            DuplicateKeyError: somebody else holds it.
+            DuplicateKeyError: another owner holds it.
             NotSupportedError: this is the session's second stream, and the backend cannot do that;
                 leave the block with it, and nothing is written.
         """
@@ -138,7 +138,7 @@ class UniqueKeys:
         return toolkit_stream("key", self.name, key)
 
     async def look_up(self, streams: Streams, key: str) -> tuple[str | None, int]:
-        """Return who holds what `key` returns, and the version of its stream."""
+        """Return the owner of what `key` returns, and the version of its stream."""
         stream = self.stream(key)
         found = await streams.read(stream, backwards=True, max_count=1)
         if not found.events or found.events[0].type == RELEASED:
@@ -155,7 +155,7 @@ class KeyChanges:
     def __init__(self, keys: UniqueKeys) -> None:
         self._keys = keys
         self._wishes: dict[str, dict[str, bool]] = {}
-        """Of each key, who shall hold it and who shall not."""
+        """For each key, its owners-to-be (True) and those that release it (False)."""
         self._values: dict[str, str] = {}
 
     def claim(self, value: str, owner: str) -> None:

@@ -1,4 +1,4 @@
-"""The shape of a type: a fingerprint that changes whenever what JSON holds of it may change."""
+"""The shape of a type: a fingerprint that changes whenever its JSON form may change."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Snapshot(Struct, frozen=True):
     version: int
     """The version of the last event that was folded."""
     event_id: UUID
-    """The id of that event: it tells a snapshot of this stream from one of another history."""
+    """The id of that event: it shows whether the stream still has the same history."""
     schema: str
     """What the state was encoded as; a snapshot of another schema is not used."""
     state: bytes
@@ -39,7 +39,7 @@ class SnapshotStore(Protocol):
     """Keeps snapshots. It may lose any of them at any time: that costs a replay, and no more."""
 
     async def save(self, snapshot: Snapshot) -> None:
-        """Keep a snapshot; it may let go of older ones of the same stream."""
+        """Keep a snapshot; it may drop older ones of the same stream."""
         ...
 
     async def latest(self, stream: str, *, to_version: int | None = None) -> Snapshot | None:
@@ -60,7 +60,7 @@ class MemorySnapshotStore:
 
     Args:
         retention: How many snapshots of a stream it keeps.
-        streams: Of how many streams it keeps any: of those that were used last.
+        streams: For how many streams it keeps snapshots: those that were used last.
     """
 
     def __init__(self, *, retention: int = 1, streams: int = 10_000) -> None:
@@ -92,9 +92,9 @@ class StreamSnapshotStore:
 
     Args:
         store: Where to; it may be the store of the events themselves.
-        retention: How many of a stream's snapshots are looked at for an earlier version. For the
+        retention: How many of a stream's snapshots are searched for an earlier version. For the
             newest state, one is read.
-        name: Keeps the snapshots of one fold apart from those of another one of the same streams.
+        name: Separates the snapshots of different folds of the same streams.
     """
 
     def __init__(self, store: Streams, *, retention: int = 10, name: str | None = None) -> None:

@@ -53,7 +53,7 @@ SnapshotPolicy: TypeAlias = Callable[[int, Any], bool]
 
 
 def every(events: int) -> SnapshotPolicy:
-    """Take a snapshot when so many events have come since the last one."""
+    """Take a snapshot when at least this many events have come since the last one."""
     check_int("events", events, least=1)
     return lambda since, _: since >= events
 
@@ -72,7 +72,7 @@ class StateCodec(Struct, Generic[S], frozen=True):
 
 @dataclass
 class SnapshotStats:
-    """What has happened since the program started."""
+    """What has happened since this object was made."""
 
     loads: int = 0
     """How many states were loaded."""
@@ -122,7 +122,7 @@ class Snapshots:
         task_group: TaskGroup | None = None,
     ) -> None:
         self.stats = SnapshotStats()
-        """Counters to look at: they tell whether snapshots are worth it."""
+        """Counters that show whether snapshots are worth it."""
         self._store = store
         self._codec: StateCodec[Any] = state if isinstance(state, StateCodec) else _json(state)
         self._schema = f"{self._codec.name} {schema}".strip()
@@ -133,7 +133,7 @@ class Snapshots:
     async def load(
         self, streams: Streams, stream: str, fold: Fold[S, E], *, to_version: int | None = None
     ) -> AggregateResult[S]:
-        """See `StateLoader.load`. That a snapshot cannot be taken is logged, and fails no load."""
+        """See `StateLoader.load`. A snapshot that cannot be taken is logged, and fails no load."""
         loaded = await self._load(streams, stream, fold, to_version)
         if to_version is None and loaded.since and loaded.last is not None:
             try:
@@ -273,7 +273,7 @@ class _Loaded(Struct, Generic[S], frozen=True):
     since: int
     """How many events were folded."""
     last: RecordedEvent | None
-    """The last event of the state; None if a session has it only in mind."""
+    """The last event of the state; None for an uncommitted event of a session."""
 
 
 def _json(state: Any) -> StateCodec[Any]:

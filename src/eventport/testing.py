@@ -67,32 +67,32 @@ class Given(Generic[C, E]):
         A function may return another aggregate, such as a new one; then that one's events count.
         """
         action = getattr(what, "__qualname__", None) or "\n    ".join(_lines([what]))
-        told = f"given\n{_indented(self._events)}\nwhen\n    {action}"
+        scenario = f"given\n{_indented(self._events)}\nwhen\n    {action}"
         try:
-            return Outcome(told, self._run(self._events, what), None)
-        except Exception as exc:  # noqa: BLE001  # the program's own, to be looked at
-            return Outcome(told, (), exc)
+            return Outcome(scenario, self._run(self._events, what), None)
+        except Exception as exc:  # noqa: BLE001  # the program's own, for the checks below
+            return Outcome(scenario, (), exc)
 
 
 class Outcome(Generic[E]):
-    """What came of it; nothing is checked before one of these methods is called."""
+    """The result; nothing is checked before one of these methods is called."""
 
-    def __init__(self, told: str, events: Sequence[E], error: Exception | None) -> None:
+    def __init__(self, scenario: str, events: Sequence[E], error: Exception | None) -> None:
         self.events = events
         """The events that happened."""
         self.error = error
         """What was raised, if anything was."""
-        self._told = told
+        self._scenario = scenario
 
     def then(self, *events: E) -> None:
         """Assert that exactly these events happened, in this order."""
         if self.error is not None:
-            message = f"{self._told}\nthen it raised {self.error!r}"
+            message = f"{self._scenario}\nthen it raised {self.error!r}"
             raise AssertionError(message) from self.error
         if list(self.events) != list(events):
             lines = ndiff(_lines(events), _lines(self.events))
             diff = "\n".join(f"  {line.rstrip()}" for line in lines if not line.startswith("?"))
-            message = f"{self._told}\nthen (- expected, + happened)\n{diff}"
+            message = f"{self._scenario}\nthen (- expected, + happened)\n{diff}"
             raise AssertionError(message)
 
     def then_nothing(self) -> None:
@@ -109,10 +109,10 @@ class Outcome(Generic[E]):
         wanted = error.__name__ if match is None else f"{error.__name__} matching {match!r}"
         if self.error is None:
             happened = _indented(self.events)
-            message = f"{self._told}\nthen {wanted} was expected, but this happened\n{happened}"
+            message = f"{self._scenario}\nthen {wanted} was expected, but this happened\n{happened}"
             raise AssertionError(message)
         if not isinstance(self.error, error) or not re.search(match or "", str(self.error)):
-            message = f"{self._told}\nthen {wanted} was expected, but it raised {self.error!r}"
+            message = f"{self._scenario}\nthen {wanted} was expected, but it raised {self.error!r}"
             raise AssertionError(message) from self.error
 
 
@@ -122,7 +122,7 @@ def _decide(decider: Decider[S, C, E], past: Sequence[E], command: C) -> Sequenc
         state = decider.evolve(state, event)
     decided = list(decider.decide(command, state))
     for event in decided:
-        decider.types.new(event)  # what cannot be stored shall fail here, and not at night
+        decider.types.new(event)  # what cannot be stored must fail here, and not in production
         state = decider.evolve(state, event)
     return decided
 

@@ -53,7 +53,7 @@ def is_toolkit_stream(name: str) -> bool:
 
 def digest(text: str, secret: bytes | None = None) -> str:
     """Return what stands for personal data: its SHA-256, or with a secret its HMAC-SHA256."""
-    raw = text.encode(errors="surrogatepass")  # told by its hash alone, it may be anything
+    raw = text.encode(errors="surrogatepass")  # only its hash is kept, so it may be anything
     return sha256(raw).hexdigest() if secret is None else hmac.digest(secret, raw, "sha256").hex()
 
 

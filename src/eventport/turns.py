@@ -14,7 +14,7 @@ from eventport.protocols import EventStore
 
 
 _LONGEST: Final = 30.0
-"""How many seconds to wait for a turn at most: it is a courtesy, and nothing depends on it."""
+"""How many seconds to wait for a turn at most: turns save work, and nothing depends on them."""
 
 _locks: Final[WeakValueDictionary[tuple[int, str], Lock]] = WeakValueDictionary()
 _has_one: Final[ContextVar[bool]] = ContextVar("eventport_turn", default=False)

@@ -36,7 +36,7 @@ class UnknownEventTypeError(EventportError, LookupError):
     def __init__(self, type_: str, known: Iterable[str]) -> None:
         super().__init__(type_, tuple(sorted(known)))
         self.type = type_
-        """The type that nobody registered."""
+        """The type that is not registered."""
         self.known = tuple(sorted(known))
         """The types that are registered."""
 
@@ -159,7 +159,7 @@ class EventTypes(Generic[E]):
             cls: The class.
             name: What its events are stored as; if None, the class's own name.
             aliases: Names that its events were stored under before, and are still read from.
-                Versions go on counting across all names.
+                Versions count on across all names.
             version: The version of the data that the class now has.
             upcasters: For each version before it, what turns its data into the next version's:
                 ``{1: from_1_to_2, 2: from_2_to_3}`` for version 3.

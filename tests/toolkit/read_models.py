@@ -33,7 +33,7 @@ class SQLitePlace:
     """A file."""
 
     frees_locks_of_the_halted = False
-    """Whether somebody else can go on while a process stands still in a transaction."""
+    """Whether others can continue while a process is halted in a transaction."""
 
     def __init__(self, request: pytest.FixtureRequest) -> None:
         self._path: Path = request.getfixturevalue("tmp_path") / "place.db"

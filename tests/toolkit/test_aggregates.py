@@ -80,7 +80,7 @@ async def test_what_is_recorded_is_saved_and_loaded(
     assert await types(store, "order-42") == ["Placed", "ItemAdded", "Shipped"]
 
 
-async def test_an_aggregate_is_saved_again_and_again(orders: Repository[Order]) -> None:
+async def test_an_aggregate_is_saved_several_times(orders: Repository[Order]) -> None:
     order = Order.place("ada")
     await orders.add("42", order)
     for number in range(3):

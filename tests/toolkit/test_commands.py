@@ -1,4 +1,4 @@
-"""A command is decided on the newest state and applied once, whoever else writes."""
+"""A command is decided on the newest state and applied once, whatever others write."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def data(store: EventStore, stream: str) -> list[AccountEvent]:
 
 @dataclass
 class Meddling:
-    """A loader that lets somebody else write right after each of the first loads."""
+    """A loader that lets another writer commit right after each of the first loads."""
 
     store: EventStore
     times: int

@@ -93,7 +93,7 @@ async def test_tasks_take_it_with_them_and_keep_theirs_apart() -> None:
     assert seen == {name: Context(name, None, "ada") for name in ("a", "b", "c")}
 
 
-async def test_commands_are_handled_and_told_apart_on_every_event_loop() -> None:
+async def test_commands_are_handled_and_distinguished_on_every_event_loop() -> None:
     async with MemoryEventStore() as store:
         handler = CommandHandler(store, ACCOUNT)
         await store.append("account-0", [TYPES.new(Deposited(1))])

@@ -22,7 +22,7 @@ DEPOSITS = 150
 
 @pytest.mark.parametrize("way", ["command", "session"])
 @pytest.mark.parametrize("database", PLACES)
-async def test_nobody_gives_up(request: pytest.FixtureRequest, database: str, way: str) -> None:
+async def test_no_task_gives_up(request: pytest.FixtureRequest, database: str, way: str) -> None:
     place = PLACES[database](request)
     async with connect(place.url) as store:
         await store.append("account-1", [TYPES.new(Deposited(1))])

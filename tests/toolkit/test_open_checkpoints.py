@@ -71,7 +71,7 @@ async def test_a_supervised_runner_starts_again_after_an_error() -> None:
 
         async with running(Supervised(store, projection, checkpoints)):
             with fail_after(60):
-                while runner.error is None:  # noqa: ASYNC110  # nothing tells of it
+                while runner.error is None:  # noqa: ASYNC110  # there is no event for it
                     await sleep(0.01)
             assert runner.state == "stopped"
             assert "ValueError" in str(runner.error)

@@ -57,7 +57,7 @@ def test_handlers_that_contradict_each_other() -> None:
         batches.on_batch()(nothing)
 
 
-def test_classes_that_nobody_registered() -> None:
+def test_classes_that_are_not_registered() -> None:
     projection: Projection[Any] = Projection("cases")
     with pytest.raises(InvalidArgumentError, match="types="):
         projection.on(int)

@@ -160,7 +160,7 @@ async def test_a_reset_fences_off_the_runner_that_has_the_lease(stage: Stage) ->
     async with running(runner):
         await runner.wait_until(positions[-1])
         await stage.checkpoints.reset(ID, positions[0])
-        while len(seen) < 5:  # noqa: ASYNC110  # nothing tells of it
+        while len(seen) < 5:  # noqa: ASYNC110  # there is no event for it
             await sleep(0.01)
     assert seen == [*positions, *positions[1:]]
 

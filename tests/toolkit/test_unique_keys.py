@@ -1,4 +1,4 @@
-"""A key has at most one owner, whoever claims, moves, swaps and releases it at the same time."""
+"""A key has at most one owner, even if tasks claim, move, swap and release it at the same time."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def test_a_key_is_claimed_in_the_commit_of_the_events(store: EventStore) -
 
 
 @with_sessions
-async def test_a_key_of_somebody_else_is_refused_and_nothing_is_written(store: EventStore) -> None:
+async def test_a_key_of_another_owner_is_refused_and_nothing_is_written(store: EventStore) -> None:
     await give(store, ADA, "user-1")
     with pytest.raises(DuplicateKeyError) as caught:  # noqa: PT012  # the block is what is tested
         async with store.session() as session:
@@ -108,7 +108,7 @@ async def test_what_is_so_already_is_not_written_again(store: EventStore) -> Non
     await give(store, ADA, "user-1")
     async with store.session() as session:
         await EMAILS.move(session, ADA, ADA.upper(), "user-1")
-        await EMAILS.release(session, ADA, "user-2")  # somebody else's
+        await EMAILS.release(session, ADA, "user-2")  # it belongs to another owner
         await EMAILS.release(session, BOB, "user-1")  # nobody's
     assert await types(store, ADA) == ["Claimed"]
     assert await types(store, BOB) == []
@@ -345,5 +345,5 @@ async def test_bad_arguments_are_named_with_the_remedy() -> None:
             await EMAILS.claim(session, ADA, None)  # type: ignore[arg-type]
         with pytest.raises(InvalidArgumentError, match="is empty"):
             await UniqueKeys("login", normalise=str.strip).claim(session, "  ", "user-1")
-    with pytest.raises(InvalidArgumentError, match="anybody could guess it"):
+    with pytest.raises(InvalidArgumentError, match="could be guessed"):
         UniqueKeys("email", secret=b"")

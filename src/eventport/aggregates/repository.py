@@ -93,7 +93,7 @@ class Repository(Generic[A]):
         Args:
             aggregate_id: Its id.
             to_version: Apply no event beyond this version.
-            to_time: Apply events only as long as they were recorded by then; an aware time.
+            to_time: Apply only the events that were recorded up to this time, an aware one.
 
         Raises:
             AggregateNotFoundError: it has no event so far.
@@ -105,7 +105,7 @@ class Repository(Generic[A]):
         return [await self.load(aggregate_id) for aggregate_id in aggregate_ids]
 
     async def add(self, aggregate_id: str, aggregate: A) -> SaveResult:
-        """Save a new aggregate under an id that nobody has taken.
+        """Save a new aggregate under an id that is not taken.
 
         Raises:
             AggregateExistsError: the id is taken; nothing was written.

@@ -31,7 +31,7 @@ INTERRUPTED: Final = 130
 """The exit code after Ctrl-C: what shells report of other programs."""
 
 NO_READER: Final = 141
-"""The exit code when nobody reads the output any more: what shells report of other programs."""
+"""The exit code when the output is closed: what shells report of other programs."""
 
 _DASH: Final = Path("-")
 
@@ -359,7 +359,7 @@ def rebuild_projection(
 ) -> None:
     """Build a new generation of a projection, beside the active one, and switch to it.
 
-    The generation is the one that the program gives. Run again after an interruption, it goes on
+    The generation is the one that the program gives. Run again after an interruption, it continues
     where it was.
     """
     with _ending():

@@ -127,7 +127,7 @@ async def write(store: EventStore, source: Source, progress: Callable[[int], obj
     an import that was interrupted can be run again.
 
     Args:
-        store: Where to.
+        store: Where to write.
         source: What.
         progress: Is called with the number of events of each batch, after it.
 

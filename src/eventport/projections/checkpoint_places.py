@@ -13,7 +13,7 @@ from eventport.protocols import EventStore
 
 
 STREAMS: Final = "streams"
-"""What stands for checkpoints in the streams of the event store."""
+"""The name of checkpoints in the streams of the event store."""
 
 
 @runtime_checkable

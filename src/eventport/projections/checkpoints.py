@@ -1,4 +1,4 @@
-"""How far a projection is and who runs it: what every kind of checkpoint store has to do."""
+"""Checkpoints and leases of projections: what every kind of checkpoint store has to do."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class LastEvent(Struct, frozen=True):
 
 
 class Checkpoint(Struct, frozen=True):
-    """How far a generation of a projection is."""
+    """The progress of a generation of a projection."""
 
     position: int = 0
     """Everything up to this global position has been handled."""
@@ -52,7 +52,7 @@ class Checkpoint(Struct, frozen=True):
 
 
 class DeadLetter(Struct, frozen=True):
-    """An event that a projection could not handle, and went on without."""
+    """An event that a projection could not handle and has skipped."""
 
     position: int
     """The event's global position."""
@@ -82,10 +82,10 @@ class Lease(Protocol[C_co]):
         ...
 
     async def renew(self, position: int) -> None:
-        """Hold on for the lease's whole time from now, and move the checkpoint on, never back.
+        """Hold the lease for its whole time from now, and move the checkpoint on, never back.
 
         Raises:
-            LeaseLostError: somebody else runs the projection now.
+            LeaseLostError: another runner has taken over.
         """
         ...
 
@@ -105,13 +105,13 @@ class Lease(Protocol[C_co]):
         lease, too. If the block raises, nothing of this has happened.
 
         Raises:
-            LeaseLostError: somebody else runs the projection now; the block may not have run.
+            LeaseLostError: another runner has taken over; the block may not have run.
             StoreUnavailableError: it is not known whether the end of the block took effect.
         """
         ...
 
     async def release(self) -> None:
-        """Let the next one run the projection at once; a lease that was lost has no effect."""
+        """Let the next runner begin at once; if the lease was lost, this has no effect."""
         ...
 
 
@@ -125,7 +125,7 @@ class CheckpointStore(Protocol[C_co]):
 
         A lease has run out when the one that asks has seen it unchanged, by its own monotonic
         clock, for as long as the lease lasts. No clocks of different hosts are compared, so the
-        one that asks must ask with the same object, again and again.
+        one that asks must poll with the same object.
 
         Args:
             projection: Which one.
@@ -138,7 +138,7 @@ class CheckpointStore(Protocol[C_co]):
         ...
 
     async def load(self, projection: ProjectionId) -> Checkpoint:
-        """Return how far a projection is; position 0 if it has never run."""
+        """Return the progress of a projection; position 0 if it has never run."""
         ...
 
     async def reset(self, projection: ProjectionId, position: int) -> None:
@@ -162,7 +162,7 @@ class CheckpointStore(Protocol[C_co]):
         ...
 
     def resolve(self, projection: ProjectionId, position: int) -> AbstractAsyncContextManager[C_co]:
-        """Take a dead letter off the list at the end of the block, in one transaction with it.
+        """Remove a dead letter at the end of the block, in one transaction with it.
 
         Raises:
             NoDeadLetterError: there is none for this position.
@@ -183,7 +183,7 @@ async def wait_until(
         checkpoints: Where the projection's checkpoint is kept.
         name: The projection's name.
         position: A global position, such as `AppendResult.position`.
-        poll_interval: How many seconds to wait between two looks.
+        poll_interval: How many seconds to wait between two polls.
     """
     while True:
         generation = await checkpoints.active(name)

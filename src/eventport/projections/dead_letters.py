@@ -1,4 +1,4 @@
-"""What to do about events that a projection went on without: try them again, or let them be."""
+"""What to do about events that a projection has skipped: handle them again, or discard them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def retry(
     checkpoints: CheckpointStore[C],
     position: int,
 ) -> None:
-    """Handle an event that was given up once more, and take it off the list.
+    """Handle an event that was given up once more, and remove it from the dead letters.
 
     What the handler writes and the list change in one transaction, if the checkpoint store has
     them. If the handler raises, so does this, and the event stays on the list. The projection may
@@ -48,7 +48,7 @@ async def retry(
 async def discard(
     projection: Projection[Any], checkpoints: CheckpointStore[Any], position: int
 ) -> None:
-    """Take an event that was given up off the list.
+    """Remove an event from the dead letters.
 
     Raises:
         NoDeadLetterError: there is none for this position.

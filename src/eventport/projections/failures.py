@@ -1,4 +1,4 @@
-"""What is said of errors of handlers: their kind and their place, and never the data in them."""
+"""How errors of handlers are described: their class and place, and never the data in them."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ _LONGEST: Final = 2000
 
 
 def describe(error: BaseException) -> str:
-    """Say what kind of error it is, and where it was raised.
+    """Describe an error by its class and the line that raised it.
 
-    The text of an error of the user's is left out: it may hold the data of an event, and even
-    to ask for it may fail.
+    The text of a user's error is left out: it may hold the data of an event, and its `__str__`
+    may fail.
     """
     kind = type(error).__name__
     if isinstance(error, _SAFE):

@@ -65,10 +65,10 @@ class Feed:
             self._filled.notify()
             while len(self._ready) >= self._size:
                 await self._emptied.wait(self._emptied.count, None)
-        raise StoreUnavailableError("the subscription ended, though nobody had left it")
+        raise StoreUnavailableError("the subscription ended by itself")
 
     async def take(self, at_most: int) -> list[RecordedEvent]:
-        """Wait until there is any event, and return what there is; call `done` after it."""
+        """Wait until there is an event, and return those that are there; call `done` after them."""
         while not self._ready:
             await self._filled.wait(self._filled.count, None)
         events = [self._ready.popleft() for _ in range(min(at_most, len(self._ready)))]

@@ -12,7 +12,7 @@ from eventport.projections.standing_by import StandBy
 
 
 class MemoryCheckpoints:
-    """A `CheckpointStore` that lives as long as the object; what it gives as connection is None."""
+    """A `CheckpointStore` that lives as long as the object; its connection is None."""
 
     def __init__(self) -> None:
         self._states: defaultdict[ProjectionId, _State] = defaultdict(_State)

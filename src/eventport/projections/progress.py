@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 State: TypeAlias = Literal["waiting", "catching up", "live", "retired", "stopped"]
 """What a runner is doing.
 
-It waits for the lease, which another runner has; handles what was there when it began; handles what
-comes; has ended because a higher generation is active; or has ended otherwise. One that cannot read
-the store at the moment, or renew its lease, is catching up, and not live.
+Waiting: another runner has the lease. Catching up: it handles what was there when it began, or it
+cannot read the store or renew its lease at the moment. Live: it handles new events as they come.
+Retired: it has ended because a higher generation is active. Stopped: it has ended otherwise.
 """
 
 _SECONDS: Final = 10.0
-"""How far back the rate looks."""
+"""Over how many seconds the rate is measured."""
 
 _NOTHING: Final = frozenset({"eventport.NoSuchEvent"})
 """A type that no event has."""
@@ -40,7 +40,7 @@ class Progress(Struct, frozen=True):
     head: int
     """The last position of the store."""
     lag: int
-    """How far it is behind: 0 if nothing is left that it handles, or else positions to the head.
+    """The distance to the head in positions; 0 if no event that it handles is left.
 
     Positions have gaps, so this is not the number of events.
     """
@@ -51,11 +51,11 @@ class Progress(Struct, frozen=True):
     state: State
     """What it is doing."""
     caught_up: bool
-    """Whether everything is handled that it has heard of."""
+    """Whether everything that it has fetched is handled."""
 
 
 class Meter:
-    """Counts events, and how many there were lately."""
+    """Counts events, and measures how many there were a second."""
 
     def __init__(self) -> None:
         self.total = 0
@@ -72,9 +72,9 @@ class Meter:
 
     @property
     def rate(self) -> float:
-        """How many there were a second, lately."""
+        """How many there were a second, in the last ten seconds."""
         now = time.monotonic()
-        # The last entry that is too old tells what the count was when the time began.
+        # The last entry that is too old has the count at the beginning of the ten seconds.
         while len(self._since) > 1 and self._since[1][0] < now - _SECONDS:
             self._since.popleft()
         begin, before = self._since[0]
@@ -84,8 +84,8 @@ class Meter:
 async def find_head(store: EventStore, after: int = 0) -> int:
     """Return the last position of a store.
 
-    The protocol has no quicker way than to look for what is not there, so name a position that
-    is known: it looks only after that.
+    The protocol has no quicker way than a filter that matches nothing, so pass a known
+    position: it scans only what comes after it.
     """
     return (await store.read_all(after=after, max_count=1, types=_NOTHING)).position
 
@@ -93,9 +93,9 @@ async def find_head(store: EventStore, after: int = 0) -> int:
 async def lag_behind(
     store: EventStore, projection: Projection[Any], position: int, head: int
 ) -> int:
-    """Return how far a projection is behind the head; 0 if no event of its own is left.
+    """Return the distance of a projection to the head; 0 if no event of its own is left.
 
-    What the toolkit keeps in the store, such as the checkpoint of the projection, is no lag.
+    What the toolkit keeps in the store, such as the checkpoint of the projection, does not count.
     """
     async with aclosing(
         store.iterate_all(after=position, types=projection.event_types, prefix=projection.prefix)

@@ -32,11 +32,11 @@ else:
 
 
 OnPoison: TypeAlias = Literal["stop", "dead_letter"]
-"""What becomes of an event that cannot be handled: the end of the run, or a place on a list."""
+"""What happens to an event that cannot be handled: the run ends, or it becomes a dead letter."""
 
 
 class ProjectionContext(Struct, Generic[C], frozen=True):
-    """Where handlers write to."""
+    """What a handler is called with beside the event: where to write."""
 
     connection: C
     """The connection whose transaction also moves the checkpoint; None if there is none."""
@@ -45,7 +45,7 @@ class ProjectionContext(Struct, Generic[C], frozen=True):
 
     @property
     def suffix(self) -> str:
-        """What to put behind the name of a table so that each generation has its own: ``_2``."""
+        """A suffix for names of tables, so that each generation has its own: ``_2``."""
         return f"_{self.generation}"
 
 
@@ -55,10 +55,10 @@ Handler: TypeAlias = Callable[[RecordedEvent[D], ProjectionContext[C]], Awaitabl
 BatchHandler: TypeAlias = Callable[
     [Sequence[RecordedEvent[D]], ProjectionContext[C]], Awaitable[None]
 ]
-"""Handles events in the order of the store: what there is, at most the batch size."""
+"""Handles events in the order of the store: those that are ready, at most the batch size."""
 
 Preparation: TypeAlias = Callable[[ProjectionContext[C]], Awaitable[None]]
-"""Makes what the handlers write to, if it is not there."""
+"""Makes what the handlers write to, if it does not exist."""
 
 
 class Projection(Generic[C]):
@@ -73,8 +73,8 @@ class Projection(Generic[C]):
         types: The program's event classes, if handlers are to be registered for classes.
         prefix: Only events of streams whose name starts with this. The toolkit's own streams are
             left out, unless the prefix leads to them.
-        batch_size: How many events are handled in one transaction, at the most.
-        on_poison: What becomes of an event that cannot be handled.
+        batch_size: How many events are handled in one transaction, at most.
+        on_poison: What happens to an event that cannot be handled.
         retries: How often to try, and how long to wait in between.
     """
 
@@ -99,9 +99,9 @@ class Projection(Generic[C]):
         self.prefix: Final = check_prefix(prefix)
         """How the names of its streams begin; None for all."""
         self.batch_size: Final = check_int("batch_size", batch_size, least=1)
-        """How many events are handled at once, at the most."""
+        """How many events are handled at once, at most."""
         self.on_poison: Final[OnPoison] = on_poison
-        """What becomes of an event that cannot be handled."""
+        """What happens to an event that cannot be handled."""
         self.retries: Final = retries or Retries()
         """How often to try."""
         self._types = types
@@ -168,8 +168,8 @@ class Projection(Generic[C]):
     def prepare(self, preparation: Preparation[C]) -> Preparation[C]:
         """Register, as a decorator, what makes the tables that the handlers write to.
 
-        It runs in a transaction of its own each time that a runner gets the lease, so it must not
-        mind that they are there.
+        It runs in a transaction of its own each time that a runner gets the lease, so it must
+        tolerate that they exist.
         """
         self._prepare = preparation
         return preparation
@@ -189,7 +189,7 @@ class Projection(Generic[C]):
         return frozenset(self._handlers)
 
     def wants(self, event: RecordedEvent) -> bool:
-        """Tell whether an event of one of its types is for it, and not the toolkit's business."""
+        """Return whether an event of its types is for it, and not one of the toolkit's own."""
         asked = self.prefix is not None and self.prefix.startswith(PREFIX)
         return asked or not is_toolkit_stream(event.stream)
 

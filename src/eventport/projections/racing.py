@@ -14,7 +14,7 @@ async def run_until_first(*functions: Callable[[], Awaitable[None]]) -> None:
     """Run functions side by side until one of them ends or fails, and cancel the others.
 
     Raises:
-        EscapedCancellationError: one ended by a cancellation, though nobody had cancelled this.
+        EscapedCancellationError: one ended by a cancellation, but this was not cancelled.
     """
     failures: list[Exception] = []
     ended = False

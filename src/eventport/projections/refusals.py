@@ -25,7 +25,7 @@ class CheckpointMismatchError(EventportError):
 
 
 class LeaseLostError(EventportError):
-    """Somebody else runs the projection now; what was being done for it has been undone."""
+    """Another runner has taken over; the current batch was rolled back."""
 
     def __init__(self, projection: object) -> None:
         super().__init__(projection)
@@ -37,7 +37,7 @@ class LeaseLostError(EventportError):
 
 
 class NoDeadLetterError(EventportError, LookupError):
-    """A projection has given up no event at this position, or it has been dealt with."""
+    """A projection has given up no event at this position, or it was resolved."""
 
     def __init__(self, projection: object, position: int) -> None:
         super().__init__(projection, position)
@@ -49,7 +49,7 @@ class NoDeadLetterError(EventportError, LookupError):
     def __str__(self) -> str:
         return (
             f"projection {self.projection}: no dead letter at position {self.position}; "
-            "list those that there are"
+            "list those that exist"
         )
 
 
@@ -76,6 +76,6 @@ class ProjectionStoppedError(EventportError):
         return (
             f"projection {self.projection} stopped at position {self.event.position}, before "
             f"event {self.event.version} of stream {self.event.stream!r}, a {self.event.type!r}: "
-            f"its handler failed {self.attempts} times, at last with {self.failure}; mend the "
-            "handler and run it again, or let such events go to the dead letters"
+            f"its handler failed {self.attempts} times, at last with {self.failure}; fix the "
+            "handler and run it again, or use on_poison='dead_letter'"
         )

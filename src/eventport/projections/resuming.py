@@ -1,4 +1,4 @@
-"""Whether a checkpoint fits the store that a projection is to go on with."""
+"""Checking that a checkpoint belongs to the store, before a projection resumes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from eventport.protocols import EventStore
 
 
 def id_of(store: EventStore) -> str | None:
-    """Return what identifies a store over restarts and backups; None if it says nothing of it."""
+    """Return what identifies a store over restarts and backups; None if it has no id."""
     id_ = getattr(store, "store_id", None)
     return None if id_ is None else str(id_)
 

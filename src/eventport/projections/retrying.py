@@ -22,10 +22,10 @@ class Retries(Struct, frozen=True):
     first_pause: float = 0.1
     """How many seconds to wait after the first attempt."""
     max_pause: float = 10.0
-    """How many seconds to wait at the most."""
+    """How many seconds to wait at most."""
 
     def __post_init__(self) -> None:
-        """Refuse what makes no sense."""
+        """Check the values."""
         check_int("attempts", self.attempts, least=1)
         if not 0 <= self.first_pause <= self.max_pause:
             message = (
@@ -35,6 +35,6 @@ class Retries(Struct, frozen=True):
             raise InvalidArgumentError(message)
 
     def pause(self, failures: int) -> float:
-        """Return how many seconds to wait after so many failures."""
+        """Return how many seconds to wait after this many failures."""
         whole = min(self.first_pause * 2.0 ** min(failures - 1, 60), self.max_pause)
         return whole * random.uniform(0.5, 1)  # noqa: S311  # no secret depends on it

@@ -1,4 +1,4 @@
-"""Running a projection: get the lease, follow the store, give signs of life, let go in time."""
+"""Running a projection: get the lease, follow the store, renew the lease, release it."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ C = TypeVar("C")
 _log: Final = logging.getLogger("eventport")
 
 _LOOK: Final = 0.05
-"""How many seconds to wait between two polls of what gives no notice."""
+"""How many seconds to wait between two polls."""
 
 _CAUGHT_UP: Final = 1.0
-"""A runner has caught up once it reaches, within so many seconds, the head that it saw before."""
+"""A runner has caught up once it reaches, within this time, the head that it saw at its start."""
 
 _SILENCE: Final = 2.0
-"""For so many seconds, at least, a feed may be silent: to read one page takes its time."""
+"""How many seconds a feed may be silent, at least: reading one page takes its time."""
 
 
 class Runner(Generic[C]):
@@ -57,8 +57,8 @@ class Runner(Generic[C]):
         store: Where the events are.
         projection: What to run.
         checkpoints: Where the checkpoint is kept, and what handlers get a connection from.
-        lease: How many seconds the right to run it lasts without a sign of life. A third of it
-            passes between two signs.
+        lease: How many seconds the right to run it lasts without a renewal. It is renewed
+            every third of this time.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Runner(Generic[C]):
 
     @property
     def position(self) -> int:
-        """Everything up to this global position has been handled; 0 while it waits its turn."""
+        """Everything up to this global position has been handled; 0 while it waits."""
         handled = self._handled if self._tenure is None else self._tenure.handled
         return handled if self._feed is None else max(handled, self._feed.passed)
 
@@ -144,7 +144,7 @@ class Runner(Generic[C]):
             await self._moved.wait(moves, _LOOK)
 
     async def progress(self) -> Progress:
-        """Return how far it is; this looks for the head of the store."""
+        """Return its progress; this reads the head of the store."""
         position = self.position
         if self._feed is None:
             position = (await self._checkpoints.load(self._projection.id)).position
@@ -186,7 +186,7 @@ class Runner(Generic[C]):
 
     def _pause(self, outages: int) -> float:
         pause = self._projection.retries.pause(outages)
-        # Stand-bys ask four times in a lease: let them be faster than one that cannot read.
+        # Stand-bys ask four times in a lease: they must be faster than one that cannot read.
         return pause if self._feed_answers else max(pause, self._seconds / 2)
 
     async def _acquire(self) -> Tenure[C] | None:
@@ -243,7 +243,7 @@ class Runner(Generic[C]):
                 _log.warning("projection %s: %s", projection, exc)
 
     async def _listen(self, feed: Feed) -> None:
-        """Watch that the store can be read; a runner that cannot read must not keep its lease."""
+        """Check that the store can be read; a runner that cannot read must not keep its lease."""
         limit = max(self._seconds, _SILENCE)
         since = time.monotonic()
         scanned = -1
@@ -256,7 +256,7 @@ class Runner(Generic[C]):
             scanned = feed.scanned
         message = (
             f"projection {self._projection.id} has read nothing for {limit:.1f} s, though the "
-            "store has more, or does not answer; it gives its lease back"
+            "store has more, or does not answer; it releases its lease"
         )
         raise StoreUnavailableError(message)
 

@@ -147,7 +147,7 @@ class SqlCheckpoints(Generic[C]):
     async def resolve(self, projection: ProjectionId, position: int) -> AsyncGenerator[C, None]:
         """See `CheckpointStore.resolve`."""
         async with self._database.transaction() as connection:
-            # Another one that resolves the same letter waits for the end of this transaction.
+            # A second caller that resolves the same letter waits for the end of this transaction.
             sql = self._sql.resolve
             if not await self._database.fetch(connection, sql, *projection, position):
                 raise NoDeadLetterError(projection, position)
@@ -221,7 +221,7 @@ def _checkpoint(columns: Iterable[Any]) -> Checkpoint:
 
 
 class _Statements:
-    """What is asked of the two tables. No clock takes part in it."""
+    """The statements on the two tables. None of them uses a clock."""
 
     def __init__(self, database: Database[Any]) -> None:
         projections, letters = database.projections, database.dead_letters

@@ -1,4 +1,4 @@
-"""How one that waits for a lease finds out that it has run out."""
+"""How a stand-by finds out that a lease has run out."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class StandBy:
         self._seen: dict[ProjectionId, tuple[object, float]] = {}
 
     def has_run_out(self, projection: ProjectionId, sign: object, seconds: float) -> bool:
-        """Return whether the last sign of life has been the same for as long as the lease lasts.
+        """Return whether a lease has not been renewed for as long as it lasts.
 
         Args:
             projection: Whose lease.
-            sign: What each renewal changes.
+            sign: A value that each renewal changes.
             seconds: How long the lease lasts.
         """
         now = time.monotonic()

@@ -27,7 +27,7 @@ from eventport.toolkit_streams import toolkit_stream
 
 
 CHECKPOINT: Final = "eventport.ProjectionCheckpoint"
-"""How far a generation is, and who runs it."""
+"""The position of a generation, and its runner."""
 
 ACTIVATED: Final = "eventport.ProjectionActivated"
 """Readers are to use another generation."""
@@ -43,10 +43,10 @@ _LETTERS: Final = "dead-letters"
 
 
 class StreamCheckpoints:
-    """A `CheckpointStore` in the streams of an event store; what it gives as connection is None.
+    """A `CheckpointStore` in the streams of an event store; its connection is None.
 
     The read model is written elsewhere, so after a crash the last batch is handled again:
-    handlers must not mind that.
+    handlers must tolerate that.
     """
 
     def __init__(self, store: EventStore) -> None:
@@ -98,7 +98,7 @@ class StreamCheckpoints:
             try:
                 await self._store.append(stream, [event], expected=version)
             except ConcurrencyError:
-                continue  # somebody has activated another one meanwhile
+                continue  # another generation was activated meanwhile
             return
 
     async def dead_letters(self, projection: ProjectionId) -> list[DeadLetter]:

@@ -1,4 +1,4 @@
-"""Running a projection in a service that is to go on when the projection cannot."""
+"""Running a projection in a service that must keep running when the projection fails."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def supervise(runner: Runner[Any], *, pauses: Retries = _PAUSES) -> None:
         begin = time.monotonic()
         try:
             return await runner.run()
-        except Exception as exc:  # noqa: BLE001  # whatever it is, the service goes on
+        except Exception as exc:  # noqa: BLE001  # the service keeps running, whatever it is
             if time.monotonic() - begin > pauses.max_pause:
                 failures = 0
             failures += 1

@@ -1,4 +1,4 @@
-"""The time for which a runner has the lease, and how far it has got in it."""
+"""The time for which a runner has the lease, and its progress in it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Tenure(Generic[C]):
 
     Args:
         lease: What the checkpoint store gave.
-        seconds: How long it lasts after each sign of life.
+        seconds: How long it lasts after each renewal.
         since: When it was asked for, by the monotonic clock.
     """
 
@@ -37,7 +37,7 @@ class Tenure(Generic[C]):
         return time.monotonic() <= self._valid_until
 
     async def renew(self, position: int) -> None:
-        """Give a sign of life; see `Lease.renew`."""
+        """Renew the lease; see `Lease.renew`."""
         begin = time.monotonic()
         await self.lease.renew(position)
         self._valid_until = begin + self._seconds

@@ -88,7 +88,7 @@ class Worker(Generic[C]):
         return None
 
     async def _insist(self, event: RecordedEvent) -> None:
-        """Handle an event, or else stop before it or put it on the list."""
+        """Handle an event, or else stop before it or add it to the dead letters."""
         projection = self._projection
         try:
             return await self._persist(lambda: self._commit([event]))
@@ -99,11 +99,11 @@ class Worker(Generic[C]):
             if projection.on_poison == "stop":
                 raise ProjectionStoppedError(projection.id, event, attempts, describe(exc)) from exc
             letter = dead_letter(event, exc, attempts)
-        _log.error("projection %s goes on without %s", projection.id, letter)
+        _log.error("projection %s continues without %s", projection.id, letter)
         return await self._commit([event], letter)
 
     async def _persist(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Try something until that is hopeless, and then raise what it raised at last."""
+        """Try as often as the retries say, and then raise the last error."""
         for attempt in count(1):
             try:
                 return await work()
@@ -118,7 +118,7 @@ class Worker(Generic[C]):
     async def _commit(
         self, events: Sequence[RecordedEvent], letter: DeadLetter | None = None
     ) -> None:
-        """Handle events, or put one on the list, and move the checkpoint; wait for outages."""
+        """Handle events, or make one a dead letter, and move the checkpoint; wait for outages."""
         outages = 0
         while True:
             try:

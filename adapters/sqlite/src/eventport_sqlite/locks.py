@@ -32,7 +32,7 @@ def write_lock_on(path: str) -> Generator[None]:
     try:
         yield
     finally:
-        held.is_open = False  # for tasks that go on after the block, with a copy of its context
+        held.is_open = False  # for tasks that outlive the block with a copy of its context
         _held.reset(token)
 
 
