@@ -17,6 +17,7 @@ from eventport.errors import ConfigurationError
 
 
 _VARIABLE: Final = re.compile(r"\$\{(\w+)\}")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _URL: Final = re.compile(r"[^:/?#]+://.*", re.DOTALL)
 _USERINFO: Final = re.compile(r"(?s)(?P<before>[^:/?#]+://)(?P<userinfo>[^/?#]*)(?P<after>@.*)")
 
@@ -26,7 +27,7 @@ def resolve(
 ) -> tuple[str, dict[str, Any]]:
     """Find the URL that is meant, and the options that go with it."""
     if target is None:
-        target = os.environ.get("EVENTPORT_URL") if config is None else None
+        target = os.environ.get("EVENTPORT_URL", "").strip() if config is None else None
         if not target:
             return _look_up("default", config)
     if not isinstance(cast("object", target), str):
@@ -34,6 +35,7 @@ def resolve(
         kind = type(target).__name__
         message = f"a store is given as a URL or as a name in eventport.toml, both str, not {kind}"
         raise ConfigurationError(message)
+    target = target.strip()  # a newline at the end of a variable or a file is not meant
     if "://" in target or _VARIABLE.match(target):
         return _expand(target), {}
     return _look_up(target, config)
@@ -122,6 +124,10 @@ def _expand(url: str) -> str:
         after = match["after"]
     base, mark, query = after.partition("?")
     expanded = before + _VARIABLE.sub(value, base) + mark + _VARIABLE.sub(quoted, query)
+    expanded = expanded.strip()
+    if not expanded.isprintable() and (found := _CONTROL.search(expanded)):
+        message = f"{redact(url)!r} holds the control character {found[0]!r}: remove it"
+        raise ConfigurationError(message)
     if not _URL.fullmatch(expanded):
         message = f"{redact(url)!r} is not a URL, such as sqlite:///orders.db"
         raise ConfigurationError(message)
