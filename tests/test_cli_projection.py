@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import json
 import os
 import pty
 import signal
@@ -25,6 +27,7 @@ from eventport_sqlite import SQLiteEventStore
 EVENTPORT: Final = str(Path(sys.executable).with_name("eventport"))
 VIEWS: Final = """
 import asyncio
+import json
 
 from eventport.projections import Projection, Retries
 
@@ -96,6 +99,17 @@ def test_rebuild_ends_when_the_generation_is_active_and_status_tells(projection:
         "dead letters: 1",
         "- position 3: Numbered in a: ValueError: no number",
     ]
+    assert json.loads(projection("status", "views:one", "--json").stdout) == {
+        "projection": "numbers@1",
+        "active_generation": 1,
+        "position": 64,
+        "head": 64,
+        "lag": 0,
+        "runner": None,
+        "dead_letters": [
+            {"position": 3, "type": "Numbered", "stream": "a", "error": "ValueError: no number"}
+        ],
+    }
     assert "active generation: 1\nposition: 0\n" in projection("status", "views:two").stdout
     assert projection("rebuild", "views:two").returncode == 0
     ended = projection("run", "views:one")

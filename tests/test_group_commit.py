@@ -58,7 +58,9 @@ def commit(name: str, *, events: int = 1, data: str = "1") -> Commit:
 
 def name_of(outcome: Outcome) -> int:
     assert isinstance(outcome, Committed)
-    return outcome.writes[0].positions[-1]
+    position = outcome.writes[0].positions[-1]
+    assert position is not None
+    return position
 
 
 class Engine:

@@ -6,7 +6,7 @@ import difflib
 import functools
 import inspect
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any, Literal, ParamSpec, TypeVar, get_args, get_origin
 from urllib.parse import unquote_plus
 
@@ -30,7 +30,7 @@ def accepted_options(function: Callable[..., object]) -> dict[str, Any]:
     }
 
 
-def checks_options(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+def checks_options(function: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
     """Decorate what opens a store: options out of their bounds raise `ConfigurationError`.
 
     The bounds are those of the annotations, such as ``Annotated[float, Meta(gt=0, le=60)]``.
