@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import json
 import os
 import pty
 import signal
@@ -27,7 +26,6 @@ from eventport_sqlite import SQLiteEventStore
 EVENTPORT: Final = str(Path(sys.executable).with_name("eventport"))
 VIEWS: Final = """
 import asyncio
-import json
 
 from eventport.projections import Projection, Retries
 

@@ -31,7 +31,6 @@ from eventport.adapter import AllPage, AllQuery, Store
 
 from eventport_conformance.material import catch_up
 from eventport_conformance.waiting import no_hang
-from eventport_memory import MemoryEventStore
 from eventport_memory import engine as memory_engine
 from eventport_memory.engine import MemoryEngine
 
@@ -101,7 +100,7 @@ async def test_it_begins_behind_a_position() -> None:
         assert await take(subscription, 2) == [4, 5]
 
 
-async def follow_to(store: MemoryEventStore, after: int, end: int, into: list[object]) -> None:
+async def follow_to(store: Store, after: int, end: int, into: list[object]) -> None:
     async with store.subscribe(after=after) as subscription:
         async for event in subscription:
             into.append((event.stream, event.version, event.position))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from eventport.errors import NotSupportedError
 from eventport.protocols import AfterCommitHook, EventStore, HookStore, InlineStore
 
 
-_CREATE_NOTHING: Final = {"create": False, "migrate": "explicit"}
+_CREATE_NOTHING: Final[Mapping[str, Any]] = {"create": False, "migrate": "explicit"}
 """The options that keep adapters which have them from creating files, tables or indexes."""
 
 
