@@ -376,6 +376,17 @@ def test_ids_are_kept_even_if_a_stream_has_one_twice(eventport: Command) -> None
     assert [json.loads(line)["id"] for line in eventport("export").stdout.splitlines()] == [ID, ID]
 
 
+@pytest.mark.parametrize("command", ["export", "read a", "tail", "tail --after 1"])
+def test_commands_that_read_create_nothing(
+    eventport: Command, tmp_path: Path, command: str
+) -> None:
+    """A mistyped name is an error, and not an empty backup."""
+    done = eventport(*command.split())
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("eventport: s.db does not exist or is empty: check the name")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_empty_file_imports_nothing(eventport: Command, tmp_path: Path) -> None:
     nothing = eventport("import", "-", stdin="\n \n")
     assert nothing.stderr == "eventport: 0 events written, 0 already there, 0 streams\n"

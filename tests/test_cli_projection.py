@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import pty
 import signal
@@ -98,6 +99,17 @@ def test_rebuild_ends_when_the_generation_is_active_and_status_shows_it(
         "dead letters: 1",
         "- position 3: Numbered in a: ValueError in numbered, views.py:14",
     ]
+    assert json.loads(projection("status", "views:one", "--json").stdout) == {
+        "projection": "numbers@1",
+        "active_generation": 1,
+        "position": 64,
+        "head": 64,
+        "lag": 0,
+        "runner": None,
+        "dead_letters": [
+            {"position": 3, "type": "Numbered", "stream": "a", "error": "ValueError: no number"}
+        ],
+    }
     assert "active generation: 1\nposition: 0\n" in projection("status", "views:two").stdout
     assert projection("rebuild", "views:two").returncode == 0
     ended = projection("run", "views:one")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sqlite3
 import stat
@@ -293,6 +294,31 @@ async def test_a_missing_variable_is_named(url: str) -> None:
 async def test_a_missing_variable_does_not_give_the_others_away() -> None:
     message = await refusal(f"postgres://u:{SECRET}@${{NOPE}}/db?password={SECRET}")
     assert message.endswith("postgres://u:***@${NOPE}/db?password=*** needs it")
+
+
+@pytest.mark.parametrize("around", ["{}\n", " {}\r\n", "\t{} "])
+async def test_blanks_around_a_url_are_not_meant(
+    monkeypatch: pytest.MonkeyPatch, around: str
+) -> None:
+    url = around.format("sqlite:///s.db")
+    write("eventport.toml", f"[stores.s]\nurl = {json.dumps(url)}\n")
+    monkeypatch.setenv("WHOLE", url)
+    for target in (url, "s", " s\n", "${WHOLE}"):
+        async with connect(target) as store:
+            assert repr(store) == "<SQLiteEventStore: s.db>"
+    for value in (url, around.format("s")):
+        monkeypatch.setenv("EVENTPORT_URL", value)
+        async with connect() as store:
+            assert repr(store) == "<SQLiteEventStore: s.db>"
+    monkeypatch.setenv("EVENTPORT_URL", around.format(""))
+    assert "no store named 'default'" in await refusal()
+
+
+@pytest.mark.parametrize("character", ["\n", "\r", "\t", "\0", "\x7f"])
+async def test_a_control_character_inside_a_url_is_refused(tmp_path: Path, character: str) -> None:
+    message = await refusal(f"sqlite:///a{character}b.db?password={SECRET}")
+    assert f"holds the control character {character!r}: remove it" in message
+    assert list(tmp_path.iterdir()) == []
 
 
 # Schemes and adapters.

@@ -52,9 +52,7 @@ class Radio(MemoryEngine):
 
 
 def interval_of(store: Store) -> float:
-    found = store._feed.interval(1_000)
-    assert found is not None
-    return found
+    return store._feed.interval(1_000)
 
 
 async def test_it_begins_with_the_first_subscription_and_once() -> None:

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 import anyio
 import pytest
 
-from anyio import create_task_group, move_on_after, wait_all_tasks_blocked
+from anyio import Event, create_task_group, move_on_after, wait_all_tasks_blocked
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 from tests.engines import Watched, nothing
@@ -31,7 +31,6 @@ from eventport.adapter import AllPage, AllQuery, Store
 
 from eventport_conformance.helpers import catch_up
 from eventport_conformance.waiting import no_hang
-from eventport_memory import MemoryEventStore
 from eventport_memory import engine as memory_engine
 from eventport_memory.engine import MemoryEngine
 
@@ -43,9 +42,9 @@ def opened(engine: Watched) -> Store:
     return Store(engine, batching="never")
 
 
-def followed(engine: MemoryEngine, signal: Signal, *, polls: bool = False) -> PollingSubscription:
-    """Subscribe to an engine, with a signal of the test's own."""
-    feed = Feed(
+def feed_of(engine: MemoryEngine, signal: Signal, *, polls: bool = False) -> Feed:
+    """Follow an engine with a signal of the test's own."""
+    return Feed(
         engine.read_all,
         signal,
         History("this store", engine.read_all, None),
@@ -53,7 +52,14 @@ def followed(engine: MemoryEngine, signal: Signal, *, polls: bool = False) -> Po
         polls=polls,
         pushed=lambda: False,
     )
+
+
+def subscription_of(feed: Feed) -> PollingSubscription:
     return PollingSubscription(feed, AllQuery(max_count=PAGE_SIZE), lambda: None)
+
+
+def followed(engine: MemoryEngine, signal: Signal, *, polls: bool = False) -> PollingSubscription:
+    return subscription_of(feed_of(engine, signal, polls=polls))
 
 
 def numbered(first: int, last: int) -> list[NewEvent]:
@@ -94,7 +100,7 @@ async def test_it_begins_behind_a_position() -> None:
         assert await take(subscription, 2) == [4, 5]
 
 
-async def follow_to(store: MemoryEventStore, after: int, end: int, into: list[object]) -> None:
+async def follow_to(store: Store, after: int, end: int, into: list[object]) -> None:
     async with store.subscribe(after=after) as subscription:
         async for event in subscription:
             into.append((event.stream, event.version, event.position))
@@ -218,19 +224,106 @@ async def test_commits_that_wake_nobody_are_found_by_polling() -> None:
         assert await take(subscription, 1) == [1]
 
 
+class Ticking(Signal):
+    """Lets time pass, which is what polling waits for, only when a test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float] = []
+        self._tick = Event()
+
+    async def wait(self, count: int, at_most: float | None) -> None:
+        if at_most is None:
+            await super().wait(count, None)
+        else:
+            self.waits.append(at_most)
+            await self._tick.wait()
+
+    async def tick(self) -> None:
+        """Let all that wait for a time go on, and wait until they have done what they can."""
+        self._tick.set()
+        self._tick = Event()
+        await wait_all_tasks_blocked()
+
+
+async def follow(subscription: Subscription, found: list[object]) -> None:
+    """Take what comes until the test ends."""
+    while True:
+        found.append((await anext(subscription)).data)
+
+
 async def test_while_nothing_happens_it_polls_ever_more_seldom() -> None:
-    waits: list[float | None] = []
-    engine = Watched()
+    engine, clock, found = Watched(), Ticking(), list[object]()
     store = opened(engine)
+    async with task_group() as tasks:
+        tasks.start_soon(follow, followed(engine, clock, polls=True), found)
+        await wait_all_tasks_blocked()
+        for number in (1, 2):
+            for _ in range(6):
+                await clock.tick()
+            await store.append("a", numbered(number, number))
+            await clock.tick()
+            assert found[-1] == number
+        tasks.cancel_scope.cancel()
+    assert clock.waits[:7] == clock.waits[7:14] == [0.01, 0.02, 0.04, 0.08, 0.16, 0.2, 0.2]
 
-    class Impatient(Signal):
-        async def wait(self, count: int, at_most: float | None) -> None:
-            waits.append(at_most)
-            if len(waits) % 7 == 0:
-                await store.append("a", numbered(1, 1))
 
-    await take(followed(engine, Impatient(), polls=True), 2)
-    assert waits == [0.01, 0.02, 0.04, 0.08, 0.16, 0.2, 0.2] * 2
+@pytest.mark.parametrize("count", [1, 64])
+async def test_only_one_of_many_idle_subscriptions_polls(count: int) -> None:
+    engine, clock, found = Watched(), Ticking(), list[object]()
+    feed = feed_of(engine, clock, polls=True)
+    async with task_group() as tasks:
+        for _ in range(count):
+            tasks.start_soon(follow, subscription_of(feed), found)
+        await wait_all_tasks_blocked()
+        engine.asked.clear()
+        for _ in range(10):
+            await clock.tick()
+        assert engine.asked == [1] * 10  # one read each time, for one event at most
+        await opened(engine).append("a", numbered(7, 7))
+        await clock.tick()
+        assert found == [7] * count
+        tasks.cancel_scope.cancel()
+
+
+async def test_polling_ends_with_the_last_idle_subscription() -> None:
+    engine, clock = Watched(), Ticking()
+    feed = feed_of(engine, clock, polls=True)
+    async with task_group() as tasks:
+        tasks.start_soon(follow, subscription_of(feed), [])
+        await wait_all_tasks_blocked()
+        assert feed._polling
+        tasks.cancel_scope.cancel()
+    engine.asked.clear()
+    await clock.tick()
+    assert not feed._polling
+    assert engine.asked == []
+
+
+async def test_a_poll_that_fails_makes_all_idle_subscriptions_check_the_history() -> None:
+    """Another server may have answered since, whose history is longer, but not the same."""
+    engine, clock = Replaceable(), Ticking()
+    store = Store(engine, batching="never")
+    await store.append("s", numbered(1, 2))
+    feed = feed_of(engine, clock, polls=True)
+    errors: list[str] = []
+
+    async def expect_an_error(subscription: Subscription) -> None:
+        assert [(await anext(subscription)).data for _ in range(2)] == [1, 2]
+        with pytest.raises(HistoryReplacedError) as caught:
+            await anext(subscription)
+        errors.append(str(caught.value))
+
+    async with task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(expect_an_error, subscription_of(feed))
+        await wait_all_tasks_blocked()
+        engine.failing_reads = 1
+        engine.forget()
+        await store.append("s", numbered(7, 9))
+        await clock.tick()
+        tasks.cancel_scope.cancel()
+    assert len(errors) == 3
 
 
 async def test_a_store_that_is_gone_for_a_while_is_survived_and_logged(
@@ -405,11 +498,17 @@ class Replaceable(MemoryEngine):
     def __init__(self) -> None:
         super().__init__()
         self.away = False
+        self.failing_reads = 0
 
     async def read_all(self, query: AllQuery, /) -> AllPage:
-        if self.away:
+        if self.away or self.failing_reads:
+            self.failing_reads = max(0, self.failing_reads - 1)
             raise StoreUnavailableError("the server is away")
         return await super().read_all(query)
+
+    def forget(self) -> None:
+        self._log.clear()
+        self._streams.clear()
 
 
 def wake(store: Store) -> None:
@@ -421,8 +520,7 @@ async def come_back_with(engine: Replaceable, store: Store, *numbers: int) -> No
     engine.away = True
     wake(store)
     await wait_all_tasks_blocked()
-    engine._log.clear()
-    engine._streams.clear()
+    engine.forget()
     engine.away = False
     for number in numbers:
         await store.append("s", [NewEvent("E", number)])

@@ -243,6 +243,23 @@ async def test_a_wrong_url_is_refused(path: Path, url: str, said: str) -> None:
     assert contents(path.parent) == {}
 
 
+@pytest.mark.parametrize("empty", [False, True])
+async def test_a_store_that_may_not_be_created_has_to_be_there(path: Path, *, empty: bool) -> None:
+    if empty:
+        path.touch()  # noqa: ASYNC240  # nothing else runs in the event loop
+    before = contents(path.parent)
+    with pytest.raises(ConfigurationError, match=r"events\.db does not exist or is empty: "):
+        await SQLiteEventStore.open(path, create=False)
+    with pytest.raises(ConfigurationError, match=r"events\.db does not exist or is empty: "):
+        async with connect(f"sqlite:///{path}", create=False):
+            pass
+    assert contents(path.parent) == before
+    async with await SQLiteEventStore.open(path) as store:
+        await store.append("s", [NewEvent("E", None)])
+    async with connect(f"sqlite:///{path}?create=false") as again:
+        assert (await again.read("s")).version == 1
+
+
 def test_trio_is_refused(path: Path) -> None:
     async def main() -> None:
         with pytest.raises(NotSupportedError, match="asyncio only"):

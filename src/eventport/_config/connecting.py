@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 
-from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Final
 
+from eventport._config.options import accepted_options
 from eventport._config.plugins import Located, locate
 from eventport._config.targets import resolve
 from eventport.errors import NotSupportedError
 from eventport.protocols import AfterCommitHook, EventStore, HookStore, InlineStore
+
+
+_CREATE_NOTHING: Final[Mapping[str, Any]] = {"create": False, "migrate": "explicit"}
+"""The options that keep adapters which have them from creating files, tables or indexes."""
 
 
 @asynccontextmanager
@@ -58,6 +63,14 @@ async def connect(
                 raise NotSupportedError(message)
             store.inline(handler)
         yield store
+
+
+def connect_existing(target: str | None) -> AbstractAsyncContextManager[EventStore]:
+    """Do as `connect` does, but create nothing, as far as the adapter knows how not to."""
+    accepted = accepted_options(find(target).adapter.open)
+    return connect(
+        target, **{name: _CREATE_NOTHING[name] for name in _CREATE_NOTHING if name in accepted}
+    )
 
 
 def find(

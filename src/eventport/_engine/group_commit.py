@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from typing import Final, cast
 
 from anyio import Event, get_cancelled_exc_class
+from anyio.lowlevel import checkpoint
 
 from eventport._concurrency.shielding import start_task, wait_out
 from eventport._engine.commits import Commit, Outcome
@@ -114,11 +115,13 @@ class GroupCommit:
                 finally:
                     for request in batch:
                         request.end()
+                if self._queue:
+                    await checkpoint()  # however many there are, others get a turn
         finally:
             self._stop()
 
     def _stop(self) -> None:
-        # Nothing is awaited since the queue was seen empty, so no request can be missed. It is
+        # Nothing is awaited after the queue was seen empty, so no request can be missed. It is
         # not empty only if the event loop is being closed under our feet.
         self._working = False
         if self._idle is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final, Self
@@ -24,7 +24,10 @@ _log: Final = logging.getLogger("eventport")
 
 
 class Feed:
-    """What subscriptions of one store share: pages, wake-ups, and how often to poll.
+    """What subscriptions of one store share: pages, wake-ups, and one task that polls.
+
+    Only that task reads while all of them are idle, however many they are. It ends with the last
+    idle subscription.
 
     Args:
         read: Fetches a page.
@@ -57,16 +60,70 @@ class Feed:
         self.read = read
         self.signal = signal
         self.history = history
-        self.losses = losses
+        self._losses = losses
+        self._failures = 0
         self._polls = polls
         self._pushed = pushed
+        self._waiting = Counter[int]()
+        """How many subscriptions wait for events after which position."""
+        self._polling = False
+        self._poller: object = None
 
-    def interval(self, idle: int) -> float | None:
-        """Return the seconds to wait after a number of idle polls; None to wait for a wake-up."""
-        if not self._polls:
-            return None
+    def losses(self) -> int:
+        """Return how often the store may have been another one so far, to be checked again."""
+        return self._losses() + self._failures
+
+    async def wait(self, seen: int, position: int) -> None:
+        """Sleep until there may be something after a position.
+
+        Args:
+            seen: What the signal had counted before the read that found nothing.
+            position: Where that read ended.
+        """
+        self._waiting[position] += 1
+        try:
+            if self._polls and not self._polling:
+                self._polling = True
+                self._poller = start_task(self._poll, never_begun=self._stop_polling)
+            await self.signal.wait(seen, None)
+        finally:
+            self._waiting[position] -= 1
+            if not self._waiting[position]:
+                del self._waiting[position]
+
+    def interval(self, idle: int) -> float:
+        """Return the seconds to wait after so many idle polls."""
         longest = self.PUSHED_INTERVAL if self._pushed() else self.LONGEST_INTERVAL
         return min(self.FIRST_INTERVAL * float(1 << min(idle, 20)), longest)
+
+    async def _poll(self) -> None:
+        """Poll for all that are idle, until none is."""
+        idle = 0
+        try:
+            while self._waiting:
+                seen = self.signal.count
+                await self.signal.wait(seen, self.interval(idle))
+                if self.signal.count != seen or not self._waiting:
+                    idle = 0
+                elif await self._has_moved():
+                    self.signal.notify()
+                    idle = 0
+                else:
+                    idle += 1
+        finally:
+            self._stop_polling()
+
+    async def _has_moved(self) -> bool:
+        """Return whether an idle subscription has to read for itself."""
+        try:
+            page = await self.read(AllQuery(min(self._waiting), 1))
+        except Exception:  # noqa: BLE001  # each subscription meets its own error when it reads
+            self._failures += 1
+            return True
+        return any(page.head > position for position in self._waiting)
+
+    def _stop_polling(self) -> None:
+        self._polling = False
 
 
 class PollingSubscription:
@@ -120,7 +177,6 @@ class PollingSubscription:
         """Wait for the next event; cancelling this wait loses nothing."""
         self._check_loop()
         backoff = Backoff(0.1)
-        idle = 0
         while not self._page or self._left:
             if self._left:
                 raise StopAsyncIteration
@@ -148,8 +204,7 @@ class PollingSubscription:
             self._position = page.position
             if page.position >= page.head:
                 self._caught_up.set()
-                await self._feed.signal.wait(fetch.seen, self._feed.interval(idle))
-                idle += 1
+                await self._feed.wait(fetch.seen, page.position)
         self._last = event = self._page.popleft()
         self._position = event.position
         return event

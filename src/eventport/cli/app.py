@@ -14,9 +14,11 @@ from types import FrameType
 from typing import Annotated, BinaryIO, Final, NoReturn, TypeAlias
 
 import anyio
+import msgspec
 import typer
 
 from eventport import connect
+from eventport._config.connecting import connect_existing
 from eventport._config.schemas import StoreSchema
 from eventport._config.targets import resolve
 from eventport.cli import exporting, importing, projecting
@@ -73,7 +75,6 @@ Json: TypeAlias = Annotated[
 
 app: Final = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -232,7 +233,7 @@ def export_events(
     """
 
     async def work() -> tuple[int, int]:
-        async with connect(store) as source:
+        async with connect_existing(store) as source:
             with _open_output(file) as out, progress_bar("exporting", None) as progress:
                 return await exporting.write(source, out, after, types or None, prefix, progress)
 
@@ -258,7 +259,7 @@ def read_stream(
         show = event_writer(json=json)
         left = max_count
         async with (
-            connect(store) as source,
+            connect_existing(store) as source,
             aclosing(
                 source.iterate(
                     stream, from_version=from_version, to_version=to_version, backwards=backwards
@@ -295,7 +296,7 @@ def tail_store(
     async def work() -> None:
         show = event_writer(json=json)
         async with (
-            connect(store) as source,
+            connect_existing(store) as source,
             source.subscribe(after=after, types=types or None, prefix=prefix) as events,
         ):
             async for event in events:
@@ -369,12 +370,18 @@ def rebuild_projection(
 
 @projection_app.command("status")
 def show_projection(
-    projection: ProjectionName, *, store: Store = None, checkpoints: Checkpoints = None
+    projection: ProjectionName,
+    *,
+    store: Store = None,
+    checkpoints: Checkpoints = None,
+    json: Annotated[bool, typer.Option("--json", help="One object, for programs.")] = False,
 ) -> None:
     """Show a projection's progress, its runner, and the events that it could not handle."""
     with _ending():
-        for name, value in anyio.run(projecting.status, projection, store, checkpoints):
-            print(f"{name}: {value}")  # noqa: T201  # what it is for
+        found = anyio.run(projecting.status, projection, store, checkpoints)
+        lines = [msgspec.json.encode(found).decode()] if json else projecting.lines_of(found)
+        for line in lines:
+            print(line)  # noqa: T201  # what it is for
 
 
 def _is_lost_at_the_end(store: str | None) -> bool:

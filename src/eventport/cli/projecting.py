@@ -13,6 +13,7 @@ from typing import Any, cast
 from anyio import sleep
 
 from eventport import connect
+from eventport._config.connecting import connect_existing
 from eventport.cli.showing import catch_up_bar
 from eventport.errors import ConfigurationError, EventportError
 from eventport.projections import (
@@ -59,11 +60,11 @@ def load_projection(name: str) -> Projection[Any]:
 
 @asynccontextmanager
 async def _opened(
-    name: str, store: str | None, checkpoints: str | None
+    name: str, store: str | None, checkpoints: str | None, *, create: bool = True
 ) -> AsyncGenerator[tuple[Projection[Any], EventStore, CheckpointStore[Any]]]:
     projection = load_projection(name)
     async with (
-        connect(store) as events,
+        (connect if create else connect_existing)(store) as events,
         open_checkpoints(events, checkpoints or store) as kept,
     ):
         yield projection, events, kept
@@ -91,24 +92,39 @@ async def rebuild(
         return projection.id, (await _watch(runner, str(projection.id), until="live")).handled
 
 
-async def status(name: str, store: str | None, checkpoints: str | None) -> list[tuple[str, object]]:
-    """Return what is known about a projection, as rows of two columns."""
-    async with _opened(name, store, checkpoints) as (projection, events, kept):
+async def status(name: str, store: str | None, checkpoints: str | None) -> dict[str, Any]:
+    """Return what is known about a projection, as JSON can hold it."""
+    async with _opened(name, store, checkpoints, create=False) as (projection, events, kept):
         checkpoint = await kept.load(projection.id)
         head = await find_head(events, checkpoint.position)
         lag = await lag_behind(events, projection, checkpoint.position, head)
         active = await kept.active(projection.id.name)
         letters = await kept.dead_letters(projection.id)
+    return {
+        "projection": str(projection.id),
+        "active_generation": active or None,
+        "position": checkpoint.position,
+        "head": head,
+        "lag": lag,
+        "runner": checkpoint.owner or None,
+        "dead_letters": [
+            {"position": one.position, "type": one.type, "stream": one.stream, "error": one.error}
+            for one in letters
+        ],
+    }
+
+
+def lines_of(found: dict[str, Any]) -> list[str]:
+    """Return the status of a projection as lines for people."""
+    letters = found["dead_letters"]
+    shown = {**found, "dead_letters": len(letters)}
     return [
-        ("projection", projection.id),
-        ("active generation", active or "none"),
-        ("position", checkpoint.position),
-        ("head", head),
-        ("lag", lag),
-        ("runner", checkpoint.owner or "none"),
-        ("dead letters", len(letters)),
         *(
-            (f"- position {one.position}", f"{one.type} in {one.stream}: {one.error}")
+            f"{name.replace('_', ' ')}: {'none' if value is None else value}"
+            for name, value in shown.items()
+        ),
+        *(
+            f"- position {one['position']}: {one['type']} in {one['stream']}: {one['error']}"
             for one in letters
         ),
     ]

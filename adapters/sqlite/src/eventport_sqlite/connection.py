@@ -163,6 +163,20 @@ async def open_connection(
     return connection
 
 
+def require_database(path: str) -> None:
+    """Raise `ConfigurationError` unless there is a database to open."""
+    if path == MEMORY:
+        return
+    _check_path(path)
+    try:
+        found = Path(path).stat().st_size > 0
+    except FileNotFoundError:
+        found = False
+    if not found:
+        message = f"{path} does not exist or is empty: check the name, or let it be created"
+        raise ConfigurationError(message)
+
+
 @contextmanager
 def translated() -> Generator[None]:
     """Turn the errors of `sqlite3` into those of eventport."""

@@ -24,7 +24,7 @@ def path_in(url: str) -> str:
     name, _, query = rest.partition("?")
     if query:
         option = query.partition("=")[0]
-        raise unknown_option("sqlite", option, ("busy_timeout", "synchronous"))
+        raise unknown_option("sqlite", option, ("busy_timeout", "create", "synchronous"))
     if name and not name.startswith("/"):
         message = f"{redact(url)} names a host: a file is written sqlite:///NAME"
         raise ConfigurationError(message)

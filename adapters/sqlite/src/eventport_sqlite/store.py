@@ -12,7 +12,12 @@ import aiosqlite
 from eventport.adapter import JoinedStore, Store, checks_options, open_to_end, require_asyncio
 from eventport.errors import StoreClosedError
 
-from eventport_sqlite.connection import MEMORY, Synchronous, open_connection
+from eventport_sqlite.connection import (
+    MEMORY,
+    Synchronous,
+    open_connection,
+    require_database,
+)
 from eventport_sqlite.engine import SQLiteEngine
 from eventport_sqlite.inline import InlineHandler
 from eventport_sqlite.joined import SQLiteJoinedEngine
@@ -43,36 +48,48 @@ class SQLiteEventStore(Store):
         *,
         synchronous: Synchronous = "full",
         busy_timeout: BusyTimeout = 30.0,
+        create: bool = True,
     ) -> Self:
-        """Open a database file, and create it if there is none.
+        """Open a database file.
 
         Args:
             path: The file, or ``:memory:``.
             synchronous: ``full`` keeps every acknowledged append, even if the power fails;
                 ``normal`` may lose the last ones then, but not if only the process dies.
             busy_timeout: How many seconds a commit waits for those of other processes.
+            create: Whether to create the file if there is none.
 
         Raises:
-            ConfigurationError: the file cannot be opened for writing, or an option is wrong.
+            ConfigurationError: the file cannot be opened for writing, or may not be created, or
+                an option is wrong.
             IncompatibleStoreError: it is not an event store, or one of a newer version; it was
                 not touched.
             NotSupportedError: this is not asyncio.
         """
         name = check_path(path)
         require_asyncio("SQLite", "aiosqlite does")
+        if not create:
+            require_database(name)
         return await open_to_end(lambda: cls._open(name, synchronous, busy_timeout))
 
     @classmethod
     @checks_options
     async def connect(
-        cls, url: str, *, synchronous: Synchronous = "full", busy_timeout: BusyTimeout = 30.0
+        cls,
+        url: str,
+        *,
+        synchronous: Synchronous = "full",
+        busy_timeout: BusyTimeout = 30.0,
+        create: bool = True,
     ) -> Self:
         """Open the store that a URL names.
 
         ``sqlite:///relative.db``, ``sqlite:////absolute.db``, and ``sqlite://`` for one in memory.
         Options are arguments here; `eventport.connect` takes them out of a URL.
         """
-        return await cls.open(path_in(url), synchronous=synchronous, busy_timeout=busy_timeout)
+        return await cls.open(
+            path_in(url), synchronous=synchronous, busy_timeout=busy_timeout, create=create
+        )
 
     @classmethod
     async def _open(cls, path: str, synchronous: Synchronous, busy_timeout: BusyTimeout) -> Self:
