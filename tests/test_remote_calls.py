@@ -25,6 +25,7 @@ from eventport.adapter import (
     StreamPage,
     StreamQuery,
     StreamWrite,
+    retry_lost,
 )
 from eventport.errors import NotSupportedError, PayloadTooLargeError
 
@@ -186,6 +187,21 @@ async def test_a_silent_connection_ends_every_call(engine: FarEngine, store: Sto
     with pytest.raises(StoreUnavailableError, match="no answer within"):
         await store.read_all()
     await store.aclose()
+
+
+async def test_the_reason_outlives_a_last_attempt_that_is_cut_short() -> None:
+    attempts = 0
+
+    async def call() -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            raise DOWN
+        await sleep_forever()
+
+    with pytest.raises(ConnectionLostError, match="nobody listens"):
+        await retry_lost(call, 0.1, "there")
+    assert attempts == 2
 
 
 async def test_reads_are_asked_again(engine: FarEngine, store: Store) -> None:

@@ -49,6 +49,7 @@ class Deadline:
 async def retry_lost(
     call: Callable[[], Awaitable[T]],
     seconds: float,
+    where: str,
     on_loss: Callable[[], None] = lambda: None,
 ) -> T:
     """Make a call that changes nothing, and make it again if the connection drops.
@@ -56,20 +57,23 @@ async def retry_lost(
     Args:
         call: What to do.
         seconds: For how long to try.
+        where: The place that errors name, without any secret.
         on_loss: Called for each connection that was lost.
 
     Raises:
         ConnectionLostError: it did not succeed in time.
     """
     deadline = Deadline(seconds)
+    loss: ConnectionLostError | None = None
     while True:
         try:
-            with _lost_after(deadline.left, ConnectionLostError):
+            with _lost_after(deadline.left, ConnectionLostError, where):
                 return await call()
-        except ConnectionLostError:
+        except ConnectionLostError as exc:
             on_loss()
+            loss = _more_telling(loss, exc)
             if deadline.passed:
-                raise
+                raise loss from loss.__cause__
         await deadline.pause()
 
 
@@ -97,7 +101,7 @@ class RemoteCalls:
         Raises:
             StoreUnavailableError: the server gave no answer in time.
         """
-        return await retry_lost(call, self._remote.timeout, self._note_loss)
+        return await retry_lost(call, self._remote.timeout, self._engine.name, self._note_loss)
 
     async def commit(self, batch: Sequence[Commit]) -> Sequence[Outcome]:
         """Write a batch: whatever happens to the connection, nothing is lost or written twice.
@@ -133,7 +137,7 @@ class RemoteCalls:
         return state.take(found)
 
     async def _write(self, batch: Sequence[Commit], seconds: float) -> Sequence[Outcome | None]:
-        with _lost_after(seconds, AnswerLostError):
+        with _lost_after(seconds, AnswerLostError, self._engine.name):
             return await self._engine.commit(batch)
 
     async def _write_alone(self, commit: Commit) -> Outcome:
@@ -145,7 +149,7 @@ class RemoteCalls:
 
     async def _find(self, batch: Sequence[Commit], seconds: float) -> Sequence[Outcome | None]:
         try:
-            with _lost_after(seconds, AnswerLostError):
+            with _lost_after(seconds, AnswerLostError, self._engine.name):
                 return await self._remote.find(batch)
         except AnswerLostError:
             raise
@@ -178,7 +182,7 @@ class _Progress:
         self.is_first_search = False
         """Whether the search for them comes next for the first time, and so without a pause."""
         self.loss: ConnectionLostError | None = None
-        """The last loss of a connection that says more than that the time was over."""
+        """The last loss of a connection, or the last one that says why."""
         self._batch = batch
         self._writing = Deadline(seconds)
         # What was written has to be found out, even if that takes longer.
@@ -201,8 +205,7 @@ class _Progress:
 
     def lose(self, error: ConnectionLostError) -> None:
         """Note that a connection was lost: after an attempt to write, that may have worked."""
-        if self.loss is None or not isinstance(error.__cause__, TimeoutError):
-            self.loss = error
+        self.loss = _more_telling(self.loss, error)
         self.is_first_search = isinstance(error, AnswerLostError) and not self.unknown
         self.unknown = self.unknown or isinstance(error, AnswerLostError)
 
@@ -225,12 +228,22 @@ class _Progress:
         return [outcome for outcome in self.outcomes if outcome is not None]
 
 
+def _more_telling(
+    earlier: ConnectionLostError | None, later: ConnectionLostError
+) -> ConnectionLostError:
+    """Return the later of two losses, unless it only says that the time was over."""
+    is_plain = isinstance(later.__cause__, TimeoutError)
+    return earlier if is_plain and earlier is not None else later
+
+
 @contextmanager
-def _lost_after(seconds: float, error: type[ConnectionLostError]) -> Generator[None, None, None]:
+def _lost_after(
+    seconds: float, error: type[ConnectionLostError], where: str
+) -> Generator[None, None, None]:
     """Take a call that does not end for one whose connection dropped in silence."""
     try:
         with fail_after(seconds):
             yield
     except TimeoutError as exc:
-        message = f"no answer within {seconds:.3g} s"
+        message = f"{where}: no answer within {seconds:.3g} s"
         raise error(message) from exc
