@@ -10,7 +10,13 @@ from anyio import current_time, fail_after, sleep
 
 from eventport._concurrency.backoff import Backoff
 from eventport._engine.commits import Commit, Failed, Outcome
-from eventport._engine.engine import AnswerLostError, ConnectionLostError, Engine, Remote
+from eventport._engine.engine import (
+    AnswerLostError,
+    ConnectionLostError,
+    Engine,
+    Interruptible,
+    Remote,
+)
 from eventport._engine.queries import AllQuery, StreamQuery
 from eventport.errors import EventportError, StoreUnavailableError
 
@@ -88,6 +94,7 @@ class RemoteCalls:
     def __init__(self, engine: Engine, remote: Remote) -> None:
         self._engine = engine
         self._remote = remote
+        self._interrupted = False
         self.losses = 0
         """How often a connection was lost so far."""
 
@@ -110,13 +117,22 @@ class RemoteCalls:
         the search is no answer to the append.
         """
         state = _Progress(batch, self._remote.timeout)
+        self._interrupted = False
         while state.left:
             lost = await self._try(state)
-            if state.loss is not None and state.left and state.deadline.passed:
+            # What may have been written has to be found out, even if nobody waits for it.
+            is_over = state.deadline.passed or (self._interrupted and not state.unknown)
+            if state.loss is not None and state.left and is_over:
                 self._give_up(state, state.loss)
             elif lost is not None and not state.is_first_search:
                 await state.deadline.pause()
         return state.result()
+
+    def interrupt(self) -> None:
+        """Make no further attempt to write the running commit: all its callers are cancelled."""
+        self._interrupted = True
+        if isinstance(self._engine, Interruptible):
+            self._engine.interrupt()
 
     async def _try(self, state: _Progress) -> ConnectionLostError | None:
         """Write or find what has no outcome yet; return the loss of a connection."""

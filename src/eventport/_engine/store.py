@@ -75,8 +75,7 @@ class Store(StreamReader):
         self._batching = batching
         self._affinity = Affinity()
         self._signal = Signal()
-        interrupt = engine.interrupt if isinstance(engine, Interruptible) else None
-        self._group = GroupCommit(self._commit, interrupt)
+        self._group = GroupCommit(self._commit, self._interrupt)
         self._pending = 0
         self._drained: Event | None = None
         self._hooks = Hooks()
@@ -270,6 +269,12 @@ class Store(StreamReader):
             return await self._remote.commit(batch)
         finally:
             self._signal.notify()
+
+    def _interrupt(self) -> None:
+        if self._remote is not None:
+            self._remote.interrupt()
+        elif isinstance(self._engine, Interruptible):
+            self._engine.interrupt()
 
     # The way of a read.
 

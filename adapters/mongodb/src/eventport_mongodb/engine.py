@@ -78,6 +78,10 @@ class MongoDBEngine:
         """See `Remote.find`: what was sent is sent again, to the same positions."""
         return await self._writer.find(commits)
 
+    def interrupt(self) -> None:
+        """See `Interruptible.interrupt`: a batch that has lost a race gives up."""
+        self._writer.interrupt()
+
     async def read_stream(self, query: StreamQuery, /) -> StreamPage:
         """See `Engine.read_stream`."""
         with translated(self.name):
