@@ -144,7 +144,7 @@ async def test_what_is_found_is_acknowledged_when_it_is_in_the_journal(
         try:
             waiting = asyncio.ensure_future(store.append("s", [event], expected=1))
             with no_hang():
-                while await events.count_documents({}) < 2:  # noqa: ASYNC110  # nobody tells
+                while await events.count_documents({}) < 2:  # noqa: ASYNC110  # there is no signal
                     await asyncio.sleep(0.01)
             if way == "retry":
                 waiting = asyncio.ensure_future(other.append("s", [event], expected=1))

@@ -1,4 +1,4 @@
-"""Proves that a lost race for a position is run again, and one for a stream is told truly."""
+"""Proves that a lost race for a position is run again, and that a conflict of streams is true."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ async def test_a_version_that_was_taken_is_a_conflict_for_an_exact_expectation(
     store: MongoDBEventStore, raw: Raw, before_insert: Any
 ) -> None:
     await store.append("ours", [NewEvent("Ours", 1)])
-    # Not at the position that the store claims, but behind it: only the version is taken.
+    # Not at the position that the store claims, but after it: only the version is taken.
     await raw.insert_one(document(2, "other", 1))
     before_insert(lambda: raw.insert_one(document(3, "ours", 2, 2)))
     with pytest.raises(ConcurrencyError) as caught:
@@ -273,7 +273,7 @@ async def test_what_may_have_been_written_is_not_written_again(
 
     async def lose_the_answer(documents: Sequence[Document]) -> None:
         await insert(documents)
-        raise AutoReconnect("the line was cut")
+        raise AutoReconnect("the connection dropped")
 
     async def refuse(_: Sequence[Document]) -> dict[int, Document]:
         raise OperationFailure("not any more", 13)

@@ -137,7 +137,7 @@ async def _open(
     with translated(where):
         name = database or client.get_default_database(DATABASE).name
     hello = await ask(client.admin.command, "hello")
-    # mongos identifies itself by msg='isdbgrid'; behind it there are replica sets.
+    # mongos identifies itself by msg='isdbgrid'; its shards are replica sets.
     replicated = "setName" in hello or hello.get("msg") == "isdbgrid"
     with translated(where):
         log = Log(client, name, collection, replicated=replicated)
