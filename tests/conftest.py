@@ -19,7 +19,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def in_time() -> Generator[None]:
-    """Let a lost wake-up fail instead of hang, be it inside of what no cancellation reaches."""
+    """Let a lost wake-up fail instead of hang, even inside of what no cancellation reaches."""
 
     def fail(signum: int, frame: FrameType | None) -> None:
         raise TimeoutError("this test hangs")

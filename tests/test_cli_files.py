@@ -19,13 +19,21 @@ from uuid import UUID
 
 import pytest
 
-from eventport import Capability, ConcurrencyError, NewEvent
-from eventport.adapter import StreamPage
+from eventport import ANY, Capability, ConcurrencyError, NewEvent
+from eventport.adapter import (
+    Commit,
+    Store,
+    StreamPage,
+    StreamQuery,
+    StreamWrite,
+    encode_events,
+)
 from eventport.cli import importing
 from eventport.cli.ndjson import parse
 
 from eventport_conformance.waiting import until_in_thread
 from eventport_memory import MemoryEventStore
+from eventport_memory.engine import MemoryEngine
 from eventport_sqlite import SQLiteEventStore
 
 
@@ -364,32 +372,36 @@ def test_an_empty_file_imports_nothing(eventport: Command, tmp_path: Path) -> No
     assert nothing.returncode == 0
 
 
+@pytest.fixture
+def without_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no store in memory have sessions."""
+    monkeypatch.setattr(MemoryEngine, "capabilities", frozenset({Capability.GLOBAL_ORDER}))
+
+
+@pytest.mark.usefixtures("without_sessions")
 async def test_without_sessions_the_order_is_that_of_the_file_as_well() -> None:
     log = event_log(500, 7)
     file = BytesIO(ndjson(log).encode())
     source = importing.check_all(file, lambda _: None)
     async with MemoryEventStore() as store:
-        store.capabilities = frozenset({Capability.GLOBAL_ORDER})
         assert await importing.write(store, source, lambda _: None) == 500
         assert await importing.write(store, source, lambda _: None) == 0
         events = (await store.read_all(max_count=1000)).events
     assert [event.stream for event in events] == [line["stream"] for line in log]
 
 
-class Overtaken(MemoryEventStore):
-    """A store to which somebody else appends an event right after the import has looked at it."""
+class Overtaken(MemoryEngine):
+    """Somebody else appends an event right after the import has read the stream."""
 
     def __init__(self, other: NewEvent) -> None:
         super().__init__()
         self._other: NewEvent | None = other
 
-    async def read_page(
-        self, stream: str, first: int, last: int, max_count: int | None, *, backwards: bool
-    ) -> StreamPage:
-        page = await super().read_page(stream, first, last, max_count, backwards=backwards)
+    async def read_stream(self, query: StreamQuery, /) -> StreamPage:
+        page = await super().read_stream(query)
         if self._other is not None:
             other, self._other = self._other, None
-            await self.append(stream, [other])
+            await self.commit([Commit([StreamWrite(query.stream, ANY, encode_events([other]))])])
         return page
 
 
@@ -398,24 +410,28 @@ LINE = b'{"stream":"a","type":"t","data":1}\n'
 
 @pytest.mark.parametrize("sessions", [True, False])
 async def test_an_import_that_is_overtaken_by_another_of_the_same_file_goes_on(
-    sessions: bool,
+    request: pytest.FixtureRequest, *, sessions: bool
 ) -> None:
+    if not sessions:
+        request.getfixturevalue("without_sessions")
     source = importing.check_all(BytesIO(LINE), lambda _: None)
     same = next(parse(BytesIO(LINE), len(LINE))).event
-    async with Overtaken(same) as store:
-        if not sessions:
-            store.capabilities = frozenset({Capability.GLOBAL_ORDER})
+    async with Store(Overtaken(same)) as store:
         await importing.write(store, source, lambda _: None)
         assert (await store.read("a")).version == 1
 
 
 async def test_an_import_that_is_overtaken_by_other_events_stops() -> None:
     source = importing.check_all(BytesIO(LINE), lambda _: None)
-    async with Overtaken(NewEvent("other", 1)) as store:
+    async with Store(Overtaken(NewEvent("other", 1))) as store:
         with pytest.raises(importing.ImportConflictError, match="line 1"):
             await importing.write(store, source, lambda _: None)
-    async with Overtaken(NewEvent("other", 1)) as store:
-        store.capabilities = frozenset({Capability.GLOBAL_ORDER})
+
+
+@pytest.mark.usefixtures("without_sessions")
+async def test_without_sessions_an_import_that_is_overtaken_by_other_events_stops() -> None:
+    source = importing.check_all(BytesIO(LINE), lambda _: None)
+    async with Store(Overtaken(NewEvent("other", 1))) as store:
         with pytest.raises(ConcurrencyError):
             await importing.write(store, source, lambda _: None)
         assert [event.type for event in (await store.read("a")).events] == ["other"]

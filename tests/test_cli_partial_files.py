@@ -58,7 +58,7 @@ def test_what_wraps_a_file_is_taken_off(tmp_path: Path, content: bytes, piped: b
         (b'{"stream":"s","type":"E","data":{"a":[{"n":1,"n":1}]}}\n', "an object has 'n' twice"),
         (b'{"stream":"s","type":"E","data":{"a@b.org":1,"a@b.org":2}}\n', "has key 2 twice"),
         (line().decode().encode("utf-16"), "UTF-16: convert the file to UTF-8"),
-        (gzip.compress(line() * 100)[:-9], "compressed by gzip, and not whole"),
+        (gzip.compress(line() * 100)[:-9], "compressed by gzip, but incomplete"),
         (line(recorded_at="2026-01-01T00:00:00"), "recorded_at needs an offset"),
         (line(0), "Expected `int` >= 1"),
     ],
@@ -84,7 +84,7 @@ def test_a_later_part_goes_onto_an_earlier_one(tmp_path: Path) -> None:
     there, copy = exported(tmp_path), exported(tmp_path, "copy.db")
     assert [one["version"] for one in copy] == [1, 2, 3, 4]
     assert [one["id"] for one in copy] == [one["id"] for one in there]
-    assert b"recorded_at of these 2 is now" in done.stderr
+    assert b"recorded_at of these 2 is the time of this import" in done.stderr
 
 
 def test_a_part_of_a_stream_is_refused_unless_it_is_to_be_counted_anew(tmp_path: Path) -> None:

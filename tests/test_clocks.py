@@ -22,7 +22,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
             def now(cls, tz: object = None) -> datetime:  # type: ignore[override]  # as it is used
                 return datetime.now(UTC) + timedelta(hours=hours)
 
-        for module in ("eventport_memory.store", "eventport.session"):
+        for module in ("eventport_memory.engine", "eventport._engine.buffered_session"):
             monkeypatch.setattr(f"{module}.datetime", Shifted)
 
     return set_

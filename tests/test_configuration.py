@@ -6,14 +6,18 @@ from __future__ import annotations
 import logging
 import sqlite3
 import stat
+import tomllib
 import traceback
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Self
+from types import SimpleNamespace
+from typing import Annotated, Any, Self
 from urllib.parse import unquote, urlsplit
 
 import pytest
+
+from msgspec import Meta
 
 from eventport import (
     ConfigurationError,
@@ -25,16 +29,21 @@ from eventport import (
     RecordedEvent,
     connect,
 )
-from eventport.adapter import redact
+from eventport._config.plugins import ENTRY_POINT_GROUP, EXTRAS
+from eventport.adapter import Adapter, checks_options, redact
+from eventport.protocols import AfterCommitHook
 
 from eventport_memory import MemoryEventStore
 from eventport_sqlite import SQLiteEventStore
 
 
+ADAPTERS = Path(__file__).parents[1] / "adapters"
+
 SECRET = "hunter2"
 
 THIRD_PARTY = """
 from typing import Literal
+from eventport.adapter import Adapter
 from eventport_memory import MemoryEventStore
 
 last = {}
@@ -44,6 +53,8 @@ async def open_store(url: str, *, size: int = 1, fast: bool = False, name: str |
     last.clear()
     last.update(url=url, size=size, fast=fast, name=name, mode=mode, ratio=ratio, anything=anything)
     return MemoryEventStore()
+
+ADAPTER = Adapter(open=open_store)
 """
 
 
@@ -68,16 +79,20 @@ def third_party(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[],
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: eventport-other\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
         "[eventport.adapters]\n"
-        "other = eventport_other:open_store\n"
+        "other = eventport_other:ADAPTER\n"
         "missing = eventport_not_there:open_store\n"
         "attribute = eventport_other:nothing\n"
         "broken = eventport_broken:open_store\n"
-        "unclear = eventport_unclear:open_store\n"
+        "plain = eventport_other:open_store\n"
+        "unclear = eventport_unclear:ADAPTER\n"
     )
     (site / "eventport_other.py").write_text(THIRD_PARTY)
     (site / "eventport_broken.py").write_text("raise RuntimeError('no such CPU')\n")
     (site / "eventport_unclear.py").write_text(
-        "from __future__ import annotations\nasync def open_store(url: str, *, n: Nothing): ...\n"
+        "from __future__ import annotations\n"
+        "from eventport.adapter import Adapter\n"
+        "async def open_store(url: str, *, n: Nothing): ...\n"
+        "ADAPTER = Adapter(open=open_store)\n"
     )
     monkeypatch.syspath_prepend(site)
 
@@ -216,7 +231,7 @@ async def test_a_file_that_is_wrong_is_named(text: str, reason: str) -> None:
 )
 async def test_a_wrong_pyproject_toml_is_named(text: str, reason: str) -> None:
     write("pyproject.toml", text)
-    assert await refusal("a") == f"pyproject.toml: {reason}, such as [stores.orders] is one"
+    assert await refusal("a") == f"pyproject.toml: {reason}, as [stores.orders] is"
 
 
 async def test_a_file_that_is_not_text_is_named() -> None:
@@ -283,21 +298,22 @@ async def test_a_missing_variable_does_not_give_the_others_away() -> None:
 # Schemes and adapters.
 
 
-@pytest.mark.parametrize(
-    ("scheme", "extra"),
-    [
-        ("postgres", "postgres"),
-        ("postgresql", "postgres"),
-        ("mongodb", "mongodb"),
-        ("mongodb+srv", "mongodb"),
-        ("esdb", "eventstoredb"),
-        ("esdb+discover", "eventstoredb"),
-        ("kurrentdb", "eventstoredb"),
-        ("kdb", "eventstoredb"),
-        ("memory", "memory"),
-        ("sqlite", "sqlite"),
-    ],
-)
+def registered() -> dict[str, str]:
+    """Return which folder of `adapters` registers which schemes, as their projects say."""
+    return {
+        scheme: file.parent.name
+        for file in ADAPTERS.glob("*/pyproject.toml")
+        for scheme in tomllib.loads(file.read_text())["project"]["entry-points"][ENTRY_POINT_GROUP]
+    }
+
+
+def test_the_hint_what_to_install_names_what_the_adapters_register() -> None:
+    assert dict(EXTRAS) == registered()
+    project = tomllib.loads((ADAPTERS.parent / "pyproject.toml").read_text())["project"]
+    assert set(EXTRAS.values()) == set(project["optional-dependencies"]) - {"cli"}
+
+
+@pytest.mark.parametrize(("scheme", "extra"), EXTRAS.items())
 async def test_a_scheme_without_its_adapter_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, scheme: str, extra: str
 ) -> None:
@@ -335,8 +351,9 @@ async def test_an_adapter_of_somebody_else_is_found(
     [
         ("missing", "(eventport_not_there:open_store) cannot be imported: No module named"),
         ("attribute", "(eventport_other:nothing) cannot be imported: "),
+        ("plain", "(eventport_other:open_store) must be an Adapter, not function"),
         ("broken", "(eventport_broken:open_store) cannot be imported: no such CPU"),
-        ("unclear", "has an annotation that means nothing: name 'Nothing' is not defined"),
+        ("unclear", "has an annotation that cannot be resolved: name 'Nothing' is not defined"),
     ],
 )
 async def test_an_adapter_that_is_broken_is_named(scheme: str, reason: str) -> None:
@@ -404,10 +421,10 @@ async def test_an_option_for_a_store_that_has_none_says_so() -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"size": "x"}, "other option size='x': Expected `int`, got `str`"),
-        ({"size": 1.5}, "other option size=1.5: Expected `int`, got `float`"),
-        ({"fast": "perhaps"}, "other option fast='perhaps': Expected `bool`, got `str`"),
-        ({"mode": "c"}, "other option mode='c': Invalid enum value 'c'"),
+        ({"size": "x"}, "option size='x': Expected `int`, got `str`"),
+        ({"size": 1.5}, "option size=1.5: Expected `int`, got `float`"),
+        ({"fast": "perhaps"}, "option fast='perhaps': Expected `bool`, got `str`"),
+        ({"mode": "c"}, "option mode='c': Invalid enum value 'c'; it takes 'a' or 'b'"),
         ({"size": f"postgres://u:{SECRET}@h"}, "size='postgres://u:***@h'"),
     ],
 )
@@ -419,7 +436,7 @@ async def test_an_option_of_the_wrong_type_is_named(options: dict[str, Any], rea
     "url", ["sqlite:///a.db?busy_timeout=soon", "sqlite:///a.db?synchronous=off"]
 )
 async def test_sqlite_refuses_options_that_mean_nothing(url: str) -> None:
-    assert "sqlite option" in await refusal(url)
+    assert (await refusal(url)).startswith("option ")
     assert not Path("a.db").exists()
 
 
@@ -592,7 +609,7 @@ async def test_hooks_need_a_store_that_has_them(
         value = "x"
 
         def load(self) -> Any:
-            return open_store
+            return Adapter(open=open_store)
 
     monkeypatch.setattr("eventport._config.plugins.entry_points", lambda **_: [Entry()])
 
@@ -604,6 +621,51 @@ async def test_hooks_need_a_store_that_has_them(
     assert closed == [True]
     async with connect("foreign://") as store:
         assert isinstance(store, Foreign)
+
+
+class Foreign:
+    """A store by hand, which has hooks of its own."""
+
+    def __init__(self) -> None:
+        self.hooks: list[object] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    def after_commit(self, hook: AfterCommitHook, /) -> AfterCommitHook:
+        self.hooks.append(hook)
+        return hook
+
+
+async def test_hooks_are_registered_with_a_store_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def open_store(url: str) -> Any:
+        return Foreign()
+
+    entry = SimpleNamespace(name="foreign", value="x", load=lambda: Adapter(open=open_store))
+    monkeypatch.setattr("eventport._config.plugins.entry_points", lambda **_: [entry])
+
+    async def hook(events: Sequence[RecordedEvent]) -> None:
+        raise AssertionError
+
+    async with connect("foreign://", after_commit=[hook]) as store:
+        assert isinstance(store, Foreign)
+        assert store.hooks == [hook]
+
+
+@pytest.mark.parametrize(("pause", "reason"), [(0, "> 0.0"), (61.0, "<= 60"), ("1", "got `str`")])
+async def test_bounds_hold_for_those_who_open_a_store_themselves(pause: Any, reason: str) -> None:
+    @checks_options
+    async def open_store(
+        url: str, *, pause: Annotated[float, Meta(gt=0, le=60)] = 1, other: object = None
+    ) -> float:
+        return pause
+
+    assert await open_store("x", pause=60, other=pause) == 60
+    with pytest.raises(ConfigurationError, match=f"option pause={pause!r}: .*{reason}"):
+        await open_store("x", pause=pause)
 
 
 async def test_the_store_is_closed_when_the_block_ends() -> None:

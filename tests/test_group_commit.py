@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
-from uuid import uuid4
 
 import pytest
 
@@ -24,12 +23,12 @@ from anyio import (
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
+from eventport import NewEvent
 from eventport._engine import group_commit
 from eventport._engine.commits import (
     Commit,
     Committed,
     Conflict,
-    EncodedEvent,
     Outcome,
     StreamWrite,
     Written,
@@ -40,6 +39,7 @@ from eventport._engine.group_commit import (
     MAX_BATCH_EVENTS,
     GroupCommit,
 )
+from eventport.adapter import encode_events
 from eventport.errors import PayloadTooLargeError, StoreUnavailableError
 
 from eventport_conformance.waiting import HANG_SECONDS
@@ -52,7 +52,7 @@ NOW: Final = datetime(2024, 1, 1, tzinfo=UTC)
 
 def commit(name: str, *, events: int = 1, data: str = "1") -> Commit:
     """Make a commit that is told from others by its stream."""
-    encoded = [EncodedEvent("T", data, "{}", uuid4()) for _ in range(events)]
+    encoded = encode_events([NewEvent("T", data) for _ in range(events)])
     return Commit([StreamWrite(name, "any", encoded)])
 
 
@@ -320,6 +320,29 @@ async def test_a_cancelled_lone_caller_waits_for_its_commit_too() -> None:
     assert engine.written == ["a"]
 
 
+async def test_only_a_batch_that_nobody_waits_for_any_more_is_given_up() -> None:
+    engine = Engine(held=True)
+    group = GroupCommit(engine)
+    given_up: list[list[str]] = []
+    group.give_up = lambda: given_up.append(engine.batches[-1])
+    async with task_group() as tasks:
+        [alone] = await start(tasks, group, "alone")
+        first, second, third = await start(tasks, group, "first", "second", "third")
+        third.cancel()  # it is still in the queue
+        await wait_all_tasks_blocked()
+        assert given_up == []
+        alone.cancel()
+        await wait_all_tasks_blocked()
+        assert given_up == [["alone"]]
+        await engine.answer()
+        assert engine.batches == [["alone"], ["first", "second"]]
+        first.cancel()
+        await wait_all_tasks_blocked()
+        await engine.answer()
+        assert second.outcome
+    assert given_up == [["alone"]]
+
+
 @pytest.mark.parametrize("native", [False, True], ids=["scope", "task"])
 async def test_a_caller_cancelled_in_the_queue_leaves_nothing(
     native: bool, anyio_backend: str
@@ -456,10 +479,11 @@ async def test_a_batch_is_full_at_a_number_of_commits() -> None:
     assert [len(batch) for batch in engine.batches] == [1, MAX_BATCH_COMMITS, 1]
 
 
-async def test_a_batch_is_full_at_a_number_of_bytes() -> None:
+@pytest.mark.parametrize("letter", ["x", "é", "🌻"])
+async def test_a_batch_is_full_at_a_number_of_bytes(letter: str) -> None:
     engine = Engine(held=True)
     group = GroupCommit(engine)
-    third = "x" * (MAX_BATCH_BYTES // 3)
+    third = letter * (MAX_BATCH_BYTES // 3 // len(letter.encode()))
     async with task_group() as tasks:
         await start(tasks, group, "a")
         for name in ("b", "c", "d"):

@@ -81,7 +81,7 @@ def test_a_failure_names_the_handler_and_shows_no_data() -> None:
 
 def test_only_what_is_written_now_is_new() -> None:
     now = datetime.now(UTC)
-    first, second = (EncodedEvent("E", data, "{}", UUID(int=1)) for data in ("1", b"2"))
+    first, second = (EncodedEvent("E", data, "{}", UUID(int=1), 3) for data in ("1", b"2"))
     commit = Commit((StreamWrite("s", "any", (first, second)),))
     committed = Committed((Written(3, (5, 8), created=False, times=(now, now)),))
     found: list[Outcome] = [

@@ -88,8 +88,8 @@ def test_names_are_any_short_text(
     ("name", "message"),
     [
         ("x" * 501, "500"),
-        ("é" * 250 + "x", "has 501 UTF-8 bytes; the most is 500"),
-        ("\U0001f600" * 126, "has 504 UTF-8 bytes; the most is 500"),
+        ("é" * 250 + "x", "has 501 UTF-8 bytes; the limit is 500"),
+        ("\U0001f600" * 126, "has 504 UTF-8 bytes; the limit is 500"),
         ("x" * 10_000_000, "has 10000000 UTF-8 bytes"),
         ("a\0b", r"contains the control character '\x00': remove it"),
         ("a\n", r"contains the control character '\n'"),

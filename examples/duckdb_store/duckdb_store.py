@@ -1,6 +1,6 @@
 """An event store in a DuckDB file: a worked example of an adapter for a SQL database.
 
-DuckDB has one process a file and one writer at a time, so positions are in commit order by
+DuckDB allows one process per file and one writer at a time, so positions are in commit order by
 themselves. Its driver blocks, so each batch and each page is one hop to a thread.
 """
 
@@ -43,7 +43,7 @@ READ_ALL: Final = f"""
     SELECT {COLUMNS} FROM events WHERE position > ? AND position <= ? ORDER BY position
 """
 PAGE: Final = 1_000
-"""The most events in a page."""
+"""How many events a page has, at most."""
 
 
 class DuckDBEngine:
@@ -156,7 +156,7 @@ class DuckDBEventStore(adapter.Store):
             raise ConfigurationError(message) from exc
 
 
-def _decode(  # one parameter a column
+def _decode(  # one parameter for each column
     position: int,
     stream: str,
     version: int,

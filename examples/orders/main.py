@@ -126,7 +126,7 @@ async def process_an_order(store: EventStore, stream: str) -> None:
         await store.append(stream, [NewEvent("ItemAdded", biscuits)], expected=seen_by_bob.version)
     except ConcurrencyError as conflict:
         print(f"   ConcurrencyError: {conflict}")
-        await step("He looks again, decides again, and tries again.")
+        await step("He reads the order again, decides again, and tries again.")
         await add_item(store, stream, biscuits)
 
     await step("The order is shipped: one commit over two streams.")

@@ -1,4 +1,4 @@
-"""Every error that eventport raises; what a driver raises is chained below one of these."""
+"""Every error that eventport raises; an error of a driver is the cause of one of these."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class AggregateExistsError(EventportError):
 
 
 class DuplicateKeyError(EventportError):
-    """Somebody else holds a key that only one owner can hold; nothing of the change was written."""
+    """Another owner holds a key that only one can hold; nothing of the change was written."""
 
     def __init__(self, name: str, key: str, owner: str, *, hidden: bool = False) -> None:
         super().__init__(name, key, owner)
@@ -96,7 +96,7 @@ class InvalidArgumentTypeError(InvalidArgumentError, TypeError):
 class InvalidStreamNameError(InvalidArgumentError):
     """A name breaks the rules: non-empty text, at most 500 UTF-8 bytes, no control characters.
 
-    A stream's name must not start with ``$`` either, which is reserved for the toolkit.
+    A stream's name must not start with ``$`` either, which is reserved for servers.
     """
 
 
@@ -155,7 +155,7 @@ class IncompatibleStoreError(EventportError):
 
 
 class ConfigurationError(EventportError, ValueError):
-    """A store cannot be opened from what its URL, its options or a file say."""
+    """A URL, an option or a configuration file does not lead to a store."""
 
 
 class UnknownEventTypeError(EventportError, LookupError):
@@ -221,7 +221,7 @@ class EventDataError(EventportError):
 
 
 class LeaseLostError(EventportError):
-    """Somebody else runs the projection now; what was being done for it has been undone."""
+    """Another runner has taken over the projection; the work in progress was rolled back."""
 
     def __init__(self, projection: object) -> None:
         super().__init__(projection)
@@ -265,6 +265,6 @@ class ProjectionStoppedError(EventportError):
         return (
             f"projection {self.projection} stopped at position {self.event.position}, before "
             f"event {self.event.version} of stream {self.event.stream!r}, a {self.event.type!r}: "
-            f"its handler failed {self.attempts} times, at last with: {self.__cause__!r}; mend "
+            f"its handler failed {self.attempts} times, at last with: {self.__cause__!r}; fix "
             "the handler and run it again, or let such events go to the dead letters"
         )

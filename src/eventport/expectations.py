@@ -19,7 +19,7 @@ STREAM_EXISTS: Final = "stream_exists"
 
 
 def holds(expected: Expectation, actual: int) -> bool:
-    """Tell whether a stream at version `actual` (0 if missing) meets an expectation."""
+    """Return whether a stream at version `actual` (0 if missing) meets an expectation."""
     match expected:
         case "any":
             return True

@@ -19,14 +19,14 @@ S = TypeVar("S")
 
 
 class Capability(Enum):
-    """What not every backend can do; everything else, all of them can."""
+    """What only some backends can do; everything else, each of them can."""
 
     SESSIONS = "sessions"
     """One session can write several streams in one atomic commit."""
     GLOBAL_ORDER = "global_order"
     """`read_all`, `iterate_all` and `subscribe` work."""
     PUSH = "push"
-    """A subscription is woken by commits of other processes, not only by looking again."""
+    """Commits by other processes wake a subscription; it need not wait for its next poll."""
     SHARED = "shared"
     """Several stores, in several processes, can work on the same events."""
     DURABLE = "durable"
@@ -52,8 +52,8 @@ class Streams(Protocol):
             stream: The stream's name; a stream that does not exist reads as empty.
             from_version: The lowest version wanted, inclusive, in both directions.
             to_version: The highest version wanted, inclusive; None for the head.
-            max_count: The most events wanted; 0 gives none, but still the head.
-            backwards: Newest first. It turns the order and does not change the range.
+            max_count: At most this many events; 0 gives none, but still the head.
+            backwards: Newest first. It reverses the order and does not change the range.
             expected: What the stream's head must meet.
 
         Raises:
@@ -71,7 +71,7 @@ class Streams(Protocol):
     ) -> AsyncGenerator[RecordedEvent, None]:
         """Go through events of one stream with bounded memory.
 
-        It ends at the head that it saw first, and holds no connection while the caller works.
+        It ends at the head that its first page saw, and holds no connection between pages.
         """
         ...
 
@@ -140,7 +140,7 @@ class Subscription(Protocol):
 
     @property
     def caught_up(self) -> Event:
-        """Set at the moment when every event there was has been handed out and worked off."""
+        """Set once every event there was has been handed out and the caller asks for another."""
         ...
 
     def __aiter__(self) -> Self:
@@ -187,8 +187,8 @@ class EventStore(Streams, Protocol):
         Once a position has been seen, no event at or below it ever appears later.
 
         Args:
-            after: The position to start behind; 0 for the beginning.
-            max_count: The most events wanted.
+            after: Only events after this position; 0 for the beginning.
+            max_count: At most this many events.
             types: Only events of these types.
             prefix: Only events of streams whose name starts with this.
         """
@@ -211,9 +211,9 @@ class EventStore(Streams, Protocol):
         types: Collection[str] | None = None,
         prefix: str | None = None,
     ) -> AbstractAsyncContextManager[Subscription]:
-        """Follow the store: first what is there after a position, then what comes, without end.
+        """Follow the store: first the events after a position, then each new one, without end.
 
-        It survives a lost connection and misses and repeats nothing.
+        It survives lost connections; no event is missed or repeated.
 
         Raises:
             HistoryReplacedError: `after` lies beyond the head; or, after a lost connection, the
@@ -222,7 +222,7 @@ class EventStore(Streams, Protocol):
         ...
 
     async def aclose(self) -> None:
-        """End what is pending and close; every later call raises `StoreClosedError`."""
+        """Wait for pending appends, then close; every later call raises `StoreClosedError`."""
         ...
 
     async def __aenter__(self) -> Self:

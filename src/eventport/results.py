@@ -36,7 +36,7 @@ class AppendResult(Struct, frozen=True):
     created: bool
     """Whether this append brought the stream into being."""
     deduplicated: bool
-    """Whether these very events were there already, so that nothing was written again."""
+    """Whether exactly these events were there already, so that nothing was written again."""
 
 
 class AggregateResult(Struct, Generic[S], frozen=True):
@@ -47,7 +47,7 @@ class AggregateResult(Struct, Generic[S], frozen=True):
     version: int
     """The version that was folded to: the head, or `to_version` if that is lower."""
     exists: bool
-    """Whether the stream has any event, be it beyond `to_version`."""
+    """Whether the stream has any event, even if only after `to_version`."""
 
 
 class AllResult(Struct, frozen=True):

@@ -38,7 +38,9 @@ def check_stream(name: object) -> str:
         return name
     text = _check_name(name, "stream name", InvalidStreamNameError)
     if text.startswith("$"):
-        message = f"stream name {text!r} starts with '$', which is reserved for eventport itself"
+        message = (
+            f"stream name {text!r} starts with '$', which is reserved for servers: choose another"
+        )
         raise InvalidStreamNameError(message)
     return text
 
@@ -87,7 +89,7 @@ def check_expectation(expected: object) -> Expectation:
 
 
 def check_metadata(metadata: object) -> dict[str, Any]:
-    """Return a copy of what a caller wants to have stored with an event; None stands for {}."""
+    """Return a copy of the metadata to store with an event; None means {}."""
     if metadata is None:
         return {}
     if not isinstance(metadata, Mapping):
@@ -113,7 +115,7 @@ def check_optional_int(name: str, value: object) -> int | None:
 
 
 def check_initial(initial: Callable[[], S]) -> Callable[[], S]:
-    """Return what makes the state that a fold begins with, or refuse a value in its place."""
+    """Return `initial` if it can be called, and refuse a value in its place."""
     if not callable(initial):
         kind = type(initial).__name__
         message = (
@@ -126,7 +128,7 @@ def check_initial(initial: Callable[[], S]) -> Callable[[], S]:
 
 def check_plain_function(name: str, function: object) -> None:
     """Refuse a coroutine function where nobody awaits what it returns."""
-    if iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004  # it is not asked whether it can be called
+    if iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004  # whether it can be called is another question
         message = (
             f"{name} must be a plain function, not an async one, whose result nobody would await: "
             "read what it needs before the fold"
@@ -141,7 +143,7 @@ def control_character(text: str) -> str | None:
 
 
 def show(value: object) -> str:
-    """Describe a value in an error's message, in short, and whatever its repr does."""
+    """Describe a value for an error's message: in short, even if its repr raises."""
     try:
         text = ascii(value)
     except Exception:  # noqa: BLE001  # deep values and ints of 5,000 digits raise, too
@@ -183,6 +185,6 @@ def _check_name(name: object, what: str, error: type[InvalidStreamNameError]) ->
         message = f"{what} {show(text)} contains a lone surrogate, which is not Unicode text"
         raise error(message) from exc
     if size > MAX_NAME_BYTES:
-        message = f"{what} {show(text)} has {size} UTF-8 bytes; the most is {MAX_NAME_BYTES}"
+        message = f"{what} {show(text)} has {size} UTF-8 bytes; the limit is {MAX_NAME_BYTES}"
         raise error(message)
     return text

@@ -19,7 +19,7 @@ from eventport import (
     connect,
     run_in_session,
 )
-from eventport.adapter import BaseEventStore
+from eventport.adapter import Store
 
 from eventport_memory import MemoryEventStore
 from eventport_sqlite import SQLiteEventStore
@@ -41,7 +41,7 @@ def sqlite(store: SQLiteEventStore) -> EventStore:
     return as_event_store(store)
 
 
-def any_adapter(store: BaseEventStore) -> EventStore:
+def any_adapter(store: Store) -> EventStore:
     return as_event_store(store)
 
 

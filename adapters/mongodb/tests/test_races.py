@@ -23,7 +23,7 @@ from eventport import (
     PayloadTooLargeError,
     StoreUnavailableError,
 )
-from eventport.adapter import Commit, Committed, Failed, StreamWrite, encode_events
+from eventport.adapter import Commit, Committed, Conflict, Failed, StreamWrite, encode_events
 from eventport.expectations import Expectation
 
 from eventport_conformance.waiting import no_hang
@@ -387,7 +387,7 @@ async def commit(
         if isinstance(one, Committed)
         else (one.stream, one.actual)
         for one in await store._commit(commits)
-        if not isinstance(one, Failed)
+        if isinstance(one, Committed | Conflict)
     ]
 
 

@@ -64,6 +64,62 @@ class Server:
             if (self._server.pgdata / "postmaster.pid").exists():
                 raise
 
+    def run(self, command: str, *arguments: str) -> None:
+        """Run one of the server's own commands, as the user whom its files belong to."""
+        server = self._server
+        pgexec(command, arguments, bin_path=server.bin_path, user=server.system_user)
+
+
+class Standby:
+    """A copy of a server that follows it, until it is promoted."""
+
+    def __init__(self, primary: Server, folder: Path) -> None:
+        self._primary = primary
+        self._folder = folder
+        self._data = str(folder / "data")
+        folder.chmod(0o777)
+        source = str(Path(primary.socket).parent)
+        self._run(
+            *("pg_basebackup", "-D", self._data, "-h", source, "-U", "postgres"),
+            *("-R", "-c", "fast"),
+        )
+        self._control("-o", f'-h "" -k {folder}', "-l", f"{self._data}/log", "start")
+
+    @property
+    def socket(self) -> str:
+        """The path of its socket."""
+        return f"{self._folder}/.s.PGSQL.5432"
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"postgresql://postgres@/postgres?host={self._folder}"
+
+    def promote(self) -> None:
+        """Make it a primary."""
+        self._control("promote")
+
+    def stop(self) -> None:
+        """Stop it."""
+        self._control("-m", "immediate", "stop")
+
+    def _control(self, *arguments: str) -> None:
+        self._run("pg_ctl", "-D", self._data, "-w", *arguments)
+
+    def _run(self, *arguments: str) -> None:
+        self._primary.run(*arguments)
+
+
+@contextmanager
+def running_standby(primary: Server) -> Generator[Standby]:
+    """Run a standby of a server."""
+    with tempfile.TemporaryDirectory(prefix="eventport-pg-") as folder:
+        standby = Standby(primary, Path(folder))
+        try:
+            yield standby
+        finally:
+            standby.stop()
+
 
 @contextmanager
 def running_server(settings: str = "") -> Generator[Server]:

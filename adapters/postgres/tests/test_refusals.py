@@ -206,18 +206,17 @@ async def test_databases_that_cannot_hold_all_text(server: Server) -> None:
 
 async def test_a_standby_is_refused_and_so_is_a_server_that_becomes_one(schema: str) -> None:
     with running_server("fsync = off\n") as server:
-        store = await PostgresEventStore.connect(server.url, schema=schema, timeout=5)
+        store = await PostgresEventStore.connect(server.url, schema=schema, timeout=1)
         await store.append("s", EVENT)
         await to_thread.run_sync(partial(server.stop, "fast"))
         (server.folder / "standby.signal").touch()
         await to_thread.run_sync(server.start)
         with pytest.raises(NotSupportedError, match="standby"):
             await PostgresEventStore.connect(server.url, schema=schema)
-        with pytest.raises(NotSupportedError, match="standby"):
-            await store.read_all()
-        with pytest.raises(StoreUnavailableError, match=r"recovery|read-only"):
-            await store.append("s", EVENT)
-        assert (await store.read("s")).version == 1
+        # Once opened, it waits for a primary: a failover may show a standby for a moment.
+        for call in (store.read_all(), store.read("s"), store.append("s", EVENT)):
+            with pytest.raises(StoreUnavailableError, match="standby"):
+                await call
         await store.aclose()
 
 

@@ -133,14 +133,14 @@ async def test_a_database_that_may_not_grow_refuses_an_append_as_a_whole(
         db.execute(f"PRAGMA max_page_count = {pages}")
 
     await store.append("s", events(10))
-    await store._writer.run(limit, 20)
+    await store._sqlite._writer.run(limit, 20)
     with pytest.raises(StoreUnavailableError, match="full"):
         await store.append("s", events(500))
     with pytest.raises(StoreUnavailableError, match="full"):
         await commit(store, events(1), events(500))
     assert query("SELECT DISTINCT stream, count(*) FROM eventport_events") == [("s", 10)]
     query("BEGIN IMMEDIATE")
-    await store._writer.run(limit, 1_000_000)
+    await store._sqlite._writer.run(limit, 1_000_000)
     result = await store.append("s", events(500), expected=10)
     assert (result.version, result.position) == (510, 510)
 

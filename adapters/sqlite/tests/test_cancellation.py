@@ -343,9 +343,11 @@ async def test_reads_that_nobody_waits_for_are_not_done(store: SQLiteEventStore)
         held.set()
         hold.wait(60)
 
-    blocking = asyncio.create_task(store._reader.run(block))
+    blocking = asyncio.create_task(store._sqlite._reader.run(block))
     await asyncio.to_thread(held.wait, 60)
-    impatient = [asyncio.create_task(store._reader.run(lambda _: done.append(1))) for _ in "abc"]
+    impatient = [
+        asyncio.create_task(store._sqlite._reader.run(lambda _: done.append(1))) for _ in "abc"
+    ]
     await asyncio.sleep(0)
     for task in impatient:
         task.cancel()

@@ -23,7 +23,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
     def set_(hours: int) -> None:
         monkeypatch.setattr(
-            "eventport_sqlite.engine.time.time_ns", lambda: real() + hours * 3_600 * 10**9
+            "eventport_sqlite.statements.time.time_ns", lambda: real() + hours * 3_600 * 10**9
         )
 
     return set_

@@ -100,5 +100,5 @@ def test_a_loop_for_each_request(path: Path) -> None:
         asyncio.run(store.read("s"))
     with pytest.raises(WrongEventLoopError):
         asyncio.run(store.aclose())
-    for connection in (store._reader, store._writer):
+    for connection in (store._sqlite._reader, store._sqlite._writer):
         connection.stop()  # as aiosqlite does when it is forgotten

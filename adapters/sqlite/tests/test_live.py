@@ -92,8 +92,10 @@ async def test_a_store_that_closes_takes_nothing_from_another_on_the_same_file(p
         assert len((await stays.read("s")).events) == 20
 
 
-async def test_a_store_wakes_its_own_subscriptions(store: SQLiteEventStore) -> None:
-    store.poll_interval = store.max_poll_interval = 3600  # so that nothing else wakes them
+async def test_a_store_wakes_its_own_subscriptions(
+    store: SQLiteEventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store._feed, "interval", lambda _: None)  # nothing else wakes them
     async with no_hang(), store.subscribe() as subscription:
         for number in range(20):
             waiting = asyncio.create_task(anext(subscription))

@@ -73,7 +73,7 @@ async def test_a_file_moved_during_a_commit_leaves_the_outcome_unknown(
         path.rename(path.with_name("elsewhere.db"))
 
     monkeypatch.setattr("eventport_sqlite.database.Database.require_file", look_and_move)
-    with pytest.raises(StoreUnavailableError, match="not known whether it took place"):
+    with pytest.raises(StoreUnavailableError, match="not known whether it is in the file"):
         await store.append("s", [NewEvent("E", 1)])
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eventport import Capability, NewEvent, NotSupportedError, connect
+from eventport import Capability, NewEvent, connect
 
 from eventport_sqlite import SQLiteEventStore
 
@@ -40,12 +40,11 @@ async def test_a_database_in_memory_belongs_to_one_store(
 
 async def test_a_store_in_memory_says_why_it_is_not_shared() -> None:
     async with await SQLiteEventStore.open(":memory:") as store:
-        with pytest.raises(NotSupportedError, match="belongs to one store; name a file"):
-            store.require_capability(Capability.SHARED)
-        with pytest.raises(NotSupportedError, match="ends with its store; name a file"):
-            store.require_capability(Capability.DURABLE)
-        with pytest.raises(NotSupportedError, match="look again and again"):
-            store.require_capability(Capability.PUSH)
+        assert store.capabilities == {Capability.SESSIONS, Capability.GLOBAL_ORDER}
+        reasons = store.limitations
+        assert "belongs to one store; name a file" in reasons[Capability.SHARED]
+        assert "ends with its store; name a file" in reasons[Capability.DURABLE]
+        assert "subscriptions poll" in reasons[Capability.PUSH]
 
 
 @pytest.mark.parametrize(

@@ -221,7 +221,7 @@ async def test_a_name_of_the_wrong_type_is_refused(name: Any) -> None:
 )
 async def test_a_wrong_option_is_refused(path: Path, options: dict[str, Any]) -> None:
     (name,) = options
-    with pytest.raises(ConfigurationError, match=f"{name} must be"):
+    with pytest.raises(ConfigurationError, match=f"option {name}=.*(Expected|takes)"):
         await SQLiteEventStore.open(path, **options)
     assert contents(path.parent) == {}
 
@@ -233,7 +233,7 @@ async def test_a_wrong_option_is_refused(path: Path, options: dict[str, Any]) ->
         ("sqlite:///{}?busy_timeuot=1", "did you mean 'busy_timeout'"),
         ("sqlite:///{}?synchronous=off", "synchronous"),
         ("sqlite:///{}?busy_timeout=soon", "busy_timeout"),
-        ("sqlite:///{}?busy_timeout=-1", "busy_timeout must be"),
+        ("sqlite:///{}?busy_timeout=-1", "option busy_timeout=.*Expected `float` >= 0"),
     ],
 )
 async def test_a_wrong_url_is_refused(path: Path, url: str, said: str) -> None:

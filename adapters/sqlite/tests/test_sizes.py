@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from eventport import NewEvent, PayloadTooLargeError
+from eventport.adapter import AllQuery, StreamQuery
 
 from eventport_sqlite import SQLiteEventStore
 
@@ -38,7 +39,7 @@ async def test_one_large_event(store: SQLiteEventStore, data: str | bytes) -> No
 async def test_large_events_come_in_pages_that_are_not_larger(store: SQLiteEventStore) -> None:
     for _ in range(4):
         await store.append("s", [NewEvent("Large", b"x" * 1024**2) for _ in range(3)])
-    page = await store.read_page("s", 1, 12, None, backwards=False)
+    page = await store._sqlite.read_stream(StreamQuery("s", 1, 12))
     assert len(page.events) == 4
     assert len((await store.read("s")).events) == 12
     assert [e.version for e in (await store.read("s", backwards=True)).events] == [
@@ -48,10 +49,18 @@ async def test_large_events_come_in_pages_that_are_not_larger(store: SQLiteEvent
     assert len([event async for event in store.iterate_all(types=["Large"])]) == 12
 
 
+async def test_a_page_is_bounded_in_bytes_and_not_in_characters(store: SQLiteEventStore) -> None:
+    for _ in range(12):
+        await store.append("s", [NewEvent("Large", "🌻" * 256 * 1024)])  # 1 MiB each
+    stream = await store._sqlite.read_stream(StreamQuery("s"))
+    everything = await store._sqlite.read_all(AllQuery())
+    assert len(stream.events) == len(everything.events) == 4
+
+
 async def test_what_sqlite_refuses_is_not_written_and_spoils_no_other_append(
     store: SQLiteEventStore, query: Query
 ) -> None:
-    await store._writer.run(lower_the_limit)
+    await store._sqlite._writer.run(lower_the_limit)
     large = NewEvent("Large", "x" * 100_001)
     small = [NewEvent("Small", None) for _ in range(10)]
     results = await asyncio.gather(
@@ -76,7 +85,7 @@ async def test_a_session_with_one_event_too_large_writes_nothing(
             await session.append("left", [NewEvent("Small", None)])
             await session.append("right", [NewEvent("Large", b"x" * 100_001)])
 
-    await store._writer.run(lower_the_limit)
+    await store._sqlite._writer.run(lower_the_limit)
     with pytest.raises(PayloadTooLargeError):
         await commit()
     assert query("SELECT count(*) FROM eventport_events") == [(0,)]

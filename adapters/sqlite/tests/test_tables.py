@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from eventport import NewEvent, connect
+from eventport.adapter import AllQuery
 
-from eventport_sqlite import SQLiteEventStore, engine
+from eventport_sqlite import SQLiteEventStore, statements
 
 
 Query = Callable[..., list[tuple[object, ...]]]
@@ -29,13 +30,13 @@ async def test_the_settings_that_durability_depends_on(path: Path) -> None:
         return [db.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
 
     async with await SQLiteEventStore.open(path) as store:
-        assert await store._writer.run(settings) == ["wal", 2, 1, 30_000]
-        assert await store._reader.run(settings) == ["wal", 2, 1, 30_000]
+        assert await store._sqlite._writer.run(settings) == ["wal", 2, 1, 30_000]
+        assert await store._sqlite._reader.run(settings) == ["wal", 2, 1, 30_000]
     async with await SQLiteEventStore.open(path, synchronous="normal", busy_timeout=1.5) as store:
-        assert await store._writer.run(settings) == ["wal", 1, 0, 1500]
+        assert await store._sqlite._writer.run(settings) == ["wal", 1, 0, 1500]
     async with connect(f"sqlite:///{path}?synchronous=normal&busy_timeout=2") as opened:
         assert isinstance(opened, SQLiteEventStore)
-        assert await opened._writer.run(settings) == ["wal", 1, 0, 2000]
+        assert await opened._sqlite._writer.run(settings) == ["wal", 1, 0, 2000]
 
 
 async def test_a_position_is_never_used_again(path: Path, store: SQLiteEventStore) -> None:
@@ -67,12 +68,12 @@ async def test_what_is_reported_is_what_is_stored_even_if_somebody_inserts(
 async def test_a_filter_that_matches_little_goes_page_by_page(
     path: Path, store: SQLiteEventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "SCAN", 100)
+    monkeypatch.setattr(statements, "SCAN", 100)
     for number in range(25):
         await store.append("many", [NewEvent("Many", n) for n in range(40)])
         if number % 10 == 5:
             await store.append("few-%_", [NewEvent("Few", number)])
-    page = await store.read_all_page(0, 10, frozenset({"Few"}), None)
+    page = await store._sqlite.read_all(AllQuery(0, 10, frozenset({"Few"})))
     assert (len(page.events), page.position, page.head) == (0, 100, 1002)
     for types, prefix in ((["Few"], None), (None, "few-%"), (["Few", "More"], "few-%_")):
         result = await store.read_all(types=types, prefix=prefix)

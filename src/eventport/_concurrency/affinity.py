@@ -20,8 +20,8 @@ _REMEDY: Final = (
 class Affinity:
     """The process and the event loop that an object belongs to.
 
-    They are those in which this is made; outside of any event loop, it is that of the first check,
-    because some stores can be made there.
+    Both are taken when this object is made. If no event loop runs then, the loop is that of the
+    first check, because some stores can be made outside of any loop.
     """
 
     __slots__ = ("_loop", "_pid")

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 async def run_shielded(function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run to the end, whatever happens to the caller; only then let its cancellation go on.
+    """Run to the end, whatever happens to the caller; its cancellation takes effect only then.
 
     A shielded anyio scope keeps off other scopes, but not asyncio's own ``Task.cancel()``, which
     ``asyncio.timeout`` and ``asyncio.TaskGroup`` use. So the work gets a task of its own.
@@ -46,7 +46,7 @@ async def run_shielded(function: Callable[P, Awaitable[T]], *args: P.args, **kwa
 
 
 async def wait_out(event: Event) -> None:
-    """Wait for an event that is bound to come; a cancellation goes on only after it."""
+    """Wait for an event that is sure to be set; a cancellation takes effect only after it."""
     try:
         await event.wait()
     except get_cancelled_exc_class():

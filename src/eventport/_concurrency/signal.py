@@ -1,4 +1,4 @@
-"""A wake-up that many can wait for and that is never lost between a look and a wait."""
+"""A wake-up that many can wait for and that is never lost between a check and a wait."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from anyio import Event, move_on_after
 class Signal:
     """Counts how often something happened, and wakes those who wait for the next time.
 
-    Take `count`, look at the truth, and if there is nothing new, `wait` with that count: if
+    Take `count`, read what there is, and if there is nothing new, `wait` with that count: if
     something happened in between, `wait` returns at once.
     """
 

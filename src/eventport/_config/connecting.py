@@ -28,17 +28,17 @@ async def connect(
 
     Args:
         target: A URL such as ``sqlite:///orders.db``, or the name of a store in the configuration
-            file. None stands for what ``EVENTPORT_URL`` holds, or else for the store named
+            file. None means the value of ``EVENTPORT_URL``, or else the store named
             ``default``. ``${NAME}`` in a URL is replaced by that environment variable.
         config: The file to look names up in. By default ``eventport.toml`` in the current
             directory, or else the table ``[tool.eventport]`` of ``pyproject.toml`` there.
         after_commit: Hooks to register with the store; see `HookStore.after_commit`.
-        inline: Handlers that run inside the transactions of the commits, on the backends that
-            have such; see their stores' method `inline`.
+        inline: Handlers that run inside the transactions of the commits, on backends that support
+            them; see the method `inline` of their stores.
         options: Options of the adapter; they override those of the URL and of the file.
 
     Raises:
-        ConfigurationError: what is written there does not lead to a store; the message names the
+        ConfigurationError: target, options or file do not lead to a store; the message names the
             value and the remedy, and never holds a password.
         NotSupportedError: the store cannot call such hooks or handlers.
     """
@@ -63,6 +63,6 @@ async def connect(
 def find(
     target: str | None = None, *, config: str | os.PathLike[str] | None = None, **options: Any
 ) -> Located:
-    """Find the store that is meant, without opening it; see `connect`."""
+    """Find a store without opening it; see `connect`."""
     url, stored = resolve(target, config)
     return locate(url, {**stored, **options})

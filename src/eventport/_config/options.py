@@ -7,7 +7,7 @@ import functools
 import inspect
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar, get_args, get_origin
 from urllib.parse import unquote_plus
 
 import msgspec
@@ -49,7 +49,7 @@ def checks_options(function: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable
 
 
 def split_query(url: str, accepted: Iterable[str]) -> tuple[str, dict[str, str]]:
-    """Take the adapter's options out of a URL; what is left is the driver's business."""
+    """Take the adapter's options out of a URL; the rest of the query is the driver's."""
     base, _, query = url.partition("?")
     ours: dict[str, str] = {}
     rest: list[str] = []
@@ -66,7 +66,7 @@ def split_query(url: str, accepted: Iterable[str]) -> tuple[str, dict[str, str]]
 def convert_option(
     name: str, value: Any, accepted: Mapping[str, Any], *, strict: bool = False
 ) -> Any:
-    """Return an option's value as its annotation demands; text from a URL becomes a number."""
+    """Convert an option's value to its annotated type; text from a URL may become a number."""
     if isinstance(value, str):
         value = clean(value, f"option {name}")
     try:
@@ -74,11 +74,19 @@ def convert_option(
     except msgspec.ValidationError as exc:
         shown = redact(f"{name}={value!r}")
         message = f"option {shown}: {explain(exc, f'{name}={value}')}"
+        message += _choices(accepted[name])
         raise ConfigurationError(message) from exc
 
 
+def _choices(annotation: Any) -> str:
+    """Return a remark about the values that an option takes, if they are few."""
+    if get_origin(annotation) is not Literal:
+        return ""
+    return f"; it takes {' or '.join(map(repr, get_args(annotation)))}"
+
+
 def unknown_option(scheme: str, name: str, accepted: Iterable[str]) -> ConfigurationError:
-    """Make the error for an option that an adapter does not have, with the closest that it has."""
+    """Make the error for an unknown option; it suggests the closest one that exists."""
     accepted = sorted(accepted)
     return ConfigurationError(
         f"{scheme} stores have no option {name!r}{did_you_mean(name, accepted)}; "
@@ -87,7 +95,7 @@ def unknown_option(scheme: str, name: str, accepted: Iterable[str]) -> Configura
 
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
-    """Return a remark about the closest of the names that there are, or nothing."""
+    """Return a hint at the closest of the candidates, or an empty text."""
     found = closest(name, candidates)
     return f"; did you mean {found!r}?" if found else ""
 

@@ -36,7 +36,7 @@ EXTRAS: Final[Mapping[str, str]] = {
     "kdb": "eventstoredb",
     "kdb+discover": "eventstoredb",
 }
-"""Which extra of eventport installs the adapter of a scheme: a hint for those that are missing."""
+"""Which extra of eventport installs the adapter of a scheme: a hint when it is missing."""
 
 
 class SchemaMaker(Protocol):
@@ -45,12 +45,14 @@ class SchemaMaker(Protocol):
     Options are keyword-only parameters, of the same names and meaning as those of `Adapter.open`.
     """
 
-    def sql(self, *, since: int = 0, **options: Any) -> str:
-        """Return what leads from a version, 0 for nothing, to the newest."""
+    @property
+    def sql(self) -> Callable[..., str]:
+        """Returns the SQL from the version ``since`` (0: no schema) to the newest one."""
         ...
 
-    async def upgrade(self, url: str, **options: Any) -> tuple[int, int]:
-        """Bring the schema to the newest version; return the one that was there, and that."""
+    @property
+    def upgrade(self) -> Callable[..., Awaitable[tuple[int, int]]]:
+        """Takes a URL, upgrades the schema, and returns the versions before and after."""
         ...
 
 
@@ -66,15 +68,15 @@ class Adapter:
     checkpoints: Callable[..., AbstractAsyncContextManager[Any]] | None = None
     """Opens a checkpoint store, if this kind of store keeps checkpoints natively.
 
-    Takes a URL and a part of the same options, and returns an async context manager.
+    Takes a URL and some of the same options, and returns an async context manager.
     """
     schema: SchemaMaker | None = None
-    """Makes the schema, for stores whose schema can be made apart from opening them."""
+    """Makes the schema without opening a store, for the kinds that allow it."""
 
 
 @dataclass(frozen=True)
 class Located:
-    """A store that is named but not yet open."""
+    """A store that was found but is not open yet."""
 
     scheme: str
     adapter: Adapter
@@ -99,7 +101,7 @@ def locate(url: str, options: Mapping[str, Any]) -> Located:
     try:
         accepted = accepted_options(adapter.open)
     except NameError as exc:
-        message = f"the adapter for {scheme}:// has an annotation that means nothing: {exc}"
+        message = f"the adapter for {scheme}:// has an annotation that cannot be resolved: {exc}"
         raise ConfigurationError(message) from exc
     left, asked = split_query(url, accepted)
     converted: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Schemas that are made apart from opening a store: for those who may not, or do not want to."""
+"""Makes schemas without opening a store: for administrators of a database."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ class StoreSchema:
         self._found = find(target)
         maker = self._found.adapter.schema
         if maker is None:
-            message = (
-                f"{self._found.scheme}:// stores have no schema to care for: opening one is enough"
-            )
+            message = f"{self._found.scheme}:// stores need no preparation: opening one is enough"
             raise NotSupportedError(message)
         self._maker = maker
 

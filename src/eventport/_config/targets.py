@@ -1,4 +1,4 @@
-"""From what a caller names, a URL or a store in a file, to a URL and its options."""
+"""Resolves what a caller names, a URL or a store in a file, to a URL and its options."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _USERINFO: Final = re.compile(r"(?s)(?P<before>[^:/?#]+://)(?P<userinfo>[^/?#]*)
 def resolve(
     target: str | None, config: str | os.PathLike[str] | None
 ) -> tuple[str, dict[str, Any]]:
-    """Find the URL that is meant, and the options that go with it."""
+    """Return the URL that a target stands for, and the options that the file adds."""
     if target is None:
         target = os.environ.get("EVENTPORT_URL", "").strip() if config is None else ""
         if not target:
@@ -68,7 +68,7 @@ def _look_up(name: str, config: str | os.PathLike[str] | None) -> tuple[str, dic
 def _read_stores(
     config: str | os.PathLike[str] | None,
 ) -> tuple[Path | None, Mapping[str, Any]]:
-    """Read the tables of stores from the file that has them."""
+    """Read the tables of stores from the configuration file, and return its path."""
     if config is not None:
         candidates = [Path(config)]
         if not candidates[0].is_file():
@@ -97,7 +97,7 @@ def _table(path: Path, parent: Mapping[str, Any], key: str) -> dict[str, Any]:
     """Take a table out of what a file holds; one that is not there counts as empty."""
     found = parent.get(key, {})
     if not isinstance(found, dict):
-        message = f"{path}: {key} must be a table, such as [stores.orders] is one"
+        message = f"{path}: {key} must be a table, as [stores.orders] is"
         raise ConfigurationError(message)
     return cast("dict[str, Any]", found)
 

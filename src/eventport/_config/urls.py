@@ -1,4 +1,4 @@
-"""URLs of stores: what is wrong with one, and how it is shown, without a part of a password."""
+"""URLs of stores: checks them, and shows them without any part of a password."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from eventport.validation import control_character
 
 _PARTS: Final = re.compile(r"(?s)(?P<scheme>[^:/?#]+)://(?P<authority>[^/?#]*)(?P<rest>.*)")
 _HOST: Final = re.compile(r"(\[[\w:.%-]*\]|[^:\[\]]*)(:\d+)?")
-# What hides too much is better than what hides too little: up to the last @, whatever is between.
+# Hide too much rather than too little: everything up to the last @.
 _PASSWORD: Final = re.compile(
     r"(?s)^(?P<user>(?:[^:/?#@]+://)?[^:]*):(?P<password>.*)@"
     r"|^(?P<alone>[^:/?#@]+://[^:/?#]*):(?!\d+([/?#,]|$))(?P<rest>.*)"
@@ -22,7 +22,7 @@ _PASSWORD: Final = re.compile(
 _VALUE: Final = re.compile(r"((?:^|[?&])[^=&?]*=)([^&]*)")
 _SECRET: Final = re.compile(r"(?i)pass|pwd|secret|token|key|credential|auth")
 _SHORTEST: Final = 3
-"""A shorter piece of a secret tells nothing."""
+"""A shorter piece of a secret reveals nothing."""
 
 
 def redact(url: str) -> str:
@@ -34,10 +34,10 @@ def redact(url: str) -> str:
 
 
 def check_url(url: object) -> str:
-    """Return a URL that every driver takes apart in the same way, or raise an error.
+    """Return a URL that every driver parses in the same way, or raise an error.
 
-    What a driver says of another one may hold a part of a password, where it looks for a host, a
-    port or a path. So nothing of the value is in the message.
+    A driver that parses it differently may take part of a password for a host, a port or a path,
+    and quote it. So the message quotes nothing of the URL but its scheme.
 
     Raises:
         ConfigurationError: it has a character that must be percent-encoded, or no valid port.
@@ -65,7 +65,7 @@ def check_url(url: object) -> str:
 
 
 def clean(text: str, what: str) -> str:
-    """Return a text that comes from outside without the blanks and newlines around it.
+    """Return a text from outside without the blanks and newlines around it.
 
     Raises:
         ConfigurationError: there is a control character in it.
@@ -78,7 +78,7 @@ def clean(text: str, what: str) -> str:
 
 
 def explain(exc: BaseException, url: str) -> str:
-    """Return what an error says of a URL, or only its class if that tells a part of a secret."""
+    """Return the text of an error about a URL, or its class if the text reveals a secret."""
     text = str(exc)
     for secret in _secrets(url):
         pieces = {secret[at : at + _SHORTEST] for at in range(len(secret) - _SHORTEST + 1)}
@@ -88,7 +88,7 @@ def explain(exc: BaseException, url: str) -> str:
 
 
 def _secrets(url: str) -> Iterator[str]:
-    """Give what `redact` hides, as it is written and as it is meant."""
+    """Yield what `redact` hides, both as written and percent-decoded."""
     found = [match["password"] or match["rest"] or "" for match in _PASSWORD.finditer(url)]
     found += [match[2] for match in _VALUE.finditer(url) if _SECRET.search(match[0])]
     for secret in found:

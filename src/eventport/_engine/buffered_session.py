@@ -96,7 +96,7 @@ class BufferedSession(StreamReader):
             self._position = committed.writes[-1].positions[-1]
 
     def end(self) -> None:
-        """Let nothing more be done with this session."""
+        """End the session: every later call on it is refused."""
         self._ended = True
 
     def _check_open(self) -> None:
@@ -162,7 +162,7 @@ class BufferedSession(StreamReader):
     async def _earlier_try(
         self, stream: str, expected: Expectation, events: Sequence[EncodedEvent]
     ) -> AppendResult | None:
-        """Find that exactly these events are in the stream already, at these versions."""
+        """Return the result of an earlier try, if the stream holds exactly these events."""
         before = exact_version(expected)
         if before is None or not events:
             return None

@@ -1,4 +1,4 @@
-"""Calls of an engine: each ends in time, and one whose connection dropped is made again."""
+"""Calls of an engine: each has a deadline, and is repeated if its connection drops."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from eventport._engine.engine import (
     Remote,
 )
 from eventport._engine.queries import AllQuery, StreamQuery
-from eventport.errors import EventportError, StoreUnavailableError
+from eventport.errors import StoreUnavailableError
 
 
 Q = TypeVar("Q", StreamQuery, AllQuery)
@@ -31,7 +31,7 @@ _SHORTEST_CALL: Final = 0.01
 
 
 class Deadline:
-    """A moment until which something is tried, and the pauses between the attempts."""
+    """The moment at which attempts end, and the pauses between them."""
 
     def __init__(self, seconds: float) -> None:
         self._end = current_time() + seconds
@@ -44,7 +44,7 @@ class Deadline:
 
     @property
     def passed(self) -> bool:
-        """Whether the moment is over."""
+        """Whether that moment is over."""
         return current_time() >= self._end
 
     async def pause(self) -> None:
@@ -70,16 +70,16 @@ async def retry_lost(
         ConnectionLostError: it did not succeed in time.
     """
     deadline = Deadline(seconds)
-    loss: ConnectionLostError | None = None
+    reason: ConnectionLostError | None = None
     while True:
         try:
             with _lost_after(deadline.left, ConnectionLostError, where):
                 return await call()
         except ConnectionLostError as exc:
             on_loss()
-            loss = _more_telling(loss, exc)
+            reason = _telling(reason, exc)
             if deadline.passed:
-                raise loss from loss.__cause__
+                raise reason from exc
         await deadline.pause()
 
 
@@ -94,7 +94,7 @@ class RemoteCalls:
     def __init__(self, engine: Engine, remote: Remote) -> None:
         self._engine = engine
         self._remote = remote
-        self._interrupted = False
+        self._progress: _Progress | None = None
         self.losses = 0
         """How often a connection was lost so far."""
 
@@ -110,29 +110,38 @@ class RemoteCalls:
         """
         return await retry_lost(call, self._remote.timeout, self._engine.name, self._note_loss)
 
+    def interrupt(self) -> None:
+        """Let the running `commit` end soon: nobody waits for it any more.
+
+        What was sent is found out, but nothing is written again.
+        """
+        if self._progress is not None:
+            self._progress.abandoned = True
+        if isinstance(self._engine, Interruptible):
+            self._engine.interrupt()
+
     async def commit(self, batch: Sequence[Commit]) -> Sequence[Outcome]:
         """Write a batch: whatever happens to the connection, nothing is lost or written twice.
 
         Only the append's own answer acknowledges it, or what `Remote.find` finds. An error of
         the search is no answer to the append.
         """
-        state = _Progress(batch, self._remote.timeout)
-        self._interrupted = False
-        while state.left:
-            lost = await self._try(state)
-            # What may have been written has to be found out, even if nobody waits for it.
-            is_over = state.deadline.passed or (self._interrupted and not state.unknown)
-            if state.loss is not None and state.left and is_over:
-                self._give_up(state, state.loss)
-            elif lost is not None and not state.is_first_search:
-                await state.deadline.pause()
+        before, state = self._progress, _Progress(batch, self._remote.timeout)
+        self._progress = state
+        try:
+            while state.left:
+                lost = await self._try(state)
+                if not state.left:
+                    break
+                if state.abandoned and not state.unknown:
+                    state.abandon()
+                elif state.reason is not None and state.deadline.passed:
+                    self._give_up(state, state.reason)
+                elif lost is not None and not state.is_first_search:
+                    await state.deadline.pause()
+        finally:
+            self._progress = before
         return state.result()
-
-    def interrupt(self) -> None:
-        """Make no further attempt to write the running commit: all its callers are cancelled."""
-        self._interrupted = True
-        if isinstance(self._engine, Interruptible):
-            self._engine.interrupt()
 
     async def _try(self, state: _Progress) -> ConnectionLostError | None:
         """Write or find what has no outcome yet; return the loss of a connection."""
@@ -146,7 +155,8 @@ class RemoteCalls:
             self._note_loss()
             state.lose(exc)
             return exc
-        except EventportError:
+        except Exception:
+            # Of a part, others are written already: the batch must not be taken for unwritten.
             if len(part) == len(state.outcomes):
                 raise
             found = [await self._write_alone(commit) for commit in part]
@@ -160,7 +170,7 @@ class RemoteCalls:
         """Write a commit of a batch of which others are written already."""
         try:
             return (await self.commit([commit]))[0]
-        except EventportError as exc:
+        except Exception as exc:  # noqa: BLE001  # it is handed to the caller
             return Failed(exc)
 
     async def _find(self, batch: Sequence[Commit], seconds: float) -> Sequence[Outcome | None]:
@@ -177,7 +187,7 @@ class RemoteCalls:
         self.losses += 1
 
     def _give_up(self, state: _Progress, cause: Exception) -> None:
-        """Say what is known of the commits that have no outcome."""
+        """Fail the commits that have no outcome, and say what is known of them."""
         seconds = f"{self._remote.timeout:g} s"
         if state.unknown:
             text = f"no answer within {seconds}: it is not known whether the append was written"
@@ -194,14 +204,16 @@ class _Progress:
     def __init__(self, batch: Sequence[Commit], seconds: float) -> None:
         self.outcomes: list[Outcome | None] = [None] * len(batch)
         self.unknown = False
-        """Whether the last attempt to write the others may have been a success."""
+        """Whether the last attempt may have written the others."""
+        self.abandoned = False
+        """Whether nobody waits for them any more."""
+        self.reason: ConnectionLostError | None = None
+        """What says most about why it has not succeeded so far."""
         self.is_first_search = False
-        """Whether the search for them comes next for the first time, and so without a pause."""
-        self.loss: ConnectionLostError | None = None
-        """The last loss of a connection, or the last one that says why."""
+        """Whether the next step is the first search for them, which needs no pause before it."""
         self._batch = batch
         self._writing = Deadline(seconds)
-        # What was written has to be found out, even if that takes longer.
+        # Whether it was written must be found out, even if that takes longer.
         self._finding = Deadline(2 * seconds)
 
     @property
@@ -220,8 +232,8 @@ class _Progress:
         return self._finding if self.unknown else self._writing
 
     def lose(self, error: ConnectionLostError) -> None:
-        """Note that a connection was lost: after an attempt to write, that may have worked."""
-        self.loss = _more_telling(self.loss, error)
+        """Note a lost connection; if an answer was lost, the others may have been written."""
+        self.reason = _telling(self.reason, error)
         self.is_first_search = isinstance(error, AnswerLostError) and not self.unknown
         self.unknown = self.unknown or isinstance(error, AnswerLostError)
 
@@ -239,24 +251,26 @@ class _Progress:
             self.lose(lost)
         return lost
 
+    def abandon(self) -> None:
+        """Leave unwritten what has no outcome."""
+        error = StoreUnavailableError("nothing was written: its callers have given up")
+        self.take([Failed(error)] * len(self.left))
+
     def result(self) -> list[Outcome]:
         """Return all outcomes, once each commit has one."""
         return [outcome for outcome in self.outcomes if outcome is not None]
 
 
-def _more_telling(
-    earlier: ConnectionLostError | None, later: ConnectionLostError
-) -> ConnectionLostError:
-    """Return the later of two losses, unless it only says that the time was over."""
-    is_plain = isinstance(later.__cause__, TimeoutError)
-    return earlier if is_plain and earlier is not None else later
+def _telling(before: ConnectionLostError | None, now: ConnectionLostError) -> ConnectionLostError:
+    """Return which of two errors says more; a timeout says less than what went wrong before."""
+    return now if before is None or not isinstance(now.__cause__, TimeoutError) else before
 
 
 @contextmanager
 def _lost_after(
     seconds: float, error: type[ConnectionLostError], where: str
 ) -> Generator[None, None, None]:
-    """Take a call that does not end for one whose connection dropped in silence."""
+    """Treat a call that does not end in time as one whose connection dropped silently."""
     try:
         with fail_after(seconds):
             yield

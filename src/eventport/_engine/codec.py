@@ -1,4 +1,4 @@
-"""Events to what stores hold, and back; what cannot come out equal is refused here."""
+"""Encodes events for stores and decodes them; refuses what would not come out equal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from eventport.validation import check_event_type, show, show_key
 
 
 MAX_DEPTH: Final = 64
-"""How deep lists and objects may be nested; MongoDB holds 100 levels, and we add a few of ours."""
+"""How deep lists and objects may be nested; MongoDB holds 100 levels, and its adapter adds some."""
 
 _INT64: Final = range(-(2**63), 2**63)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -132,22 +132,25 @@ def _encode_event(event: object) -> EncodedEvent:
         message = f"event {type_!r}: metadata must be a dict, not a {_kind(metadata)}"
         raise InvalidEventError(message)
     try:
-        return EncodedEvent(
-            type_,
-            data if type(data) is bytes else _encode_json(data, "data"),
-            _encode_json(metadata, "metadata") if metadata else "{}",
-            id_,
-        )
+        raw = data if type(data) is bytes else _encode_json(data, "data")
+        raw_metadata = _encode_json(metadata, "metadata") if metadata else b"{}"
     except InvalidEventError as exc:
         message = f"event {type_!r} ({event.id}): {exc}"
         raise InvalidEventError(message) from exc
+    return EncodedEvent(
+        type_,
+        data if type(data) is bytes else raw.decode(),
+        raw_metadata.decode(),
+        id_,
+        len(raw) + len(raw_metadata),
+    )
 
 
-def _encode_json(value: Any, name: str) -> str:
+def _encode_json(value: Any, name: str) -> bytes:
     """Encode a value that JSON holds without any loss; refuse all others.
 
     msgspec turns tuples, sets, times, NaN, integer keys and more into something else in silence.
-    Comparing the decoded copy finds those in C. What is left are instances of subclasses, such
+    Comparing the decoded copy finds those in C. What remains are instances of subclasses, such
     as an ``OrderedDict`` or an ``IntEnum``'s member, which compare equal to their plain copies:
     marshal refuses all that is not exactly of a built-in type, also in C.
     """
@@ -165,7 +168,7 @@ def _encode_json(value: Any, name: str) -> str:
         or raw.count(b"[") + raw.count(b"{") > MAX_DEPTH
     ) and (problem := _diagnose(value, name)):
         raise InvalidEventError(problem)
-    return raw.decode()
+    return raw
 
 
 def _diagnose(value: Any, name: str) -> str | None:
@@ -217,5 +220,5 @@ def _is_unicode(text: str) -> bool:
 
 
 def _kind(value: object) -> str:
-    """Name the type of what may hold data, so that no message quotes it."""
+    """Name the type of a value that may hold data, so that no message quotes it."""
     return type(value).__name__

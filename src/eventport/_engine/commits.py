@@ -1,4 +1,4 @@
-"""Commits as values: what an engine is to write, and what became of it."""
+"""Commits as values: what an engine has to write, and what became of it."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ class EncodedEvent(Struct, frozen=True, gc=False):
     metadata: str
     """A JSON object as text."""
     id: UUID
+    size: int
+    """The size of data and metadata in UTF-8, in bytes."""
 
 
 class StreamWrite(Struct, frozen=True):
@@ -39,7 +41,7 @@ class Guard(Struct, frozen=True):
 
 
 class Commit(Struct, frozen=True):
-    """Writes that take place all together or not at all, in this order.
+    """Writes that are carried out together or not at all, in this order.
 
     A stream may occur several times; each later write of it expects the version that the one
     before makes.
@@ -47,7 +49,7 @@ class Commit(Struct, frozen=True):
 
     writes: Sequence[StreamWrite]
     guards: Sequence[Guard] = ()
-    """What has to hold, too, in the same atomic step; none unless the engine can check it."""
+    """Conditions that must hold in the same atomic step; none unless the engine can check them."""
     detailed: bool = False
     """True if hooks wait for the position and time of each event.
 
@@ -78,7 +80,7 @@ class Committed(Struct, frozen=True):
     writes: Sequence[Written]
     """One for each write of the commit."""
     deduplicated: bool = False
-    """Whether it had been there before, as an earlier try of the same append."""
+    """Whether an earlier try of the same append had written it."""
 
 
 class Conflict(Struct, frozen=True):
@@ -99,4 +101,12 @@ class Failed(Struct, frozen=True):
     error: Exception
 
 
-Outcome: TypeAlias = Committed | Conflict | Failed
+class Blocked(Struct, frozen=True):
+    """A stream of this commit is locked by somebody's open transaction; nothing of it was written.
+
+    Only engines with the part `Unblocks` return it: the store writes the commit again when its
+    streams are free.
+    """
+
+
+Outcome: TypeAlias = Committed | Conflict | Failed | Blocked

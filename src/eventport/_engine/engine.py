@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Hashable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from eventport._engine.commits import Commit, Committed, Outcome
@@ -116,7 +116,12 @@ class Remote(Protocol):
 
     @property
     def timeout(self) -> float:
-        """How many seconds the store goes on trying before it gives up."""
+        """How many seconds the store goes on trying before it gives up.
+
+        A call that takes longer than what is left is cancelled by an anyio scope, and counts as a
+        connection that was lost. `anyio.current_effective_deadline` gives that moment to an
+        engine that ends its calls a little earlier, because it can say more.
+        """
         ...
 
     async def find(self, commits: Sequence[Commit], /) -> Sequence[Committed | None]:
@@ -149,10 +154,33 @@ class Interruptible(Protocol):
     """Optional part: an engine whose running commit can be asked to end early."""
 
     def interrupt(self) -> None:
-        """Let the running `Engine.commit` end early: all its callers have been cancelled.
+        """Ask the running `Engine.commit` to end early: all its callers have been cancelled.
 
-        It need not do anything. A commit that then raises has written nothing, or it raises
-        `StoreUnavailableError`.
+        It need not do anything. If the commit then raises, nothing of it was written, unless
+        the error is a `StoreUnavailableError`. After that, the store of a `Remote` engine finds
+        out what became of the commit, but does not write it again.
+        """
+        ...
+
+
+@runtime_checkable
+class Unblocks(Protocol):
+    """Optional part: an engine that returns `Blocked` for a commit to a locked stream.
+
+    The store keeps such a commit aside, so that it holds up no commit to other streams, and polls
+    until its streams are free. Later commits to these streams wait behind it.
+    """
+
+    @property
+    def timeout(self) -> float:
+        """How many seconds a commit waits for its streams."""
+        ...
+
+    async def find_lockers(self, streams: Collection[str], /) -> Mapping[str, Hashable | None]:
+        """Return for each stream the transaction that keeps it locked; None if none does.
+
+        Any value will do that differs between transactions: a stream that has passed on to
+        another one was free in between.
         """
         ...
 
@@ -162,10 +190,10 @@ class KnowsLast(Protocol):
     """Optional part: an engine whose newest events can be beyond the stable frontier."""
 
     async def last_position(self) -> int:
-        """Return a position that no event which a caller may know of is beyond.
+        """Return a position at or above that of every event that a caller may know.
 
-        A subscription after a higher position than this is refused: that was given by another
-        store, or by a history that is lost.
+        A subscription after a higher position is refused: such a position comes from another
+        store, or from a history that was replaced.
         """
         ...
 
@@ -181,7 +209,11 @@ class Identified(Protocol):
 
 
 class ConnectionLostError(StoreUnavailableError):
-    """The connection dropped or could not be made, and nothing was written: try again."""
+    """Nothing was written, and another attempt may succeed.
+
+    The connection dropped or could not be made, or the backend undid a transaction, for a
+    deadlock for example.
+    """
 
 
 class AnswerLostError(ConnectionLostError):

@@ -4,24 +4,34 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
 from typing import Final, cast
 
 from anyio import Event, get_cancelled_exc_class
 
 from eventport._concurrency.shielding import start_task, wait_out
 from eventport._engine.commits import Commit, Outcome
-from eventport.errors import StoreUnavailableError
+from eventport.errors import NotSupportedError, StoreUnavailableError
 
 
 MAX_BATCH_COMMITS: Final = 128
-"""A batch is full when it has this many commits: the backend is better off with it now than with
-a larger one later, since what comes next is encoded while this one is written."""
+"""A batch is full when it has this many commits: a larger one would start later, and the next
+one can be encoded while this one is written."""
 
 MAX_BATCH_EVENTS: Final = 1_000
-"""A batch is full when its events are this many, so that no caller waits for too large a one."""
+"""A batch is full when it has this many events, so that no caller waits for a huge one."""
 
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
-"""A batch is full when the data in it is of about this size."""
+"""A batch is full when data and metadata in it have this size in UTF-8."""
+
+
+_WAITS_FOR_ITSELF: Final = (
+    "an append from inside a commit of the same store waits for itself: an inline handler appends "
+    "in its own transaction, with store.using(connection)"
+)
+
+_writing: Final[ContextVar[object]] = ContextVar("eventport.group_commit", default=None)
+"""The group whose worker this is, or has called what is running."""
 
 
 class GroupCommit:
@@ -34,7 +44,7 @@ class GroupCommit:
 
     Args:
         commit: Writes a batch. It returns an outcome for each commit, in order; if it raises,
-            it has written nothing, or else it raises `StoreUnavailableError`.
+            it has written nothing, unless it raises `StoreUnavailableError`.
         give_up: Called when every caller of the batch that is being written has been cancelled:
             `commit` may then end early, by raising.
     """
@@ -57,10 +67,15 @@ class GroupCommit:
         """Commit together with others, and return this commit's own outcome.
 
         A caller that is cancelled before its commit is on the wire leaves nothing behind. Later it
-        waits for the end of the batch before the cancellation goes on, so that nothing is written
-        any more once this has returned or raised. The batch is asked to end early if all of its
+        waits for the end of the batch before the cancellation goes on, so that nothing more is
+        written once this has returned or raised. The batch is asked to end early if all of its
         callers have been cancelled.
+
+        Raises:
+            NotSupportedError: a commit of this very group is waiting for it.
         """
+        if _writing.get() is self:
+            raise NotSupportedError(_WAITS_FOR_ITSELF)
         request = _Request(commit)
         self._queue[request] = None
         if not self._working:
@@ -90,6 +105,7 @@ class GroupCommit:
             self._give_up()
 
     async def _work(self) -> None:
+        _writing.set(self)  # in the context of this task alone
         try:
             while self._queue:
                 batch = self._take()
@@ -168,16 +184,12 @@ class _Request:
         self.outcome: Outcome | None = None
         self.error: Exception | None = None
         self.events = sum(len(write.events) for write in commit.writes)
-        self.size = sum(
-            len(event.data) + len(event.metadata)
-            for write in commit.writes
-            for event in write.events
-        )
+        self.size = sum(event.size for write in commit.writes for event in write.events)
 
     def end(self) -> None:
-        """Give the caller its result; there is none only if the event loop cut the batch off."""
+        """Give the caller its result; there is none only if the event loop ended early."""
         if self.outcome is None and self.error is None:
-            message = "the commit was interrupted, so it is not known whether it took place"
+            message = "the commit was interrupted, so it is not known whether it was written"
             self.error = StoreUnavailableError(message)
         self.ended.set()
 

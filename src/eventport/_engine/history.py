@@ -1,4 +1,4 @@
-"""Noticing that a store's history was replaced under those who follow it."""
+"""Detects that a store's history was replaced while a subscription follows it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _REMEDY: Final = (
 
 
 class History:
-    """What is asked of a store to find out whether it still holds what was seen of it.
+    """Checks whether a store still holds what a subscription has seen of it.
 
     Args:
         owner: The store, whose repr stands in errors.
         read: Fetches a page of the global order.
-        last_position: Returns the position of the newest event that a caller may know, which may
+        last_position: Returns a position at or above every event that a caller may know, which may
             be beyond the stable frontier. None if the frontier is that position.
     """
 
@@ -38,7 +38,7 @@ class History:
         self._last_position = last_position
 
     async def verify(self, after: int, last: RecordedEvent | None) -> None:
-        """Raise `HistoryReplacedError` unless the store still holds what was seen of it.
+        """Raise `HistoryReplacedError` unless the store still holds what was seen.
 
         Args:
             after: The position that was reached.
@@ -57,7 +57,7 @@ class History:
             page = await self._read(AllQuery(last.position - 1, 1))
             if [(event.position, event.id) for event in page.events] != [(last.position, last.id)]:
                 message = (
-                    f"{self._owner!r}: event {last.id} is not at position {last.position} any "
-                    f"more: {_REMEDY}"
+                    f"{self._owner!r}: event {last.id} is no longer at position {last.position}: "
+                    f"{_REMEDY}"
                 )
                 raise HistoryReplacedError(message)

@@ -1,4 +1,4 @@
-"""After-commit hooks: functions of the user's, called once for each commit, after it."""
+"""After-commit hooks: functions of the user that are called once after each commit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inline projections: what is alike on the backends whose transactions can take them along."""
+"""Inline projections: what all backends share whose transactions can include them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class InlineHandlers(Generic[H]):
         self._handlers: tuple[H, ...] = ()
 
     def __bool__(self) -> bool:
-        """Tell whether there are any."""
+        """Return whether there are any."""
         return bool(self._handlers)
 
     def __iter__(self) -> Iterator[H]:
@@ -45,7 +45,7 @@ class InlineHandlers(Generic[H]):
 def new_events(
     commits: Sequence[Commit], outcomes: Sequence[Outcome]
 ) -> Iterator[Sequence[RecordedEvent]]:
-    """Rebuild the events of each commit that is being written, and not only found again."""
+    """Yield the events of each commit that is written now, rather than by an earlier try."""
     for commit, outcome in zip(commits, outcomes, strict=True):
         if isinstance(outcome, Committed) and not outcome.deduplicated:
             yield decode_commit(commit, outcome)
@@ -54,9 +54,9 @@ def new_events(
 def inline_failure(
     handler: Callable[..., object], why: str | BaseException
 ) -> InlineProjectionError:
-    """Make the error for a commit that a handler has kept from being written."""
+    """Make the error for a commit that was not written because a handler failed."""
     if isinstance(why, BaseException):
-        # The text of others may hold data of events; it can be found in the cause.
+        # The text of other errors may hold data of events; it stays in the cause.
         text = f": {why}" if isinstance(why, EventportError) else ""
         why = f"{type(why).__name__}{text}"
     return InlineProjectionError(

@@ -1,4 +1,4 @@
-"""Listening for signs of new events: one task a store, which begins again when it is lost."""
+"""Listens for signs of new events: one task for each store, which reconnects when it fails."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Listener:
 
     Args:
         engine: What listens.
-        signal: Notified for each sign, and when listening begins: something may have come before.
+        signal: Notified for each sign, and when listening begins: events may have come before.
     """
 
     def __init__(self, engine: Listens, signal: Signal) -> None:
@@ -39,14 +39,14 @@ class Listener:
         """Whether signs arrive at the moment, so that polling can be rare."""
 
     def start(self) -> None:
-        """Begin in the background, unless it has begun."""
+        """Start listening in the background, unless it has started."""
         if self._ended is None:
             self._ended = Event()
             self._scope = CancelScope()
             self._task = start_task(self._run, never_begun=self._ended.set)
 
     async def close(self) -> None:
-        """End; a call that does not end in time is left to itself."""
+        """Stop listening; a call that does not end in time is abandoned."""
         if self._ended is not None and self._scope is not None:
             self._scope.cancel()
             with move_on_after(_CLOSING):

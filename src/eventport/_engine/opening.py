@@ -1,4 +1,4 @@
-"""What adapters do alike when a store is opened."""
+"""What every adapter does when it opens a store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from eventport.errors import NotSupportedError
 
 
 class Closable(Protocol):
-    """What has to be closed by whoever opened it."""
+    """Something that its opener has to close."""
 
     async def aclose(self) -> None:
         """Close it."""
@@ -23,7 +23,7 @@ C = TypeVar("C", bound=Closable)
 
 
 async def open_to_end(opening: Callable[[], Awaitable[C]]) -> C:
-    """Open something that nobody leaves half open, or open and forgotten.
+    """Open something entirely: never left half open, and never open without an owner.
 
     If the caller is cancelled meanwhile, and so cannot take what has been opened, it is closed.
     """
@@ -45,8 +45,8 @@ def require_asyncio(database: str, reason: str) -> None:
     """Raise `NotSupportedError` unless this is asyncio.
 
     Args:
-        database: Whose stores they are.
-        reason: Why they need it, such as ``"asyncpg does"``.
+        database: The name of the database, for the message.
+        reason: Why its stores need asyncio, such as ``"asyncpg does"``.
     """
     try:
         asyncio.get_running_loop()

@@ -19,7 +19,7 @@ class StreamQuery(Struct, frozen=True):
     last: int = MAX_INT
     """The highest version wanted, inclusive, in both directions."""
     max_count: int | None = None
-    """The most events wanted; 0 asks for the head alone, None for all."""
+    """At most this many events; 0 asks for the head alone, None for all."""
     backwards: bool = False
     """Newest first; it does not change the range."""
 
@@ -60,14 +60,14 @@ class AllQuery(Struct, frozen=True):
     after: int = 0
     """Only events after this position."""
     max_count: int = 1000
-    """The most events wanted; at least 1."""
+    """At most this many events; at least 1."""
     types: frozenset[str] | None = None
     """Only events of these types; None for all."""
     prefix: str | None = None
     """Only events of streams whose names start with this; None for all."""
 
     def resumed(self, position: int, max_count: int | None = None) -> AllQuery:
-        """Return the same query from another position on, and perhaps for fewer events."""
+        """Return the same query after another position, and perhaps for fewer events."""
         count = self.max_count if max_count is None else max_count
         return AllQuery(position, count, self.types, self.prefix)
 

@@ -24,16 +24,31 @@ from eventport._concurrency.signal import Signal
 from eventport._engine.buffered_session import BufferedSession
 from eventport._engine.calls import RemoteCalls
 from eventport._engine.codec import encode_events
-from eventport._engine.commits import Commit, Committed, Conflict, Failed, Outcome, StreamWrite
-from eventport._engine.engine import Engine, Interruptible, KnowsLast, Listens, Remote
+from eventport._engine.commits import (
+    Blocked,
+    Commit,
+    Committed,
+    Conflict,
+    Failed,
+    Outcome,
+    StreamWrite,
+)
+from eventport._engine.engine import Engine, Interruptible, KnowsLast, Listens, Remote, Unblocks
 from eventport._engine.group_commit import GroupCommit
 from eventport._engine.history import History
 from eventport._engine.hooks import Hooks
 from eventport._engine.listener import Listener
+from eventport._engine.parking import Parking
 from eventport._engine.queries import AllPage, AllQuery, StreamPage, StreamQuery
 from eventport._engine.stream_reader import PAGE_EVENTS, StreamReader, require
 from eventport._engine.subscription import Feed, PollingSubscription
-from eventport.errors import ConcurrencyError, EventportError, NotSupportedError, StoreClosedError
+from eventport.errors import (
+    ConcurrencyError,
+    EventportError,
+    NotSupportedError,
+    StoreClosedError,
+    StoreUnavailableError,
+)
 from eventport.events import NewEvent, RecordedEvent
 from eventport.expectations import ANY, Expectation
 from eventport.protocols import AfterCommitHook, Capability, Session, Subscription
@@ -75,7 +90,11 @@ class Store(StreamReader):
         self._batching = batching
         self._affinity = Affinity()
         self._signal = Signal()
-        self._group = GroupCommit(self._commit, self._interrupt)
+        interrupt = engine.interrupt if isinstance(engine, Interruptible) else None
+        self._group = GroupCommit(
+            self._commit, self._remote.interrupt if self._remote else interrupt
+        )
+        self._parking = Parking(engine, self._write) if isinstance(engine, Unblocks) else None
         self._pending = 0
         self._drained: Event | None = None
         self._hooks = Hooks()
@@ -232,7 +251,7 @@ class Store(StreamReader):
         """Close the store."""
         await self.aclose()
 
-    # The way of a commit: submit, dispatch, commit.
+    # The path of a commit: submit, dispatch, commit.
 
     async def _submit(self, commit: Commit) -> Committed:
         """Commit, call the hooks, and raise for a conflict."""
@@ -248,19 +267,24 @@ class Store(StreamReader):
         return committed
 
     async def _dispatch(self, commit: Commit) -> Outcome:
-        """Write a commit, alone or together with others."""
-        alone = self._batching == "never" or (self._batching == "contended" and not self._pending)
+        """Write a commit, and count it as pending until then."""
         self._pending += 1
         try:
-            if not alone:
-                return await self._group.submit(commit)
-            if self._batching == "never":
-                await checkpoint()  # nothing may come between the commit and its result
-            return (await self._commit([commit]))[0]
+            if self._parking is not None:
+                return await self._parking.submit(commit)
+            return await self._write(commit)
         finally:
             self._pending -= 1
             if not self._pending and self._drained is not None:
                 self._drained.set()
+
+    async def _write(self, commit: Commit) -> Outcome:
+        """Write a commit, alone or together with others."""
+        if self._batching == "never":
+            await checkpoint()  # nothing may come between the commit and its result
+        elif self._batching == "always" or self._pending > 1:
+            return await self._group.submit(commit)
+        return (await self._commit([commit]))[0]
 
     async def _commit(self, batch: Sequence[Commit]) -> Sequence[Outcome]:
         try:
@@ -270,13 +294,7 @@ class Store(StreamReader):
         finally:
             self._signal.notify()
 
-    def _interrupt(self) -> None:
-        if self._remote is not None:
-            self._remote.interrupt()
-        elif isinstance(self._engine, Interruptible):
-            self._engine.interrupt()
-
-    # The way of a read.
+    # The path of a read.
 
     async def _page(self, query: StreamQuery) -> StreamPage:
         self._check_open()
@@ -306,7 +324,7 @@ class Store(StreamReader):
         remote = self._remote
         return lambda: remote.call(engine.last_position)
 
-    # The end.
+    # Closing.
 
     async def _close(self) -> None:
         await checkpoint()  # an append that was called before this has reached the queue by then
@@ -347,11 +365,11 @@ class JoinedStore(Store):
 
     def after_commit(self, hook: AfterCommitHook, /) -> Never:
         """Refuse: only the owner of the transaction knows when it is committed."""
-        message = f"{hook!r} cannot be called after a commit that somebody else does"
+        message = f"{hook!r} cannot be called: only the owner of the transaction sees it commit"
         raise NotSupportedError(message)
 
     def subscribe(self, **_: object) -> Never:
-        """Refuse: a subscription in a transaction would keep it open for ever."""
+        """Refuse: a subscription in a transaction would keep it open forever."""
         message = "a subscription needs a store of its own, not one inside a transaction"
         raise NotSupportedError(message)
 
@@ -368,6 +386,8 @@ def _committed(outcome: Outcome) -> Committed:
         raise ConcurrencyError(outcome.stream, outcome.expected, outcome.actual)
     if isinstance(outcome, Failed):
         raise outcome.error
+    if isinstance(outcome, Blocked):
+        raise StoreUnavailableError("a stream is locked by another transaction")
     return outcome
 
 

@@ -24,7 +24,7 @@ _log: Final = logging.getLogger("eventport")
 
 
 class Feed:
-    """What subscriptions of one store share: pages, wake-ups, and how seldom to poll.
+    """What subscriptions of one store share: pages, wake-ups, and how often to poll.
 
     Args:
         read: Fetches a page.
@@ -32,7 +32,7 @@ class Feed:
         losses: Returns how often connections have been lost so far: another server, with another
             history, may have answered since.
         signal: Notified when something may be new, and when the store is closed.
-        polls: Whether commits can take place without a wake-up.
+        polls: Whether there can be commits that wake nobody, so that polling is needed.
         pushed: Returns whether the backend wakes us at the moment, so that polling can be rare.
     """
 
@@ -62,7 +62,7 @@ class Feed:
         self._pushed = pushed
 
     def interval(self, idle: int) -> float | None:
-        """Return the seconds to wait after so many idle polls; None for no end."""
+        """Return the seconds to wait after a number of idle polls; None to wait for a wake-up."""
         if not self._polls:
             return None
         longest = self.PUSHED_INTERVAL if self._pushed() else self.LONGEST_INTERVAL
@@ -100,7 +100,7 @@ class PollingSubscription:
         return self._caught_up
 
     async def begin(self) -> None:
-        """Refuse a position beyond the head; a store that cannot be reached is asked later."""
+        """Refuse a position beyond the head; if the store cannot be reached, check that later."""
         if self._query.after:
             with suppress(StoreUnavailableError):
                 losses = self._feed.losses()
@@ -169,7 +169,7 @@ class PollingSubscription:
 
 
 class _Fetch:
-    """A page on its way. A caller that waits for it may give up, and the next one gets it."""
+    """A page that is being read. If its caller is cancelled, the next caller gets it."""
 
     def __init__(self, query: AllQuery, seen: int, fetch: Callable[[], Awaitable[AllPage]]) -> None:
         self.query = query

@@ -1,4 +1,4 @@
-"""All that an adapter may use: the contract of an engine, its values, and the tools for it.
+"""Everything that an adapter may import: the contract of an engine, its values and tools.
 
 An adapter hands an engine over to a `Store`, which makes an `EventStore` of it.
 """
@@ -19,6 +19,7 @@ from eventport._engine.codec import (
     utc_to_microseconds,
 )
 from eventport._engine.commits import (
+    Blocked,
     Commit,
     Committed,
     Conflict,
@@ -38,6 +39,7 @@ from eventport._engine.engine import (
     KnowsLast,
     Listens,
     Remote,
+    Unblocks,
 )
 from eventport._engine.group_commit import GroupCommit
 from eventport._engine.inline import InlineHandlers, inline_failure, new_events
@@ -45,7 +47,7 @@ from eventport._engine.opening import open_to_end, require_asyncio
 from eventport._engine.planning import StoredIds, plan
 from eventport._engine.queries import AllPage, AllQuery, StreamPage, StreamQuery
 from eventport._engine.store import Batching, JoinedStore, Store
-from eventport.validation import MAX_INT, show
+from eventport.validation import MAX_INT, control_character, show
 
 
 __all__ = [
@@ -57,6 +59,7 @@ __all__ = [
     "AnswerLostError",
     "Backoff",
     "Batching",
+    "Blocked",
     "Commit",
     "Committed",
     "Conflict",
@@ -80,10 +83,12 @@ __all__ = [
     "StreamPage",
     "StreamQuery",
     "StreamWrite",
+    "Unblocks",
     "Written",
     "check_url",
     "checks_options",
     "clean",
+    "control_character",
     "decode_event",
     "encode_events",
     "explain",

@@ -52,7 +52,9 @@ Store: TypeAlias = Annotated[
         "[default: what EVENTPORT_URL says, or the store named default]",
     ),
 ]
-After: TypeAlias = Annotated[int, typer.Option(min=0, help="Start behind this global position.")]
+After: TypeAlias = Annotated[
+    int, typer.Option(min=0, help="Only events after this global position.")
+]
 Prefix: TypeAlias = Annotated[
     str | None, typer.Option(help="Only streams whose name starts with this.")
 ]
@@ -79,13 +81,17 @@ app: Final = typer.Typer(
 
 
 schema_app: Final = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Make the schema of a store, or show it."
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Make the schema of a store, or print its SQL.",
 )
 app.add_typer(schema_app, name="schema")
 
 
 projection_app: Final = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Run a projection, or see how far it is."
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Run or rebuild a projection, or show its progress.",
 )
 app.add_typer(projection_app, name="projection")
 
@@ -107,12 +113,12 @@ Lease: TypeAlias = Annotated[
 
 
 class NoStreamError(EventportError):
-    """There is nothing to show."""
+    """The stream to be shown does not exist."""
 
 
 @contextmanager
 def _ending(*, interrupted: int = INTERRUPTED, said: str | None = None) -> Generator[None]:
-    """Turn what ends a command early into one line, if there is something to say, and a code."""
+    """Turn whatever ends a command early into an exit code, and a line if there is a reason."""
     try:
         yield
     except KeyboardInterrupt:
@@ -180,8 +186,8 @@ def import_events(
     """Append the events of a file, which may be compressed by gzip.
 
     Every line is checked before anything is written. Run again, with the same file or with one
-    that has grown, it writes only what is not there yet. Versions stay what they are, so that a
-    later part of an export goes onto an earlier one.
+    that has grown, it writes only what is missing. Versions are kept, so that a later part of an
+    export can be imported after an earlier one.
     """
 
     async def work(source: importing.Source) -> int:
@@ -189,9 +195,9 @@ def import_events(
             with progress_bar("importing", source.events) as progress:
                 return await importing.write(target, source, progress)
 
-    told = "stopped by Ctrl-C; run it again, and it writes what is not there yet"
+    stopped = "stopped by Ctrl-C; run it again, and it writes what is not there yet"
     with (
-        _ending(said=told),
+        _ending(said=stopped),
         _open_input(file) as opened,
         importing.readable_twice(opened) as readable,
     ):
@@ -201,7 +207,7 @@ def import_events(
         there = source.events - written
         _say(f"{written} events written, {there} already there, {source.streams} streams")
         if written and source.dated:
-            _say(f"recorded_at of these {written} is now: no store takes the time of another yet")
+            _say(f"recorded_at of these {written} is the time of this import, not that of the file")
         if _is_lost_at_the_end(store):
             _say("memory:// forgets all of it now: name another store with --store")
 
@@ -216,8 +222,8 @@ def export_events(
 ) -> None:
     """Write all events to a file.
 
-    They stand in it in the order of the whole store, so that import can read them. The file is
-    there when all of them are in it, and not before.
+    They are written in the order of the whole store, as import reads them. The file appears only
+    once it is complete.
     """
 
     async def work() -> tuple[int, int]:
@@ -237,7 +243,7 @@ def read_stream(
     store: Store = None,
     from_version: Annotated[int, typer.Option(min=1, help="The lowest version.")] = 1,
     to_version: Annotated[int | None, typer.Option(min=0, help="The highest version.")] = None,
-    max_count: Annotated[int | None, typer.Option(min=0, help="The most events.")] = None,
+    max_count: Annotated[int | None, typer.Option(min=0, help="At most this many events.")] = None,
     backwards: Annotated[bool, typer.Option("--backwards", help="Newest first.")] = False,
     json: Json = False,
 ) -> None:
@@ -298,16 +304,16 @@ def tail_store(
 def show_schema(
     *,
     store: Store = None,
-    since: Annotated[int, typer.Option(min=0, help="The version that is there.")] = 0,
+    since: Annotated[int, typer.Option(min=0, help="The version that the store has.")] = 0,
 ) -> None:
-    """Show the SQL that makes a store's schema, for somebody else to run."""
+    """Print the SQL that makes a store's schema, for an administrator to run."""
     with _ending():
         print(StoreSchema(store).sql(since), end="")  # noqa: T201  # what it is for
 
 
 @schema_app.command("upgrade")
 def upgrade_schema(store: Store = None) -> None:
-    """Bring a store's schema to the newest version; there is no harm in doing so again."""
+    """Upgrade a store's schema to the newest version; running it again changes nothing."""
     with _ending():
         before, after = anyio.run(StoreSchema(store).upgrade)
         _say(
@@ -325,13 +331,13 @@ def run_projection(
     checkpoints: Checkpoints = None,
     lease: Lease = 15.0,
 ) -> None:
-    """Keep a projection up to date, for ever.
+    """Keep a projection up to date until it is stopped.
 
     Start as many as you like: one is active, and another one takes over if it dies. It ends when
     a higher generation of the projection becomes the active one. Ctrl-C and SIGTERM end it, with
     exit code 0.
     """
-    # Whoever manages services sends this, and the next runner is not to wait for the lease.
+    # Service managers send this; a clean end spares the next runner the wait for the lease.
     signal.signal(signal.SIGTERM, _end_as_by_ctrl_c)
     with _ending(interrupted=0):
         handled = anyio.run(projecting.run, projection, store, checkpoints, lease)
@@ -360,7 +366,7 @@ def rebuild_projection(
 def show_projection(
     projection: ProjectionName, *, store: Store = None, checkpoints: Checkpoints = None
 ) -> None:
-    """Show how far a projection is, who runs it, and what it could not handle."""
+    """Show a projection's progress, its runner, and the events that it could not handle."""
     with _ending():
         for name, value in anyio.run(projecting.status, projection, store, checkpoints):
             print(f"{name}: {value}")  # noqa: T201  # what it is for

@@ -1,4 +1,4 @@
-"""`eventport export`: all events in global order, in a file that is there whole or not at all."""
+"""`eventport export`: all events in global order, in a file that appears once complete."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from eventport.protocols import EventStore
 
 @contextmanager
 def replacing(path: Path) -> Generator[BinaryIO]:
-    """Open a file that takes its place when the block ends well, and vanishes if it does not."""
+    """Open a temporary file that replaces the real one if the block succeeds, or else vanishes."""
     if path.exists() and not path.is_file():
-        with path.open("wb") as file:  # a device or a pipe, which nothing can take the place of
+        with path.open("wb") as file:  # a device or a pipe, which cannot be replaced
             yield file
         return
     path = path.resolve()
@@ -49,7 +49,7 @@ async def write(
     Args:
         store: Where from.
         file: Where to.
-        after: The position to start behind.
+        after: Only events after this position.
         types: Only events of these types.
         prefix: Only events of streams whose name starts with this.
         progress: Is called with 1 after each event.

@@ -23,17 +23,17 @@ from eventport.protocols import Capability, EventStore, Streams
 
 
 MAX_BATCH_EVENTS: Final = 1_000
-"""How many events one session commits at the most."""
+"""How many events one session commits, at most."""
 
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
 """How many bytes of lines one session commits, unless a single line is longer."""
 
 READERS: Final = 16
-"""How many streams are looked at at the same time."""
+"""How many streams are read at the same time."""
 
 
 _GZIP: Final = b"\x1f\x8b"
-"""What files begin with that gzip has compressed."""
+"""The first bytes of a file that gzip has compressed."""
 
 
 class ImportConflictError(EventportError):
@@ -72,7 +72,7 @@ def _copy(stack: ExitStack, file: BinaryIO | GzipFile) -> BinaryIO:
     try:
         shutil.copyfileobj(file, copy)
     except (BadGzipFile, EOFError, zlib.error) as exc:
-        message = f"line 1: the file is compressed by gzip, and not whole: {exc}"
+        message = f"line 1: the file is compressed by gzip, but incomplete or damaged: {exc}"
         raise InvalidEventError(message) from exc
     copy.seek(0)
     return copy
@@ -115,8 +115,8 @@ def check_all(
 async def write(store: EventStore, source: Source, progress: Callable[[int], object]) -> int:
     """Append what is not in the store yet, in the order of the file.
 
-    The events of a batch are committed together if the store can do that, and run by run of
-    lines of the same stream otherwise. Each append expects the version that the file gives, so
+    The events of a batch are committed together if the store can do that; otherwise each run of
+    lines of the same stream is a commit. Each append expects the version that the file gives, so
     an import that was interrupted can be run again.
 
     Args:
@@ -180,10 +180,10 @@ def _runs(events: Iterable[Parsed]) -> Iterator[Sequence[Parsed]]:
 
 
 async def _find(batch: Sequence[Parsed], streams: Streams) -> dict[str, int]:
-    """Return the version of each stream, after a look at whether its events are those of the file.
+    """Return the version of each stream; refuse one whose events are not those of the file.
 
     In a session this also pins the streams, several at the same time, so that the appends need
-    not look at one after the other.
+    not read them one by one.
     """
     by_stream: dict[str, list[Parsed]] = {}
     for parsed in batch:
@@ -223,7 +223,7 @@ def _refuse_others(
         part = min(ahead)
         message = (
             f"line {part.line}: stream {part.stream!r} begins with version {part.version} in this "
-            f"file, but the store has {there[part.stream]} of its events: import what comes before "
+            f"file, but the store has {there[part.stream]} of its events: import the lines before "
             "it first, or count the versions anew with --renumber; neither this line nor any after "
             "it was written"
         )

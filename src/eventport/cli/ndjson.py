@@ -1,4 +1,4 @@
-"""Events as lines of NDJSON: one JSON object a line, and back without any loss."""
+"""Events as NDJSON, one JSON object per line, and back without any loss."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 def export_line(event: RecordedEvent) -> bytes:
-    """Return what is needed to put an event back as it is, into another store."""
+    """Return the line that import needs to put an event into another store unchanged."""
     return _encode(_line(event)) + b"\n"
 
 
 def recorded_line(event: RecordedEvent) -> bytes:
-    """Return all that is known of an event."""
+    """Return the line with everything that is known of an event."""
     return _encode(replace(_line(event), position=event.position)) + b"\n"
 
 
@@ -100,7 +100,7 @@ def parse(
     """Read events from the next `size` bytes of a file, line by line; blank lines do not count.
 
     Args:
-        file: NDJSON; a byte-order mark before the first line is passed over.
+        file: NDJSON; a byte-order mark before the first line is ignored.
         size: How many bytes to read.
         renumber: Count the versions of each stream from 1, whatever the lines say.
         look: Is called with each line, and may raise `ValueError`.
@@ -179,7 +179,7 @@ def _version(line: Line, before: int | None) -> int:
     if before is not None and line.version != before + 1:
         message = (
             f"stream {line.stream!r} goes from version {before} to {line.version}, so this is only "
-            "a part of it: import a whole export, or count the versions anew with --renumber"
+            "part of it: import a whole export, or count the versions anew with --renumber"
         )
         raise ValueError(message)
     return line.version
@@ -194,10 +194,10 @@ def _recorded_at(line: Line) -> datetime | None:
 
 
 def _id(line: Line, version: int) -> UUID:
-    """Return the id that a line gives, or one that it always gets at this place of its stream."""
+    """Return the id that a line gives, or one derived from the line and its version."""
     if isinstance(line.id, UUID):
         return line.id
-    # Without what may be added to a line later on, such as by an export of another store.
+    # Without the keys that an export adds, so that the id stays the same.
     own = replace(line, version=UNSET, position=UNSET, recorded_at=UNSET)
     return uuid5(NAMESPACE, f"{version} {_encode(own).decode()}")
 

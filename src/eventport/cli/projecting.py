@@ -1,4 +1,4 @@
-"""`eventport projection`: run a projection, rebuild it, and see how far it is."""
+"""`eventport projection`: run a projection, rebuild it, and show its progress."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from eventport.protocols import EventStore
 
 
 _LOOK = 0.25
-"""How many seconds lie between two looks at a runner's progress."""
+"""Seconds between two readings of a runner's progress."""
 
 
 class NoRebuildError(EventportError):
@@ -91,7 +91,7 @@ async def rebuild(
 
 
 async def status(name: str, store: str | None, checkpoints: str | None) -> list[tuple[str, object]]:
-    """Return what there is to know about a projection, in lines of two columns."""
+    """Return what is known about a projection, as rows of two columns."""
     async with _opened(name, store, checkpoints) as (projection, events, kept):
         checkpoint = await kept.load(projection.id)
         head = await find_head(events, checkpoint.position)
@@ -113,7 +113,7 @@ async def status(name: str, store: str | None, checkpoints: str | None) -> list[
 
 
 async def _watch(runner: Runner[Any], what: str, *, until: State) -> Progress:
-    """Run a projection and show how far it is, until it ends or gets into a state."""
+    """Run a projection and show its progress, until it ends or reaches a state."""
     with catch_up_bar(what) as show:
 
         async def look() -> None:

@@ -1,4 +1,4 @@
-"""How events look to people, and progress on a terminal."""
+"""Events for people to read, and progress on a terminal."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def progress_bar(what: str, total: int | None) -> Generator[Callable[[int], obje
 
 @contextmanager
 def catch_up_bar(what: str) -> Generator[Callable[[int, int, float], object] | None]:
-    """Show on standard error how far something is, if that is a terminal; None if it is not.
+    """Show progress on standard error if that is a terminal; yield None if it is not.
 
-    What it gives is called with a position, the head and the events handled a second.
+    The function that it yields takes a position, the head and the events handled per second.
     """
     if not sys.stderr.isatty():
         yield None

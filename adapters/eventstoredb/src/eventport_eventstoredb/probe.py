@@ -8,5 +8,5 @@ from uuid import UUID
 from eventport.adapter import EncodedEvent
 
 
-A_PROBE: Final = EncodedEvent("eventport-probe", "null", "{}", UUID(int=0))
+A_PROBE: Final = EncodedEvent("eventport-probe", "null", "{}", UUID(int=0), 6)
 """What is sent to learn a head that no event tells any more."""

@@ -1,4 +1,4 @@
-"""Events in memory: for tests, for trying things out, and as the model of all other stores."""
+"""Events in memory: for tests, for trying things out, and as the reference for all other stores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engine in memory. It knows no lock, because nothing here is interrupted half-way."""
+"""The engine in memory. It needs no lock: nothing awaits between a check and its write."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from eventport.adapter import (
 
 
 _SCAN: Final = 10_000
-"""How many events one page looks at, so that a rare filter does not hold up the event loop."""
+"""How many events one page scans, so that a filter with few hits does not block the loop."""
 
 
 class _Stored(Struct, frozen=True, gc=False):
-    """One event, and where it stands."""
+    """One event and its place."""
 
     stream: str
     version: int
@@ -101,7 +101,7 @@ class MemoryEngine:
         return AllPage(events, position, len(self._log))
 
     async def close(self) -> None:
-        """Let go of nothing: the events stay with the object."""
+        """Do nothing: the events live as long as the object."""
 
     def _apply(self, commit: Commit) -> Outcome:
         planned = plan(commit, self._head, self._stored)
@@ -130,7 +130,7 @@ class MemoryEngine:
         return Written(first + len(stored) - 1, positions, first == 1, [now] * len(stored))
 
     def _time_for(self, commit: Commit) -> datetime:
-        """Return the time, or that of the last event of a stream if a clock was set back."""
+        """Return the time, or that of a stream's last event if the clock was set back."""
         now = datetime.now(UTC)
         for write in commit.writes:
             if stored := self._streams.get(write.stream):

@@ -21,7 +21,7 @@ class MemoryEventStore(Store):
 
     @classmethod
     async def connect(cls, url: str = "memory://") -> Self:
-        """Open a new, empty store; ``memory://`` is all that its URL can say."""
+        """Open a new, empty store; its URL is always ``memory://``."""
         if url.rstrip("/") != "memory:":
             message = f"memory:// takes no name, got {redact(url)!r}"
             raise ConfigurationError(message)

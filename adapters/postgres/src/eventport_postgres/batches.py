@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from itertools import accumulate
 from typing import Any, Final
 from uuid import UUID
@@ -17,8 +18,8 @@ from eventport.adapter import (
     Outcome,
     StreamWrite,
     Written,
+    utc_from_microseconds,
 )
-from eventport.codec import utc_from_microseconds
 from eventport.errors import PayloadTooLargeError
 from eventport.expectations import Expectation, exact_version
 
@@ -27,6 +28,13 @@ from eventport_postgres.schema import Place, quoted
 
 MAX_BYTES: Final = 256 * 1024 * 1024
 """The largest commit; a message of PostgreSQL's protocol, and each value, end at 1 GiB."""
+
+CONFIRM: Final = "SELECT pg_catalog.pg_logical_emit_message(true, 'eventport', ''::pg_catalog.text)"
+"""Writes to the log of the server, which nobody reads, and nothing else.
+
+The end of its transaction waits for whatever ``synchronous_commit`` says, and what was visible
+before it is as durable as that then.
+"""
 
 _EXPECTED: Final[Mapping[Expectation, int]] = {"any": -1, "stream_exists": -2, "no_stream": 0}
 
@@ -53,30 +61,35 @@ _BYTES: Final = """
         ) WITH ORDINALITY AS b(first, size, n) ORDER BY b.n
     ) END
 """
-_ANSWER: Final = """
-    a.outcomes::pg_catalog.text, a.heads::pg_catalog.text, a.positions::pg_catalog.text,
-    a.written_at, a.earlier_positions::pg_catalog.text,
-    ARRAY(
-        SELECT (EXTRACT(epoch FROM e.at) OPERATOR(pg_catalog.*) 1000000)::bigint
-        FROM pg_catalog.unnest(a.earlier_at) WITH ORDINALITY AS e(at, n) ORDER BY e.n
-    )::pg_catalog.text
-"""
+_ANSWER: Final = ", ".join(
+    f"a.{column}::pg_catalog.text"
+    for column in ("outcomes", "heads", "positions", "times", "earlier_positions", "earlier_times")
+)
 """What the functions return, for `outcomes`."""
 
 _numbers: Final = msgspec.json.Decoder(list[int]).decode
 
 
 class Statements:
-    """The statements that write batches into one schema."""
+    """The statements that write batches into one schema.
 
-    def __init__(self, schema: str, place: Place) -> None:
-        name, here = quoted(schema), place.number
-        one = ", ".join(f"${n}" for n in range(1, 8))
-        self._one = f"SELECT {_ANSWER} FROM {name}.append_one({one}, {here}) AS a"  # noqa: S608  # quoted
+    Args:
+        schema: The schema, not quoted.
+        place: The store that was found there.
+        lock_timeout: How long a batch waits for a stream that another transaction keeps locked,
+            such as ``50ms``; None leaves that to the settings of the connection.
+    """
+
+    def __init__(self, schema: str, place: Place, *, lock_timeout: str | None = None) -> None:
+        name = quoted(schema)
+        one = ", ".join(f"${n}" for n in range(2, 8))
         arrays = {n: f"${n}::pg_catalog.text::pg_catalog.{_ARRAYS[n]}[]" for n in _ARRAYS}
         arrays[11] = _BYTES
-        many = ", ".join(arrays.get(n, f"${n}") for n in range(1, 14))
-        self._many = f"SELECT {_ANSWER} FROM {name}.append({many}, {here}) AS a"  # noqa: S608  # quoted
+        many = ", ".join(arrays.get(n, f"${n}") for n in range(2, 14))
+        self._one, self._many = (
+            _call(f"{name}.{function}", type_, f"{rest}, {place.number}", lock_timeout)
+            for function, type_, rest in (("append_one", "text", one), ("append", "text[]", many))
+        )
 
     def write(self, commits: Sequence[Commit]) -> tuple[Any, ...]:
         """Return the statement that writes a batch, and its arguments.
@@ -91,25 +104,49 @@ class Statements:
         return self._many, *_arguments(commits)
 
 
+def _call(function: str, type_: str, rest: str, lock_timeout: str | None) -> str:
+    if lock_timeout is None:
+        return f"SELECT {_ANSWER} FROM {function}($1, {rest}) AS a"  # noqa: S608  # it is quoted
+    # In the same round trip: what the function needs is set first, and put back when it is done.
+    return f"""
+        SELECT {_ANSWER}, pg_catalog.set_config('lock_timeout', s.before, true)
+        FROM (
+            SELECT pg_catalog.current_setting('lock_timeout'),
+                   pg_catalog.set_config('lock_timeout', '{lock_timeout}', true)
+        ) AS s(before, set), LATERAL {function}(
+            CASE WHEN s.set IS NOT NULL THEN $1::pg_catalog.{type_} END, {rest}
+        ) AS a
+    """  # noqa: S608  # it is quoted
+
+
 def outcomes(commits: Sequence[Commit], row: Iterable[Any]) -> list[Outcome]:
     """Read the server's answer to a batch."""
-    codes, heads, positions, written_at, earlier, earlier_at = row
-    heads_of, places = iter(_list(heads)), iter(_list(positions))
-    earlier_places, earlier_times = iter(_list(earlier)), iter(_list(earlier_at))
+    codes, heads, positions, times, earlier_positions, earlier_times, *_ = row
+    heads_of = iter(_list(heads))
+    written = _events(positions, times)
+    earlier = _events(earlier_positions, earlier_times)
     found: list[Outcome] = []
     for commit, code in zip(commits, _list(codes), strict=True):
         before = [next(heads_of) for _ in commit.writes]
         if code == 0:
-            found.append(Committed(_written(commit, before, places), written_at))
+            found.append(Committed(_written(commit, before, written)))
         elif code < 0:
             firsts = [exact_version(write.expected) or 0 for write in commit.writes]
-            written = _written(commit, firsts, earlier_places)
-            at = utc_from_microseconds(next(earlier_times))
-            found.append(Committed(written, at, deduplicated=True))
+            found.append(Committed(_written(commit, firsts, earlier), deduplicated=True))
         else:
             write: StreamWrite = commit.writes[code - 1]
             found.append(Conflict(write.stream, write.expected, before[code - 1]))
     return found
+
+
+def only_found(found: Sequence[Outcome | None]) -> bool:
+    """Return whether a batch has written nothing, but found what earlier ones had written.
+
+    Such an answer did not wait for what the answers of those may still wait for: the disk, or a
+    standby. See `CONFIRM`.
+    """
+    written = [one for one in found if isinstance(one, Committed)]
+    return bool(written) and all(one.deduplicated for one in written)
 
 
 def _arguments_of_one(write: StreamWrite) -> tuple[Any, ...]:
@@ -208,8 +245,21 @@ def _list(text: str | None) -> list[int]:
     return _numbers(f"[{text[1:-1]}]") if text else []
 
 
-def _written(commit: Commit, heads: Sequence[int], positions: Iterator[int]) -> list[Written]:
-    return [
-        Written(head + len(write.events), [next(positions) for _ in write.events], head == 0)
-        for write, head in zip(commit.writes, heads, strict=True)
-    ]
+def _events(positions: str | None, times: str | None) -> Iterator[tuple[int, datetime]]:
+    """Give the position and the time of each event."""
+    known: dict[int, datetime] = {}  # most events of a batch have the same
+    for position, time in zip(_list(positions), _list(times), strict=True):
+        if time not in known:
+            known[time] = utc_from_microseconds(time)
+        yield position, known[time]
+
+
+def _written(
+    commit: Commit, heads: Sequence[int], events: Iterator[tuple[int, datetime]]
+) -> list[Written]:
+    written: list[Written] = []
+    for write, head in zip(commit.writes, heads, strict=True):
+        own = [next(events) for _ in write.events]
+        positions, times = [position for position, _ in own], [time for _, time in own]
+        written.append(Written(head + len(own), positions, head == 0, times))
+    return written

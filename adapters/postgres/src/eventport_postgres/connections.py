@@ -7,21 +7,25 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import Any, Final
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+from weakref import WeakKeyDictionary
 
 import asyncpg
 
-from eventport.errors import NotSupportedError
+from asyncpg.pool import PoolConnectionProxy
 
-from eventport_postgres.asking import AnyConnection, ask, ask_one
+from eventport.errors import StoreUnavailableError
+
+from eventport_postgres.asking import AnyConnection, ask_one
+from eventport_postgres.background import Background
 from eventport_postgres.errors import DRIVER_ERRORS, is_lost
+from eventport_postgres.keepalive import keep_alive
+from eventport_postgres.servers import refuse_standby
 
-
-OLDEST: Final = 14
-"""The oldest version of PostgreSQL that is supported."""
 
 CLOSE_TIMEOUT: Final = 5.0
-"""How many seconds a connection may take to say goodbye."""
+"""How many seconds a connection may take to say goodbye, or to end what was cancelled."""
 
 _SETTINGS: Final = {
     # A role or a database may have another default, with which the locks would come too late.
@@ -29,29 +33,42 @@ _SETTINGS: Final = {
     # Compiling does not pay for statements that take less than a millisecond.
     "jit": "off",
 }
-_SEEN: Final = """
-    SELECT FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'advisory'
-        AND classid OPERATOR(pg_catalog.=) 20191 AND objid OPERATOR(pg_catalog.=) 14
-        AND objsubid OPERATOR(pg_catalog.=) 2
-        AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()
+
+_WHO: Final = """
+    SELECT pg_catalog.pg_backend_pid(), (
+        SELECT backend_start FROM pg_catalog.pg_stat_activity
+        WHERE pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()
+    )
 """
-_IMPATIENCE: Final = {"lock_timeout": "50ms"}
-"""How long a batch of commits waits for a stream that some transaction keeps locked."""
+
+
+class Backend(NamedTuple):
+    """The server's process behind a connection, as it says itself.
+
+    A pooler between makes up the number that a driver is given when it connects.
+    """
+
+    pid: int
+    started_at: datetime | None
+    """None if the role may not know, which is so after SET ROLE."""
 
 
 class Connections(ABC):
-    """Connections by their purpose, so that none has to wait for another."""
+    """Connections by their purpose, so that none has to wait for another.
+
+    One that was lost is never given again, and neither is one that is still busy with something
+    that was cancelled.
+    """
+
+    def __init__(self) -> None:
+        self._backends: WeakKeyDictionary[object, Backend] = WeakKeyDictionary()
 
     @abstractmethod
-    def writing(
-        self, within: float, *, patient: bool = False
-    ) -> AbstractAsyncContextManager[AnyConnection]:
-        """Give the connection for a batch of commits. There is one batch of each kind at a time.
+    def writing(self, within: float) -> AbstractAsyncContextManager[AnyConnection]:
+        """Give the connection for a batch of commits. There is one batch at a time.
 
         Args:
             within: How many seconds that may take.
-            patient: Whether the batch shall wait for streams that are locked, however long. If
-                not, the server may refuse it with `asyncpg.LockNotAvailableError`.
         """
 
     @abstractmethod
@@ -62,19 +79,34 @@ class Connections(ABC):
     def listening(self, within: float) -> AbstractAsyncContextManager[AnyConnection]:
         """Give a connection that will be held for long."""
 
+    @property
+    @abstractmethod
+    def closing(self) -> bool:
+        """Whether the owner of the connections wants them back."""
+
     @abstractmethod
     async def close(self) -> None:
         """Close those that are ours."""
 
+    async def backend(self, connection: AnyConnection, within: float) -> Backend:
+        """Return who is at the other end; it is asked once for each connection."""
+        key = getattr(connection, "_con", connection)  # a pool hands out a new proxy each time
+        found = self._backends.get(key)
+        if found is None:
+            row = await ask_one(connection, _WHO, within=within)
+            found = self._backends[key] = Backend(*row)
+        return found
+
 
 class OwnConnections(Connections):
-    """Connections to a URL: those that write, one that listens, and some that read.
+    """Connections to a URL: one that writes, one that listens, and some that read.
 
     They are kept without asyncpg's pool: what that does between two uses costs as much as a
     small query.
     """
 
     def __init__(self, url: str, pool_size: int, *, transaction_pooling: bool) -> None:
+        super().__init__()
         self._url = url
         self._transaction_pooling = transaction_pooling
         self._pool_size = pool_size
@@ -82,40 +114,58 @@ class OwnConnections(Connections):
         self._readers: list[AnyConnection] = []
         """Those that nobody uses at the moment."""
         self._reading: set[AnyConnection] = set()
-        """Those that somebody uses."""
-        self._writers: dict[bool, AnyConnection] = {}
-        """By whether they are patient."""
+        """Those that somebody uses, or that end what was cancelled."""
+        self._writer: AnyConnection | None = None
+        self._background = Background()
+
+    @property
+    def closing(self) -> bool:
+        """See `Connections.closing`."""
+        return False
 
     @asynccontextmanager
-    async def writing(
-        self, within: float, *, patient: bool = False
-    ) -> AsyncGenerator[AnyConnection, None]:
+    async def writing(self, within: float) -> AsyncGenerator[AnyConnection, None]:
         """See `Connections.writing`."""
-        connection = self._writers.get(patient)
-        if connection is None or connection.is_closed():
-            settings = {} if patient else _IMPATIENCE
-            connection = self._writers[patient] = await self._connect(within, **settings)
-        yield connection
+        if self._writer is None or self._writer.is_closed():
+            self._writer = await self._connect(within)
+        connection = self._writer
+        try:
+            with _ThrownAwayIfLost(connection), _NoCancellationButOurs():
+                yield connection
+        except asyncio.CancelledError:
+            connection.terminate()
+            raise
 
     @asynccontextmanager
     async def reading(self, within: float) -> AsyncGenerator[AnyConnection, None]:
         """See `Connections.reading`."""
-        async with asyncio.timeout(within):
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + within
+        if self._slots.locked():
+            async with asyncio.timeout_at(deadline):
+                await self._slots.acquire()
+        else:
             await self._slots.acquire()
+        connection: AnyConnection | None = None
         try:
-            connection: AnyConnection | None = None
-            while self._readers and (connection is None or connection.is_closed()):
-                connection = self._readers.pop()
-            if connection is None or connection.is_closed():
-                connection = await self._connect(within)
-            self._reading.add(connection)
-            try:
+            connection = await self._take_reader(max(deadline - clock(), 0.01))
+            with _ThrownAwayIfLost(connection):
                 yield connection
-            finally:
-                self._reading.remove(connection)
-                self._readers.append(connection)
-        finally:
-            self._slots.release()
+        except asyncio.CancelledError:
+            if connection is not None and not connection.is_closed():
+                self._background.start(self._take_back_quiet(connection))
+            else:
+                self._take_back(connection)
+            raise
+        except BaseException:
+            if connection is not None and connection.is_closed():
+                # What ended it may well have ended the others, too.
+                while self._readers:
+                    self._readers.pop().terminate()
+            self._take_back(connection)
+            raise
+        else:
+            self._take_back(connection)
 
     @asynccontextmanager
     async def listening(self, within: float) -> AsyncGenerator[AnyConnection, None]:
@@ -124,25 +174,58 @@ class OwnConnections(Connections):
         try:
             yield connection
         finally:
-            await _close(connection)
+            connection.terminate()  # it has nothing to say that anybody waits for
 
     async def close(self) -> None:
         """See `Connections.close`."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_TIMEOUT):
-                for _ in range(self._pool_size):
-                    await self._slots.acquire()  # who reads ends first
-        for connection in (*self._writers.values(), *self._readers, *self._reading):
-            await _close(connection)
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + CLOSE_TIMEOUT
+        await self._background.end(CLOSE_TIMEOUT)
+        for _ in range(self._pool_size):  # who reads ends first
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._slots.acquire()
+            except TimeoutError:
+                break
+        every = [*self._readers, *self._reading]
+        if self._writer is not None:
+            every.append(self._writer)
+        await asyncio.gather(*(_close(connection) for connection in every))
 
-    async def _connect(self, within: float, **settings: str) -> AnyConnection:
+    async def _take_reader(self, within: float) -> AnyConnection:
+        connection: AnyConnection | None = None
+        while self._readers and (connection is None or connection.is_closed()):
+            connection = self._readers.pop()
+        if connection is None or connection.is_closed():
+            connection = await self._connect(within)
+        self._reading.add(connection)
+        return connection
+
+    def _take_back(self, connection: AnyConnection | None) -> None:
+        if connection is not None:
+            self._reading.remove(connection)
+            if not connection.is_closed():
+                self._readers.append(connection)
+        self._slots.release()
+
+    async def _take_back_quiet(self, connection: AnyConnection) -> None:
+        """Take a connection back when the driver has ended what was cancelled on it."""
+        try:
+            await _end_what_was_cancelled(connection)
+        finally:
+            self._take_back(connection)
+
+    async def _connect(self, within: float) -> AnyConnection:
         # A pooler in transaction mode passes on neither settings nor prepared statements.
         arguments: dict[str, Any] = (
             {"statement_cache_size": 0}
             if self._transaction_pooling
-            else {"server_settings": _SETTINGS | settings}
+            else {"server_settings": _SETTINGS}
         )
         connection: AnyConnection = await asyncpg.connect(self._url, timeout=within, **arguments)
+        keep_alive(connection)
+        with _ThrownAwayIfLost(connection):
+            await refuse_standby(connection, within)
         return connection
 
 
@@ -150,78 +233,109 @@ class PoolConnections(Connections):
     """Connections of a pool that belongs to the caller; they go back after each use."""
 
     def __init__(self, pool: asyncpg.Pool[Any]) -> None:
+        super().__init__()
         self._pool = pool
+        self._background = Background()
 
-    def writing(
-        self,
-        within: float,
-        *,
-        patient: bool = False,  # noqa: ARG002  # the settings are the caller's
-    ) -> AbstractAsyncContextManager[AnyConnection]:
-        """See `Connections.writing`."""
-        return self.reading(within)
+    @property
+    def closing(self) -> bool:
+        """See `Connections.closing`."""
+        return self._pool.is_closing()
 
     @asynccontextmanager
     async def reading(self, within: float) -> AsyncGenerator[AnyConnection, None]:
         """See `Connections.reading`."""
-        async with self._pool.acquire(timeout=within) as connection:
-            yield connection
+        if self.closing:
+            raise StoreUnavailableError("the pool that this store was opened on has been closed")
+        connection = await self._pool.acquire(timeout=within)
+        try:
+            with _ThrownAwayIfLost(connection):
+                await refuse_standby(connection, within)
+                yield connection
+        except asyncio.CancelledError:
+            # Its owner must not get our cancellation, and our caller does not wait for its end.
+            self._background.start(self._give_back(connection))
+            raise
+        except BaseException:
+            await self._give_back(connection)
+            raise
+        else:
+            await self._give_back(connection)
 
     listening = reading
 
+    @asynccontextmanager
+    async def writing(self, within: float) -> AsyncGenerator[AnyConnection, None]:
+        """See `Connections.writing`."""
+        async with self.reading(within) as connection:
+            with _NoCancellationButOurs():
+                yield connection
+
     async def close(self) -> None:
-        """Leave the pool to its owner."""
+        """Leave the pool to its owner, with all of its connections."""
+        await self._background.end(CLOSE_TIMEOUT)
+
+    async def _give_back(self, connection: PoolConnectionProxy[Any]) -> None:
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await self._pool.release(connection)
+        except DRIVER_ERRORS:
+            with suppress(asyncpg.InterfaceError):  # the pool itself has thrown it away
+                connection.terminate()
+        except asyncio.CancelledError:
+            if _is_being_cancelled():
+                raise
 
 
-@asynccontextmanager
-async def not_used_again_if_lost(connection: AnyConnection) -> AsyncGenerator[None, None]:
-    """Close a connection that was lost before its pool takes it back, and hands it out again."""
+class _ThrownAwayIfLost:
+    """Closes a connection that was lost before anybody gets it again."""
+
+    def __init__(self, connection: AnyConnection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, exc: BaseException | None, __: object) -> None:
+        if isinstance(exc, Exception) and is_lost(exc):
+            self._connection.terminate()
+
+
+class _NoCancellationButOurs:
+    """Makes a lost connection of a cancellation that nobody asked for.
+
+    Some versions of the driver raise it on a connection on which several calls were cancelled
+    one right after the other; an inline handler may do that to ours.
+    """
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, exc: BaseException | None, __: object) -> None:
+        if isinstance(exc, asyncio.CancelledError) and not _is_being_cancelled():
+            message = "the driver raised a cancellation that nobody asked for"
+            raise asyncpg.ConnectionDoesNotExistError(message) from exc
+
+
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
+async def _end_what_was_cancelled(connection: AnyConnection) -> None:
     try:
-        yield
-    except DRIVER_ERRORS as exc:
-        if is_lost(exc):
-            connection.terminate()
-        raise
-
-
-async def check_server(connection: AnyConnection) -> None:
-    """Raise `NotSupportedError` for a server that would lose or reorder events."""
-    version = connection.get_server_version()
-    check_version(version.major, version.minor)
-    if (await ask_one(connection, "SELECT pg_catalog.pg_is_in_recovery()"))[0]:
-        message = "this server is a standby, which cannot be written to: connect to its primary"
-        raise NotSupportedError(message)
-    encoding, isolation = await ask_one(
-        connection,
-        "SELECT pg_catalog.current_setting('server_encoding'), "
-        "pg_catalog.current_setting('default_transaction_isolation')",
-    )
-    if encoding != "UTF8":
-        message = f"this database has the encoding {encoding}, which cannot hold all text: use UTF8"
-        raise NotSupportedError(message)
-    if isolation != "read committed":
-        message = (
-            f"the default isolation of these connections is {isolation}; it must be read committed"
-        )
-        raise NotSupportedError(message)
-    async with connection.transaction():
-        # Some servers accept these calls and do nothing.
-        await connection.execute("SELECT pg_catalog.pg_advisory_xact_lock_shared(20191, 14)")
-        seen = await ask(connection, _SEEN)
-    if not seen:
-        message = "this server only pretends to take advisory locks, on which the order depends"
-        raise NotSupportedError(message)
-
-
-def check_version(major: int, minor: int) -> None:
-    """Raise `NotSupportedError` for a server that is too old."""
-    if major < OLDEST:
-        message = f"this server is PostgreSQL {major}.{minor}: {OLDEST} or newer is needed"
-        raise NotSupportedError(message)
+        # The driver ends a cancellation before it begins something else. If that is cancelled,
+        # too, some versions raise a cancellation for ever; nobody cancels this one.
+        async with asyncio.timeout(CLOSE_TIMEOUT):
+            await connection.execute("SELECT 1")
+    except (*DRIVER_ERRORS, asyncio.CancelledError):
+        connection.terminate()
 
 
 async def _close(connection: AnyConnection) -> None:
     try:
-        await connection.close(timeout=CLOSE_TIMEOUT)
+        # Some versions of the driver do not count the end of a cancellation in its own timeout.
+        async with asyncio.timeout(CLOSE_TIMEOUT):
+            await connection.close()
     except DRIVER_ERRORS:
         connection.terminate()

@@ -7,6 +7,7 @@ from typing import Final
 from asyncpg import exceptions as pg
 from asyncpg.exceptions._base import DataError as _ClientDataError
 
+from eventport.adapter import ConnectionLostError
 from eventport.errors import (
     ConfigurationError,
     EventportError,
@@ -27,15 +28,21 @@ DRIVER_ERRORS: Final = (
 """All that asyncpg raises."""
 
 _LOST: Final = (
-    OSError,  # this is also what time-outs and cut lines raise
+    OSError,  # this is also what timeouts and dropped connections raise
     pg.PostgresConnectionError,
     pg.AdminShutdownError,
     pg.CrashShutdownError,
     pg.CannotConnectNowError,
     pg.IdleSessionTimeoutError,
+    pg.IdleInTransactionSessionTimeoutError,
+    pg.InvalidAuthorizationSpecificationError,  # a login, when we connect again
+    pg.ReadOnlySQLTransactionError,  # after a failover, there is another server that can write
     pg.TooManyConnectionsError,
     pg.InternalClientError,
 )
+_READ_ON_A_STANDBY: Final = "a standby does not show"
+"""What our function `frontier` says there."""
+
 _AGAIN: Final = (pg.DeadlockDetectedError, pg.SerializationError, pg.LockNotAvailableError)
 _STATES: Final[dict[str, type[EventportError]]] = {
     "08": StoreUnavailableError,  # the connection
@@ -88,20 +95,27 @@ class NothingWrittenError(EventportError):
     """The server refused a batch as a whole; its members are worth trying one by one."""
 
 
-class StreamBusyError(EventportError):
-    """Some transaction keeps a stream locked for long; nothing was written of this commit."""
+class StandbyError(ConnectionError):
+    """The server is a standby: for a moment of a failover, or for good."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this server is a standby, which cannot be written to: connect to its primary"
+        )
 
 
 def is_lost(exc: BaseException) -> bool:
-    """Tell whether the connection is gone, so that it is not known what the server did."""
+    """Return whether the connection is of no use any more; what the server did is not known."""
     if isinstance(exc, pg.InterfaceError):
         # asyncpg's word for a misuse, or for a connection that is closed; only the latter here.
         return not isinstance(exc, _ClientDataError | pg.ClientConfigurationError)
+    if isinstance(exc, pg.FeatureNotSupportedError):
+        return str(exc).startswith(_READ_ON_A_STANDBY)
     return isinstance(exc, _LOST)
 
 
 def is_worth_a_retry(exc: BaseException) -> bool:
-    """Tell whether the server undid a transaction that may succeed when it is tried again."""
+    """Return whether the server undid a transaction that may succeed when it is tried again."""
     return isinstance(exc, _AGAIN)
 
 
@@ -109,9 +123,9 @@ def translated(exc: BaseException) -> EventportError:
     """Return the error of ours that stands for one of asyncpg, and shows no data of events."""
     if isinstance(exc, EventportError):
         return exc
+    if is_lost(exc) and not isinstance(exc, pg.InvalidAuthorizationSpecificationError):
+        return lost(exc)
     text = reason(exc)
-    if is_lost(exc):
-        return StoreUnavailableError(f"PostgreSQL cannot be reached: {text}")
     if isinstance(exc, pg.PostgresError):
         state = _state(exc)
         found = _STATES.get(state) or _STATES.get(state[:2]) or NotSupportedError
@@ -122,6 +136,13 @@ def translated(exc: BaseException) -> EventportError:
     if isinstance(exc, ValueError):
         return ConfigurationError(f"asyncpg refuses the URL or an option: {text}")
     return StoreUnavailableError(f"PostgreSQL: {text}")
+
+
+def lost(
+    exc: BaseException, kind: type[ConnectionLostError] = ConnectionLostError
+) -> ConnectionLostError:
+    """Return the error for a connection that is of no use any more."""
+    return kind(f"PostgreSQL cannot be reached: {reason(exc)}")
 
 
 def reason(exc: BaseException) -> str:

@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextvars import ContextVar
 from typing import Any, Final, TypeAlias, cast
 
 import asyncpg
 
-from eventport.adapter import Commit, Outcome
-from eventport.errors import InlineProjectionError, NotSupportedError, StoreUnavailableError
+from eventport.adapter import Commit, InlineHandlers, Outcome, inline_failure, new_events
+from eventport.errors import InlineProjectionError, StoreUnavailableError
 from eventport.events import RecordedEvent
-from eventport.inline import InlineHandlers, failure, new_events
 
 from eventport_postgres.asking import AnyConnection, ask_one
-from eventport_postgres.batches import outcomes
+from eventport_postgres.batches import CONFIRM, only_found, outcomes
 from eventport_postgres.connections import CLOSE_TIMEOUT
 from eventport_postgres.errors import DRIVER_ERRORS, is_lost, is_worth_a_retry, reason
 
@@ -30,12 +28,9 @@ _SAVEPOINT: Final = "SAVEPOINT eventport_commit"
 _RELEASE: Final = "RELEASE SAVEPOINT eventport_commit"
 _UNDO: Final = f"ROLLBACK TO SAVEPOINT eventport_commit; {_RELEASE}"
 
-# It fails where a COMMIT would, be it for a constraint that is deferred, or in silence, because a
-# handler has caught an error of the server, after which there is nothing to be committed.
+# Fails where COMMIT would fail or silently roll back: a deferred constraint, or a server error that
+# a handler has caught.
 _CHECK: Final = "SET CONSTRAINTS ALL IMMEDIATE"
-
-_within: Final[ContextVar[object]] = ContextVar("eventport_postgres.inline", default=None)
-"""Whose handler is running."""
 
 
 class InlineProjections:
@@ -45,21 +40,12 @@ class InlineProjections:
         self._handlers = InlineHandlers[InlineHandler]()
 
     def __bool__(self) -> bool:
-        """Tell whether there are any handlers."""
+        """Return whether there are any handlers."""
         return bool(self._handlers)
 
     def add(self, handler: InlineHandler) -> None:
         """Add a handler."""
         self._handlers.add(handler)
-
-    def refuse_within(self) -> None:
-        """Refuse an append of the store by one of its handlers, which would wait for itself."""
-        if _within.get() is self:
-            message = (
-                "an inline handler cannot append to its own store, which waits for it: append to "
-                "store.using(connection) to write in the same transaction"
-            )
-            raise NotSupportedError(message)
 
     async def write(
         self,
@@ -67,8 +53,8 @@ class InlineProjections:
         commits: Sequence[Commit],
         request: tuple[Any, ...],
         within: float,
-    ) -> Any:
-        """Write a batch in a transaction of its own, and return the server's answer.
+    ) -> list[Outcome]:
+        """Write a batch in a transaction of its own, and return the outcomes.
 
         The handlers of all its commits run in that transaction. If one of them fails, all of it
         is undone, and the members of the batch are worth trying one by one.
@@ -80,8 +66,10 @@ class InlineProjections:
         try:
             async with asyncio.timeout(within):
                 await transaction.start()
-            row = await ask_one(connection, *request, within=within)
-            await self._run(connection, commits, outcomes(commits, row), within)
+            found = outcomes(commits, await ask_one(connection, *request, within=within))
+            if only_found(found):
+                await connection.execute(CONFIRM, timeout=within)
+            await self._run(connection, commits, found, within)
             async with asyncio.timeout(within):
                 await _check(connection, _CHECK)
                 await transaction.commit()
@@ -91,7 +79,7 @@ class InlineProjections:
             else:
                 connection.terminate()  # nobody may find a transaction open on it
             raise
-        return row
+        return found
 
     async def write_within(
         self, connection: AnyConnection, commits: Sequence[Commit], request: tuple[Any, ...]
@@ -99,8 +87,9 @@ class InlineProjections:
         """Write in the transaction that is open on a connection; if it fails, that stays open."""
         await connection.execute(_SAVEPOINT)
         try:
-            row = await ask_one(connection, *request)
-            found = outcomes(commits, row)
+            found = outcomes(commits, await ask_one(connection, *request))
+            if only_found(found):
+                await connection.execute(CONFIRM)
             await self._run(connection, commits, found, None)
             await _check(connection, _RELEASE)
         except Exception:
@@ -116,13 +105,9 @@ class InlineProjections:
         found: Sequence[Outcome],
         within: float | None,
     ) -> None:
-        token = _within.set(self)
-        try:
-            for events in new_events(commits, found):
-                for handler in self._handlers:
-                    await _call(handler, connection, events, within)
-        finally:
-            _within.reset(token)
+        for events in new_events(commits, found):
+            for handler in self._handlers:
+                await _call(handler, connection, events, within)
 
 
 async def _call(
@@ -144,7 +129,7 @@ async def _call(
             raise asyncpg.ConnectionDoesNotExistError(message) from exc
         if is_worth_a_retry(exc):
             raise
-        raise failure(handler, "it did not end in time" if timer.expired() else exc) from exc
+        raise inline_failure(handler, "it did not end in time" if timer.expired() else exc) from exc
     if not connection.is_in_transaction() and not connection.is_closed():
         # It may have committed a part, or nothing, and others have no part in it any more.
         name = getattr(handler, "__qualname__", handler)

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, ClassVar, Concatenate, Never, ParamSpec, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from anyio import Lock
 
+from eventport import Capability, NotSupportedError, StoreUnavailableError
 from eventport.adapter import (
-    AfterCommitHook,
     AllPage,
-    BaseEventStore,
+    AllQuery,
     Commit,
+    JoinedStore,
     Outcome,
     StreamPage,
+    StreamQuery,
+    run_shielded,
 )
-from eventport.errors import NotSupportedError, StoreUnavailableError
-from eventport.protocols import Capability
-from eventport.shielding import run_shielded
 
 from eventport_postgres.asking import AnyConnection, ask_one
-from eventport_postgres.batches import Statements, outcomes
+from eventport_postgres.batches import CONFIRM, Statements, only_found, outcomes
 from eventport_postgres.errors import DRIVER_ERRORS, translated
 from eventport_postgres.inline import InlineProjections
 from eventport_postgres.reading import Reader
@@ -31,7 +32,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class JoinedEventStore(BaseEventStore):
+class JoinedEventStore(JoinedStore):
     """An `EventStore` whose effects belong to the transaction that is open on a connection.
 
     Reads of a stream see what the transaction has appended. The order of the whole store, which
@@ -43,64 +44,61 @@ class JoinedEventStore(BaseEventStore):
     There are no after-commit hooks and no subscriptions, since it does not see the commit.
     """
 
-    capabilities = frozenset({Capability.SESSIONS, Capability.GLOBAL_ORDER})
-    limitations: ClassVar[dict[Capability, str]] = {
-        Capability.PUSH: "a transaction is not told of others",
-        Capability.SHARED: "the transaction belongs to one connection",
-        Capability.DURABLE: "the transaction may be rolled back",
-    }
+
+class PostgresJoinedEngine:
+    """Works inside the transaction that is open on a connection.
+
+    Args:
+        connection: The connection.
+        schema: The schema, not quoted.
+        place: The store that was found there.
+        inline: What runs with each commit.
+    """
+
+    capabilities: Final = frozenset({Capability.SESSIONS, Capability.GLOBAL_ORDER})
+    limitations: Final[Mapping[Capability, str]] = MappingProxyType(
+        {
+            Capability.PUSH: "a transaction gets no notifications",
+            Capability.SHARED: "the transaction belongs to one connection",
+            Capability.DURABLE: "the transaction may be rolled back",
+        }
+    )
 
     def __init__(
         self, connection: AnyConnection, schema: str, place: Place, inline: InlineProjections
     ) -> None:
-        super().__init__()
+        self.name: Final = f"schema {schema}"
         self._connection = connection
-        self._schema = schema
         self._inline = inline
         self._reader = Reader(schema, place)
         self._statements = Statements(schema, place)
         self._lock = Lock()  # a connection does one thing at a time
 
-    def __repr__(self) -> str:
-        """Show the schema."""
-        return f"<JoinedEventStore: schema {self._schema}>"
+    async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
+        """See `Engine.commit`."""
+        return await run_shielded(self._ask, self._write, batch)
 
-    def after_commit(self, hook: AfterCommitHook) -> Never:
-        """Refuse: only the owner of the transaction knows when it is committed."""
-        message = f"{hook!r} cannot be called after a commit that somebody else does"
-        raise NotSupportedError(message)
+    async def read_stream(self, query: StreamQuery, /) -> StreamPage:
+        """See `Engine.read_stream`."""
+        return await self._ask(self._reader.stream, query)
 
-    def subscribe(self, **_: object) -> Never:
-        """Refuse: a subscription in a transaction would keep it open for ever."""
-        message = "a subscription needs a store of its own, not one inside a transaction"
-        raise NotSupportedError(message)
+    async def read_all(self, query: AllQuery, /) -> AllPage:
+        """See `Engine.read_all`."""
+        return await self._ask(self._reader.all, query)
 
-    async def _dispatch(self, commit: Commit) -> Outcome:
-        return (await run_shielded(self._commit_batch, [commit]))[0]
+    async def close(self) -> None:
+        """Leave the connection, and its transaction, to their owner."""
 
-    async def _commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
+    async def _write(
+        self, connection: AnyConnection, commits: Sequence[Commit]
+    ) -> Sequence[Outcome]:
         request = self._statements.write(commits)
         if self._inline:
-            return await self._ask(self._inline.write_within, commits, request)
-        row = await self._ask(self._fetch, *request)
-        return outcomes(commits, row)
-
-    async def _read_stream(
-        self, stream: str, first: int, last: int, max_count: int | None, *, backwards: bool
-    ) -> StreamPage:
-        return await self._ask(self._reader.stream, stream, first, last, max_count, backwards)
-
-    async def _read_all(
-        self,
-        after: int,
-        max_count: int,
-        types: frozenset[str] | None,
-        prefix: str | None,
-    ) -> AllPage:
-        return await self._ask(self._reader.all, after, max_count, types, prefix)
-
-    async def _fetch(self, connection: AnyConnection, sql: str, *args: object) -> Iterable[Any]:
-        return await ask_one(connection, sql, *args)
+            return await self._inline.write_within(connection, commits, request)
+        found = outcomes(commits, await ask_one(connection, *request))
+        if only_found(found):
+            await connection.execute(CONFIRM)
+        return found
 
     async def _ask(
         self,

@@ -10,8 +10,8 @@ import asyncpg
 
 from msgspec.structs import astuple
 
+from eventport.adapter import require_asyncio
 from eventport.errors import LeaseLostError, NoDeadLetterError
-from eventport.opening import require_asyncio
 from eventport.projections.checkpoints import Checkpoint, DeadLetter, ProjectionId
 
 from eventport_postgres.asking import AnyConnection, ask, ask_one

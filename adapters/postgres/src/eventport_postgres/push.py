@@ -1,16 +1,20 @@
-"""Telling other stores that there is something new, and being told: a wake-up, never the truth."""
+"""Notifying other stores that there is something new, and being notified: only a wake-up."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import Final
+
+from eventport import EventportError, StoreUnavailableError
+from eventport.adapter import ConnectionLostError, run_shielded
 
 from eventport_postgres.asking import AnyConnection
 from eventport_postgres.connections import Connections
-from eventport_postgres.errors import translated
+from eventport_postgres.errors import DRIVER_ERRORS, lost, translated
 
 
 _log: Final = logging.getLogger("eventport")
@@ -18,84 +22,124 @@ _log: Final = logging.getLogger("eventport")
 INTERVAL: Final = 0.005
 """The shortest time, in seconds, between two notifications of one store."""
 
-_MAX_PAUSE: Final = 5.0
-"""The longest time, in seconds, between two attempts to connect again."""
+_LOOK: Final = 0.2
+"""How many seconds pass, at most, until it is noticed that a pool is being closed."""
+
+_GOODBYE: Final = 1.0
+"""How many seconds the server has to end the listening."""
 
 
 class Push:
-    """One connection that listens, and that notifies after commits, so that no commit waits.
+    """Listens on one connection, and notifies after commits, so that no commit waits for it.
 
     NOTIFY takes a lock that all transactions of a database share until they have ended, so it has
-    no place in the transaction of an append.
+    no place in the transaction of an append. While the store listens, the connection that listens
+    also notifies; otherwise one that reads does.
 
     Args:
-        connections: Where to get the connection from.
+        connections: Where to get connections from.
         channel: What stores on the same schema listen to.
-        wake: Called when another store has written something, or might have.
-        timeout: How many seconds an attempt to connect may take.
+        timeout: How many seconds the server has for an answer.
     """
 
-    def __init__(
-        self, connections: Connections, channel: str, wake: Callable[[], None], timeout: float
-    ) -> None:
+    def __init__(self, connections: Connections, channel: str, timeout: float) -> None:
         self._connections = connections
         self._channel = channel
-        self._wake = wake
         self._timeout = timeout
         self._due = False
-        self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Connect in the background, if that has not been done yet."""
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run())
+        self._listening: AnyConnection | None = None
+        self._lock = asyncio.Lock()
+        """A connection does one thing at a time."""
 
     def notify(self) -> None:
-        """Tell the others, soon; many calls in a short time become one notification."""
+        """Notify the others, soon; many calls in a short time become one notification."""
         self._due = True
-        self._changed.set()
-        self.start()
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._notify())
+
+    async def listen(self) -> AsyncGenerator[None, None]:
+        """See `Listens.listen`."""
+        heard = asyncio.Event()
+
+        def on_notification(connection: AnyConnection, pid: int, *_: object) -> None:
+            if pid != connection.get_server_pid():
+                heard.set()
+
+        def on_end(_: object) -> None:
+            heard.set()
+
+        async def stop(connection: AnyConnection) -> None:
+            """Leave nothing behind: a pool would complain about it."""
+            connection.remove_termination_listener(on_end)
+            if connection.is_closed():
+                return
+            try:
+                async with asyncio.timeout(_GOODBYE), self._lock:
+                    await connection.remove_listener(self._channel, on_notification)
+            except (*DRIVER_ERRORS, asyncio.CancelledError):
+                connection.terminate()
+
+        try:
+            async with self._connections.listening(self._timeout) as connection:
+                connection.add_termination_listener(on_end)
+                try:
+                    async with asyncio.timeout(self._timeout):
+                        await connection.add_listener(self._channel, on_notification)
+                    self._listening = connection
+                    yield
+                    while not connection.is_closed():
+                        if await self._wait(connection, heard):
+                            yield
+                finally:
+                    self._listening = None
+                    await run_shielded(stop, connection)
+        except DRIVER_ERRORS as exc:
+            raise lost(exc) from exc
+        raise ConnectionLostError("the connection that listens was lost")
 
     async def close(self) -> None:
-        """Tell the others what they have not been told yet, and disconnect."""
+        """Stop. What others have not been notified of yet, they find by polling."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
 
-    async def _run(self) -> None:
-        failures = 0
-        while True:
+    async def _wait(self, connection: AnyConnection, heard: asyncio.Event) -> bool:
+        """Wait for a notification; return whether one came before it was time to look around."""
+        clock = asyncio.get_running_loop().time
+        silent_until = clock() + self._timeout
+        while clock() < silent_until:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK):
+                    await heard.wait()
+            if heard.is_set():
+                heard.clear()
+                return True
+            if self._connections.closing:
+                raise StoreUnavailableError("the pool is being closed")
+        # Nobody has said anything, so it is asked whether it is still there.
+        async with self._lock:
+            await connection.execute("SELECT 1", timeout=self._timeout)
+        return False
+
+    async def _notify(self) -> None:
+        while self._due:
+            self._due = False
             try:
-                async with self._connections.listening(self._timeout) as connection:
-                    connection.add_termination_listener(self._heard_of_the_end)
-                    await connection.add_listener(self._channel, self._heard)
-                    failures = 0
-                    self._wake()  # nobody told us of what came before
-                    try:
-                        await self._serve(connection)
-                    finally:
-                        # A pool would complain about what is left on its connection.
-                        if not connection.is_closed():
-                            connection.remove_termination_listener(self._heard_of_the_end)
-                            await connection.remove_listener(self._channel, self._heard)
-            except Exception as exc:  # noqa: BLE001  # whatever it is, polling goes on
-                _log.warning("no notifications for now: %s", translated(exc))
-            failures += 1
-            await asyncio.sleep(min(0.05 * 2**failures, _MAX_PAUSE))
+                await self._send(f'NOTIFY "{self._channel}"')
+            except (*DRIVER_ERRORS, EventportError) as exc:
+                _log.info("no notification of other stores, so they poll: %s", translated(exc))
+            await asyncio.sleep(INTERVAL)
 
-    async def _serve(self, connection: AnyConnection) -> None:
-        while not connection.is_closed():
-            await self._changed.wait()
-            self._changed.clear()
-            if self._due and not connection.is_closed():
-                self._due = False
-                await connection.execute(f'NOTIFY "{self._channel}"')
-                await asyncio.sleep(INTERVAL)
-
-    def _heard(self, connection: AnyConnection, pid: int, *_: object) -> None:
-        if pid != connection.get_server_pid():
-            self._wake()
-
-    def _heard_of_the_end(self, _: object) -> None:
-        self._changed.set()
+    async def _send(self, statement: str) -> None:
+        async with self._lock:
+            connection = self._listening
+            if connection is not None:
+                try:
+                    await connection.execute(statement, timeout=self._timeout)
+                except DRIVER_ERRORS:
+                    connection.terminate()
+                    raise
+                return
+        async with self._connections.reading(self._timeout) as connection:
+            await connection.execute(statement, timeout=self._timeout)

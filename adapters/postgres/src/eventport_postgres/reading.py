@@ -9,11 +9,10 @@ from uuid import UUID
 from asyncpg import Record
 from msgspec import convert
 
-from eventport.adapter import AllPage, StreamPage, decode_event
+from eventport.adapter import AllPage, AllQuery, StreamPage, StreamQuery, decode_event
 from eventport.events import RecordedEvent
-from eventport.validation import MAX_INT
 
-from eventport_postgres.asking import AnyConnection, ask
+from eventport_postgres.asking import AnyConnection, ask, ask_one
 from eventport_postgres.schema import Place, quoted
 
 
@@ -61,7 +60,7 @@ class Reader:
             """  # noqa: S608  # quoted
             for order in ("ASC", "DESC")
         )
-        self._last = f"SELECT max(position) FROM {events}"  # noqa: S608  # quoted
+        self._last = f"SELECT pg_catalog.max(position) FROM {events} WHERE {here}"  # noqa: S608  # quoted
         self._all = f"""
             SELECT {columns}, e.stream, e.extent
             FROM {quoted(schema)}.read_all(
@@ -69,56 +68,43 @@ class Reader:
             ) AS e
         """  # noqa: S608  # quoted
 
-    async def stream(
-        self,
-        connection: AnyConnection,
-        stream: str,
-        first: int,
-        last: int,
-        max_count: int | None,
-        backwards: bool,  # noqa: FBT001  # one call, far from any user
-    ) -> StreamPage:
+    async def stream(self, connection: AnyConnection, query: StreamQuery) -> StreamPage:
         """Fetch a page of one stream."""
-        if max_count == 0 or first > last:
-            ((head,),) = await ask(connection, self._head, stream)
+        if query.is_empty:
+            ((head,),) = await ask(connection, self._head, query.stream)
             return StreamPage([], head or 0)
-        if (first, last, max_count, backwards) == (1, MAX_INT, None, False):
+        if query.is_whole:
             # All of it, as most reads want it: its end is the head.
-            rows = await ask(connection, self._whole, stream)
-            events = _decode(rows, stream)
+            rows = await ask(connection, self._whole, query.stream)
+            events = _decode(rows, query.stream)
             return StreamPage(events, events[-1].version if events else 0)
-        sql = self._backwards if backwards else self._forwards
-        rows = await ask(connection, sql, stream, first, last, max_count)
+        sql = self._backwards if query.backwards else self._forwards
+        rows = await ask(connection, sql, query.stream, query.first, query.last, query.max_count)
         head = rows[0]["head"] or 0
         if rows[0]["position"] is None:
             return StreamPage([], head)
-        return StreamPage(_decode(rows, stream), head)
+        return StreamPage(_decode(rows, query.stream), head)
 
     async def last_position(self, connection: AnyConnection) -> int:
         """Find the newest event that can be seen, though older ones may still appear."""
-        return await connection.fetchval(self._last) or 0
+        return (await ask_one(connection, self._last))[0] or 0
 
-    async def all(
-        self,
-        connection: AnyConnection,
-        after: int,
-        max_count: int,
-        types: frozenset[str] | None,
-        prefix: str | None,
-    ) -> AllPage:
-        """Fetch a page of all streams, no further than where nothing can appear any more."""
-        chosen = None if types is None else sorted(types)
-        progress, *rows = await ask(connection, self._all, after, max_count, chosen, prefix)
+    async def all(self, connection: AnyConnection, query: AllQuery) -> AllPage:
+        """Fetch a page of all streams, up to the stable frontier."""
+        types = None if query.types is None else sorted(query.types)
+        progress, *rows = await ask(
+            connection, self._all, query.after, query.max_count, types, query.prefix
+        )
         until: int = progress["position"]
         extent: int = progress["extent"]
         events = _decode(rows)
-        if events and (len(events) == max_count or rows[-1]["extent"] >= PAGE_BYTES):
+        if events and (len(events) == query.max_count or rows[-1]["extent"] >= PAGE_BYTES):
             until = events[-1].position
-        if extent < after <= progress["version"]:
+        if extent < query.after <= progress["version"]:
             # An append that began before that position was handed out holds readers back for a
             # moment; only if it was never handed out, this is another history.
-            extent = after
-        return AllPage(events, max(after, until), extent)
+            extent = query.after
+        return AllPage(events, max(query.after, until), extent)
 
 
 def _decode(rows: Sequence[Record], stream: str | None = None) -> list[RecordedEvent]:
@@ -127,14 +113,14 @@ def _decode(rows: Sequence[Record], stream: str | None = None) -> list[RecordedE
     ids = convert([row[0] for row in rows], list[UUID])
     return [
         decode_event(
-            stream or named,
-            version,
-            position,
-            type_,
-            binary if data is None else data,
-            metadata,
-            id_,
-            recorded_at,
+            stream=stream or named,
+            version=version,
+            position=position,
+            type_=type_,
+            data=binary if data is None else data,
+            metadata=metadata,
+            id_=id_,
+            recorded_at=recorded_at,
         )
         for id_, (
             _,

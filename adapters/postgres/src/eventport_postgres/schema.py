@@ -8,8 +8,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Final, NamedTuple
 
+from eventport.adapter import control_character
 from eventport.errors import ConfigurationError, IncompatibleStoreError
-from eventport.validation import control_character
 
 from eventport_postgres.asking import AnyConnection, ask, ask_one
 
@@ -17,7 +17,7 @@ from eventport_postgres.asking import AnyConnection, ask, ask_one
 DEFAULT_SCHEMA: Final = "eventport"
 """The schema in which the tables are, if no other is named."""
 
-MIGRATIONS: Final = ("1_tables.sql", "2_identity.sql")
+MIGRATIONS: Final = ("1_tables.sql", "2_identity.sql", "3_times.sql")
 """What leads from each version to the next, from nothing to the first onwards."""
 
 FUNCTIONS: Final = (

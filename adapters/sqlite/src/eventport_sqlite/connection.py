@@ -35,7 +35,7 @@ MEMORY: Final = ":memory:"
 """The name of a database in memory."""
 
 Synchronous: TypeAlias = Literal["full", "normal"]
-"""When the operating system is made to write: at each commit, or now and then."""
+"""When data is forced to the disk: at each commit, or now and then."""
 
 _OLDEST: Final = (3, 37, 0)  # STRICT tables
 
@@ -103,8 +103,8 @@ class Connection(aiosqlite.Connection):
             return await self.start(call, function)
         except asyncio.CancelledError:
             if not call.give_up():
-                # The thread works off one function after the other: this one comes after it. If
-                # the connection has been closed meanwhile, that came after it, too.
+                # The thread runs one function after the other: this one comes after it. If the
+                # connection has been closed meanwhile, that came after it, too.
                 with suppress(StoreClosedError):
                     await run_shielded(self.run, _barrier)
             raise
@@ -200,7 +200,7 @@ def _primary_code(exc: BaseException) -> int | None:
 
 
 def _check_path(path: str) -> None:
-    """Find what is wrong with a file before SQLite does, which says the same of all of it."""
+    """Find what is wrong with a file before SQLite does, whose message is always the same."""
     if path == MEMORY:
         return
     file = Path(path)
@@ -215,7 +215,7 @@ def _check_path(path: str) -> None:
             return
         elif not file.is_file():
             message = f"{path} is not a regular file: name one"
-        # The mode is asked for the sake of root, who may write to anything.
+        # The mode is read because root may write to anything.
         elif not file.stat().st_mode & 0o222:
             message = f"{path} is read-only: an event store needs to write to it"
         else:

@@ -15,7 +15,7 @@ from eventport.errors import StoreUnavailableError
 
 
 _SLICE: Final = 50
-"""For how many milliseconds SQLite waits for a lock before it is looked whether to go on."""
+"""Milliseconds that SQLite waits for a lock before the call checks whether to go on."""
 
 
 class GivenUpError(Exception):
@@ -41,7 +41,7 @@ class Call:
             self._begun = True
 
     def give_up(self) -> bool:
-        """Let it not begin any more, or end while it waits; return whether it never begins."""
+        """Keep it from beginning, or let its wait end; return whether it never begins."""
         with self._lock:
             self.given_up = True
             begun = self._begun
@@ -63,7 +63,7 @@ class Database(sqlite3.Connection):
     _call: Call | None = None
 
     def settle(self, file: Path | None, busy_timeout: float) -> None:
-        """Take note of the file that has just been opened, and of how long commits wait."""
+        """Remember the file that has just been opened, and how long commits wait."""
         self._busy_timeout = busy_timeout
         if file is not None:
             self._file, self._identity = file, _identity(file)
@@ -111,7 +111,7 @@ class Database(sqlite3.Connection):
         if self._is_gone():
             message = (
                 f"{self._file} was removed or moved while a commit was written to it, so it is "
-                "not known whether it took place: open the store again where the file is"
+                "not known whether it is in the file: open the store again where the file is"
             )
             raise StoreUnavailableError(message)
 

@@ -85,7 +85,7 @@ class InlineProjections:
         self, handler: InlineHandler, db: sqlite3.Connection, events: Sequence[RecordedEvent]
     ) -> None:
         fail = partial(inline_failure, handler)
-        call: Callable[..., object] = handler  # whatever type checkers were told
+        call: Callable[..., object] = handler  # its type says that it returns None, but it may not
         self._running = True
         try:
             result = call(db, events)

@@ -37,8 +37,8 @@ _CREATE: Final = (
 def refuse_foreign(path: str) -> None:
     """Refuse a file that is not ours, before it is opened in a way that could change it.
 
-    To open a database in earnest is to replay the log or journal that a crash may have left
-    beside it. This looks at the file alone, as it is, without a lock and without a trace.
+    Opening a database normally replays the log or journal that a crash may have left beside
+    it. This reads the file alone, without a lock, and leaves no trace.
 
     Raises:
         IncompatibleStoreError: the file is of a newer version, or belongs to something else.
@@ -50,7 +50,7 @@ def refuse_foreign(path: str) -> None:
         with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro&immutable=1", uri=True)) as db:
             _is_ours(db, path)
     except sqlite3.Error:
-        # Somebody is writing to it at this moment: `prepare` waits for them and tells.
+        # Another process is writing to it: `prepare` waits for the lock and then checks again.
         return
 
 
@@ -79,7 +79,7 @@ def prepare(db: sqlite3.Connection, name: str) -> None:
 
 
 def _is_ours(db: sqlite3.Connection, name: str) -> bool:
-    """Tell our tables (True) from an empty database (False); refuse everything else."""
+    """Return whether it holds our tables; False if it is empty. Refuse everything else."""
     try:
         tables = {row[0] for row in db.execute("SELECT name FROM sqlite_schema")}
     except sqlite3.DatabaseError as exc:

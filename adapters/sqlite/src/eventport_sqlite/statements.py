@@ -36,10 +36,10 @@ PAGE_BYTES: Final = 4 * 1024 * 1024
 """A page ends at about this size, so that it neither fills the memory nor holds up other reads."""
 
 _EVENT_BYTES: Final = 512
-"""About what an event takes in memory, beside its data."""
+"""About how many bytes an event takes in memory besides its data."""
 
 SCAN: Final = 100_000
-"""How many positions a filtered page looks at, so that other readers are not held up."""
+"""How many positions a filtered page scans, so that other readers are not held up."""
 
 _HEAD: Final = "SELECT max(version) FROM eventport_events WHERE stream = ?"
 _NEWEST: Final = """
@@ -109,7 +109,7 @@ def write_batch(
     write: Callable[[sqlite3.Connection, Commit, int], Outcome] = write_commit,
 ) -> list[Outcome]:
     """Write a batch in one transaction, which only this process's writer can be in."""
-    # The end is no statement that stays in the connection's cache, ready for an inline handler.
+    # `commit` leaves no cached COMMIT, which an inline handler could run unnoticed.
     db.begin()
     try:
         now = time.time_ns() // 1_000
@@ -166,17 +166,22 @@ def _head(db: sqlite3.Connection, stream: str) -> int:
 
 
 def _take_page(cursor: sqlite3.Cursor) -> tuple[list[RecordedEvent], bool]:
-    """Decode rows until they are enough, and tell whether that was before their end."""
+    """Decode rows until the page is full; return whether there are more."""
     events: list[RecordedEvent] = []
     size = 0
     # An open cursor is an open read transaction, which would keep the log from being reset.
     with closing(cursor) as rows:
         for row in rows:
             events.append(_decode(*row))
-            size += len(row[4]) + len(row[5]) + _EVENT_BYTES
+            size += _size(row[4]) + _size(row[5]) + _EVENT_BYTES
             if size > PAGE_BYTES:
                 return events, True
     return events, False
+
+
+def _size(data: str | bytes) -> int:
+    """Return how many bytes data takes in the file."""
+    return len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
 
 
 def _decode(

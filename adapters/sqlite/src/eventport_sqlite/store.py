@@ -25,7 +25,7 @@ from eventport_sqlite.inline import InlineHandler
 
 
 BusyTimeout: TypeAlias = Annotated[float, Meta(ge=0, le=86_400)]
-"""Seconds that a commit waits for another; SQLite counts milliseconds in 32 bits."""
+"""Seconds that a commit waits for others; SQLite counts milliseconds in 32 bits."""
 
 
 class SQLiteEventStore(Store):

@@ -19,9 +19,9 @@ CREATE OR REPLACE FUNCTION {schema}.append(
                               -- it, counted from 1, whose expectation failed
     OUT heads      bigint[],  -- of each write that was tried: the version that its stream had
     OUT positions  bigint[],  -- of all events that were written, in order
-    OUT written_at pg_catalog.timestamptz,
-    OUT earlier_positions bigint[],            -- of all events that were there already, in order
-    OUT earlier_at pg_catalog.timestamptz[]    -- of each commit that was there already
+    OUT times      bigint[],  -- of all events that were written, in order: microseconds since 1970
+    OUT earlier_positions bigint[],  -- of all events that were there already, in order
+    OUT earlier_times bigint[]       -- of all events that were there already, in order
 )
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -31,6 +31,8 @@ DECLARE
     -- "No positions" would be null otherwise.
     commits   CONSTANT integer := write_commits[cardinality(write_commits)];
     starts    bigint[];
+    floors    timestamptz[]; -- of each stream: the time of its newest event
+    now       timestamptz;
     expected  bigint;
     head      bigint;
     current   integer := 0;
@@ -60,13 +62,14 @@ BEGIN
 
     -- How the streams stand now becomes how they stand after one commit after the other.
     heads := array_fill(0::bigint, ARRAY[cardinality(write_commits)]);
-    starts := ARRAY(
-        SELECT coalesce((
-            SELECT e.version FROM {schema}.events e
-            WHERE e.stream = u.stream ORDER BY e.version DESC LIMIT 1
-        ), 0)
-        FROM unnest(streams) WITH ORDINALITY AS u(stream, n) ORDER BY u.n
-    );
+    SELECT array_agg(coalesce(newest.version, 0) ORDER BY u.n),
+           array_agg(newest.recorded_at ORDER BY u.n)
+    INTO starts, floors
+    FROM unnest(streams) WITH ORDINALITY AS u(stream, n)
+    LEFT JOIN LATERAL (
+        SELECT e.version, e.recorded_at FROM {schema}.events e
+        WHERE e.stream = u.stream ORDER BY e.version DESC LIMIT 1
+    ) AS newest ON true;
     outcomes := array_fill(0, ARRAY[commits]);
     FOR w IN 1 .. cardinality(write_commits) LOOP
         IF write_commits[w] <> current THEN
@@ -89,11 +92,13 @@ BEGIN
         END IF;
     END LOOP;
 
-    written_at := clock_timestamp();
+    -- Within a stream, time never goes back, even if the clock was set back.
+    now := clock_timestamp();
     WITH written AS (
         INSERT INTO {schema}.events
         SELECT nextval('{schema}.positions'), e.stream, heads[e.write] + e.ordinal, e.type,
-               e.data::json, e.binary_data, e.metadata::json, e.id, written_at,
+               e.data::json, e.binary_data, e.metadata::json, e.id,
+               greatest(now, floors[write_streams[e.write]]),
                coalesce(octet_length(e.data), octet_length(e.binary_data))
                    + octet_length(e.metadata)
         FROM unnest(
@@ -101,15 +106,19 @@ BEGIN
             event_metadata, event_ids
         ) AS e(stream, write, ordinal, type, data, binary_data, metadata, id)
         WHERE NOT failures OR outcomes[write_commits[e.write]] = 0
-        RETURNING events.position
+        RETURNING events.position, events.recorded_at
     )
-    SELECT array_agg(w.position ORDER BY w.position) INTO positions FROM written AS w;
+    SELECT array_agg(w.position ORDER BY w.position),
+           array_agg((EXTRACT(epoch FROM w.recorded_at) * 1000000)::bigint ORDER BY w.position)
+    INTO positions, times FROM written AS w;
 
     IF failures THEN
         -- A commit that some earlier try has written, maybe one of this very batch, is no failure.
         FOR earlier IN
-            SELECT write_commits[e.write] AS number, max(v.recorded_at) AS at,
-                   array_agg(v.position ORDER BY e.n) AS positions
+            SELECT write_commits[e.write] AS number,
+                   array_agg(v.position ORDER BY e.n) AS positions,
+                   array_agg((EXTRACT(epoch FROM v.recorded_at) * 1000000)::bigint ORDER BY e.n)
+                       AS times
             FROM unnest(event_streams, event_writes, event_offsets, event_ids)
                 WITH ORDINALITY AS e(stream, write, ordinal, id, n)
             LEFT JOIN LATERAL (
@@ -127,7 +136,7 @@ BEGIN
         LOOP
             outcomes[earlier.number] := -1;
             earlier_positions := earlier_positions || earlier.positions;
-            earlier_at := earlier_at || earlier.at;
+            earlier_times := earlier_times || earlier.times;
         END LOOP;
     END IF;
 END

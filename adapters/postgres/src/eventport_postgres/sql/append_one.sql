@@ -1,4 +1,4 @@
--- Do the same for a lone commit of one event, the most frequent one by far, on a shorter way.
+-- Do the same for a lone commit of one event, by far the most frequent one, by a shorter way.
 --
 -- All names in here have their schema: fixing the search_path costs more than the rest of it.
 CREATE OR REPLACE FUNCTION {schema}.append_one(
@@ -13,9 +13,9 @@ CREATE OR REPLACE FUNCTION {schema}.append_one(
     OUT outcomes   integer[],
     OUT heads      bigint[],
     OUT positions  bigint[],
-    OUT written_at pg_catalog.timestamptz,
+    OUT times      bigint[],
     OUT earlier_positions bigint[],
-    OUT earlier_at pg_catalog.timestamptz[]
+    OUT earlier_times bigint[]
 )
 LANGUAGE plpgsql
 AS $function$
@@ -37,20 +37,22 @@ BEGIN
     INSERT INTO {schema}.events
     SELECT pg_catalog.nextval('{schema}.positions'), to_stream, h.head OPERATOR(pg_catalog.+) 1,
            event_type, event_data::pg_catalog.json, event_binary, event_metadata::pg_catalog.json,
-           event_id, pg_catalog.clock_timestamp(),
+           event_id, greatest(pg_catalog.clock_timestamp(), h.recorded_at),
            coalesce(pg_catalog.octet_length(event_data), pg_catalog.octet_length(event_binary))
                OPERATOR(pg_catalog.+) pg_catalog.octet_length(event_metadata)
     FROM (
-        SELECT coalesce((
-            SELECT e.version FROM {schema}.events e
-            WHERE e.stream OPERATOR(pg_catalog.=) to_stream ORDER BY e.version DESC LIMIT 1
-        ), 0)
-    ) AS h(head)
+        SELECT coalesce(newest.version, 0), newest.recorded_at
+        FROM (VALUES (to_stream)) AS s(stream)
+        LEFT JOIN LATERAL (
+            SELECT e.version, e.recorded_at FROM {schema}.events e
+            WHERE e.stream OPERATOR(pg_catalog.=) s.stream ORDER BY e.version DESC LIMIT 1
+        ) AS newest ON true
+    ) AS h(head, recorded_at)
     WHERE expected OPERATOR(pg_catalog.=) -1 OR expected OPERATOR(pg_catalog.=) h.head
         OR (expected OPERATOR(pg_catalog.=) -2 AND h.head OPERATOR(pg_catalog.>) 0)
     RETURNING ARRAY[events.version OPERATOR(pg_catalog.-) 1], ARRAY[events.position],
-        events.recorded_at
-    INTO heads, positions, written_at;
+        ARRAY[(EXTRACT(epoch FROM events.recorded_at) OPERATOR(pg_catalog.*) 1000000)::bigint]
+    INTO heads, positions, times;
     IF FOUND THEN
         outcomes := '{0}';
     ELSE
@@ -59,7 +61,7 @@ BEGIN
             ARRAY[event_type], ARRAY[event_data], ARRAY[event_binary], ARRAY[event_metadata],
             ARRAY[event_id]
         ) AS a
-        INTO outcomes, heads, positions, written_at, earlier_positions, earlier_at;
+        INTO outcomes, heads, positions, times, earlier_positions, earlier_times;
     END IF;
 END
 $function$;

@@ -1,5 +1,5 @@
--- Tell how far events can be read without missing any, ever. `head` is the last position that has
--- been taken, `bound` the last one below which no transaction is open.
+-- Return the stable frontier: no event at or below `bound` can still appear. `head` is the last
+-- position that has been taken.
 CREATE OR REPLACE FUNCTION {schema}.frontier(OUT head bigint, OUT bound bigint)
 LANGUAGE plpgsql
 AS $function$

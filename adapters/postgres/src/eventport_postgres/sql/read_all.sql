@@ -1,5 +1,5 @@
--- Read events of all streams. The first row tells how far one could read (extent), how far this
--- has looked (position) and the last position that has been taken (version). The others are the
+-- Read events of all streams. The first row has the stable frontier (extent), the last position
+-- scanned (position) and the last position that has been taken (version). The others are the
 -- events; their extent is the number of bytes of the events up to this one. They end with the one
 -- that makes it `max_bytes`, or more.
 CREATE OR REPLACE FUNCTION {schema}.read_all(

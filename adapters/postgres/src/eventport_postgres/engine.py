@@ -1,0 +1,195 @@
+"""The engine in PostgreSQL: one attempt for each call; the core tries again, finds and waits."""
+
+from __future__ import annotations
+
+import asyncio
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
+from typing import Concatenate, Final, ParamSpec, TypeVar
+
+from anyio import current_effective_deadline
+
+from eventport import Capability
+from eventport.adapter import (
+    AllPage,
+    AllQuery,
+    Commit,
+    Committed,
+    Outcome,
+    StreamPage,
+    StreamQuery,
+)
+
+from eventport_postgres.asking import AnyConnection
+from eventport_postgres.connections import Connections
+from eventport_postgres.errors import DRIVER_ERRORS, is_lost, lost, translated
+from eventport_postgres.inline import InlineProjections
+from eventport_postgres.looking import Landmark
+from eventport_postgres.push import Push
+from eventport_postgres.reading import Reader
+from eventport_postgres.schema import Place
+from eventport_postgres.writing import Writer
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_SHARE: Final = 0.9
+"""Of the time that is left, a call may take so much: the rest is for letting go of it."""
+
+
+class PostgresEngine:
+    """Keeps events in one schema of a PostgreSQL database.
+
+    Args:
+        address: Where the server is, without a password.
+        connections: Where to get connections from; they are closed with the engine.
+        schema: The schema, not quoted.
+        place: The store that was found there.
+        landmark: Its last event.
+        timeout: How many seconds calls go on for.
+        transaction_pooling: Whether a pooler hides which backend does the work.
+    """
+
+    capabilities: frozenset[Capability] = frozenset(Capability) - {Capability.PUSH}
+    limitations: Final[Mapping[Capability, str]] = MappingProxyType(
+        {
+            Capability.PUSH: "a pooler in transaction mode passes no notifications on; "
+            "subscriptions poll",
+        }
+    )
+
+    def __init__(
+        self,
+        address: str,
+        connections: Connections,
+        schema: str,
+        place: Place,
+        landmark: Landmark | None,
+        *,
+        timeout: float,
+        transaction_pooling: bool,
+    ) -> None:
+        self.name: Final = f"{address}, schema {schema}"
+        self.timeout: Final = timeout
+        self.store_id: Final = place.store_id
+        self.schema: Final = schema
+        self.place: Final = place
+        self.inline: Final = InlineProjections()
+        self._connections = connections
+        self._reader = Reader(schema, place)
+        self._writer = Writer(
+            connections,
+            schema,
+            place,
+            landmark,
+            self.inline,
+            transaction_pooling=transaction_pooling,
+        )
+
+    async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
+        """See `Engine.commit`: one statement, in one round trip."""
+        return await self._writer.commit(batch, self._left())
+
+    async def find(self, commits: Sequence[Commit], /) -> Sequence[Committed | None]:
+        """See `Remote.find`."""
+        return await self._writer.find(commits, self._left())
+
+    def interrupt(self) -> None:
+        """See `Interruptible.interrupt`: the statement on the wire is cancelled."""
+        self._writer.interrupt()
+
+    async def find_lockers(self, streams: Collection[str], /) -> Mapping[str, str | None]:
+        """See `Unblocks.find_lockers`."""
+        return await self._writer.find_lockers(list(streams), self._left())
+
+    async def read_stream(self, query: StreamQuery, /) -> StreamPage:
+        """See `Engine.read_stream`."""
+        return await self._read(self._reader.stream, query)
+
+    async def read_all(self, query: AllQuery, /) -> AllPage:
+        """See `Engine.read_all`: the frontier is below all transactions that are open."""
+        return await self._read(self._reader.all, query)
+
+    async def last_position(self) -> int:
+        """See `KnowsLast.last_position`."""
+        return await self._read(self._reader.last_position)
+
+    async def close(self) -> None:
+        """See `Engine.close`."""
+        await self._connections.close()
+
+    async def _read(
+        self,
+        query: Callable[Concatenate[AnyConnection, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        within = self._left()
+        try:
+            async with (
+                self._connections.reading(within) as connection,
+                asyncio.timeout(within),
+            ):
+                return await query(connection, *args, **kwargs)
+        except DRIVER_ERRORS as exc:
+            raise (lost(exc) if is_lost(exc) else translated(exc)) from exc
+
+    def _left(self) -> float:
+        """Return how many seconds a call may take that begins now."""
+        left = current_effective_deadline() - asyncio.get_running_loop().time()
+        return min(max(_SHARE * left, 0.01), self.timeout)
+
+
+class ListeningPostgresEngine(PostgresEngine):
+    """Also notifies other stores of its commits, and listens for theirs."""
+
+    capabilities = frozenset(Capability)
+
+    def __init__(
+        self,
+        address: str,
+        connections: Connections,
+        schema: str,
+        place: Place,
+        landmark: Landmark | None,
+        *,
+        timeout: float,
+    ) -> None:
+        super().__init__(
+            address,
+            connections,
+            schema,
+            place,
+            landmark,
+            timeout=timeout,
+            transaction_pooling=False,
+        )
+        # Channels belong to a database, and so do the numbers of its sequences.
+        self._push = Push(connections, f"eventport_{place.number}", timeout)
+
+    async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
+        """See `Engine.commit`."""
+        outcomes = await super().commit(batch)
+        self._notify(outcomes)
+        return outcomes
+
+    async def find(self, commits: Sequence[Commit], /) -> Sequence[Committed | None]:
+        """See `Remote.find`."""
+        found = await super().find(commits)
+        self._notify(found)
+        return found
+
+    def listen(self) -> AsyncGenerator[None, None]:
+        """See `Listens.listen`."""
+        return self._push.listen()
+
+    async def close(self) -> None:
+        """See `Engine.close`."""
+        await self._push.close()
+        await super().close()
+
+    def _notify(self, outcomes: Sequence[Outcome | None]) -> None:
+        if any(isinstance(outcome, Committed) for outcome in outcomes):
+            self._push.notify()
