@@ -43,7 +43,7 @@ class MongoDBEngine:
         owns_client: Whether closing closes the client, too.
     """
 
-    limitations: Final[Mapping[Capability, str]] = MappingProxyType(
+    limitations: Mapping[Capability, str] = MappingProxyType(
         {
             Capability.SESSIONS: (
                 "a commit over several streams is a transaction, for which MongoDB needs a "
