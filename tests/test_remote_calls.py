@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import anyio.lowlevel
 import pytest
 
-from anyio import sleep_forever
+from anyio import create_task_group, sleep_forever
 
 from eventport import NewEvent, StoreUnavailableError
 from eventport._engine.calls import RemoteCalls
@@ -25,6 +26,7 @@ from eventport.adapter import (
     StreamPage,
     StreamQuery,
     StreamWrite,
+    retry_lost,
 )
 from eventport.errors import NotSupportedError, PayloadTooLargeError
 
@@ -176,6 +178,35 @@ async def test_a_late_search_that_finds_nothing_ends_the_attempts(engine: FarEng
     assert await stored(engine) == []
 
 
+async def test_nothing_is_tried_again_for_callers_that_have_gone(
+    engine: FarEngine, store: Store
+) -> None:
+    engine.before = [DOWN] * 1000
+    async with create_task_group() as tasks:
+        tasks.start_soon(store.append, "a", [NewEvent("A", 1)])
+        while not engine.calls:  # nobody tells
+            await anyio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()
+    tried = len(engine.calls)
+    engine.before.clear()
+    await store.append("a", [NewEvent("A", 2)])
+    assert len(engine.calls) == tried + 1
+    assert await stored(engine) == [2]
+
+
+async def test_what_may_have_been_written_is_found_out_for_callers_that_have_gone(
+    engine: FarEngine, store: Store
+) -> None:
+    engine.after = [LOST]
+    engine.searches = [DOWN] * 3
+    async with create_task_group() as tasks:
+        tasks.start_soon(store.append, "a", [NewEvent("A", 1)])
+        while len(engine.calls) < 2:  # nobody tells
+            await anyio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()
+    assert engine.calls == ["commit 1"] + ["find 1"] * 4
+
+
 async def test_a_silent_connection_ends_every_call(engine: FarEngine, store: Store) -> None:
     engine.timeout = 0.05
     engine.keep_silent = True
@@ -186,6 +217,21 @@ async def test_a_silent_connection_ends_every_call(engine: FarEngine, store: Sto
     with pytest.raises(StoreUnavailableError, match="no answer within"):
         await store.read_all()
     await store.aclose()
+
+
+async def test_the_reason_outlives_a_last_attempt_that_is_cut_short() -> None:
+    attempts = 0
+
+    async def call() -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            raise DOWN
+        await sleep_forever()
+
+    with pytest.raises(ConnectionLostError, match="nobody listens"):
+        await retry_lost(call, 0.1, "there")
+    assert attempts == 2
 
 
 async def test_reads_are_asked_again(engine: FarEngine, store: Store) -> None:

@@ -1,4 +1,4 @@
-"""What writers were told, held against what is in the collection, as a bare driver reads it."""
+"""What was acknowledged to writers, compared with what a bare driver finds in the collection."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from eventport.protocols import EventStore
 
 
 class Ledger:
-    """Appends, and keeps what it was told. The data of each event is a name that no other has."""
+    """Appends, and keeps what was acknowledged. Each event has data that no other has."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -94,10 +94,10 @@ def check(
     times = Counter(data for *_, data in found)
     assert [data for data, count in times.items() if count > 1] == [], "doubled"
     places = {data: (position, stream, version) for position, stream, version, data in found}
-    told: set[str] = set()
+    known: set[str] = set()
     for stream, version, position, datas in acknowledged:
-        told.update(datas)
+        known.update(datas)
         for back, data in enumerate(reversed(datas)):
             assert places.get(data) == (position - back, stream, version - back), f"{data}: lost"
-    assert times.keys() - told - set(unknown) == set(), "invented"
+    assert times.keys() - known - set(unknown) == set(), "invented"
     assert [list(one) for one in seen] == [list(one) for one in found], "missed, or seen twice"

@@ -1,4 +1,4 @@
-"""A replica set of three members, whose primary can be killed, frozen and told to step down."""
+"""A replica set of three members, whose primary can be killed, frozen and made to step down."""
 
 from __future__ import annotations
 

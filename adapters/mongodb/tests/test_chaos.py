@@ -147,8 +147,8 @@ async def test_chaos_loses_doubles_and_hides_nothing(chaos: Chaos, start: Start)
                     await chaos.strike(fault)
                     struck += 1
             for writer in writers:
-                told, doubtful = await to_thread.run_sync(output, writer)
-                acknowledged += told
+                done, doubtful = await to_thread.run_sync(output, writer)
+                acknowledged += done
                 unknown += doubtful
             found = await to_thread.run_sync(stored, url)
             async with connect(url) as store:

@@ -145,7 +145,7 @@ async def test_what_no_majority_has_is_not_acknowledged_though_another_of_its_ba
         await replicate("alwaysOn")
         with no_hang(seconds=3 * HANG_SECONDS):
             committing = asyncio.ensure_future(store._commit(commits))
-            while not await to_thread.run_sync(has_document, primary, events, 4):  # noqa: ASYNC110  # nobody tells
+            while not await to_thread.run_sync(has_document, primary, events, 4):  # noqa: ASYNC110  # there is no signal
                 await asyncio.sleep(0.01)
             await to_thread.run_sync(members.step_down, primary)
             # It steps up with what it has, of which the document is no part.

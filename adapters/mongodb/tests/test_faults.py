@@ -26,10 +26,10 @@ Raw = AsyncCollection[dict[str, Any]]
 
 
 @pytest.fixture(params=["true", "false"], ids=["driver retries", "driver does not retry"])
-async def cut_store(
+async def dropping_store(
     request: pytest.FixtureRequest, url: str, proxy: Proxy, driver: DriverName
 ) -> AsyncGenerator[MongoDBEventStore, None]:
-    """Give a store whose line goes through the proxy."""
+    """Give a store whose connections go through the proxy."""
     place = with_options(at_port(url, proxy.port), retryWrites=request.param)
     async with await MongoDBEventStore.connect(place, driver=driver) as opened:
         yield opened
@@ -51,40 +51,40 @@ async def check(raw: Raw, expected: list[tuple[str, int, list[Any]]]) -> None:
     ("side", "times", "expected"),
     [("request", 1, "any"), ("request", 3, 1), ("answer", 1, "any"), ("answer", 3, 1)],
 )
-async def test_an_append_whose_line_is_cut_takes_place_once(
-    cut_store: MongoDBEventStore,
+async def test_an_append_whose_connection_drops_takes_place_once(
+    dropping_store: MongoDBEventStore,
     proxy: Proxy,
     raw: Raw,
     side: Loss,
     times: int,
     expected: Expectation,
 ) -> None:
-    await cut_store.append("s", [NewEvent("First", 1)], expected=NO_STREAM)
+    await dropping_store.append("s", [NewEvent("First", 1)], expected=NO_STREAM)
     proxy.lose(b"insert\0", side, times=times)
     with no_hang():
-        result = await cut_store.append(
+        result = await dropping_store.append(
             "s", [NewEvent("A", 2), NewEvent("B", 3)], expected=expected
         )
     assert (result.version, result.position, result.deduplicated) == (3, 3, False)
     assert 1 <= proxy.cuts <= times
     await proxy.heal()
-    await cut_store.append("s", [NewEvent("Last", 4)], expected=3)
+    await dropping_store.append("s", [NewEvent("Last", 4)], expected=3)
     await check(raw, [("s", 1, [1]), ("s", 2, [2, 3]), ("s", 4, [4])])
 
 
 @pytest.mark.parametrize("side", ["request", "answer"])
-async def test_a_batch_whose_line_is_cut_takes_place_once(
-    cut_store: MongoDBEventStore, proxy: Proxy, raw: Raw, side: Loss
+async def test_a_batch_whose_connection_drops_takes_place_once(
+    dropping_store: MongoDBEventStore, proxy: Proxy, raw: Raw, side: Loss
 ) -> None:
-    await cut_store.append("s", [NewEvent("First", -1)])
+    await dropping_store.append("s", [NewEvent("First", -1)])
     proxy.lose(b"insert\0", side, times=2)
     with no_hang():
         async with anyio.create_task_group() as tasks:
             for number in range(30):
-                tasks.start_soon(cut_store.append, "s", [NewEvent("One", number)])
+                tasks.start_soon(dropping_store.append, "s", [NewEvent("One", number)])
     assert 1 <= proxy.cuts <= 2
     await proxy.heal()
-    events = (await cut_store.read("s")).events
+    events = (await dropping_store.read("s")).events
     assert sorted(event.data for event in events) == list(range(-1, 30))
     assert [event.position for event in events] == list(range(1, 32))
 
@@ -98,18 +98,18 @@ async def test_a_batch_whose_line_is_cut_takes_place_once(
         ("commitTransaction", "answer", 3),
     ],
 )
-async def test_a_session_whose_line_is_cut_is_committed_once(
-    cut_store: MongoDBEventStore, proxy: Proxy, raw: Raw, command: str, side: Loss, times: int
+async def test_a_session_whose_connection_drops_is_committed_once(
+    dropping_store: MongoDBEventStore, proxy: Proxy, raw: Raw, command: str, side: Loss, times: int
 ) -> None:
     proxy.lose(f"{command}\0".encode(), side, times=times)
     with no_hang():
-        async with cut_store.session() as session:
+        async with dropping_store.session() as session:
             await session.append("a", [NewEvent("A", 1)])
             await session.append("b", [NewEvent("B", 2)])
     assert session.position == 2
     assert 1 <= proxy.cuts <= times
     await proxy.heal()
-    await cut_store.append("a", [NewEvent("Last", 3)], expected=1)
+    await dropping_store.append("a", [NewEvent("Last", 3)], expected=1)
     await check(raw, [("a", 1, [1]), ("b", 1, [2]), ("a", 2, [3])])
 
 
@@ -150,7 +150,7 @@ FAULTS: list[dict[str, Any]] = [
 async def test_an_insert_that_the_server_fails_at_takes_place_once(
     url: str, raw: Raw, fail: Any, fault: dict[str, Any]
 ) -> None:
-    # By default the driver waits to be told of a new primary, which this server never does.
+    # By default the driver waits for the news of another primary, which never come here.
     asking = with_options(
         url, appName=FAILING, serverMonitoringMode="poll", heartbeatFrequencyMS=500
     )
@@ -226,7 +226,7 @@ async def test_a_transaction_of_others_in_the_middle_is_waited_for(
     assert await raw.count_documents({}) == 2
 
 
-async def test_a_server_that_refuses_for_good_is_told_and_nothing_is_written(
+async def test_a_server_that_refuses_for_good_is_reported_and_nothing_is_written(
     failing_store: MongoDBEventStore, raw: Raw, fail: Any
 ) -> None:
     await fail(["insert"], 1, errorCode=14031, errmsg="the disk is full")

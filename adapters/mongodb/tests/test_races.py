@@ -1,4 +1,4 @@
-"""Proves that a lost race for a position is run again, and one for a stream is told truly."""
+"""Proves that a lost race for a position is run again, and that a conflict of streams is true."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from eventport import (
     PayloadTooLargeError,
     StoreUnavailableError,
 )
-from eventport.adapter import Commit, Committed, Failed, StreamWrite, encode_events
+from eventport.adapter import Commit, Committed, Conflict, Failed, StreamWrite, encode_events
 from eventport.expectations import Expectation
 
 from eventport_conformance.waiting import no_hang
@@ -108,7 +108,7 @@ async def test_a_version_that_was_taken_is_a_conflict_for_an_exact_expectation(
     store: MongoDBEventStore, raw: Raw, before_insert: Any
 ) -> None:
     await store.append("ours", [NewEvent("Ours", 1)])
-    # Not at the position that the store claims, but behind it: only the version is taken.
+    # Not at the position that the store claims, but after it: only the version is taken.
     await raw.insert_one(document(2, "other", 1))
     before_insert(lambda: raw.insert_one(document(3, "ours", 2, 2)))
     with pytest.raises(ConcurrencyError) as caught:
@@ -257,7 +257,7 @@ async def test_one_that_the_server_refuses_harms_nobody_in_its_batch(
     commits = [
         make_commit(stream, ANY, NewEvent("Ours", 1)) for stream in ("a", "refused", "a", "b")
     ]
-    one, refused, two, three = await store._mongodb.commit(commits)
+    one, refused, two, three = await store._commit(commits)
     assert isinstance(refused, Failed)
     assert isinstance(refused.error, InvalidEventError)
     assert isinstance(refused.error.__cause__, BulkWriteError)
@@ -273,7 +273,7 @@ async def test_what_may_have_been_written_is_not_written_again(
 
     async def lose_the_answer(documents: Sequence[Document]) -> None:
         await insert(documents)
-        raise AutoReconnect("the line was cut")
+        raise AutoReconnect("the connection dropped")
 
     async def refuse(_: Sequence[Document]) -> dict[int, Document]:
         raise OperationFailure("not any more", 13)
@@ -296,11 +296,69 @@ async def test_what_may_have_been_written_is_not_written_again(
     assert await positions(raw) == [(1, "s", 1), (2, "s", 2), (3, "s", 3)]
 
 
+@pytest.mark.parametrize("has_rival", [True, False])
+async def test_of_a_batch_whose_answer_was_lost_each_commit_takes_place_once(
+    store: MongoDBEventStore, raw: Raw, monkeypatch: pytest.MonkeyPatch, has_rival: bool
+) -> None:
+    await store.append("a", [NewEvent("Ours", 1)])
+    insert = store._mongodb.log.insert
+    sizes: list[int] = []
+
+    async def lose_the_first_answer(documents: Sequence[Document], session: Any = None) -> None:
+        sizes.append(len(documents))
+        if len(sizes) == 1:
+            await insert(documents[:2], session)
+            if has_rival:
+                await raw.insert_one(document(4, "other", 1))
+            raise AutoReconnect("the connection dropped")
+        await insert(documents, session)
+
+    monkeypatch.setattr(store._mongodb.log, "insert", lose_the_first_answer)
+    outcomes = await commit(store, [("a", ANY), ("b", NO_STREAM), ("c", ANY), ("d", ANY)])
+    first = 5 if has_rival else 4
+    assert outcomes == [(2, 2), (1, 3), (1, first), (1, first + 1)]
+    assert sizes == ([4, 4, 2, 2, 2] if has_rival else [4, 4, 2])
+    other = [(4, "other", 1)] if has_rival else []
+    assert await positions(raw) == [
+        (1, "a", 1),
+        (2, "a", 2),
+        (3, "b", 1),
+        *other,
+        (first, "c", 1),
+        (first + 1, "d", 1),
+    ]
+
+
+async def test_what_was_written_before_the_deadline_is_known_after_it(
+    url: str, raw: Raw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with await MongoDBEventStore.connect(url, timeout=1) as store:
+        await store.append("a", [NewEvent("Ours", 1)])
+        await raw.insert_one(document(2, "old", 1))
+        await store.append("a", [NewEvent("Ours", 2)])
+
+        async def never(_: int, __: int) -> list[Document]:
+            await anyio.sleep_forever()
+            raise AssertionError
+
+        monkeypatch.setattr(store._mongodb.log, "since", never)
+        commits = [
+            make_commit("a", ANY, NewEvent("Ours", 3)),
+            make_commit("old", NO_STREAM, NewEvent("Ours", 4)),
+        ]
+        with no_hang():
+            written, failed = await store._commit(commits)
+        assert isinstance(written, Committed)
+        assert isinstance(failed, Failed)
+        assert "nothing was written" in str(failed.error)
+    assert await positions(raw) == [(1, "a", 1), (2, "old", 1), (3, "a", 2), (4, "a", 3)]
+
+
 async def test_one_that_is_too_large_harms_nobody_in_its_batch(
     store: MongoDBEventStore, raw: Raw
 ) -> None:
     large = NewEvent("Large", b"x" * 17_000_000)
-    one, two, three = await store._mongodb.commit(
+    one, two, three = await store._commit(
         [
             make_commit("a", ANY, NewEvent("Ours", 1)),
             make_commit("a", ANY, large),
@@ -328,8 +386,8 @@ async def commit(
         (one.writes[0].version, one.writes[0].positions[0])
         if isinstance(one, Committed)
         else (one.stream, one.actual)
-        for one in await store._mongodb.commit(commits)
-        if not isinstance(one, Failed)
+        for one in await store._commit(commits)
+        if isinstance(one, Committed | Conflict)
     ]
 
 

@@ -175,6 +175,44 @@ async def test_a_caller_of_a_silent_server_can_leave_at_once(
         assert (await far_store.read("s")).version == 3
 
 
+async def test_a_caller_that_waits_for_a_transaction_of_others_can_leave(
+    url: str, raw: Raw, driver: DriverName
+) -> None:
+    opening = MongoDBEventStore.connect(url, driver=driver, timeout=80_000)
+    async with await opening as store, raw.database.client.start_session() as theirs:
+        await store.append("s", [NewEvent("First", 0)])
+        await theirs.start_transaction()
+        document = {"_id": 2, "stream": "b", "version": 1, "count": 1, "at": 0, "events": []}
+        await raw.insert_one(document, session=theirs)
+        with no_hang(), pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await in_session(store)
+        await theirs.abort_transaction()
+        with no_hang():
+            assert (await store.append("s", [NewEvent("Next", 1)])).position == 2
+    assert await raw.count_documents({"stream": "a"}) == 0
+
+
+async def test_an_append_for_which_no_server_is_found_says_that_nothing_was_written(
+    url: str, proxy: Proxy, driver: DriverName
+) -> None:
+    opening = MongoDBEventStore.connect(at_port(url, proxy.port), driver=driver, timeout=3)
+    async with await opening as store:
+        await store.append("s", [NewEvent("First", 0)])
+        await proxy.refuse()
+        proxy.drop()
+        await store_notices(store)
+        with no_hang(), pytest.raises(StoreUnavailableError, match="nothing was written"):
+            await store.append("s", [NewEvent("Next", 1)])
+        await proxy.heal()
+
+
+async def store_notices(store: MongoDBEventStore) -> None:
+    """Return when the driver knows that the server is gone."""
+    with no_hang(), pytest.raises(StoreUnavailableError):
+        await store.read("s")
+
+
 STATES: list[dict[str, Any]] = [
     {"errorCode": 10107},  # not primary
     {"errorCode": 13436},  # recovering

@@ -55,6 +55,7 @@ class Deadline:
 async def retry_lost(
     call: Callable[[], Awaitable[T]],
     seconds: float,
+    where: str,
     on_loss: Callable[[], None] = lambda: None,
 ) -> T:
     """Make a call that changes nothing, and make it again if the connection drops.
@@ -62,6 +63,7 @@ async def retry_lost(
     Args:
         call: What to do.
         seconds: For how long to try.
+        where: The place that errors name, without any secret.
         on_loss: Called for each connection that was lost.
 
     Raises:
@@ -71,7 +73,7 @@ async def retry_lost(
     reason: ConnectionLostError | None = None
     while True:
         try:
-            with _lost_after(deadline.left, ConnectionLostError):
+            with _lost_after(deadline.left, ConnectionLostError, where):
                 return await call()
         except ConnectionLostError as exc:
             on_loss()
@@ -106,7 +108,7 @@ class RemoteCalls:
         Raises:
             StoreUnavailableError: the server gave no answer in time.
         """
-        return await retry_lost(call, self._remote.timeout, self._note_loss)
+        return await retry_lost(call, self._remote.timeout, self._engine.name, self._note_loss)
 
     def interrupt(self) -> None:
         """Let the running `commit` end soon: nobody waits for it any more.
@@ -161,7 +163,7 @@ class RemoteCalls:
         return state.take(found)
 
     async def _write(self, batch: Sequence[Commit], seconds: float) -> Sequence[Outcome | None]:
-        with _lost_after(seconds, AnswerLostError):
+        with _lost_after(seconds, AnswerLostError, self._engine.name):
             return await self._engine.commit(batch)
 
     async def _write_alone(self, commit: Commit) -> Outcome:
@@ -173,7 +175,7 @@ class RemoteCalls:
 
     async def _find(self, batch: Sequence[Commit], seconds: float) -> Sequence[Outcome | None]:
         try:
-            with _lost_after(seconds, AnswerLostError):
+            with _lost_after(seconds, AnswerLostError, self._engine.name):
                 return await self._remote.find(batch)
         except AnswerLostError:
             raise
@@ -265,11 +267,13 @@ def _telling(before: ConnectionLostError | None, now: ConnectionLostError) -> Co
 
 
 @contextmanager
-def _lost_after(seconds: float, error: type[ConnectionLostError]) -> Generator[None, None, None]:
+def _lost_after(
+    seconds: float, error: type[ConnectionLostError], where: str
+) -> Generator[None, None, None]:
     """Treat a call that does not end in time as one whose connection dropped silently."""
     try:
         with fail_after(seconds):
             yield
     except TimeoutError as exc:
-        message = f"no answer within {seconds:.3g} s"
+        message = f"{where}: no answer within {seconds:.3g} s"
         raise error(message) from exc

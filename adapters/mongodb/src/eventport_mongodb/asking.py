@@ -18,7 +18,7 @@ T = TypeVar("T")
 SHORTEST: Final = 1.0
 """How many seconds a call gets at least, however short the timeout of the store is."""
 
-_GRACE: Final = 0.5
+_GRACE: Final = 1.0
 """How much later than the driver's own deadline a call is given up that the driver did not end."""
 
 

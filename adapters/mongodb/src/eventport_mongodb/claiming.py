@@ -8,7 +8,7 @@ from itertools import takewhile
 from typing import Final, Never
 
 from bson.errors import BSONError
-from pymongo.errors import PyMongoError
+from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 
 from eventport.adapter import AnswerLostError
 
@@ -128,9 +128,10 @@ class Claimer:
 
     async def _judge(self, documents: Sequence[Document], error: PyMongoError) -> Claim:
         """Find out what an error means for the documents."""
-        if is_outcome_unknown(error):
-            self._lose(error)
         index = failed_index(error)
+        is_unsent = isinstance(error, ServerSelectionTimeoutError)  # the driver has found no server
+        if is_outcome_unknown(error) and not is_unsent:
+            self._lose(error)
         if index is None:
             self.drop()
             raise error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 
 from collections.abc import Awaitable
-from typing import Any, Final, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
 
 from anyio import to_thread
 from bson.binary import UuidRepresentation
@@ -27,6 +27,14 @@ Document: TypeAlias = dict[str, Any]
 
 Client: TypeAlias = AsyncMongoClient[Document]
 """A client of either driver: Motor's has the methods that are used here, too."""
+
+if TYPE_CHECKING:
+    from motor.motor_asyncio import AsyncIOMotorClient
+
+    AnyClient: TypeAlias = AsyncMongoClient[Any] | AsyncIOMotorClient[Any]
+else:
+    AnyClient = Any  # Motor is an extra, and annotations are evaluated
+"""A client of the caller's."""
 
 Collection: TypeAlias = AsyncCollection[Document]
 """A collection of either driver."""

@@ -43,7 +43,7 @@ class MongoDBEngine:
         owns_client: Whether closing closes the client, too.
     """
 
-    limitations: Final[Mapping[Capability, str]] = MappingProxyType(
+    limitations: Mapping[Capability, str] = MappingProxyType(
         {
             Capability.SESSIONS: (
                 "a commit over several streams is a transaction, for which MongoDB needs a "
@@ -77,6 +77,10 @@ class MongoDBEngine:
     async def find(self, commits: Sequence[Commit], /) -> Sequence[Committed | None]:
         """See `Remote.find`: what was sent is sent again, to the same positions."""
         return await self._writer.find(commits)
+
+    def interrupt(self) -> None:
+        """See `Interruptible.interrupt`: a batch that has lost a race gives up."""
+        self._writer.interrupt()
 
     async def read_stream(self, query: StreamQuery, /) -> StreamPage:
         """See `Engine.read_stream`."""

@@ -116,7 +116,7 @@ class PlannedHeads:
         return self._get(stream).version
 
     def time_for(self, streams: Iterable[str]) -> int:
-        """Return the time for new events: now, unless the clock is behind the last of others."""
+        """Return the time for new events: now, but never before that of the last event."""
         return max(self._now, *(self._get(stream).at for stream in streams))
 
     def move(self, documents: Iterable[Document]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, Any, Final, Self, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, Self, TypeAlias, TypeVar
 
 from msgspec import Meta
 
@@ -16,16 +16,11 @@ from eventport.adapter import (
 )
 
 from eventport_mongodb.asking import Asker
-from eventport_mongodb.driver import DriverName, close_client, make_client
+from eventport_mongodb.driver import AnyClient, DriverName, close_client, make_client
 from eventport_mongodb.engine import MongoDBEngine, ReplicatedEngine
 from eventport_mongodb.log import Log
 from eventport_mongodb.translation import translated
 from eventport_mongodb.url import place_of
-
-
-if TYPE_CHECKING:
-    from motor.motor_asyncio import AsyncIOMotorClient
-    from pymongo import AsyncMongoClient
 
 
 T = TypeVar("T")
@@ -38,6 +33,10 @@ DATABASE: Final = "eventport"
 
 COLLECTION: Final = "events"
 """The collection, unless the caller names one."""
+
+
+SHORTEST_OPENING: Final = 2.0
+"""How many seconds opening takes at least before it fails: the driver needs them to say why."""
 
 
 class MongoDBEventStore(Store):
@@ -60,7 +59,7 @@ class MongoDBEventStore(Store):
     @checks_options
     async def open(
         cls,
-        client: AsyncMongoClient[Any] | AsyncIOMotorClient[Any],
+        client: AnyClient,
         *,
         database: str | None = None,
         collection: str = COLLECTION,
@@ -133,12 +132,12 @@ async def _open(
             with translated(where):
                 return await asker.once(call, *args)
 
-        return await retry_lost(attempt, asker.timeout)
+        return await retry_lost(attempt, max(asker.timeout, SHORTEST_OPENING), where)
 
     with translated(where):
         name = database or client.get_default_database(DATABASE).name
     hello = await ask(client.admin.command, "hello")
-    # mongos identifies itself by msg='isdbgrid'; behind it there are replica sets.
+    # mongos identifies itself by msg='isdbgrid'; its shards are replica sets.
     replicated = "setName" in hello or hello.get("msg") == "isdbgrid"
     with translated(where):
         log = Log(client, name, collection, replicated=replicated)

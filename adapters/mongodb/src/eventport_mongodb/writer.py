@@ -7,7 +7,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, Never
 from uuid import UUID
 
 from anyio import sleep
@@ -94,13 +94,13 @@ class Writer:
         self._asker = asker
         self._claimer = Claimer(log, asker)
         self._read_stream = read_stream
-        self._lost: _Batch | None = None
-        """The last batch, unless it came to its end."""
+        self._batch: _Batch | None = None
+        """The batch that is being written, or the last one if it did not come to its end."""
 
     async def write(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
         """Write a batch; see `Engine.commit`."""
         self._claimer.drop()
-        self._lost = batch = _Batch(
+        self._batch = batch = _Batch(
             self._log, self._heads, self._asker, self._claimer, self._read_stream, commits
         )
         is_known = False
@@ -116,15 +116,20 @@ class Writer:
             if not is_known:
                 self._heads.forget()
             self._heads.trim()
-        self._lost = None
+        self._batch = None
         return outcomes
+
+    def interrupt(self) -> None:
+        """Let the batch that is being written end as soon as nothing of it is on its way."""
+        if self._batch is not None:
+            self._batch.is_unwanted = True
 
     async def find(self, commits: Sequence[Commit]) -> Sequence[Committed | None]:
         """Find commits of a lost batch; see `Remote.find`."""
-        if self._lost is None:
+        if self._batch is None:
             return [None] * len(commits)
         with translated(self._log.name):
-            return await self._lost.find(commits)
+            return await self._batch.find(commits)
 
 
 class _Batch:
@@ -149,6 +154,8 @@ class _Batch:
         self._outcomes: dict[int, Outcome] = {}
         self._claimed: Sequence[_Planned] = ()
         """What the last claim is about."""
+        self.is_unwanted = False
+        """Whether all who wait for it have been cancelled."""
         self._races_lost = 0
         self._patience: Final = asker.timeout / 3
         self._stand_still()
@@ -311,6 +318,8 @@ class _Batch:
 
     async def _look_after(self, claim: Claim) -> None:
         """Learn who has won a race, or wait until that can be seen."""
+        if self.is_unwanted:
+            self._give_up("nobody waits for it any more")
         if self._races_lost:
             longest = min(0.001 * 2**self._races_lost, LONGEST_PAUSE)
             await sleep(random.uniform(0, longest))  # noqa: S311  # no secret depends on it
@@ -332,11 +341,14 @@ class _Batch:
     async def _wait(self, why: str) -> None:
         """Wait for others before the next attempt; for too long, it is as if nobody answered."""
         if self._waited > self._patience:
-            message = f"{self._log.name}: {why}"
-            raise ConnectionLostError(message)
+            self._give_up(why)
         pause = self._backoff.next()
         self._waited += pause
         await sleep(pause)
+
+    def _give_up(self, why: str) -> Never:
+        message = f"{self._log.name}: {why}"
+        raise ConnectionLostError(message)
 
     def _note_written(self, planned: Sequence[_Planned], count: int) -> None:
         """Note that so many documents, from the first on, are in the store."""

@@ -1,4 +1,4 @@
-"""Append whatever happens to the servers, until told to end, and print what was acknowledged."""
+"""Append whatever happens to the servers, and print what was acknowledged when asked to end."""
 
 from __future__ import annotations
 
