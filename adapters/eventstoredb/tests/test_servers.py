@@ -277,6 +277,17 @@ async def test_a_made_up_position_is_refused_for_reads_and_subscriptions(
             pass
 
 
+async def test_the_number_before_a_position_is_a_place_to_read_from(
+    on_server: EventStoreDBEventStore,
+) -> None:
+    """The store verifies in this way that an event is still where it was."""
+    await on_server.append("a", numbered(3))
+    for event in (await on_server.read("a")).events:
+        for types in (None, ["A"]):
+            found = await on_server.read_all(after=event.position - 1, types=types, max_count=1)
+            assert found.events == [event]
+
+
 def test_a_program_ends_that_leaves_a_subscription_open() -> None:
     program = """
         import asyncio

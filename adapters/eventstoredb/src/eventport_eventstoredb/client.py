@@ -261,38 +261,43 @@ class Client:
             StreamDeletedError: the stream has a tombstone.
         """
         request = read_request(self._library, stream, revision, limit, backwards=backwards)
-        return await self._read(request, stream, limit)
+        found: list[Stored] = []
+        ended = await self._read(request, stream, limit, found.append)
+        return None if ended is None else (found, ended)
 
-    async def read_all(self, query: AllRead) -> tuple[list[Stored], bool]:
-        """Read some events of all streams, and return whether there are no more."""
+    async def read_all(self, query: AllRead, take: Callable[[Stored], object]) -> bool:
+        """Read some events of all streams, and return whether there are no more.
+
+        Args:
+            query: Which events.
+            take: Called with each event as it arrives, while the server prepares the next ones.
+        """
         request = read_all_request(self._library, query)
-        return await self._read(request, "$all", query.limit) or ([], True)
+        return await self._read(request, "$all", query.limit, take) is not False
 
     async def _read(
-        self, request: Any, stream: str, limit: int
-    ) -> tuple[list[Stored], bool] | None:
-        """Collect what a read gives."""
+        self, request: Any, stream: str, limit: int, take: Callable[[Stored], object]
+    ) -> bool | None:
+        """Take what a read gives; return whether there is no more, or None if it is missing."""
 
-        async def work(channel: Channel, seconds: float) -> tuple[list[Stored], bool] | None:
+        async def work(channel: Channel, seconds: float) -> bool | None:
             call = channel.streams.Read(request, timeout=seconds, **channel.for_reads)
-            found: list[Stored] = []
-            size = 0
-            async for response in call:
-                kind = response.WhichOneof("content")
-                if kind == "stream_not_found":
-                    call.cancel()
-                    return None
-                if kind == "event":
-                    if response.event.WhichOneof("position") != "commit_position":
-                        message = "the server gives no positions; EventStoreDB 22.10 or newer does"
-                        raise NotSupportedError(message)
-                    event: Stored = response.event.event
-                    found.append(event)
-                    size += len(event.data) + len(event.custom_metadata)
-                    if len(found) == limit or size > PAGE_BYTES:
-                        call.cancel()
-                        return found, False
-            return found, True
+            count = size = 0
+            try:
+                async for response in call:
+                    kind = response.WhichOneof("content")
+                    if kind == "stream_not_found":
+                        return None
+                    if kind == "event":
+                        event = _checked(response.event)
+                        take(event)
+                        count += 1
+                        size += len(event.data) + len(event.custom_metadata)
+                        if count == limit or size > PAGE_BYTES:
+                            return False
+            finally:
+                call.cancel()
+            return True
 
         return await self._calls.run(work, stream)
 
@@ -323,6 +328,15 @@ class Client:
 def _a_question() -> EncodedEvent:
     """Make an event that is never written: the append that carries it is bound to be refused."""
     return EncodedEvent("eventport-probe", "null", "{}", uuid4())
+
+
+def _checked(read: Any) -> Stored:
+    """Return an event that was read, which must have a position."""
+    if read.WhichOneof("position") != "commit_position":
+        message = "the server gives no positions; EventStoreDB 22.10 or newer does"
+        raise NotSupportedError(message)
+    event: Stored = read.event
+    return event
 
 
 @contextmanager
