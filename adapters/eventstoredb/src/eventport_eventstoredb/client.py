@@ -77,7 +77,7 @@ class AppendedSeveral:
 
 
 class Client:
-    """What the store asks of a server.
+    """The requests that a store makes of a server.
 
     Args:
         library: The client that is installed.
@@ -101,7 +101,7 @@ class Client:
             await carrier.end()
 
     async def multi_stream_mode(self) -> MultiStreamMode | None:
-        """Ask how the server commits several streams, by a request that does nothing."""
+        """Return how the server commits several streams, found by a request that does nothing."""
         modes: tuple[MultiStreamMode, ...] = ("records", "streams")
         for mode in modes:
             try:
@@ -129,7 +129,7 @@ class Client:
             expected: The revision that it must have, or one of the constants.
             events: At least one.
             probe: Also ask, in the same call, for the version right before the append, which
-                tells a retry from an append that was written.
+                distinguishes a retry from an append that was written.
 
         Raises:
             AnswerLostError: it is not known whether it took place.
@@ -166,7 +166,7 @@ class Client:
                 return await self._calls.run(work, stream)
 
     def _of_shared_call(self, cause: BaseException | None, stream: str) -> ConnectionLostError:
-        """Make the error of an append whose call has ended, perhaps because of another append."""
+        """Make the error of an append whose shared call ended, perhaps because of another append."""
         error = translate(self._library, cause, stream) if isinstance(cause, Exception) else cause
         if isinstance(error, ConnectionLostError):
             return error
@@ -186,9 +186,9 @@ class Client:
         return of_append(self._library, response.error, stream)
 
     async def ask_version(self, stream: str) -> int:
-        """Ask for a stream's version by an append that is bound to be refused.
+        """Return a stream's version, learned from an append that must fail.
 
-        That is the only way to learn it of a stream whose events are all hidden.
+        There is no other way for a stream whose events are all hidden.
         """
         try:
             refused = await self.append(stream, UNREAL, [_a_question()])
@@ -302,7 +302,7 @@ class Client:
         return await self._calls.run(work, stream)
 
     async def follow(self, pattern: str) -> AsyncGenerator[None, None]:
-        """Give a sign when the server has begun to send new events, and for each of them."""
+        """Yield when the server has begun to send new events, and for each of them."""
         channel = self._calls.channel
         call = channel.streams.Read(
             follow_request(self._library, pattern), timeout=None, **channel.for_reads
@@ -314,7 +314,7 @@ class Client:
                         channel.heard = now()
                         yield
         except asyncio.CancelledError as exc:
-            # gRPC says so, too, if the connection was closed under it.
+            # gRPC raises this, too, if the connection was closed during the call.
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
@@ -326,7 +326,7 @@ class Client:
 
 
 def _a_question() -> EncodedEvent:
-    """Make an event that is never written: the append that carries it is bound to be refused."""
+    """Make the dummy event of an append that must fail, to report the stream's version."""
     return EncodedEvent("eventport-probe", "null", "{}", uuid4())
 
 
@@ -341,7 +341,7 @@ def _checked(read: Any) -> Stored:
 
 @contextmanager
 def _sending() -> Generator[None]:
-    """Say of an append whose answer is lost that it may have been written."""
+    """Report an append whose answer is lost as one that may have been written."""
     try:
         yield
     except NotLeaderError:
