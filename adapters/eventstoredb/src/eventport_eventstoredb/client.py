@@ -166,7 +166,7 @@ class Client:
                 return await self._calls.run(work, stream)
 
     def _of_shared_call(self, cause: BaseException | None, stream: str) -> ConnectionLostError:
-        """Make the error of an append whose shared call ended, perhaps because of another append."""
+        """Make the error of an append whose shared call ended, perhaps for another append."""
         error = translate(self._library, cause, stream) if isinstance(cause, Exception) else cause
         if isinstance(error, ConnectionLostError):
             return error
