@@ -53,14 +53,21 @@ class AllReads:
             if query.after >= head:
                 return AllPage([], query.after, head)
         found = _Selection(query)
-        ended = await self._after(query, found)
+        try:
+            ended = await self._after(query, found)
+        except InvalidArgumentError:
+            head = await self.last_position()
+            if query.after <= head:
+                raise
+            return AllPage([], query.after, head)  # some servers refuse what is beyond the head
         position = found.position
-        if ended and found.is_whole:
+        if ended and found.is_whole and (head or found.is_anchored):
             position = max(position, head)
             return AllPage(found.events, position, position)
-        if not head:
-            head = await self.last_position()
-        return AllPage(found.events, position, max(head, position))
+        head = head or await self.last_position()
+        if position > query.after:
+            head = max(head, position)
+        return AllPage(found.events, position, head)
 
     async def _after(self, query: AllQuery, found: _Selection) -> bool:
         """Read what follows a position, and return whether there is no more.
@@ -94,10 +101,13 @@ class _Selection:
         """The last position scanned."""
         self.is_whole = True
         """Whether all that was read has been scanned."""
+        self.is_anchored = not query.after
+        """Whether an event was read that is not before the position asked for."""
 
     def take(self, stored: Stored) -> None:
         """Add an event, if it is wanted; decode nothing that does not fit."""
         place = to_position(stored.commit_position)
+        self.is_anchored = self.is_anchored or place >= self._query.after
         if place <= self._query.after or not self.is_whole:
             return
         if len(self.events) == self._query.max_count:
