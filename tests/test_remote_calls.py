@@ -28,7 +28,7 @@ from eventport.adapter import (
     StreamWrite,
     retry_lost,
 )
-from eventport.errors import NotSupportedError, PayloadTooLargeError
+from eventport.errors import HistoryReplacedError, NotSupportedError, PayloadTooLargeError
 
 from eventport_memory.engine import MemoryEngine
 
@@ -291,3 +291,18 @@ async def test_an_error_after_a_search_spares_what_was_found(engine: FarEngine) 
     assert isinstance(found[1], Failed)
     assert isinstance(found[1].error, PayloadTooLargeError)
     assert await stored(engine) == [0]
+
+
+async def test_a_page_of_another_history_is_never_handed_out(
+    engine: FarEngine, store: Store
+) -> None:
+    await store.append("a", [NewEvent("A", 1), NewEvent("A", 2)])
+    async with store.subscribe() as subscription:
+        for number in (1, 2):
+            assert (await anext(subscription)).data == number
+        engine._log.clear()
+        engine._streams.clear()
+        await store.append("b", [NewEvent("B", number) for number in (7, 8, 9)])
+        engine.before = [DOWN]
+        with pytest.raises(HistoryReplacedError):
+            await anext(subscription)

@@ -18,6 +18,7 @@ from tests.engines import Watched, nothing
 from eventport import (
     CorruptEventError,
     HistoryReplacedError,
+    InvalidArgumentError,
     NewEvent,
     StoreClosedError,
     StoreUnavailableError,
@@ -549,6 +550,34 @@ async def test_a_position_is_checked_later_if_the_store_is_away_first() -> None:
         engine.away = False
         with no_hang(), pytest.raises(HistoryReplacedError, match="position 4 is beyond"):
             await anext(subscription)
+
+
+class Strict(Replaceable):
+    """Refuses positions that its history does not have."""
+
+    unknown: int | None = None
+
+    async def read_all(self, query: AllQuery, /) -> AllPage:
+        if query.after == self.unknown and not self.away:
+            raise InvalidArgumentError("no event has the position given as after")
+        return await super().read_all(query)
+
+
+async def test_a_position_that_the_store_does_not_know_any_more_is_a_replaced_history() -> None:
+    engine = Strict()
+    store = Store(engine, batching="never")
+    await store.append("s", numbered(1, 2))
+    async with store.subscribe() as subscription, task_group() as tasks:
+        assert await take(subscription, 2) == [1, 2]
+
+        async def follow() -> None:
+            with no_hang(), pytest.raises(HistoryReplacedError, match="no event is at position 2"):
+                await anext(subscription)
+
+        tasks.start_soon(follow)
+        await wait_all_tasks_blocked()
+        engine.unknown = 2
+        await come_back_with(engine, store, 7, 8, 9)
 
 
 @pytest.mark.parametrize("numbers", [[], [1], [7, 8], [7, 8, 9]], ids=str)

@@ -7,9 +7,11 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
+from adapters.eventstoredb.tests.double.database import Proposed
 from adapters.eventstoredb.tests.double.server import serve
 from adapters.eventstoredb.tests.double.state import Double, Fault, Kind
 from adapters.eventstoredb.tests.double.stubs import KURRENT
@@ -18,6 +20,7 @@ from eventport import (
     ANY,
     STREAM_EXISTS,
     Expectation,
+    HistoryReplacedError,
     NewEvent,
     RecordedEvent,
     StoreUnavailableError,
@@ -186,6 +189,25 @@ async def test_a_subscription_resumes_after_a_lost_connection(
             double.faults.append(Fault("drop-before", "Read", number))
             await store.append("a", [NewEvent("A", number)])
             assert (await anext(subscription)).data == number
+
+
+@pytest.mark.parametrize("size", [1, 100])
+async def test_another_history_at_the_same_address_is_noticed(
+    double: Double, store: EventStoreDBEventStore, size: int
+) -> None:
+    await store.append("a", [NewEvent("A", n) for n in range(3)])
+    async with no_hang(), store.subscribe() as subscription:
+        for number in range(3):
+            assert (await anext(subscription)).data == number
+        double.reset()
+        events = [
+            Proposed(str(uuid4()), "B", "application/json", b"1" * size, b"") for _ in range(10)
+        ]
+        double.database.append("b", -2, events)
+        double.faults.append(Fault("drop-before", "Read"))
+        double.attend()
+        with pytest.raises(HistoryReplacedError):
+            await anext(subscription)
 
 
 async def test_an_append_does_not_wait_for_the_subscriptions_of_a_lost_connection(

@@ -26,6 +26,7 @@ from eventport import (
     ConcurrencyError,
     ConfigurationError,
     Expectation,
+    HistoryReplacedError,
     InvalidArgumentError,
     NewEvent,
     PayloadTooLargeError,
@@ -275,6 +276,33 @@ async def test_a_made_up_position_is_refused_for_reads_and_subscriptions(
     with pytest.raises(InvalidArgumentError, match="after"):
         async with on_server.subscribe(after=made_up):
             pass
+
+
+async def test_the_number_before_a_position_is_a_place_to_read_from(
+    on_server: EventStoreDBEventStore,
+) -> None:
+    """The store verifies in this way that an event is still where it was."""
+    await on_server.append("a", numbered(3))
+    for event in (await on_server.read("a")).events:
+        for types in (None, ["A"]):
+            found = await on_server.read_all(after=event.position - 1, types=types, max_count=1)
+            assert found.events == [event]
+
+
+async def test_what_is_beyond_the_last_event_is_empty_to_reads_and_refused_to_subscriptions(
+    on_server: EventStoreDBEventStore,
+) -> None:
+    await on_server.append("a", numbered(3))
+    last = (await on_server.read("a")).events[-1].position
+    for beyond in (last + 100, last + 1_000_000):
+        for types in (None, ["A"]):
+            assert (await on_server.read_all(after=beyond, types=types)).events == []
+        with pytest.raises(HistoryReplacedError, match="beyond the last event"):
+            async with on_server.subscribe(after=beyond):
+                pass
+    async with on_server.subscribe(after=last) as subscription:
+        await on_server.append("b", numbered(1))
+        assert (await anext(subscription)).stream == "b"
 
 
 def test_a_program_ends_that_leaves_a_subscription_open() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from eventport._engine.queries import AllPage, AllQuery
-from eventport.errors import HistoryReplacedError
+from eventport.errors import HistoryReplacedError, InvalidArgumentError
 from eventport.events import RecordedEvent
 
 
@@ -44,6 +44,16 @@ class History:
             after: The position that was reached.
             last: The last event that was seen, if there is one.
         """
+        try:
+            await self._compare(after, last)
+        except InvalidArgumentError as exc:
+            if last is None:
+                raise
+            # The backend refuses a position at which no event is, and once there was one.
+            message = f"{self._owner!r}: no event is at position {after} any more: {_REMEDY}"
+            raise HistoryReplacedError(message) from exc
+
+    async def _compare(self, after: int, last: RecordedEvent | None) -> None:
         head = (await self._read(AllQuery(after, 1))).head
         if after > head and self._last_position is not None:
             head = max(head, await self._last_position())

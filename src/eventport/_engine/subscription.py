@@ -16,7 +16,7 @@ from eventport._concurrency.shielding import start_task
 from eventport._concurrency.signal import Signal
 from eventport._engine.history import History
 from eventport._engine.queries import AllPage, AllQuery
-from eventport.errors import StoreUnavailableError
+from eventport.errors import InvalidArgumentError, StoreUnavailableError
 from eventport.events import RecordedEvent
 
 
@@ -211,14 +211,22 @@ class PollingSubscription:
 
     def _start_fetch(self) -> _Fetch:
         feed, query, last = self._feed, self._query, self._last
-        losses = feed.losses()
-        unsure = query.after > 0 and self._verified != losses
 
         async def fetch() -> AllPage:
-            if unsure:
-                await feed.history.verify(query.after, last)
-                self._verified = losses
-            return await feed.read(query)
+            while True:
+                losses = feed.losses()
+                if query.after and self._verified != losses:
+                    await feed.history.verify(query.after, last)
+                    self._verified = losses
+                try:
+                    page = await feed.read(query)
+                except InvalidArgumentError:
+                    if feed.losses() == losses:
+                        raise
+                else:
+                    # If a connection was lost meanwhile, another history may have answered.
+                    if not query.after or feed.losses() == losses:
+                        return page
 
         return _Fetch(query, feed.signal.count, fetch)
 

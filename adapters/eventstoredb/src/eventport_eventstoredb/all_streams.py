@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from eventport.adapter import AllPage, AllQuery
@@ -40,9 +39,9 @@ class AllReads:
 
     async def last_position(self) -> int:
         """Ask for the position of the last event that is not the server's own; 0 for none."""
-        found, _ = await self._client.read_all(
-            AllRead(None, 1, VISIBLE, by_stream=True, backwards=True)
-        )
+        found: list[Stored] = []
+        last = AllRead(None, 1, VISIBLE, by_stream=True, backwards=True)
+        await self._client.read_all(last, found.append)
         return to_position(found[0].commit_position) if found else 0
 
     async def page(self, query: AllQuery) -> AllPage:
@@ -53,31 +52,73 @@ class AllReads:
             head = await self.last_position()
             if query.after >= head:
                 return AllPage([], query.after, head)
-        found, ended = await self._after(query)
-        events, position, whole = _select(found, query)
-        if ended and whole:
-            position = max(position, head)
-            return AllPage(events, position, position)
-        if not head:
+        found = _Selection(query)
+        try:
+            ended = await self._after(query, found)
+        except InvalidArgumentError:
             head = await self.last_position()
-        return AllPage(events, position, max(head, position))
+            if query.after <= head:
+                raise
+            return AllPage([], query.after, head)  # some servers refuse what is beyond the head
+        position = found.position
+        if ended and found.is_whole and (head or found.is_anchored):
+            position = max(position, head)
+            return AllPage(found.events, position, position)
+        head = head or await self.last_position()
+        if position > query.after:
+            head = max(head, position)
+        return AllPage(found.events, position, head)
 
-    async def _after(self, query: AllQuery) -> tuple[list[Stored], bool]:
-        """Read what follows a position, which may come with the event that is there.
+    async def _after(self, query: AllQuery, found: _Selection) -> bool:
+        """Read what follows a position, and return whether there is no more.
 
-        Servers take only positions at which an event is. The one before an event is none, but
+        Servers accept only positions at which an event is. The one before an event is none, but
         then the event itself is where to begin.
         """
         if not query.after:
-            return await self._client.read_all(_read(query, None))
+            return await self._client.read_all(_read(query, None), found.take)
         start = to_commit_position(query.after)
         try:
-            return await self._client.read_all(_read(query, start))
+            return await self._client.read_all(_read(query, start), found.take)
         except InvalidArgumentError as exc:
             try:
-                return await self._client.read_all(_read(query, start + 1))
+                return await self._client.read_all(_read(query, start + 1), found.take)
             except InvalidArgumentError:
                 raise exc from None
+
+
+class _Selection:
+    """The events that are wanted, as far as they fit on a page.
+
+    Args:
+        query: What is wanted.
+    """
+
+    def __init__(self, query: AllQuery) -> None:
+        self._query = query
+        self.events: list[RecordedEvent] = []
+        self.position = query.after
+        """The last position scanned."""
+        self.is_whole = True
+        """Whether all that was read has been scanned."""
+        self.is_anchored = not query.after
+        """Whether an event was read that is not before the position asked for."""
+
+    def take(self, stored: Stored) -> None:
+        """Add an event, if it is wanted; decode nothing that does not fit."""
+        place = to_position(stored.commit_position)
+        self.is_anchored = self.is_anchored or place >= self._query.after
+        if place <= self._query.after or not self.is_whole:
+            return
+        if len(self.events) == self._query.max_count:
+            self.is_whole = False
+            return
+        self.position = place
+        if is_foreign(stored):
+            return
+        event = decode(stored)
+        if self._query.matches(event.stream, event.type):
+            self.events.append(event)
 
 
 def _read(query: AllQuery, commit_position: int | None) -> AllRead:
@@ -90,22 +131,3 @@ def _read(query: AllQuery, commit_position: int | None) -> AllRead:
     if query.types is not None:
         return AllRead(commit_position, limit, type_pattern(query.types), by_stream=False)
     return AllRead(commit_position, limit, VISIBLE, by_stream=True)
-
-
-def _select(found: Sequence[Stored], query: AllQuery) -> tuple[list[RecordedEvent], int, bool]:
-    """Return the events that are wanted, how far that goes, and whether it is all of them."""
-    events: list[RecordedEvent] = []
-    position = query.after
-    for stored in found:
-        place = to_position(stored.commit_position)
-        if place <= query.after:
-            continue
-        if len(events) == query.max_count:
-            return events, position, False
-        position = place
-        if is_foreign(stored):
-            continue
-        event = decode(stored)
-        if query.matches(event.stream, event.type):
-            events.append(event)
-    return events, position, True

@@ -107,7 +107,7 @@ class Calls:
             await self._reconnect(channel, target if self._connector.may_move else None)
             raise
         except NoAnswerError:
-            # Of a connection that was heard of meanwhile, only this call went without an answer.
+            # If another call was answered meanwhile, the connection works.
             if channel.heard < began:
                 await self._reconnect(channel, None)
             raise
@@ -118,10 +118,10 @@ class Calls:
         return result
 
     async def _in_own_task(self, work: Callable[[], Awaitable[T]], stream: str) -> T:
-        """Do something in a task of its own, and turn its errors into ours.
+        """Run something in a task of its own, and translate its errors.
 
-        gRPC reports it as a cancellation if the connection is closed under a call. Only in a task
-        that nobody else can cancel is that known from a cancellation of the caller.
+        gRPC reports a connection that is closed during a call as a cancellation. In a task that
+        nobody else can cancel, that cannot be confused with a cancellation of the caller.
         """
 
         async def run() -> T:
@@ -145,19 +145,19 @@ class Calls:
                 if not task.cancelled():
                     task.exception()  # it was looked at
             raise
-        if task.cancelled():  # by the connection, which somebody has closed
+        if task.cancelled():  # by the connection, which was closed
             if self._closed:
                 raise StoreUnavailableError(_CLOSED)
             raise LostConnectionError("the connection to the server was closed meanwhile")
         return task.result()
 
     async def _reconnect(self, gone: Channel, target: str | None) -> None:
-        """Make a new connection, unless somebody else has done so already."""
+        """Make a new connection, unless another call has done so already."""
 
         async def work() -> Channel:
             async with asyncio.timeout(self.attempt):
                 # The vendor's client would first wait for what still runs on the old one, such as
-                # a subscription, for 5 seconds. What is cut off here is taken up again.
+                # a subscription, for 5 seconds. What is cut off here starts again.
                 await gone.close()
                 return await self._connector.reconnect(target)
 

@@ -1,7 +1,7 @@
 """One long call for each connection that carries the appends to single streams.
 
-A call of its own for each append would cost more than the append. The answers come in any order,
-and say by an id whose they are.
+One call for each append would cost more than the append itself. Answers come in any order; each
+has the id of its request.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from eventport_eventstoredb.wire import to_uuid
 
 
 class SharedCallError(Exception):
-    """The call has ended with an error that may be about another append; that is its cause."""
+    """The call has ended with an error, its cause, that may be about another append."""
 
 
 class Carrier:
@@ -84,7 +84,7 @@ class Carrier:
             while True:
                 for _, request in await self._outbox.get():
                     await self._call.write(request)
-        except Exception:  # noqa: BLE001  # the reader meets the reason, and hands it on
+        except Exception:  # noqa: BLE001  # the reader raises the reason in the callers
             self._call.cancel()
 
     async def _read(self) -> None:
@@ -95,7 +95,7 @@ class Carrier:
                 future = self._pending.pop(to_uuid(response.correlation_id), None)
                 if future is not None and not future.done():
                     future.set_result(response)
-        except Exception as exc:  # noqa: BLE001  # it is handed to those who wait
+        except Exception as exc:  # noqa: BLE001  # it is raised in the callers that wait
             error = exc
         finally:
             self._call.cancel()

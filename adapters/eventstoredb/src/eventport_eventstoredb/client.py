@@ -77,7 +77,7 @@ class AppendedSeveral:
 
 
 class Client:
-    """What the store asks of a server.
+    """The requests that a store makes of a server.
 
     Args:
         library: The client that is installed.
@@ -101,7 +101,7 @@ class Client:
             await carrier.end()
 
     async def multi_stream_mode(self) -> MultiStreamMode | None:
-        """Ask how the server commits several streams, by a request that does nothing."""
+        """Return how the server commits several streams, found by a request that does nothing."""
         modes: tuple[MultiStreamMode, ...] = ("records", "streams")
         for mode in modes:
             try:
@@ -129,7 +129,7 @@ class Client:
             expected: The revision that it must have, or one of the constants.
             events: At least one.
             probe: Also ask, in the same call, for the version right before the append, which
-                tells a retry from an append that was written.
+                distinguishes a retry from an append that was written.
 
         Raises:
             AnswerLostError: it is not known whether it took place.
@@ -166,7 +166,7 @@ class Client:
                 return await self._calls.run(work, stream)
 
     def _of_shared_call(self, cause: BaseException | None, stream: str) -> ConnectionLostError:
-        """Make the error of an append whose call has ended, perhaps because of another append."""
+        """Make the error of an append whose shared call ended, perhaps for another append."""
         error = translate(self._library, cause, stream) if isinstance(cause, Exception) else cause
         if isinstance(error, ConnectionLostError):
             return error
@@ -186,9 +186,9 @@ class Client:
         return of_append(self._library, response.error, stream)
 
     async def ask_version(self, stream: str) -> int:
-        """Ask for a stream's version by an append that is bound to be refused.
+        """Return a stream's version, learned from an append that must fail.
 
-        That is the only way to learn it of a stream whose events are all hidden.
+        There is no other way for a stream whose events are all hidden.
         """
         try:
             refused = await self.append(stream, UNREAL, [_a_question()])
@@ -261,43 +261,48 @@ class Client:
             StreamDeletedError: the stream has a tombstone.
         """
         request = read_request(self._library, stream, revision, limit, backwards=backwards)
-        return await self._read(request, stream, limit)
+        found: list[Stored] = []
+        ended = await self._read(request, stream, limit, found.append)
+        return None if ended is None else (found, ended)
 
-    async def read_all(self, query: AllRead) -> tuple[list[Stored], bool]:
-        """Read some events of all streams, and return whether there are no more."""
+    async def read_all(self, query: AllRead, take: Callable[[Stored], object]) -> bool:
+        """Read some events of all streams, and return whether there are no more.
+
+        Args:
+            query: Which events.
+            take: Called with each event as it arrives, while the server prepares the next ones.
+        """
         request = read_all_request(self._library, query)
-        return await self._read(request, "$all", query.limit) or ([], True)
+        return await self._read(request, "$all", query.limit, take) is not False
 
     async def _read(
-        self, request: Any, stream: str, limit: int
-    ) -> tuple[list[Stored], bool] | None:
-        """Collect what a read gives."""
+        self, request: Any, stream: str, limit: int, take: Callable[[Stored], object]
+    ) -> bool | None:
+        """Take what a read gives; return whether there is no more, or None if it is missing."""
 
-        async def work(channel: Channel, seconds: float) -> tuple[list[Stored], bool] | None:
+        async def work(channel: Channel, seconds: float) -> bool | None:
             call = channel.streams.Read(request, timeout=seconds, **channel.for_reads)
-            found: list[Stored] = []
-            size = 0
-            async for response in call:
-                kind = response.WhichOneof("content")
-                if kind == "stream_not_found":
-                    call.cancel()
-                    return None
-                if kind == "event":
-                    if response.event.WhichOneof("position") != "commit_position":
-                        message = "the server gives no positions; EventStoreDB 22.10 or newer does"
-                        raise NotSupportedError(message)
-                    event: Stored = response.event.event
-                    found.append(event)
-                    size += len(event.data) + len(event.custom_metadata)
-                    if len(found) == limit or size > PAGE_BYTES:
-                        call.cancel()
-                        return found, False
-            return found, True
+            count = size = 0
+            try:
+                async for response in call:
+                    kind = response.WhichOneof("content")
+                    if kind == "stream_not_found":
+                        return None
+                    if kind == "event":
+                        event = _checked(response.event)
+                        take(event)
+                        count += 1
+                        size += len(event.data) + len(event.custom_metadata)
+                        if count == limit or size > PAGE_BYTES:
+                            return False
+            finally:
+                call.cancel()
+            return True
 
         return await self._calls.run(work, stream)
 
     async def follow(self, pattern: str) -> AsyncGenerator[None, None]:
-        """Give a sign when the server has begun to send new events, and for each of them."""
+        """Yield when the server has begun to send new events, and for each of them."""
         channel = self._calls.channel
         call = channel.streams.Read(
             follow_request(self._library, pattern), timeout=None, **channel.for_reads
@@ -309,7 +314,7 @@ class Client:
                         channel.heard = now()
                         yield
         except asyncio.CancelledError as exc:
-            # gRPC says so, too, if the connection was closed under it.
+            # gRPC raises this, too, if the connection was closed during the call.
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
@@ -325,9 +330,18 @@ def _a_question() -> EncodedEvent:
     return EncodedEvent("eventport-probe", "null", "{}", uuid4(), size=6)
 
 
+def _checked(read: Any) -> Stored:
+    """Return an event that was read, which must have a position."""
+    if read.WhichOneof("position") != "commit_position":
+        message = "the server gives no positions; EventStoreDB 22.10 or newer does"
+        raise NotSupportedError(message)
+    event: Stored = read.event
+    return event
+
+
 @contextmanager
 def _sending() -> Generator[None]:
-    """Say of an append whose answer is lost that it may have been written."""
+    """Report an append whose answer is lost as one that may have been written."""
     try:
         yield
     except NotLeaderError:

@@ -65,8 +65,8 @@ class Committer:
         floor = self._heads.position
         try:
             outcome = await self._write(commit)
-        # Others may have been written at the same time: an error of this one must not be theirs.
-        except Exception as exc:  # noqa: BLE001  # it is handed to the caller
+        # Other commits may have been written at the same time: this error must not become theirs.
+        except Exception as exc:  # noqa: BLE001  # it is raised in the caller
             if isinstance(exc, AnswerLostError):
                 self._note_lost(commit, floor)
             return Failed(exc)
@@ -77,12 +77,12 @@ class Committer:
     async def find(self, commit: Commit) -> Committed | None:
         """Find a commit whose answer was lost; write it if it is not there.
 
-        The server keeps off an earlier try that arrives late: it compares ids, or versions.
+        The server refuses an earlier try that arrives late: it compares ids, or versions.
         """
         try:
             outcome = await self._write_again(commit)
         except PayloadTooLargeError:
-            return None  # so it was for the earlier try
+            return None  # the earlier try was refused for the same reason
         self._lost.pop(_key(commit), None)
         if isinstance(outcome, Committed) and commit.detailed:
             return await self._read_back(commit, outcome)
@@ -90,7 +90,7 @@ class Committer:
 
     def _note_lost(self, commit: Commit, floor: int) -> None:
         for write in commit.writes:
-            # An append that was lost twice may be at its first place.
+            # If it was lost twice, the first try may be the one that was written.
             self._lost.setdefault(write.events[-1].id, floor)
         while len(self._lost) > _REMEMBERED:
             self._lost.popitem(last=False)
@@ -143,8 +143,8 @@ class Committer:
     ) -> Conflict | Found:
         """Append to a stream that must not exist.
 
-        The server knows a retry, but does not say that it was one; so it is asked for the version
-        before the append, in the same call.
+        The server recognises a retry, but does not report that it was one. So the same call asks
+        for the version before the append.
         """
         floor = self._heads.position
         result = await self._client.append(stream, NO_STREAM, events, probe=True)
@@ -194,8 +194,8 @@ class Committer:
     async def _append_any(
         self, stream: str, expected: Expectation, events: Sequence[EncodedEvent]
     ) -> Conflict | Found:
-        """Append at whatever version."""
-        # The server would be content with a stream of which only metadata was ever set.
+        """Append at any version."""
+        # The server would accept a stream of which only metadata was ever set.
         if expected == "stream_exists" and not await self._streams.head(stream):
             return Conflict(stream, expected, 0)
         floor = self._heads.position
@@ -203,7 +203,7 @@ class Committer:
         try:
             result = await self._client.append(stream, revision, events)
         except StreamDeletedError:
-            # So it says of a softly deleted stream, too, if the stream has to exist.
+            # The server says this of a softly deleted stream, too, if the stream must exist.
             if revision == EXISTS and not await self._streams.is_tombstoned(stream):
                 return Conflict(stream, expected, 0)
             raise
@@ -219,7 +219,7 @@ class Committer:
     async def _append_at_head(
         self, stream: str, expected: Expectation, events: Sequence[EncodedEvent], floor: int
     ) -> Conflict | Found:
-        """Look for an append; where it is not, append it at the head at which it was not found."""
+        """Find an append by its ids; if it is not there, append it at the searched head."""
         head = await self._streams.head(stream)
         if found := await self._streams.find(stream, events, head, floor):
             return found
@@ -231,14 +231,14 @@ class Committer:
         return Found(result.version, to_position(result.commit_position), deduplicated=False)
 
     async def _conflict(self, stream: str, expected: Expectation, version: int) -> Conflict:
-        """Make a conflict whose version can be read by the time that it is reported."""
+        """Make a conflict, once its version can be read."""
         shown = await self._streams.shown_version(stream, version)
         return Conflict(stream, expected, shown)
 
     # Both.
 
     async def _read_back(self, commit: Commit, outcome: Committed) -> Committed:
-        """Read what the answer did not hold: each event's position and time.
+        """Read each event's position and time, which the answer did not hold.
 
         What is hidden by then, or cannot be read, is left out: the commit stands.
         """

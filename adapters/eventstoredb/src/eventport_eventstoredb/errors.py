@@ -1,7 +1,7 @@
-"""What the servers and gRPC say of a failed call, in the errors of eventport.
+"""Translates errors of the servers and of gRPC into those of eventport.
 
-Texts of the servers name streams and types; of gRPC's own only the details are shown, and never
-what an event holds.
+The servers' texts name streams and types. Of gRPC's own errors only the details are shown. No text
+holds an event's data.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from eventport_eventstoredb.vendor import Library
 
 DELETED: Final = -5
 TOMBSTONED: Final = -6
-"""What the newer protocol calls a stream's state in place of its revision."""
+"""States that the newer protocol reports in place of a stream's revision."""
 
 _LONGEST_TEXT: Final = 200
 
 
 @dataclass(frozen=True)
 class Refused:
-    """An append of which nothing was written, because of an expectation."""
+    """An append that wrote nothing, because an expectation did not hold."""
 
     stream: str
     version: int
@@ -39,7 +39,7 @@ class Refused:
 
 
 class StreamDeletedError(NotSupportedError):
-    """The server says that a stream was deleted."""
+    """The server reports that a stream was deleted."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(
@@ -74,7 +74,7 @@ class RefusedError(EventportError):
 
 
 def translate(library: Library, exc: Exception, stream: str) -> Exception:
-    """Turn an error of gRPC or of the vendor's client into ours; leave others as they are.
+    """Translate an error of gRPC or of the vendor's client; leave others as they are.
 
     Args:
         library: The client that is installed.
@@ -153,7 +153,7 @@ def _of_detail(detail: Any, text: str) -> Exception | None:
 
 
 def _of_violations(states: list[Any]) -> Exception:
-    """Translate what a commit's checks have met; what is final comes first."""
+    """Translate the violations of a commit's checks: a tombstone first, because it is final."""
     for state in states:
         if state.actual_state == TOMBSTONED:
             return StreamDeletedError(state.stream)
@@ -198,7 +198,7 @@ def _unpacked(module: Any, packed: Any) -> Any:
 
 
 def to_version(revision: int) -> int:
-    """Turn a revision into a version; a state that is none means that there is no stream."""
+    """Turn a revision into a version; a negative state means that there is no stream."""
     return max(revision + 1, 0)
 
 

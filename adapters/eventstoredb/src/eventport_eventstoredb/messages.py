@@ -1,4 +1,4 @@
-"""Requests of both protocols, made of what is to be written or read."""
+"""Builds the requests of both protocols."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from eventport_eventstoredb.wire import BYTES, JSON, carried_type, envelope, pla
 ANY: Final = -2
 NO_STREAM: Final = -1
 EXISTS: Final = -4
-"""Expected revisions that are none, as the newer protocol writes them."""
+"""Special values of an expected revision, as the newer protocol writes them."""
 
 UNREAL: Final = MAX_INT - 1
-"""A revision that no stream ever has, so that an append at it is refused with the true one."""
+"""A revision that no stream has: an append that expects it is refused with the true one."""
 
 _MESSAGE_LIMIT: Final = 16_767_216
-"""The largest message of the older protocol that a server takes, whatever it says of events."""
+"""The largest message of the older protocol that servers accept."""
 
 _EVENT_LIMIT: Final = 16_700_000
 """The largest event of the newer protocol: a little below the 16 MiB that the log can hold."""
@@ -170,21 +170,21 @@ def follow_request(library: Library, pattern: str) -> Any:
 
 
 def check_size(events: Sequence[EncodedEvent], limit: int = _MESSAGE_LIMIT) -> None:
-    """Refuse what no server takes, before it is met in the form of a lost connection."""
+    """Refuse what no server accepts; sending it would end the connection."""
     sizes = [len(_data(event)) + len(event.metadata) for event in events]
     if sum(sizes) > limit:
-        message = f"an append of {sum(sizes)} bytes is beyond the {limit} that servers take"
+        message = f"an append of {sum(sizes)} bytes is beyond the {limit} that servers accept"
         raise PayloadTooLargeError(message)
     if limit != _MESSAGE_LIMIT and max(sizes) > _EVENT_LIMIT:
-        message = f"an event of {max(sizes)} bytes is beyond the {_EVENT_LIMIT} that servers take"
+        message = f"an event of {max(sizes)} bytes is beyond the {_EVENT_LIMIT} that servers accept"
         raise PayloadTooLargeError(message)
 
 
 def check_message(request: Any) -> None:
-    """Refuse a request that would end the call, and the appends that it carries, by its size."""
+    """Refuse a request whose size would end the call, and with it all appends that it carries."""
     size: int = request.ByteSize()
     if size > _MESSAGE_LIMIT:
-        message = f"an append of {size} bytes is beyond the {_MESSAGE_LIMIT} that servers take"
+        message = f"an append of {size} bytes is beyond the {_MESSAGE_LIMIT} that servers accept"
         raise PayloadTooLargeError(message)
 
 
@@ -213,7 +213,7 @@ def _stream(library: Library, stream: str) -> Any:
 def _filter(options: Any, pattern: str, *, by_stream: bool) -> None:
     chosen = options.filter.stream_identifier if by_stream else options.filter.event_type
     chosen.regex = f"^{pattern}$"
-    # What the clients send, too: how far the server may look before it says where it is.
+    # As the clients send it: how far the server scans before it reports its position.
     options.filter.max = 30
     options.filter.checkpointIntervalMultiplier = 5
 

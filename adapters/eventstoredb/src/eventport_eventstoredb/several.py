@@ -67,7 +67,7 @@ class SeveralStreams:
         return Conflict(result.stream, wanted[result.stream], shown)
 
     async def _deleted(self, exc: StreamDeletedError, wanted: dict[str, Expectation]) -> Conflict:
-        """Find out what the server means by a deleted stream: some are only softly deleted."""
+        """Return a conflict if a stream that the server calls deleted is only softly deleted."""
         if exc.stream not in wanted or await self._streams.is_tombstoned(exc.stream):
             raise exc
         return Conflict(exc.stream, wanted[exc.stream], 0)
@@ -132,7 +132,7 @@ def _adjacent(commit: Commit) -> list[tuple[str, list[EncodedEvent]]]:
 
 
 def _check_names(mode: MultiStreamMode, streams: Sequence[str]) -> None:
-    """Refuse what the server's calls cannot do, rather than do something else."""
+    """Refuse names that the server's calls would mix up."""
     spelled: dict[str, str] = {}
     for stream in streams:
         other = spelled.setdefault(_letters(stream), stream)

@@ -135,7 +135,7 @@ class Connector:
         except (ValueError, OSError) as exc:
             message = f"{redact(url)}: {explain(exc, url)}"
             raise ConfigurationError(message) from None
-        # Otherwise gRPC lends the silent connection of a channel that was closed to the next one.
+        # Otherwise gRPC reuses the silent connection of a closed channel for the next channel.
         self._client.grpc_options += (("grpc.use_local_subchannel_pool", 1),)
         spec = self._client.connection_spec
         self.may_move: Final[bool] = spec.scheme.endswith("+discover") or len(spec.targets) > 1

@@ -1,4 +1,4 @@
-"""Events as the server holds them, and back: metadata, types and positions that come out equal."""
+"""Converts events, metadata, types and positions to the server's form and back, without loss."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ENVELOPE: Final = "eventport-metadata"
 """The key of metadata that is carried as one string inside other metadata."""
 
 ENVELOPE_TYPE: Final = "eventport-type"
-"""The key of the true type, where the server takes fewer characters than we do."""
+"""The key of the true type, where the server accepts fewer characters than we do."""
 
 JSON: Final = "application/json"
 BYTES: Final = "application/octet-stream"
