@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from anyio import sleep_forever
+from anyio import Event, create_task_group, wait_all_tasks_blocked
 
 from eventport import NewEvent, StoreUnavailableError
 from eventport._engine.calls import RemoteCalls
@@ -49,6 +49,9 @@ class FarEngine(MemoryEngine):
         self.searches: list[Exception | None] = []
         self.calls: list[str] = []
         self.keep_silent = False
+        self.is_silent_after_script = False
+        self.interruptions = 0
+        self._interrupted = Event()
         self.outcome: Callable[[Commit], Outcome | None] = lambda _: None
 
     async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
@@ -76,9 +79,15 @@ class FarEngine(MemoryEngine):
         await self._play(self.before)
         return await super().read_all(query)
 
+    def interrupt(self) -> None:
+        self.interruptions += 1
+        self.keep_silent = False
+        self._interrupted.set()
+
     async def _play(self, script: list[Exception | None]) -> None:
-        if self.keep_silent:
-            await sleep_forever()
+        if self.keep_silent or (self.is_silent_after_script and not script):
+            await self._interrupted.wait()
+            raise LOST
         if script and (error := script.pop(0)) is not None:
             raise error
 
@@ -161,6 +170,35 @@ async def test_a_server_that_stays_away_wrote_nothing(engine: FarEngine, store: 
     with pytest.raises(StoreUnavailableError, match="nobody listens"):
         await store.read("a")
     assert not any(call.startswith("find") for call in engine.calls)
+
+
+async def test_a_timeout_does_not_hide_what_went_wrong_before(
+    engine: FarEngine, store: Store
+) -> None:
+    engine.timeout = 0.3
+    engine.before = [DOWN]
+    engine.is_silent_after_script = True
+    with pytest.raises(StoreUnavailableError, match="nobody listens"):
+        await store.read("a")
+    engine.before = [DOWN]
+    with pytest.raises(StoreUnavailableError, match=r"not known whether.*nobody listens"):
+        await store.append("a", [NewEvent("A", 1)])
+
+
+async def test_what_nobody_waits_for_any_more_is_not_written_again(
+    engine: FarEngine, store: Store
+) -> None:
+    """An interrupted commit is looked for, and if it is not there, that is the end of it."""
+    engine.keep_silent = True
+    async with create_task_group() as tasks:
+        tasks.start_soon(store.append, "a", [NewEvent("A", 1)])
+        await wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+    assert engine.interruptions == 1
+    assert engine.calls == ["commit 1", "find 1"]
+    assert await stored(engine) == []
+    await store.append("a", [NewEvent("A", 2)])
+    assert await stored(engine) == [2]
 
 
 async def test_a_silent_connection_ends_every_call(engine: FarEngine, store: Store) -> None:

@@ -221,7 +221,9 @@ async def test_behind_a_pooler_a_batch_of_unknown_outcome_is_not_written_again(
         admin = await asyncpg.connect(server.url)
         await build_gate(admin, schema)
         url = f"postgresql://postgres@127.0.0.1:{line.port}/postgres"
-        pooled = await PostgresEventStore.connect(url, schema=schema, transaction_pooling=True, timeout=1)
+        pooled = await PostgresEventStore.connect(
+            url, schema=schema, transaction_pooling=True, timeout=1
+        )
         async with asyncio.timeout(60), pooled as store:
             async with closed_gate(admin, schema):
                 appending = asyncio.create_task(store.append("s", [NewEvent("Gated", "first")]))

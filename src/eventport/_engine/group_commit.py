@@ -105,7 +105,7 @@ class GroupCommit:
             self._give_up()
 
     async def _work(self) -> None:
-        _writing.set(self)  # in the context of this task alone
+        token = _writing.set(self)  # for this task, and for what it calls
         try:
             while self._queue:
                 batch = self._take()
@@ -115,6 +115,7 @@ class GroupCommit:
                     for request in batch:
                         request.end()
         finally:
+            _writing.reset(token)
             self._stop()
 
     def _stop(self) -> None:
