@@ -76,7 +76,7 @@ async def large_events_of_all_streams(t: Trial) -> None:
     t.recorded((await t.store.read_all()).events, events, "events of one read_all")
     t.recorded(await collect(t.store.iterate_all()), events, "events of iterate_all")
     async with t.store.subscribe(types=["Large"], prefix="order") as subscription:
-        t.recorded(await take(subscription, 40, 30), events, "events of a subscription")
+        t.recorded(await take(subscription, 40), events, "events of a subscription")
 
 
 @clause("SIZ-07", seconds=60)
