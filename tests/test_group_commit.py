@@ -58,7 +58,7 @@ def commit(name: str, *, events: int = 1, data: str = "1") -> Commit:
 
 def name_of(outcome: Outcome) -> int:
     assert isinstance(outcome, Committed)
-    return outcome.writes[0].positions[-1]
+    return outcome.writes[0].positions[-1] or 0
 
 
 class Engine:

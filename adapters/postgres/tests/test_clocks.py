@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import asyncpg
@@ -30,7 +31,7 @@ async def test_time_never_goes_back_within_a_stream(
     told: list[RecordedEvent] = []
 
     @store.after_commit
-    async def hook(events: list[RecordedEvent]) -> None:
+    async def hook(events: Sequence[RecordedEvent]) -> None:
         told.extend(events)
 
     await store.append("s", [NewEvent("E", 1)])

@@ -74,11 +74,14 @@ async def test_a_tailing_reader_misses_repeats_and_reorders_nothing(
 async def test_who_opens_a_store_waits_for_who_sets_it_up(
     url: str, schema: str, admin: asyncpg.Connection
 ) -> None:
+    async def open_store() -> PostgresEventStore:
+        return await PostgresEventStore.connect(url, schema=schema)
+
     async with no_hang(), asyncio.TaskGroup() as group, admin.transaction():
         await admin.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"eventport schema {schema}"
         )
-        opening = group.create_task(PostgresEventStore.connect(url, schema=schema))
+        opening = group.create_task(open_store())
         await asyncio.sleep(0.3)
         assert not opening.done()
     await opening.result().aclose()

@@ -9,7 +9,6 @@ import asyncpg
 import pytest
 
 from eventport import ConcurrencyError, EventportError, IncompatibleStoreError, NewEvent
-
 from eventport.adapter import AllQuery
 
 from eventport_postgres import PostgresEventStore, PostgresSchema

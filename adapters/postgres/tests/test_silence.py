@@ -142,7 +142,7 @@ async def test_a_pool_that_is_closed_before_its_store_is_let_go(url: str, schema
     following = asyncio.create_task(follow(store, seen))
     await store.append("s", [NewEvent("E", 0)])
     async with asyncio.timeout(60):
-        await until(lambda: seen, "the subscription has caught up")
+        await until(lambda: bool(seen), "the subscription has caught up")
         await until_it_listens(store)
         await pool.close()
         with pytest.raises(StoreUnavailableError, match=r"pool .* has been closed"):

@@ -40,7 +40,7 @@ _THERE: Final = f"SELECT pg_catalog.count(*) {_SAME}"
 _END: Final = f"""
     SELECT pg_catalog.pg_terminate_backend(pid) {_SAME}
         AND coalesce(wait_event, '') OPERATOR(pg_catalog.<>) 'SyncRep'
-"""  # noqa: S608  # it is a constant
+"""
 
 
 class Landmark(NamedTuple):

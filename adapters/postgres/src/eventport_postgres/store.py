@@ -17,7 +17,7 @@ from eventport_postgres.connections import Connections, OwnConnections, PoolConn
 from eventport_postgres.engine import ListeningPostgresEngine, PostgresEngine
 from eventport_postgres.errors import DRIVER_ERRORS, StandbyError, translated
 from eventport_postgres.inline import InlineHandler
-from eventport_postgres.joined import JoinedEventStore, PostgresJoinedEngine
+from eventport_postgres.joined import JoinedEventStore
 from eventport_postgres.looking import find_landmark
 from eventport_postgres.schema import DEFAULT_SCHEMA
 from eventport_postgres.servers import check_server
@@ -170,10 +170,7 @@ class PostgresEventStore(Store):
         if self.closed:
             message = f"{self!r} has been closed"
             raise StoreClosedError(message)
-        engine = self._postgres
-        return JoinedEventStore(
-            PostgresJoinedEngine(connection, engine.schema, engine.place, engine.inline)
-        )
+        return JoinedEventStore(self._postgres.joined(connection))
 
     def inline(self, handler: InlineHandler) -> InlineHandler:
         """Register a handler that runs in the transaction of each commit of this store.
