@@ -28,11 +28,11 @@ async def times(store: PostgresEventStore, stream: str) -> list[datetime]:
 async def test_time_never_goes_back_within_a_stream(
     store: PostgresEventStore, admin: asyncpg.Connection, schema: str
 ) -> None:
-    told: list[RecordedEvent] = []
+    hooked: list[RecordedEvent] = []
 
     @store.after_commit
     async def hook(events: Sequence[RecordedEvent]) -> None:
-        told.extend(events)
+        hooked.extend(events)
 
     await store.append("s", [NewEvent("E", 1)])
     await set_back(admin, schema)
@@ -47,7 +47,7 @@ async def test_time_never_goes_back_within_a_stream(
         await session.append("other", [NewEvent("E", 1)])
     (other,) = await times(store, "other")
     assert other < ahead - timedelta(minutes=30)
-    # Hooks are told what can be read.
+    # Hooks get what can be read.
     read = {event.id: event for event in (await store.read_all()).events}
-    assert all(read[event.id] == event for event in told[1:])
-    assert len(told) == len(read)
+    assert all(read[event.id] == event for event in hooked[1:])
+    assert len(hooked) == len(read)

@@ -60,7 +60,7 @@ class PostgresHarness(Harness):
     @asynccontextmanager
     async def without_polling(self) -> AsyncGenerator[PostgresEventStore, None]:
         async with self.second_client() as store:
-            store._feed.interval = lambda idle: 3600.0  # type: ignore[assignment, method-assign]  # once an hour
+            store._feed.interval = lambda idle: 3600.0  # type: ignore[method-assign]  # once an hour
             yield store
 
     def url(self) -> str:

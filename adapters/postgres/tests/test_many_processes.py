@@ -71,7 +71,7 @@ async def test_a_tailing_reader_misses_repeats_and_reorders_nothing(
         assert all(a.version + 1 == b.version for a, b in pairwise(events))
 
 
-async def test_who_opens_a_store_waits_for_who_sets_it_up(
+async def test_opening_a_store_waits_for_its_set_up(
     url: str, schema: str, admin: asyncpg.Connection
 ) -> None:
     async def open_store() -> PostgresEventStore:

@@ -201,7 +201,7 @@ async def functions(admin: asyncpg.Connection, schema: str) -> list[tuple[str, s
     return [(row["proname"], row["text"].replace(schema, "")) for row in rows]
 
 
-async def test_a_page_tells_a_position_that_was_never_handed_out(
+async def test_a_page_shows_that_a_position_was_never_taken(
     store: PostgresEventStore, admin: asyncpg.Connection
 ) -> None:
     engine = store._postgres

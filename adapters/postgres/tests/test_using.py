@@ -101,7 +101,7 @@ async def test_others_wait_for_the_stream_but_not_for_other_streams(
     assert (await store.read("order-1")).version == 1
 
 
-async def test_a_locked_stream_holds_up_nobody_who_wants_others(
+async def test_a_locked_stream_holds_up_no_append_to_others(
     store: PostgresEventStore, admin: asyncpg.Connection
 ) -> None:
     versions: list[int] = []

@@ -91,7 +91,7 @@ class Push:
             heard.set()
 
         async def stop(connection: AnyConnection) -> None:
-            """Leave nothing behind: a pool would complain about it."""
+            """Leave no listener: a pool would complain about it."""
             connection.remove_termination_listener(on_end)
             if connection.is_closed():
                 return

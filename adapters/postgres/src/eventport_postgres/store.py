@@ -202,7 +202,7 @@ class PostgresSchema:
     ) -> tuple[int, int]:
         """Bring a schema to the newest version; return the one that was there, and that.
 
-        It also mends what a rename or a restore in part has left behind: functions that name
+        It also repairs what a rename or a restore in part has left: functions that name
         another schema, a sequence behind its events, a lost identity.
         """
         url = check_url(url)
