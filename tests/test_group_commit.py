@@ -324,9 +324,8 @@ async def test_a_cancelled_lone_caller_waits_for_its_commit_too() -> None:
 
 async def test_only_a_batch_that_nobody_waits_for_any_more_is_given_up() -> None:
     engine = Engine(held=True)
-    group = GroupCommit(engine)
     given_up: list[list[str]] = []
-    group.give_up = lambda: given_up.append(engine.batches[-1])
+    group = GroupCommit(engine, lambda: given_up.append(engine.batches[-1]))
     async with task_group() as tasks:
         [alone] = await start(tasks, group, "alone")
         first, second, third = await start(tasks, group, "first", "second", "third")
@@ -343,6 +342,23 @@ async def test_only_a_batch_that_nobody_waits_for_any_more_is_given_up() -> None
         await engine.answer()
         assert second.outcome
     assert given_up == [["alone"]]
+
+
+async def test_an_append_from_inside_a_commit_is_refused_and_not_waited_for() -> None:
+    """It would wait for itself; another group's commit may be waited for."""
+    other = GroupCommit(Engine())
+    found: list[object] = []
+
+    async def engine(commits: Sequence[Commit]) -> Sequence[Outcome]:
+        with pytest.raises(NotSupportedError, match="waits for itself"):
+            await group.submit(commit("inner"))
+        found.append(await other.submit(commit("elsewhere")))
+        return [Committed([Written(1, [1], created=True)])] * len(commits)
+
+    group = GroupCommit(engine)
+    for _ in range(2):
+        assert isinstance(await group.submit(commit("outer")), Committed)
+    assert len(found) == 2
 
 
 @pytest.mark.parametrize("native", [False, True], ids=["scope", "task"])

@@ -51,6 +51,9 @@ class FarEngine(MemoryEngine):
         self.searches: list[Exception | None] = []
         self.calls: list[str] = []
         self.keep_silent = False
+        self.is_silent_after_script = False
+        self.interruptions = 0
+        self._interrupted = Event()
         self.outcome: Callable[[Commit], Outcome | None] = lambda _: None
 
     async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
@@ -78,9 +81,15 @@ class FarEngine(MemoryEngine):
         await self._play(self.before)
         return await super().read_all(query)
 
+    def interrupt(self) -> None:
+        self.interruptions += 1
+        self.keep_silent = False
+        self._interrupted.set()
+
     async def _play(self, script: list[Exception | None]) -> None:
-        if self.keep_silent:
-            await sleep_forever()
+        if self.keep_silent or (self.is_silent_after_script and not script):
+            await self._interrupted.wait()
+            raise LOST
         if script and (error := script.pop(0)) is not None:
             raise error
 

@@ -44,7 +44,7 @@ async def closed_gate(admin: asyncpg.Connection, schema: str) -> AsyncGenerator[
 async def wait_until(admin: asyncpg.Connection, sql: str, *args: object) -> None:
     """Wait until a query gives something that is true."""
     async with asyncio.timeout(60):
-        while not await admin.fetchval(sql, *args):  # noqa: ASYNC110  # the server tells nobody
+        while not await admin.fetchval(sql, *args):  # noqa: ASYNC110  # the server announces nothing
             await asyncio.sleep(0.005)
 
 

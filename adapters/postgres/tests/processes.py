@@ -11,7 +11,7 @@ WORKERS = Path(__file__).parent / "workers"
 
 
 def start(script: str, *arguments: object) -> Script:
-    """Start one, which waits until it is told to begin."""
+    """Start one, which waits for its start signal."""
     return Script(WORKERS / script, *arguments)
 
 

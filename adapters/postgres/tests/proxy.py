@@ -1,4 +1,4 @@
-"""A line to the server that can be dropped, and that can fall silent."""
+"""A connection to the server that can be dropped, and that can fall silent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _KEY = re.compile(rb"K\x00\x00\x00\x0c(.{4})", re.DOTALL)
 
 
 class Proxy:
-    """Listens on loopback and passes bytes on to a socket, until it is told to stop that."""
+    """Listens on loopback and passes bytes on to a socket, until it is stopped."""
 
     def __init__(self, socket: str) -> None:
         self.socket = socket
@@ -23,13 +23,13 @@ class Proxy:
         self._silent: set[asyncio.StreamWriter] = set()
         self._stopped = asyncio.Event()
         self.port = 0
-        self.cuts = 0
+        self.drops = 0
         self.connections = 0
         """How many there have been."""
         self.lose: bytes | None = None
-        """Cut, once, instead of passing on the answer to a request that holds this."""
-        self.before_the_cut: Callable[[], Awaitable[None]] | None = None
-        """What happens then before the cut; once."""
+        """Drop once, instead of passing on the answer to a request that holds this."""
+        self.before_the_drop: Callable[[], Awaitable[None]] | None = None
+        """What happens then before the drop; once."""
         self.invent_numbers = False
         """Name another process than the one that serves, as PgBouncer does."""
         self.deaf = False
@@ -41,14 +41,14 @@ class Proxy:
         """Where it listens."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
 
-    def cut(self) -> None:
-        """Cut all lines that are open, with whatever is on them."""
+    def drop(self) -> None:
+        """Drop all connections that are open, with whatever is on them."""
         for writer in self._lines:
             writer.transport.abort()
-        self.cuts += 1
+        self.drops += 1
 
     def silence(self) -> None:
-        """Let all lines that are open fall silent: nothing is passed on, not even an end."""
+        """Let all open connections fall silent: nothing is passed on, not even an end."""
         self._silent |= self._lines
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -67,27 +67,27 @@ class Proxy:
         self._lines |= pair
         await asyncio.gather(
             self._pump(reader, server_writer, self._asked),
-            self._pump(server_reader, writer, self._told),
+            self._pump(server_reader, writer, self._answered_with),
         )
         self._lines -= pair
 
     def stop(self) -> None:
         """End all that is going on."""
         self._stopped.set()
-        self.cut()
+        self.drop()
 
     async def _asked(self, data: bytes) -> bytes:
         if self.lose is not None and self.lose in data:
             self.lose, self._answered = None, True
         return data
 
-    async def _told(self, data: bytes) -> bytes:
+    async def _answered_with(self, data: bytes) -> bytes:
         if self._answered:
             self._answered = False
-            if self.before_the_cut is not None:
-                before, self.before_the_cut = self.before_the_cut, None
+            if self.before_the_drop is not None:
+                before, self.before_the_drop = self.before_the_drop, None
                 await before()
-            self.cut()
+            self.drop()
         if self.invent_numbers:
             data = _KEY.sub(lambda _: b"K\x00\x00\x00\x0c\x00\x7f\x00\x01", data)
         return data

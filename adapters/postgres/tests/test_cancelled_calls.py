@@ -1,4 +1,4 @@
-"""Proves that callers who give up spoil nothing for others, and get away soon."""
+"""Proves that cancelled calls end soon and spoil nothing for others."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ async def test_a_pool_of_the_caller_gets_no_cancellation_of_ours(
         assert pool.get_idle_size() == pool.get_size()
 
 
-async def test_a_caller_whose_stream_is_locked_gets_away_soon_and_leaves_nothing(
+async def test_a_cancelled_append_to_a_locked_stream_ends_and_leaves_nothing(
     store: PostgresEventStore, admin: asyncpg.Connection
 ) -> None:
     async with admin.transaction():
@@ -106,7 +106,7 @@ async def test_a_caller_whose_stream_is_locked_gets_away_soon_and_leaves_nothing
         await store.using(admin).append("s", [NewEvent("E", "first")])
         for event in (NewEvent("E", "given up"), NewEvent("E", "given up, too")):
             appending = asyncio.create_task(store.append("s", [event]))
-            while not parking.parked["s"]:  # noqa: ASYNC110  # nobody tells
+            while not parking.parked["s"]:  # noqa: ASYNC110  # nothing announces it
                 await asyncio.sleep(0.005)
             appending.cancel()
             # Nothing on the server ends before this; only the lock would.

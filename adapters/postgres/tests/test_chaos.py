@@ -80,7 +80,7 @@ class Chaos:
             assert await to_thread.run_sync(writer.wait, 60) == 0
 
     def end(self) -> None:
-        """Leave no process behind, whatever has happened."""
+        """Leave no process running, whatever has happened."""
         for writer in self._writers:
             writer.kill()
             writer.wait()
@@ -112,7 +112,7 @@ class Chaos:
         return await asyncpg.connect(self._server.url)
 
     async def _drop(self) -> None:
-        self._line.cut()
+        self._line.drop()
 
     async def _silence(self) -> None:
         self._line.silence()
@@ -146,13 +146,13 @@ class Chaos:
             await admin.execute(f'LOCK TABLE "{self._schema}".events IN ACCESS EXCLUSIVE MODE')
             await asyncio.sleep(self.rng.uniform(0.02, 0.15))
             if self.rng.random() < 0.5:
-                self._line.cut()
+                self._line.drop()
         await admin.close()
 
     async def _refuse_logins(self) -> None:
         admin = await self._admin()
         await admin.execute("ALTER ROLE chaos NOLOGIN")
-        self._line.cut()
+        self._line.drop()
         await asyncio.sleep(self.rng.uniform(0.02, 0.15))
         await admin.execute("ALTER ROLE chaos LOGIN")
         await admin.close()
@@ -222,7 +222,7 @@ async def test_nothing_is_lost_doubled_missed_or_left_open(schema: str, tmp_path
         await admin.close()
     tried, acknowledged = read_journals(tmp_path)
     stored = {row["id"]: (row["version"], row["position"]) for row in rows}
-    _log.info("%d events, %d appends, %d drops", len(rows), len(acknowledged), line.cuts)
+    _log.info("%d events, %d appends, %d drops", len(rows), len(acknowledged), line.drops)
     assert acknowledged
     assert len(stored) == len(rows), "doubled"
     assert {id_: stored.get(id_) for id_ in acknowledged} == acknowledged, "lost"

@@ -35,7 +35,7 @@ def standby(primary: Server) -> Generator[Standby]:
 def switch(line: Proxy, server: Server | Standby) -> None:
     """Let the address lead to another server."""
     line.socket = server.socket
-    line.cut()
+    line.drop()
 
 
 async def caught_up(primary: asyncpg.Connection) -> None:

@@ -228,7 +228,7 @@ async def test_a_handler_that_ends_the_transaction_is_not_believed(
     assert await same() == count
 
 
-async def test_a_handler_that_appends_to_its_own_store_is_told_how(
+async def test_an_append_by_a_handler_to_its_own_store_is_refused_with_the_remedy(
     store: PostgresEventStore, same: Check
 ) -> None:
     @store.inline
@@ -525,7 +525,7 @@ async def test_a_failure_after_a_lost_answer_doubles_nothing(
             await admin.close()
 
 
-async def test_lines_that_are_cut_at_random(server: Server, schema: str, model: Model) -> None:
+async def test_connections_that_drop_at_random(server: Server, schema: str, model: Model) -> None:
     rng = random.Random(1)
     tasks, cuts = 12, 20
     appends = itertools.count(1)

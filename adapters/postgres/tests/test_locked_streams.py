@@ -1,4 +1,4 @@
-"""Proves that a long transaction on a stream holds up nobody but those who want that stream."""
+"""Proves that a long transaction on a stream holds up only appends to that stream."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def test_appends_to_other_streams_go_on_however_many_wait(
 
 
 @pytest.mark.parametrize("opened", [own, on_pool])
-async def test_only_those_who_wait_too_long_fail(
+async def test_only_appends_that_wait_too_long_fail(
     url: str, schema: str, admin: asyncpg.Connection, opened: Callable[..., Any]
 ) -> None:
     async with opened(url, schema, timeout=1) as store:
@@ -87,7 +87,7 @@ async def test_only_those_who_wait_too_long_fail(
     assert [row[0] for row in rows] == ['"first"']
 
 
-async def test_a_stream_that_many_want_starves_nobody(
+async def test_a_stream_with_many_writers_starves_no_append(
     url: str, schema: str, admin: asyncpg.Connection
 ) -> None:
     # It is locked whenever one looks, but by another transaction each time.

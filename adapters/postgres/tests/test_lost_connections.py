@@ -29,7 +29,7 @@ APPENDS, TASKS = 2_000, 16
 
 @pytest.fixture(scope="module")
 def server() -> Generator[Server]:
-    """A server that may be cut off, killed and restarted, with nobody else on it."""
+    """A server that may be disconnected, killed and restarted, with nobody else on it."""
     # What a server has written when it is killed is there, on disk or not; only machines forget it.
     with running_server("fsync = off\n") as running:
         yield running
@@ -75,7 +75,7 @@ class Work:
         self.hooked.update(event.id for event in events)  # type: ignore[attr-defined]
 
     async def run(self, disturb: Callable[[], Awaitable[None]], times: int) -> None:
-        """Work, be disturbed at least so often, and compare what was told with what is there."""
+        """Work, be disturbed at least so often, and compare the answers with what is there."""
         self.store.after_commit(self.hook)
         followed: list[tuple[str, int]] = []
 
@@ -84,12 +84,12 @@ class Work:
                 async for event in subscription:
                     followed.append((event.stream, event.version))  # noqa: PERF401  # as it comes
 
-        async def disturb_again_and_again(workers: Iterable[asyncio.Task[None]]) -> None:
-            # It is not cancelled: whoever stops a server has to start it again.
+        async def disturb_repeatedly(workers: Iterable[asyncio.Task[None]]) -> None:
+            # It is not cancelled: a stopped server has to be started again.
             for time in count(1):
                 done = len(self.acknowledged)
                 await disturb()
-                # On a busy machine, something has to get through; nobody tells when.
+                # On a busy machine, something has to get through; nothing announces it when.
                 while len(self.acknowledged) == done and not all(w.done() for w in workers):  # noqa: ASYNC110
                     await asyncio.sleep(0.001)
                 if time >= times:
@@ -101,7 +101,7 @@ class Work:
             follower = group.create_task(follow())
             async with asyncio.TaskGroup() as inner:
                 workers = [inner.create_task(self.task(number)) for number in range(TASKS)]
-                inner.create_task(disturb_again_and_again(workers))
+                inner.create_task(disturb_repeatedly(workers))
             events = [event async for event in self.store.iterate_all()]
             while len(followed) < len(events):  # noqa: ASYNC110  # a subscription never ends
                 await asyncio.sleep(0.01)
@@ -114,7 +114,7 @@ class Work:
         assert stored.keys() - self.unknown == self.hooked.keys()
 
 
-async def test_cut_lines(server: Server, schema: str) -> None:
+async def test_dropped_connections(server: Server, schema: str) -> None:
     rng = random.Random(1)
     async with proxy(server.socket) as line:
         url = f"postgresql://postgres@127.0.0.1:{line.port}/postgres"
@@ -122,7 +122,7 @@ async def test_cut_lines(server: Server, schema: str) -> None:
 
             async def cut() -> None:
                 await asyncio.sleep(rng.uniform(0.001, 0.08))
-                line.cut()
+                line.drop()
 
             work = Work(store)
             await work.run(cut, 6)
@@ -201,7 +201,7 @@ async def test_an_answer_that_got_lost_is_found_and_a_conflict_stays_one(
                         # As soon as it is committed, whether or not its answer is on the line.
                         while (await other.read("any", max_count=0)).version <= done:  # noqa: ASYNC110
                             await asyncio.sleep(0)
-                line.cut()
+                line.drop()
                 made, appended, refused = await asyncio.gather(*tasks, return_exceptions=True)
                 assert not isinstance(made, BaseException)
                 assert not isinstance(appended, BaseException)
@@ -228,7 +228,7 @@ async def test_behind_a_pooler_a_batch_of_unknown_outcome_is_not_written_again(
             async with closed_gate(admin, schema):
                 appending = asyncio.create_task(store.append("s", [NewEvent("Gated", "first")]))
                 await somebody_at_the_gate(admin)
-                line.cut()  # the server goes on, and then writes
+                line.drop()  # the server goes on, and then writes
                 with pytest.raises(StoreUnavailableError, match="not known"):
                     await appending
             await wait_until(admin, f'SELECT count(*) FROM "{schema}".events')

@@ -16,6 +16,7 @@ from eventport import RecordedEvent
 
 from eventport_conformance.waiting import HANG_SECONDS, no_hang
 from eventport_postgres import PostgresEventStore
+from eventport_postgres.schema import SCHEMA_VERSION
 
 
 PROCESSES, TASKS = 6, 8
@@ -70,14 +71,17 @@ async def test_a_tailing_reader_misses_repeats_and_reorders_nothing(
         assert all(a.version + 1 == b.version for a, b in pairwise(events))
 
 
-async def test_who_opens_a_store_waits_for_who_sets_it_up(
+async def test_opening_a_store_waits_for_its_set_up(
     url: str, schema: str, admin: asyncpg.Connection
 ) -> None:
+    async def open_store() -> PostgresEventStore:
+        return await PostgresEventStore.connect(url, schema=schema)
+
     async with no_hang(), asyncio.TaskGroup() as group, admin.transaction():
         await admin.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"eventport schema {schema}"
         )
-        opening = group.create_task(PostgresEventStore.connect(url, schema=schema))
+        opening = group.create_task(open_store())
         await asyncio.sleep(0.3)
         assert not opening.done()
     await opening.result().aclose()
@@ -88,5 +92,5 @@ async def test_twenty_stores_that_open_at_once_set_up_once(
 ) -> None:
     processes = [start("open_store.py", url, schema, f"s-{number}") for number in range(20)]
     assert await to_thread.run_sync(run_together, processes) == ["1\n"] * 20
-    assert await admin.fetchval(f'SELECT count(*) FROM "{schema}".migrations') == 1
+    assert await admin.fetchval(f'SELECT count(*) FROM "{schema}".migrations') == SCHEMA_VERSION
     assert await admin.fetchval(f'SELECT count(DISTINCT stream) FROM "{schema}".events') == 20

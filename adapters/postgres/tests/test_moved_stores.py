@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from eventport import ConcurrencyError, EventportError, IncompatibleStoreError, NewEvent
+from eventport.adapter import AllQuery
 
 from eventport_postgres import PostgresEventStore, PostgresSchema
 from eventport_postgres.store import Migrate
@@ -43,7 +44,7 @@ async def test_a_renamed_schema_works_once_its_functions_know_its_name(
     try:
         with pytest.raises(IncompatibleStoreError, match="eventport schema upgrade"):
             await PostgresEventStore.connect(url, schema=f"{schema}_b", migrate="explicit")
-        assert await PostgresSchema.upgrade(url, schema=f"{schema}_b") == (2, 2)
+        assert await PostgresSchema.upgrade(url, schema=f"{schema}_b") == (3, 3)
         async with await PostgresEventStore.connect(
             url, schema=f"{schema}_b", migrate="explicit"
         ) as store:
@@ -173,9 +174,9 @@ async def test_version_1_becomes_the_newest_without_a_change_to_its_events(
     for _ in range(3):
         await admin.execute(f"SELECT {schema}.append_one({one})")
     before = await admin.fetch(f"SELECT ctid, * FROM {schema}.events")
-    with pytest.raises(IncompatibleStoreError, match="has version 1, and 2 is needed"):
+    with pytest.raises(IncompatibleStoreError, match="has version 1, and 3 is needed"):
         await PostgresEventStore.connect(url, schema=schema, migrate="explicit")
-    assert await PostgresSchema.upgrade(url, schema=schema) == (1, 2)
+    assert await PostgresSchema.upgrade(url, schema=schema) == (1, 3)
     # What an older program still calls, while it is being replaced, goes on working.
     await admin.execute(f"SELECT {schema}.append_one({one})")
     after = await admin.fetch(f"SELECT ctid, * FROM {schema}.events")
@@ -200,12 +201,13 @@ async def functions(admin: asyncpg.Connection, schema: str) -> list[tuple[str, s
     return [(row["proname"], row["text"].replace(schema, "")) for row in rows]
 
 
-async def test_a_page_tells_a_position_that_was_never_handed_out(
+async def test_a_page_shows_that_a_position_was_never_taken(
     store: PostgresEventStore, admin: asyncpg.Connection
 ) -> None:
+    engine = store._postgres
     await store.append("s", [*new(), *new()])
     last = (await store.append("s", new())).position or 0
-    assert (await store.read_all_page(last + 1, 10, None, None)).head == last
+    assert (await engine.read_all(AllQuery(last + 1, 10))).head == last
     transaction = admin.transaction()
     await transaction.start()
     try:
@@ -213,10 +215,10 @@ async def test_a_page_tells_a_position_that_was_never_handed_out(
         later = (await store.append("s", new())).position or 0
         # It cannot be read yet, but it is there: nothing was replaced.
         for types in (None, frozenset({"E"})):
-            page = await store.read_all_page(later, 10, types, None)
+            page = await engine.read_all(AllQuery(later, 10, types))
             assert (page.events, page.position, page.head) == ([], later, later)
-        page = await store.read_all_page(last, 10, None, None)
+        page = await engine.read_all(AllQuery(last, 10))
         assert (page.events, page.position, page.head) == ([], last, last)
-        assert (await store.read_all_page(later + 1, 10, None, None)).head < later + 1
+        assert (await engine.read_all(AllQuery(later + 1, 10))).head < later + 1
     finally:
         await transaction.rollback()

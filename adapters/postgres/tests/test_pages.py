@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from eventport import NewEvent, RecordedEvent
+from eventport.adapter import AllQuery, StreamQuery
 
 from eventport_postgres import PostgresEventStore, reading
 
@@ -31,7 +32,8 @@ async def test_pages_of_a_stream(store: PostgresEventStore) -> None:
     for backwards in (False, True):
         expected = SIZES[::-1] if backwards else SIZES
         assert await sizes(store.iterate("s", backwards=backwards)) == expected
-        page = await store.read_page("s", 1, 100, 500, backwards=backwards)
+        query = StreamQuery("s", last=100, max_count=500, backwards=backwards)
+        page = await store._postgres.read_stream(query)
         assert 1 < len(page.events) < len(SIZES)
         # All but the last event of a page fit in.
         assert size_of(list(page.events)[:-1]) < reading.PAGE_BYTES <= size_of(list(page.events))
@@ -42,10 +44,10 @@ async def test_pages_of_a_stream(store: PostgresEventStore) -> None:
 async def test_pages_of_all_streams(store: PostgresEventStore) -> None:
     await append(store)
     for types, prefix in ((None, None), (frozenset({"E"}), "s")):
-        page = await store.read_all_page(0, 500, types, prefix)
+        page = await store._postgres.read_all(AllQuery(0, 500, types, prefix))
         assert len(page.events) == 2
         assert page.position == page.events[-1].position < page.head
-        page = await store.read_all_page(page.position, 500, types, prefix)
+        page = await store._postgres.read_all(AllQuery(page.position, 500, types, prefix))
         assert len(page.events) == 4
     assert await sizes(store.iterate_all()) == SIZES
     assert len((await store.read_all(types=["E"])).events) == len(SIZES)

@@ -27,7 +27,7 @@ from eventport import (
 
 from eventport_conformance.waiting import no_hang
 from eventport_postgres import PostgresEventStore, PostgresSchema
-from eventport_postgres.connections import check_version
+from eventport_postgres.servers import check_version
 
 
 DOCS = Path(__file__).parents[3] / "docs" / "postgres.md"
@@ -112,8 +112,8 @@ async def test_an_explicit_schema_has_to_be_there(
 ) -> None:
     with pytest.raises(IncompatibleStoreError, match="eventport schema upgrade"):
         await PostgresEventStore.connect(url, schema=schema, migrate="explicit")
-    assert await PostgresSchema.upgrade(url, schema=schema) == (0, 2)
-    assert await PostgresSchema.upgrade(url, schema=schema) == (2, 2)
+    assert await PostgresSchema.upgrade(url, schema=schema) == (0, 3)
+    assert await PostgresSchema.upgrade(url, schema=schema) == (3, 3)
     async with await PostgresEventStore.connect(url, schema=schema, migrate="explicit") as store:
         await store.append("s", EVENT)
 

@@ -92,7 +92,7 @@ async def test_a_subscription_goes_on_with_other_connections(line: Proxy, schema
             for number in range(1, 4):
                 line.silence()
                 await store.append("s", [NewEvent("E", number)])
-                while number not in seen:  # noqa: ASYNC110  # nobody tells
+                while number not in seen:  # noqa: ASYNC110  # nothing announces it
                     await asyncio.sleep(0.005)
     await following
     assert seen == [0, 1, 2, 3]
@@ -121,7 +121,7 @@ async def test_a_pool_of_the_caller_gets_its_connections_back(line: Proxy, schem
             pool.terminate()
 
 
-async def test_whoever_gives_up_on_a_silent_connection_gets_away(line: Proxy, schema: str) -> None:
+async def test_a_cancelled_call_on_a_silent_connection_ends(line: Proxy, schema: str) -> None:
     store = await PostgresEventStore.connect(line.url, schema=schema, timeout=60, pool_size=1)
     await listening(store)
     line.silence()
@@ -142,7 +142,7 @@ async def test_a_pool_that_is_closed_before_its_store_is_let_go(url: str, schema
     following = asyncio.create_task(follow(store, seen))
     await store.append("s", [NewEvent("E", 0)])
     async with asyncio.timeout(60):
-        await until(lambda: seen, "the subscription has caught up")
+        await until(lambda: bool(seen), "the subscription has caught up")
         await until_it_listens(store)
         await pool.close()
         with pytest.raises(StoreUnavailableError, match=r"pool .* has been closed"):

@@ -60,11 +60,11 @@ async def append_a_batch(store: PostgresEventStore) -> list[Any]:
 BATCH = [("first", "0"), *(("s", f'"marked {number}"') for number in range(3))]
 
 
-async def end_nothing(_: asyncpg.Connection) -> None:
+async def disturb_nothing(_: asyncpg.Connection) -> None:
     """Leave the look alone."""
 
 
-async def cancel_the_look(admin: asyncpg.Connection) -> None:
+async def cancel_the_search(admin: asyncpg.Connection) -> None:
     """Do as an administrator does who does not like a statement that waits."""
     await admin.execute(
         "SELECT pg_cancel_backend(l.pid) FROM pg_locks l WHERE NOT l.granted "
@@ -72,8 +72,8 @@ async def cancel_the_look(admin: asyncpg.Connection) -> None:
     )
 
 
-@pytest.mark.parametrize("disturb", [end_nothing, cancel_the_look])
-async def test_a_table_that_is_locked_when_we_look_does_not_double(
+@pytest.mark.parametrize("disturb", [disturb_nothing, cancel_the_search])
+async def test_a_table_locked_during_the_search_doubles_nothing(
     server: Server,
     line: Proxy,
     schema: str,
@@ -88,7 +88,7 @@ async def test_a_table_that_is_locked_when_we_look_does_not_double(
             await transaction.start()
             await locker.execute(f'LOCK TABLE "{schema}".events IN ACCESS EXCLUSIVE MODE')
 
-        line.lose, line.before_the_cut = b"marked", lock
+        line.lose, line.before_the_drop = b"marked", lock
         appending = asyncio.create_task(append_a_batch(store))
         await wait_until(
             admin, "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation IS NOT NULL"
@@ -102,7 +102,7 @@ async def test_a_table_that_is_locked_when_we_look_does_not_double(
     assert await written(admin, schema) == BATCH
 
 
-async def test_a_login_that_is_refused_when_we_look_does_not_double(
+async def test_a_login_refused_during_the_search_doubles_nothing(
     line: Proxy, schema: str, admin: asyncpg.Connection
 ) -> None:
     await admin.execute(f'CREATE ROLE "{schema}" LOGIN SUPERUSER')
@@ -112,9 +112,9 @@ async def test_a_login_that_is_refused_when_we_look_does_not_double(
         async def refuse() -> None:
             await admin.execute(f'ALTER ROLE "{schema}" NOLOGIN')
 
-        line.lose, line.before_the_cut = b"marked", refuse
+        line.lose, line.before_the_drop = b"marked", refuse
         appending = asyncio.create_task(append_a_batch(store))
-        while not line.cuts:  # noqa: ASYNC110  # it is on its way
+        while not line.drops:  # noqa: ASYNC110  # it is on its way
             await asyncio.sleep(0.005)
         await asyncio.sleep(0.2)
         await admin.execute(f'ALTER ROLE "{schema}" LOGIN')
@@ -133,7 +133,7 @@ async def test_a_login_that_stays_refused_leaves_it_unknown(
         async def refuse() -> None:
             await admin.execute(f'ALTER ROLE "{schema}" NOLOGIN')
 
-        line.lose, line.before_the_cut = b"marked", refuse
+        line.lose, line.before_the_drop = b"marked", refuse
         with pytest.raises(StoreUnavailableError, match="whether the append was written"):
             await store.append("s", [NewEvent("E", "marked")])
 
@@ -206,7 +206,7 @@ async def store_whose_server_is_set_back(
         store_whose_server_is_set_back,
     ],
 )
-async def test_what_is_still_on_its_way_is_not_written_twice(
+async def test_an_append_still_in_progress_is_not_written_twice(
     line: Proxy,
     schema: str,
     admin: asyncpg.Connection,
@@ -222,7 +222,7 @@ async def test_what_is_still_on_its_way_is_not_written_twice(
         async with closed_gate(gatekeeper, schema):
             appending = asyncio.create_task(store.append("s", [NewEvent("Gated", "once")]))
             await somebody_at_the_gate(gatekeeper)
-            line.cut()
+            line.drop()
             await asyncio.sleep(0.5)  # it connects, and looks
         result = await appending
         assert (result.version, result.deduplicated) == (1, False)
@@ -274,7 +274,7 @@ async def test_the_answer_for_what_no_standby_has_is_that_it_is_not_known(
                 await store.append("s", [event], expected=1)
             # Others do not see yet what a failover may still undo.
             assert await written(admin, schema) == [("s", '"before"')]
-            # Whoever ends its backend makes it visible. It is no safer by that.
+            # Ending its backend makes it visible. It is no safer by that.
             await admin.execute(END_THOSE_THAT_WAIT)
             await wait_until(admin, f'SELECT count(*) = 2 FROM "{schema}".events')
             with pytest.raises(StoreUnavailableError):
@@ -305,7 +305,7 @@ async def test_what_is_there_already_makes_a_joined_transaction_wait_for_a_stand
         await caller.close()
 
 
-async def test_a_look_that_finds_what_no_standby_has_does_not_acknowledge(
+async def test_a_search_that_finds_what_no_standby_has_does_not_acknowledge(
     server: Server, line: Proxy, schema: str, admin: asyncpg.Connection
 ) -> None:
     async with await PostgresEventStore.connect(line.url, schema=schema, timeout=2) as store:

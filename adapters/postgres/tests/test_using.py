@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 from contextlib import suppress
+from functools import partial
 
 import asyncpg
 import pytest
@@ -99,7 +101,7 @@ async def test_others_wait_for_the_stream_but_not_for_other_streams(
     assert (await store.read("order-1")).version == 1
 
 
-async def test_a_locked_stream_holds_up_nobody_who_wants_others(
+async def test_a_locked_stream_holds_up_no_append_to_others(
     store: PostgresEventStore, admin: asyncpg.Connection
 ) -> None:
     versions: list[int] = []
@@ -215,3 +217,24 @@ async def test_what_it_refuses(store: PostgresEventStore, admin: asyncpg.Connect
     with pytest.raises(StoreUnavailableError):
         await joined.append("s", EVENT)
     assert not (await store.read("s")).exists
+
+
+async def test_subscriptions_that_do_not_poll_notice_the_commit(
+    url: str, schema: str, store: PostgresEventStore, admin: asyncpg.Connection
+) -> None:
+    def never(idle: int) -> float:
+        return 3600.0
+
+    async with no_hang(), await PostgresEventStore.connect(url, schema=schema) as other:
+        for listening in (store, other):
+            listening._feed.interval = never  # type: ignore[method-assign]  # or once an hour
+        async with store.subscribe() as own, other.subscribe() as others:
+            for one in (store, other):
+                listener = one._listener
+                assert listener is not None
+                await until(partial(getattr, listener, "listening"), "it listens")
+            following = [asyncio.create_task(anext(each)) for each in (own, others)]
+            await until(lambda: own.caught_up.is_set() and others.caught_up.is_set(), "they wait")
+            async with admin.transaction():
+                await store.using(admin).append("s", [NewEvent("E", 1)])
+            assert [(await each).data for each in following] == [1, 1]

@@ -106,7 +106,7 @@ class GroupCommit:
             self._give_up()
 
     async def _work(self) -> None:
-        _writing.set(self)  # in the context of this task alone
+        token = _writing.set(self)  # for this task, and for what it calls
         try:
             while self._queue:
                 batch = self._take()
@@ -118,6 +118,7 @@ class GroupCommit:
                 if self._queue:
                     await checkpoint()  # however many there are, others get a turn
         finally:
+            _writing.reset(token)
             self._stop()
 
     def _stop(self) -> None:

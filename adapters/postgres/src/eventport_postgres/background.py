@@ -1,4 +1,4 @@
-"""Tasks that clean up behind callers who have gone."""
+"""Tasks that clean up after callers that have gone."""
 
 from __future__ import annotations
 

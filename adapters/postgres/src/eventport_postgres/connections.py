@@ -43,7 +43,7 @@ _WHO: Final = """
 
 
 class Backend(NamedTuple):
-    """The server's process behind a connection, as it says itself.
+    """The server's process behind a connection, as it identifies itself.
 
     A pooler between makes up the number that a driver is given when it connects.
     """
@@ -93,7 +93,7 @@ class Connections(ABC):
         """Close those that are ours."""
 
     async def backend(self, connection: AnyConnection, within: float) -> Backend:
-        """Return who is at the other end; it is asked once for each connection."""
+        """Return the backend at the other end; it is asked once for each connection."""
         key = getattr(connection, "_con", connection)  # a pool hands out a new proxy each time
         found = self._backends.get(key)
         if found is None:
@@ -191,7 +191,7 @@ class OwnConnections(Connections):
         clock = asyncio.get_running_loop().time
         deadline = clock() + CLOSE_TIMEOUT
         await self._background.end(CLOSE_TIMEOUT)
-        for _ in range(self._pool_size):  # who reads ends first
+        for _ in range(self._pool_size):  # reads end first
             try:
                 async with asyncio.timeout_at(deadline):
                     await self._slots.acquire()

@@ -25,6 +25,7 @@ from eventport_postgres.asking import AnyConnection
 from eventport_postgres.connections import Connections
 from eventport_postgres.errors import DRIVER_ERRORS, is_lost, lost, translated
 from eventport_postgres.inline import InlineProjections
+from eventport_postgres.joined import PostgresJoinedEngine
 from eventport_postgres.looking import Landmark
 from eventport_postgres.push import Push
 from eventport_postgres.reading import Reader
@@ -74,8 +75,8 @@ class PostgresEngine:
         self.name: Final = f"{address}, schema {schema}"
         self.timeout: Final = timeout
         self.store_id: Final = place.store_id
-        self.schema: Final = schema
-        self.place: Final = place
+        self._schema = schema
+        self._place = place
         self.inline: Final = InlineProjections()
         self.connections: Final = connections
         self._reader = Reader(schema, place)
@@ -116,9 +117,18 @@ class PostgresEngine:
         """See `KnowsLast.last_position`."""
         return await self._read(self._reader.last_position)
 
+    def joined(self, connection: AnyConnection) -> PostgresJoinedEngine:
+        """Return an engine for the transaction that is open on a connection."""
+        return PostgresJoinedEngine(
+            connection, self._schema, self._place, self.inline, self._written_on
+        )
+
     async def close(self) -> None:
         """See `Engine.close`."""
         await self.connections.close()
+
+    def _written_on(self, connection: AnyConnection) -> None:
+        """Note that a caller's transaction has written something: nobody listens here."""
 
     async def _read(
         self,
@@ -189,6 +199,9 @@ class ListeningPostgresEngine(PostgresEngine):
         """See `Engine.close`."""
         await self._push.close()
         await super().close()
+
+    def _written_on(self, connection: AnyConnection) -> None:
+        self._push.notify_after(connection)
 
     def _notify(self, outcomes: Sequence[Outcome | None]) -> None:
         if any(isinstance(outcome, Committed) for outcome in outcomes):

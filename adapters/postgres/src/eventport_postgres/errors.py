@@ -76,7 +76,7 @@ _STATES: Final[dict[str, type[EventportError]]] = {
     "XX": StoreUnavailableError,  # a fault of the server
 }
 """The error that is true of a SQLSTATE, or of all that begin like this. Any other one stands for
-what the database has been told to refuse, by a constraint or by a trigger, for example."""
+what the database was made to refuse, by a constraint or by a trigger, for example."""
 
 _REMEDIES: Final = {
     "23505": "something else has written to this table, or its sequence is behind: `eventport "

@@ -138,7 +138,7 @@ async def _call(
 
 
 async def _check(connection: AnyConnection, sql: str) -> None:
-    """Run a statement that fails if a handler has left behind what cannot be committed."""
+    """Run a statement that fails if a handler has left what cannot be committed."""
     try:
         await connection.execute(sql)
     except asyncpg.PostgresError as exc:

@@ -53,6 +53,7 @@ class PostgresJoinedEngine:
         schema: The schema, not quoted.
         place: The store that was found there.
         inline: What runs with each commit.
+        written: Called with the connection when something was written.
     """
 
     capabilities: Final = frozenset({Capability.SESSIONS, Capability.GLOBAL_ORDER})
@@ -65,18 +66,26 @@ class PostgresJoinedEngine:
     )
 
     def __init__(
-        self, connection: AnyConnection, schema: str, place: Place, inline: InlineProjections
+        self,
+        connection: AnyConnection,
+        schema: str,
+        place: Place,
+        inline: InlineProjections,
+        written: Callable[[AnyConnection], None],
     ) -> None:
         self.name: Final = f"schema {schema}"
         self._connection = connection
         self._inline = inline
+        self._written = written
         self._reader = Reader(schema, place)
         self._statements = Statements(schema, place)
         self._lock = Lock()  # a connection does one thing at a time
 
     async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
         """See `Engine.commit`."""
-        return await run_shielded(self._ask, self._write, batch)
+        outcomes = await run_shielded(self._ask, self._write, batch)
+        self._written(self._connection)
+        return outcomes
 
     async def read_stream(self, query: StreamQuery, /) -> StreamPage:
         """See `Engine.read_stream`."""

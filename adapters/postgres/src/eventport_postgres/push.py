@@ -9,6 +9,8 @@ from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import Final
 
+from asyncpg import InterfaceError
+
 from eventport import EventportError, StoreUnavailableError
 from eventport.adapter import ConnectionLostError, run_shielded
 
@@ -24,6 +26,9 @@ INTERVAL: Final = 0.005
 
 _LOOK: Final = 0.2
 """How many seconds pass, at most, until it is noticed that a pool is being closed."""
+
+_WATCH: Final = 0.02
+"""How many seconds pass, at most, until it is noticed that a caller's transaction has ended."""
 
 _GOODBYE: Final = 1.0
 """How many seconds the server has to end the listening."""
@@ -48,7 +53,11 @@ class Push:
         self._timeout = timeout
         self._due = False
         self._task: asyncio.Task[None] | None = None
+        self._watching: set[asyncio.Task[None]] = set()
+        self._watched: set[int] = set()
+        """The connections, by their ids, whose transactions are waited for."""
         self._listening: AnyConnection | None = None
+        self._heard = asyncio.Event()
         self._lock = asyncio.Lock()
         """A connection does one thing at a time."""
 
@@ -58,9 +67,21 @@ class Push:
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._notify())
 
+    def notify_after(self, connection: AnyConnection) -> None:
+        """Notify the others, and this store, when the transaction of a caller's has ended.
+
+        Only the caller knows when it commits. The driver knows without asking the server whether
+        a transaction is open.
+        """
+        if id(connection) not in self._watched:
+            self._watched.add(id(connection))
+            task = asyncio.get_running_loop().create_task(self._watch(connection))
+            self._watching.add(task)
+            task.add_done_callback(self._watching.discard)
+
     async def listen(self) -> AsyncGenerator[None, None]:
         """See `Listens.listen`."""
-        heard = asyncio.Event()
+        heard = self._heard
 
         def on_notification(connection: AnyConnection, pid: int, *_: object) -> None:
             if pid != connection.get_server_pid():
@@ -70,7 +91,7 @@ class Push:
             heard.set()
 
         async def stop(connection: AnyConnection) -> None:
-            """Leave nothing behind: a pool would complain about it."""
+            """Leave no listener: a pool would complain about it."""
             connection.remove_termination_listener(on_end)
             if connection.is_closed():
                 return
@@ -100,9 +121,11 @@ class Push:
 
     async def close(self) -> None:
         """Stop. What others have not been notified of yet, they find by polling."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        tasks = [*self._watching, *([] if self._task is None else [self._task])]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
     async def _wait(self, connection: AnyConnection, heard: asyncio.Event) -> bool:
         """Wait for a notification; return whether one came before it was time to look around."""
@@ -121,6 +144,15 @@ class Push:
         async with self._lock:
             await connection.execute("SELECT 1", timeout=self._timeout)
         return False
+
+    async def _watch(self, connection: AnyConnection) -> None:
+        try:
+            while _is_in_transaction(connection):  # noqa: ASYNC110  # nothing announces its end
+                await asyncio.sleep(_WATCH)
+        finally:
+            self._watched.discard(id(connection))
+        self.notify()
+        self._heard.set()
 
     async def _notify(self) -> None:
         while self._due:
@@ -143,3 +175,10 @@ class Push:
                 return
         async with self._connections.reading(self._timeout) as connection:
             await connection.execute(statement, timeout=self._timeout)
+
+
+def _is_in_transaction(connection: AnyConnection) -> bool:
+    try:
+        return connection.is_in_transaction()
+    except InterfaceError:
+        return False  # it has gone back to its pool

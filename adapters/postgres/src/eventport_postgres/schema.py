@@ -194,7 +194,7 @@ async def exists(connection: AnyConnection, schema: str) -> bool:
 
 
 LOCK: Final = "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended($1, 0))"
-"""What those take who make tables; IF NOT EXISTS does not keep two sessions apart."""
+"""Taken before tables are made; IF NOT EXISTS does not keep two sessions apart."""
 
 _TABLES: Final = """
     SELECT c.relname::pg_catalog.text FROM pg_catalog.pg_class c

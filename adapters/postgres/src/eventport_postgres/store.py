@@ -18,7 +18,7 @@ from eventport_postgres.connections import Connections, OwnConnections, PoolConn
 from eventport_postgres.engine import ListeningPostgresEngine, PostgresEngine
 from eventport_postgres.errors import DRIVER_ERRORS, StandbyError, translated
 from eventport_postgres.inline import InlineHandler
-from eventport_postgres.joined import JoinedEventStore, PostgresJoinedEngine
+from eventport_postgres.joined import JoinedEventStore
 from eventport_postgres.looking import find_landmark
 from eventport_postgres.places import check_url
 from eventport_postgres.projections import PostgresCheckpoints
@@ -173,10 +173,7 @@ class PostgresEventStore(Store):
         if self.closed:
             message = f"{self!r} has been closed"
             raise StoreClosedError(message)
-        engine = self._postgres
-        return JoinedEventStore(
-            PostgresJoinedEngine(connection, engine.schema, engine.place, engine.inline)
-        )
+        return JoinedEventStore(self._postgres.joined(connection))
 
     def inline(self, handler: InlineHandler) -> InlineHandler:
         """Register a handler that runs in the transaction of each commit of this store.
@@ -215,7 +212,7 @@ class PostgresSchema:
     ) -> tuple[int, int]:
         """Bring a schema to the newest version; return the one that was there, and that.
 
-        It also mends what a rename or a restore in part has left behind: functions that name
+        It also repairs what a rename or a restore in part has left: functions that name
         another schema, a sequence behind its events, a lost identity.
         """
         url = check_url(url)

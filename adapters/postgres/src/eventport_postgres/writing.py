@@ -114,7 +114,7 @@ class Writer:
     def interrupt(self) -> None:
         """Let the batch that is on its way end soon; its outcome is unknown then."""
         self._interrupted = True
-        if self._sent is not None:
+        if self._sent is not None and not self._sent.expired():
             self._sent.reschedule(asyncio.get_running_loop().time())
 
     async def commit(self, commits: Sequence[Commit], within: float) -> Sequence[Outcome]:
@@ -131,13 +131,12 @@ class Writer:
         sent = False
         try:
             async with self._connections.writing(within) as connection:
-                # Who it is has to be known before anything is sent that might get lost.
+                # The backend has to be known before anything is sent that might get lost.
                 backend = (
                     None
                     if self._transaction_pooling
                     else await self._connections.backend(connection, within)
                 )
-                self._require_waiting()
                 self._asked, sent = backend, True
                 return await self._send(connection, commits, request, within)
         except _Refused as refusal:
@@ -171,10 +170,6 @@ class Writer:
             raise translated(exc) from exc
         return {row[0]: row[1] for row in rows}
 
-    def _require_waiting(self) -> None:
-        if self._interrupted:
-            raise ConnectionLostError("it was interrupted before it was sent")
-
     async def _send(
         self,
         connection: AnyConnection,
@@ -182,15 +177,17 @@ class Writer:
         request: tuple[Any, ...],
         within: float,
     ) -> Sequence[Outcome]:
-        # Handlers may take longer than the server: they have a limit of their own.
+        if self._interrupted:
+            raise ConnectionLostError("it was interrupted before it was sent")
         try:
+            # Handlers may take longer than the server: they have a limit of their own.
             async with asyncio.timeout(None if self._inline else within) as self._sent:
-                found = await self._ask(connection, commits, request, within)
+                return await self._ask(connection, commits, request, within)
         except LockNotAvailableError as exc:
-            found = await self._write_free(connection, commits, exc, within)
+            refusal = exc
         finally:
             self._sent = None
-        return found
+        return await self._write_free(connection, commits, refusal, within)
 
     async def _ask(
         self,

@@ -1,4 +1,4 @@
--- Who this store is: made once, and kept by backups, restores and renames.
+-- The id of this store: made once, and kept by backups, restores and renames.
 CREATE TABLE {schema}.store (
     only_row boolean         PRIMARY KEY DEFAULT true CHECK (only_row),
     id       pg_catalog.uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid()

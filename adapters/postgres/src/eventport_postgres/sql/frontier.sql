@@ -18,8 +18,8 @@ BEGIN
             USING ERRCODE = 'feature_not_supported';
     END IF;
     -- The order is what makes it right: first the head, then the locks, and later, in a statement
-    -- of its own, the events. Who takes a lock after this look takes positions above this head;
-    -- who has released one before it has made its events visible.
+    -- of its own, the events. A lock that is taken after this look is for positions above this head;
+    -- one that was released before it has made its events visible.
     SELECT CASE WHEN p.is_called THEN p.last_value ELSE p.last_value OPERATOR(pg_catalog.-) 1 END
         INTO head FROM {schema}.positions p;
     -- Locks hold the lower 32 bits of a position. Those that seem to be far above the head were

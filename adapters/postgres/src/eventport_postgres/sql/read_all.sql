@@ -24,7 +24,7 @@ RETURNS TABLE (
     recorded_at    pg_catalog.timestamptz
 )
 LANGUAGE plpgsql
--- Or else, before it has statistics, the server sorts all that is behind a position for each page.
+-- Or else, before it has statistics, the server sorts all that is after a position for each page.
 SET enable_sort = off
 SET search_path = pg_catalog, pg_temp
 AS $function$
