@@ -10,6 +10,8 @@ import pytest
 
 from tests.doc_examples import run_page
 
+from eventport import errors
+
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -23,7 +25,7 @@ PAGES = sorted(
     ("page", "programs"),
     [
         ("README.md", 1),
-        ("docs/guide.md", 5),
+        ("docs/guide.md", 6),
         ("docs/tutorial.md", 6),
         ("docs/typed-events.md", 4),
         ("docs/commands.md", 5),
@@ -57,6 +59,19 @@ def test_readme_shows_the_two_commands_before_the_first_heading() -> None:
     commands = re.findall(r"^\$ (.+?) +#", opening, re.MULTILINE)
     assert commands[0].endswith("python3 -m nox -s demo")
     assert commands[1] in ci
+
+
+def test_the_guide_explains_every_error() -> None:
+    guide = (ROOT / "docs/guide.md").read_text()
+    classes = {
+        name
+        for name, found in vars(errors).items()
+        if isinstance(found, type) and issubclass(found, errors.EventportError)
+    }
+    rows = set(
+        re.findall(r"`(\w+Error)`", " ".join(re.findall(r"^\|(.+?)\|", guide, re.MULTILINE)))
+    )
+    assert classes - rows == {"EventportError"}
 
 
 def test_the_page_about_adapters_shows_parts_of_the_example() -> None:
