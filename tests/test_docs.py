@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.doc_examples import run_page
 
-from eventport import errors
+import eventport
+
+from eventport import EventportError
 
 
 ROOT = Path(__file__).parents[1]
@@ -61,12 +66,21 @@ def test_readme_shows_the_two_commands_before_the_first_heading() -> None:
     assert commands[1] in ci
 
 
+def _public_modules() -> Iterator[str]:
+    """Name the modules that programs import, and neither adapters nor the command line."""
+    for module in pkgutil.walk_packages(eventport.__path__, "eventport."):
+        parts = module.name.split(".")
+        if parts[1] not in {"adapter", "cli"} and not any(part.startswith("_") for part in parts):
+            yield module.name
+
+
 def test_the_guide_explains_every_error() -> None:
     guide = (ROOT / "docs/guide.md").read_text()
     classes = {
         name
-        for name, found in vars(errors).items()
-        if isinstance(found, type) and issubclass(found, errors.EventportError)
+        for module in _public_modules()
+        for name, found in vars(importlib.import_module(module)).items()
+        if isinstance(found, type) and issubclass(found, EventportError)
     }
     rows = set(
         re.findall(r"`(\w+Error)`", " ".join(re.findall(r"^\|(.+?)\|", guide, re.MULTILINE)))
