@@ -1,4 +1,4 @@
-"""Running again what had a conflict: others were faster, so it is decided on what they did."""
+"""Retries after conflicts: the function runs again, so that it decides on the newest events."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from eventport.validation import check_int
 T = TypeVar("T")
 
 ATTEMPTS: Final = 5
-"""How often something is tried by default while others are faster."""
+"""How many times a function is tried by default."""
 
 
 async def run_in_session(
@@ -26,8 +26,8 @@ async def run_in_session(
 ) -> T:
     """Run a function in a session and commit; on a conflict run it again in a new session.
 
-    The function must be free of other effects than those on the session, since it may run
-    several times. Between two attempts there is a short random pause, so that rivals get apart.
+    The function must have no effects but those on the session, since it may run several times.
+    Between two attempts there is a short random pause, so that competitors do not meet again.
 
     Args:
         store: Any event store.
@@ -62,6 +62,6 @@ async def retry_conflicts(function: Callable[[], Awaitable[T]], *, attempts: int
             return await function()
         except ConcurrencyError:
             pass
-        # Rivals that lost to the same commit must not come back at the same moment.
+        # Callers that lost to the same commit must not come back at the same moment.
         await sleep(random.uniform(0, backoff.next()))  # noqa: S311  # no secret depends on it
     return await function()

@@ -64,7 +64,7 @@ class AggregateExistsError(EventportError):
 
 
 class DuplicateKeyError(EventportError):
-    """Somebody else holds a key that only one owner can hold; nothing of the change was written."""
+    """Another owner holds a key that only one can hold; nothing of the change was written."""
 
     def __init__(self, name: str, key: str, owner: str, *, hidden: bool = False) -> None:
         super().__init__(name, key, owner)
@@ -221,7 +221,7 @@ class EventDataError(EventportError):
 
 
 class LeaseLostError(EventportError):
-    """Somebody else runs the projection now; what was being done for it has been undone."""
+    """Another runner has taken over the projection; the work in progress was rolled back."""
 
     def __init__(self, projection: object) -> None:
         super().__init__(projection)
@@ -265,6 +265,6 @@ class ProjectionStoppedError(EventportError):
         return (
             f"projection {self.projection} stopped at position {self.event.position}, before "
             f"event {self.event.version} of stream {self.event.stream!r}, a {self.event.type!r}: "
-            f"its handler failed {self.attempts} times, at last with: {self.__cause__!r}; mend "
+            f"its handler failed {self.attempts} times, at last with: {self.__cause__!r}; fix "
             "the handler and run it again, or let such events go to the dead letters"
         )
