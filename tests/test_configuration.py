@@ -561,7 +561,7 @@ async def test_a_database_of_another_program_is_not_touched() -> None:
         "s.db", "CREATE TABLE customers (name)", "INSERT INTO customers VALUES (1)"
     )
     message = await refusal("sqlite:///s.db")
-    assert "s.db is a database of something else (it holds customers)" in message
+    assert "s.db belongs to another program (it holds customers)" in message
     assert Path("s.db").read_bytes() == before
     assert [path.name for path in Path().iterdir()] == ["s.db"]
 

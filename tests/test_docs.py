@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.doc_examples import run_page
+
+import eventport
+
+from eventport import EventportError
 
 
 ROOT = Path(__file__).parents[1]
@@ -23,7 +30,7 @@ PAGES = sorted(
     ("page", "programs"),
     [
         ("README.md", 1),
-        ("docs/guide.md", 5),
+        ("docs/guide.md", 6),
         ("docs/tutorial.md", 6),
         ("docs/typed-events.md", 4),
         ("docs/commands.md", 5),
@@ -57,6 +64,28 @@ def test_readme_shows_the_two_commands_before_the_first_heading() -> None:
     commands = re.findall(r"^\$ (.+?) +#", opening, re.MULTILINE)
     assert commands[0].endswith("python3 -m nox -s demo")
     assert commands[1] in ci
+
+
+def _public_modules() -> Iterator[str]:
+    """Name the modules that programs import, and neither adapters nor the command line."""
+    for module in pkgutil.walk_packages(eventport.__path__, "eventport."):
+        parts = module.name.split(".")
+        if parts[1] not in {"adapter", "cli"} and not any(part.startswith("_") for part in parts):
+            yield module.name
+
+
+def test_the_guide_explains_every_error() -> None:
+    guide = (ROOT / "docs/guide.md").read_text()
+    classes = {
+        name
+        for module in _public_modules()
+        for name, found in vars(importlib.import_module(module)).items()
+        if isinstance(found, type) and issubclass(found, EventportError)
+    }
+    rows = set(
+        re.findall(r"`(\w+Error)`", " ".join(re.findall(r"^\|(.+?)\|", guide, re.MULTILINE)))
+    )
+    assert classes - rows == {"EventportError"}
 
 
 def test_the_page_about_adapters_shows_parts_of_the_example() -> None:

@@ -34,7 +34,7 @@ def resolve(
     if not isinstance(cast("object", target), str):
         # Its value is not shown: it might be some object that knows a password.
         kind = type(target).__name__
-        message = f"a store is given as a URL or as a name in eventport.toml, both str, not {kind}"
+        message = f"a store must be a URL or a name in eventport.toml, as text, not {kind}"
         raise ConfigurationError(message)
     target = clean(target, "the URL or name of a store")
     if "://" in target or _VARIABLE.match(target):
@@ -47,8 +47,8 @@ def _look_up(name: str, config: str | os.PathLike[str] | None) -> tuple[str, dic
     if path is None:
         message = (
             f"no store named {redact(name)!r}: there is neither eventport.toml nor a "
-            f"pyproject.toml with [tool.eventport] in {Path.cwd()}; write the former, or name a "
-            "URL such as sqlite:///orders.db, in the call or in EVENTPORT_URL"
+            f"pyproject.toml with [tool.eventport] in {Path.cwd()}; create one, or give a "
+            "URL such as sqlite:///orders.db in the call or in EVENTPORT_URL"
         )
         raise ConfigurationError(message)
     if name not in tables:

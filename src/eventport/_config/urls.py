@@ -54,7 +54,7 @@ def check_url(url: object) -> str:
     if "@" in parts["rest"] or {"@", "[", "]"} & set(user):
         problem = "has one of / ? # @ [ ] in its user or password, or @ after its host"
     elif not all(_HOST.fullmatch(host) for host in hosts.split(",")):
-        problem = "has no number as its port, or a host that is none"
+        problem = "has a port that is not a number, or an invalid host"
     else:
         return url
     message = (

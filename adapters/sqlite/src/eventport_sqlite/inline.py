@@ -103,7 +103,7 @@ class InlineProjections:
             result.close()
             raise fail("it returned a coroutine, but must be a plain function")
         if not db.in_transaction:
-            raise fail("SQLite undid the transaction, and it went on")
+            raise fail("SQLite rolled the transaction back, and the handler went on")
 
     def _authorize(self, action: int, *_: str | None) -> int:
         """Refuse the control of transactions to handlers."""

@@ -91,7 +91,7 @@ def _is_ours(db: sqlite3.Connection, name: str) -> bool:
         return False
     if "eventport_schema" not in tables:
         message = (
-            f"{name} is a database of something else (it holds {', '.join(sorted(tables)[:3])}); "
+            f"{name} belongs to another program (it holds {', '.join(sorted(tables)[:3])}); "
             "it was not touched: name another file"
         )
         raise IncompatibleStoreError(message)
