@@ -20,7 +20,7 @@ from eventport_conformance.waiting import until
 from eventport_postgres import PostgresEventStore
 
 
-TIMEOUT = 1.0
+TIMEOUT = 3.0
 
 
 @pytest.fixture(scope="module")

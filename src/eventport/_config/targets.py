@@ -18,7 +18,6 @@ from eventport.validation import control_character
 
 
 _VARIABLE: Final = re.compile(r"\$\{(\w+)\}")
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _URL: Final = re.compile(r"[^:/?#]+://.*", re.DOTALL)
 _USERINFO: Final = re.compile(r"(?s)(?P<before>[^:/?#]+://)(?P<userinfo>[^/?#]*)(?P<after>@.*)")
 

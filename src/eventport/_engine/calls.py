@@ -26,6 +26,9 @@ T = TypeVar("T")
 
 _FIRST_PAUSE: Final = 0.02
 _LONGEST_PAUSE: Final = 1.0
+_LAST: Final = 0.1
+"""With less than this part of the time left, there is no further attempt: it would hardly begin."""
+
 _SHORTEST_CALL: Final = 0.01
 """Even a late attempt gets this many seconds, so that it can say why it fails."""
 
@@ -35,6 +38,7 @@ class Deadline:
 
     def __init__(self, seconds: float) -> None:
         self._end = current_time() + seconds
+        self._last = self._end - _LAST * seconds
         self._backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
 
     @property

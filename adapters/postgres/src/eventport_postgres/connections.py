@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 import asyncpg
 
+from anyio import CancelScope
 from asyncpg.pool import PoolConnectionProxy
 
 from eventport.errors import StoreUnavailableError
@@ -267,7 +268,8 @@ class PoolConnections(Connections):
             self._background.start(self._give_back(connection))
             raise
         except BaseException:
-            await self._give_back(connection)
+            with CancelScope(shield=True):  # the error must not be lost, even if time is up
+                await self._give_back(connection)
             raise
         else:
             await self._give_back(connection)

@@ -9,6 +9,8 @@ from typing import Any, Final, TypeAlias, cast
 
 import asyncpg
 
+from anyio import CancelScope
+
 from eventport.adapter import Commit, InlineHandlers, Outcome, inline_failure, new_events
 from eventport.errors import InlineProjectionError, StoreUnavailableError
 from eventport.events import RecordedEvent
@@ -121,6 +123,8 @@ async def _call(
         async with timer:
             await handler(cast("asyncpg.Connection[Any]", connection), events)
     except (Exception, asyncio.CancelledError) as exc:
+        if timer.expired():
+            raise inline_failure(handler, "it did not end in time") from exc
         task = asyncio.current_task()
         if isinstance(exc, asyncio.CancelledError) and task is not None and task.cancelling():
             raise  # the event loop is being closed
@@ -129,7 +133,7 @@ async def _call(
             raise asyncpg.ConnectionDoesNotExistError(message) from exc
         if is_worth_a_retry(exc):
             raise
-        raise inline_failure(handler, "it did not end in time" if timer.expired() else exc) from exc
+        raise inline_failure(handler, exc) from exc
     if not connection.is_in_transaction() and not connection.is_closed():
         # It may have committed a part, or nothing, and others have no part in it any more.
         name = getattr(handler, "__qualname__", handler)
@@ -158,7 +162,9 @@ async def _check(connection: AnyConnection, sql: str) -> None:
 
 async def _roll_back(connection: AnyConnection, transaction: Any) -> None:
     try:
-        async with asyncio.timeout(CLOSE_TIMEOUT):
-            await transaction.rollback()
+        # The error that led to this is what the caller has to get, even if time is up meanwhile.
+        with CancelScope(shield=True):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await transaction.rollback()
     except DRIVER_ERRORS:
         connection.terminate()
