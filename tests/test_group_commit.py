@@ -40,7 +40,7 @@ from eventport._engine.group_commit import (
     GroupCommit,
 )
 from eventport.adapter import encode_events
-from eventport.errors import PayloadTooLargeError, StoreUnavailableError
+from eventport.errors import NotSupportedError, PayloadTooLargeError, StoreUnavailableError
 
 from eventport_conformance.waiting import HANG_SECONDS
 

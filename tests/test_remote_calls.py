@@ -8,7 +8,7 @@ from typing import Final
 import anyio.lowlevel
 import pytest
 
-from anyio import create_task_group, sleep_forever
+from anyio import Event, create_task_group, sleep_forever
 
 from eventport import NewEvent, StoreUnavailableError
 from eventport._engine.calls import RemoteCalls

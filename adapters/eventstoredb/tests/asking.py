@@ -38,7 +38,7 @@ _WORDS: Final = {
 def event(
     id_: UUID | None = None, data: str = "{}", type_: str = "T", metadata: str = "{}"
 ) -> EncodedEvent:
-    return EncodedEvent(type_, data, metadata, id_ or uuid4())
+    return EncodedEvent(type_, data, metadata, id_ or uuid4(), size=len(data) + len(metadata))
 
 
 class Asker:

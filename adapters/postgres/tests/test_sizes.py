@@ -16,7 +16,7 @@ from eventport_postgres.schema import Place
 
 
 def commit(*data: str | bytes) -> list[Commit]:
-    events = [EncodedEvent("E", one, "{}", uuid4()) for one in data]
+    events = [EncodedEvent("E", one, "{}", uuid4(), size=len(one)) for one in data]
     return [Commit((StreamWrite("s", "any", events),))]
 
 

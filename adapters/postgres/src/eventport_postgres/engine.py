@@ -75,7 +75,7 @@ class PostgresEngine:
         self.name: Final = f"{address}, schema {schema}"
         self.timeout: Final = timeout
         self.store_id: Final = place.store_id
-        self._schema = schema
+        self.schema: Final = schema
         self._place = place
         self.inline: Final = InlineProjections()
         self.connections: Final = connections
@@ -120,7 +120,7 @@ class PostgresEngine:
     def joined(self, connection: AnyConnection) -> PostgresJoinedEngine:
         """Return an engine for the transaction that is open on a connection."""
         return PostgresJoinedEngine(
-            connection, self._schema, self._place, self.inline, self._written_on
+            connection, self.schema, self._place, self.inline, self._written_on
         )
 
     async def close(self) -> None:

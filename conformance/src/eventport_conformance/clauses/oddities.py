@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from eventport import ANY, NO_STREAM, AppendResult, NewEvent, NotSupportedError
 
 from eventport_conformance.clause import clause
-from eventport_conformance.material import at_once, make
+from eventport_conformance.helpers import at_once, make
 from eventport_conformance.trial import Trial
 
 

@@ -1,4 +1,4 @@
-"""Stores with one bug each, which the clauses about odd names, types and retries find."""
+"""Mutants of odd names, types and retries."""
 
 # ruff: noqa: D102  # they override methods, and do it wrong
 
@@ -9,11 +9,12 @@ from msgspec.structs import replace
 
 from eventport import AppendResult, Expectation, NewEvent
 
-from eventport_conformance.proof.plain import PlainSession, PlainStore
-from eventport_conformance.proof.planted import planted
+from eventport_conformance.proof.mutants.base import mutant
+from eventport_conformance.proof.reference_session import ReferenceSession
+from eventport_conformance.proof.reference_store import ReferenceStore
 
 
-class _Escaping(PlainSession):
+class _Escaping(ReferenceSession):
     async def commit(self) -> None:
         if len({stream for stream, _ in self.writes}) > 1:
             self.writes = [
@@ -23,15 +24,15 @@ class _Escaping(PlainSession):
         await super().commit()
 
 
-@planted("ODD-01")
-class TypesOfSeveralStreams(PlainStore):
+@mutant("ODD-01")
+class TypesOfSeveralStreams(ReferenceStore):
     """Its commits over several streams change the types that their call cannot hold."""
 
-    def new_session(self) -> PlainSession:
+    def new_session(self) -> ReferenceSession:
         return _Escaping(self)
 
 
-class _CaseBlind(PlainSession):
+class _CaseBlind(ReferenceSession):
     async def commit(self) -> None:
         spelled: dict[str, str] = {}
         self.writes = [
@@ -40,16 +41,16 @@ class _CaseBlind(PlainSession):
         await super().commit()
 
 
-@planted("ODD-02")
-class CaseBlindSessions(PlainStore):
+@mutant("ODD-02")
+class CaseBlindSessions(ReferenceStore):
     """Its sessions take streams whose names differ in case only for one."""
 
-    def new_session(self) -> PlainSession:
+    def new_session(self) -> ReferenceSession:
         return _CaseBlind(self)
 
 
-@planted("ODD-03")
-class RetryLooksFirst(PlainStore):
+@mutant("ODD-03")
+class RetryLooksFirst(ReferenceStore):
     """It looks for an earlier try, and writes later, although another store was faster."""
 
     async def append_now(
