@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-import eventport_conformance.proof.planted_oddities  # noqa: F401  # it registers its bugs
-
 from eventport_conformance.clause import Clause, all_clauses
 from eventport_conformance.harness import Harness
 from eventport_conformance.proof.mutants.base import Mutant
