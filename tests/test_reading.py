@@ -45,7 +45,7 @@ class NoOrder(TinyPages):
     """An engine whose backend has no global order."""
 
     capabilities = frozenset({Capability.SESSIONS})
-    limitations = {Capability.GLOBAL_ORDER: "streams are kept apart"}  # noqa: RUF012  # a constant
+    limitations = {Capability.GLOBAL_ORDER: "streams are kept apart"}  # a constant
 
 
 def opened(engine: TinyPages) -> Store:

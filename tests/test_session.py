@@ -45,7 +45,7 @@ class OneStream(MemoryEngine):
     """An engine whose backend cannot write two streams at once."""
 
     capabilities = frozenset({Capability.GLOBAL_ORDER})  # type: ignore[misc]  # final elsewhere
-    limitations = {Capability.SESSIONS: "it has no transactions"}  # type: ignore[misc]  # noqa: RUF012
+    limitations = {Capability.SESSIONS: "it has no transactions"}  # type: ignore[misc]
 
 
 def opened(engine: Engine) -> Store:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pickle
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, ClassVar, Final, TypeAlias
 from uuid import uuid4
@@ -186,10 +186,12 @@ class Frames:
 class SocketEngine:
     """The client, a `Remote` engine. It has one connection, and makes a new one when that drops."""
 
-    capabilities: Final = frozenset(
+    capabilities: frozenset[Capability] = frozenset(
         {Capability.SESSIONS, Capability.GLOBAL_ORDER, Capability.SHARED, Capability.DURABLE}
     )
-    limitations: Final = {Capability.PUSH: "the server speaks only when it is asked"}
+    limitations: Mapping[Capability, str] = {
+        Capability.PUSH: "the server speaks only when it is asked"
+    }
     timeout = 5.0
 
     def __init__(self, host: str, port: int) -> None:

@@ -6,7 +6,7 @@ themselves. Its driver blocks, so each batch and each page is one hop to a threa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Self, TypeVar
 from uuid import UUID
@@ -49,10 +49,10 @@ PAGE: Final = 1_000
 class DuckDBEngine:
     """Keeps events in one table."""
 
-    capabilities: Final = frozenset(
+    capabilities: frozenset[Capability] = frozenset(
         {Capability.SESSIONS, Capability.GLOBAL_ORDER, Capability.DURABLE}
     )
-    limitations: Final = {
+    limitations: Mapping[Capability, str] = {
         Capability.SHARED: "DuckDB lets one process open a file; use SQLite to share events",
         Capability.PUSH: "there are no commits by other processes",
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Self
@@ -46,10 +46,10 @@ class Row(Struct, array_like=True):
 class FileEngine:
     """Keeps events in one file, for one process."""
 
-    capabilities: Final = frozenset(
+    capabilities: frozenset[Capability] = frozenset(
         {Capability.SESSIONS, Capability.GLOBAL_ORDER, Capability.DURABLE}
     )
-    limitations: Final = {
+    limitations: Mapping[Capability, str] = {
         Capability.SHARED: "one process holds the file; use SQLite to share events",
         Capability.PUSH: "there are no commits by other processes",
     }

@@ -118,7 +118,7 @@ class DoubleHarness(EventStoreDBHarness):
 
 
 class RealHarness(EventStoreDBHarness):
-    absent = {  # noqa: RUF012  # a constant
+    absent = {  # a constant
         "address": "the client follows the addresses that a cluster reports, past any proxy",
         "open_at": "the client follows the addresses that a cluster reports, past any proxy",
         "restart": "the server belongs to others",

@@ -32,7 +32,7 @@ class PostgresHarness(Harness):
     capabilities = Capabilities.only(
         "sessions", "global_order", "push", "shared", "durable", "hooks"
     )
-    absent = {"restart": "the server belongs to others"}  # noqa: RUF012  # a constant
+    absent = {"restart": "the server belongs to others"}  # a constant
     server_url: ClassVar[str] = GIVEN_URL
     numbers = count()
 
@@ -83,7 +83,7 @@ class PostgresHarness(Harness):
 
 
 class OwnServerHarness(PostgresHarness):
-    absent = {}  # noqa: RUF012  # as above
+    absent = {}  # as above
     running: ClassVar[Server]
 
     async def restart(self) -> None:

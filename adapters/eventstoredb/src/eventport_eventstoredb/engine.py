@@ -41,7 +41,7 @@ class EventStoreDBEngine:
         ConfigurationError: the URL is wrong, no client is installed, or both are.
     """
 
-    limitations: Final[Mapping[Capability, str]] = MappingProxyType(
+    limitations: Mapping[Capability, str] = MappingProxyType(
         {
             Capability.SESSIONS: (
                 "several streams in one commit take KurrentDB 25.1 or newer, and kurrentdbclient"

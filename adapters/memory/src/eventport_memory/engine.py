@@ -58,8 +58,8 @@ class _Stored(Struct, frozen=True, gc=False):
 class MemoryEngine:
     """Keeps events in a list, and in a list for each stream."""
 
-    capabilities: Final = frozenset({Capability.SESSIONS, Capability.GLOBAL_ORDER})
-    limitations: Final[Mapping[Capability, str]] = MappingProxyType(
+    capabilities: frozenset[Capability] = frozenset({Capability.SESSIONS, Capability.GLOBAL_ORDER})
+    limitations: Mapping[Capability, str] = MappingProxyType(
         {
             Capability.SHARED: "the events live in one object; use SQLite to share them",
             Capability.PUSH: "there are no commits by other processes",

@@ -54,7 +54,7 @@ class PostgresEngine:
     """
 
     capabilities: frozenset[Capability] = frozenset(Capability) - {Capability.PUSH}
-    limitations: Final[Mapping[Capability, str]] = MappingProxyType(
+    limitations: Mapping[Capability, str] = MappingProxyType(
         {
             Capability.PUSH: "a pooler in transaction mode passes no notifications on; "
             "subscriptions poll",

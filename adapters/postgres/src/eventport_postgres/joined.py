@@ -56,8 +56,8 @@ class PostgresJoinedEngine:
         written: Called with the connection when something was written.
     """
 
-    capabilities: Final = frozenset({Capability.SESSIONS, Capability.GLOBAL_ORDER})
-    limitations: Final[Mapping[Capability, str]] = MappingProxyType(
+    capabilities: frozenset[Capability] = frozenset({Capability.SESSIONS, Capability.GLOBAL_ORDER})
+    limitations: Mapping[Capability, str] = MappingProxyType(
         {
             Capability.PUSH: "a transaction gets no notifications",
             Capability.SHARED: "the transaction belongs to one connection",

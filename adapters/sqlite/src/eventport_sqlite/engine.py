@@ -36,7 +36,7 @@ class SQLiteEngine:
         reader: The connection that reads; in memory there is only one.
     """
 
-    limitations: Final[Mapping[Capability, str]] = MappingProxyType(
+    limitations: Mapping[Capability, str] = MappingProxyType(
         {
             Capability.PUSH: "SQLite has no notifications; subscriptions poll",
             Capability.SHARED: "a database in memory belongs to one store; name a file",
@@ -46,7 +46,9 @@ class SQLiteEngine:
 
     def __init__(self, path: str, writer: Connection, reader: Connection) -> None:
         self.name: Final = path
-        self.capabilities: Final = _EVERYWHERE if path == MEMORY else _EVERYWHERE | _IN_FILES
+        self.capabilities: frozenset[Capability] = (
+            _EVERYWHERE if path == MEMORY else _EVERYWHERE | _IN_FILES
+        )
         self.inline: Final = InlineProjections()
         self._writer = writer
         self._reader = reader

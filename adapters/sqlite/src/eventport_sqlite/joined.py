@@ -49,8 +49,8 @@ class SQLiteJoinedEngine:
         inline: The handlers that run with each commit.
     """
 
-    capabilities: Final = frozenset({Capability.SESSIONS, Capability.GLOBAL_ORDER})
-    limitations: Final[Mapping[Capability, str]] = MappingProxyType(
+    capabilities: frozenset[Capability] = frozenset({Capability.SESSIONS, Capability.GLOBAL_ORDER})
+    limitations: Mapping[Capability, str] = MappingProxyType(
         {
             Capability.PUSH: "a transaction does not see later commits of others",
             Capability.SHARED: "the transaction belongs to one connection",
