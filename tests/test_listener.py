@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("in_time")
 class Radio(MemoryEngine):
     """Sends signs when a test says so, and fails when a test says so."""
 
-    capabilities = MemoryEngine.capabilities | {Capability.SHARED}  # type: ignore[misc]  # a test
+    capabilities = MemoryEngine.capabilities | {Capability.SHARED}
 
     def __init__(self) -> None:
         super().__init__()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, Final
 
 import anyio
@@ -44,8 +44,13 @@ NOTHING: Final[list[object]] = []
 class NoOrder(TinyPages):
     """An engine whose backend has no global order."""
 
-    capabilities = frozenset({Capability.SESSIONS})
-    limitations = {Capability.GLOBAL_ORDER: "streams are kept apart"}  # a constant
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        return frozenset({Capability.SESSIONS})
+
+    @property
+    def limitations(self) -> Mapping[Capability, str]:
+        return {Capability.GLOBAL_ORDER: "streams are kept apart"}
 
 
 def opened(engine: TinyPages) -> Store:

@@ -44,8 +44,8 @@ pytestmark = pytest.mark.usefixtures("in_time")
 class OneStream(MemoryEngine):
     """An engine whose backend cannot write two streams at once."""
 
-    capabilities = frozenset({Capability.GLOBAL_ORDER})  # type: ignore[misc]  # final elsewhere
-    limitations = {Capability.SESSIONS: "it has no transactions"}  # type: ignore[misc]
+    capabilities = frozenset({Capability.GLOBAL_ORDER})
+    limitations = {Capability.SESSIONS: "it has no transactions"}
 
 
 def opened(engine: Engine) -> Store:

@@ -37,7 +37,7 @@ _DECODER: Final = Decoder(list[Row])
 class SharedFileEngine(FileEngine):
     """It takes in what others have written before it writes, and before it reads."""
 
-    capabilities = FileEngine.capabilities | {Capability.SHARED}  # type: ignore[misc]  # a new store
+    capabilities = FileEngine.capabilities | {Capability.SHARED}
 
     def __init__(self, path: Path) -> None:
         self._writing = False

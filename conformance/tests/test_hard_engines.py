@@ -83,7 +83,7 @@ def test_no_optional_part_is_left_out() -> None:
 class Pushing(MemoryEngine):
     """Others commit, too, and it is woken only when a test says so."""
 
-    capabilities = MemoryEngine.capabilities | {Capability.SHARED, Capability.PUSH}  # type: ignore[misc]  # another engine
+    capabilities = MemoryEngine.capabilities | {Capability.SHARED, Capability.PUSH}
 
     def __init__(self) -> None:
         super().__init__()

@@ -140,7 +140,7 @@ class PostgresCheckpoints(SqlCheckpoints[Connection]):
 class _Tables:
     """The two tables of a schema, as a `Database`."""
 
-    dialect: Final = _DIALECT
+    dialect: Dialect = _DIALECT
 
     def __init__(self, connections: Connections, schema: str, timeout: float) -> None:
         self._connections = connections

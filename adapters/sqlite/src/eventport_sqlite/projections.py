@@ -122,7 +122,7 @@ class _File:
     projections = "eventport_projections"
     dead_letters = "eventport_dead_letters"
     # Nobody can take the lock away from a process that stands still.
-    dialect: Final = Dialect(limit_idling="$4")
+    dialect: Dialect = Dialect(limit_idling="$4")
 
     def __init__(self, path: str, writer: OwnConnection, reader: OwnConnection) -> None:
         self._path = path
