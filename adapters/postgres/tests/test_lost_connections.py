@@ -120,12 +120,12 @@ async def test_dropped_connections(server: Server, schema: str) -> None:
         url = f"postgresql://postgres@127.0.0.1:{line.port}/postgres"
         async with await PostgresEventStore.connect(url, schema=schema) as store:
 
-            async def cut() -> None:
+            async def drop() -> None:
                 await asyncio.sleep(rng.uniform(0.001, 0.08))
                 line.drop()
 
             work = Work(store)
-            await work.run(cut, 6)
+            await work.run(drop, 6)
     assert not work.unknown
 
 
