@@ -174,7 +174,7 @@ async def test_a_store_in_a_transaction_has_neither_hooks_nor_subscriptions() ->
     engine = Noting()
     engine.go.set()
     async with JoinedStore(engine) as store:
-        with pytest.raises(NotSupportedError, match=r"hook.* a commit that somebody else does"):
+        with pytest.raises(NotSupportedError, match=r"hook.* only the owner of the transaction"):
             store.after_commit(hook)
         with pytest.raises(NotSupportedError, match="a subscription needs a store of its own"):
             store.subscribe(after=1)

@@ -432,10 +432,8 @@ LINE = b'{"stream":"a","type":"t","data":1}\n'
 
 @pytest.mark.parametrize("sessions", [True, False])
 async def test_an_import_that_is_overtaken_by_another_of_the_same_file_goes_on(
-    request: pytest.FixtureRequest, *, sessions: bool
+    *, sessions: bool
 ) -> None:
-    if not sessions:
-        request.getfixturevalue("without_sessions")
     source = importing.check_all(BytesIO(LINE), lambda _: None)
     same = next(parse(BytesIO(LINE), len(LINE))).event
     async with (Store if sessions else WithoutSessions)(Overtaken(same)) as store:

@@ -107,7 +107,12 @@ def test_rebuild_ends_when_the_generation_is_active_and_status_shows_it(
         "lag": 0,
         "runner": None,
         "dead_letters": [
-            {"position": 3, "type": "Numbered", "stream": "a", "error": "ValueError: no number"}
+            {
+                "position": 3,
+                "type": "Numbered",
+                "stream": "a",
+                "error": "ValueError in numbered, views.py:14",
+            }
         ],
     }
     assert "active generation: 1\nposition: 0\n" in projection("status", "views:two").stdout

@@ -317,7 +317,7 @@ async def test_blanks_around_a_url_are_not_meant(
 @pytest.mark.parametrize("character", ["\n", "\r", "\t", "\0", "\x7f"])
 async def test_a_control_character_inside_a_url_is_refused(tmp_path: Path, character: str) -> None:
     message = await refusal(f"sqlite:///a{character}b.db?password={SECRET}")
-    assert f"holds the control character {character!r}: remove it" in message
+    assert f"contains the control character {character!r}: remove it" in message
     assert list(tmp_path.iterdir()) == []
 
 

@@ -25,7 +25,7 @@ async def turn(store: EventStore, stream: str) -> AsyncGenerator[None, None]:
     """Wait until no other task of this process has a turn at a stream of a store.
 
     A task that has a turn, and all that it starts, takes no second one: a turn that waits for
-    another could wait for ever.
+    another could wait forever.
     """
     if _has_one.get():
         yield

@@ -114,7 +114,7 @@ def _expand(url: str) -> str:
         if found is None:
             message = f"the environment variable {match[1]} is not set; {redact(url)} needs it"
             raise ConfigurationError(message)
-        found = found.strip("\r\n")  # files of secrets end with a newline
+        found = found.strip("\r\n\t")  # files of secrets end with a newline
         if control := control_character(found):
             message = (
                 f"the environment variable {match[1]} contains the control character {control!r}"

@@ -92,7 +92,7 @@ class Feed:
                 del self._waiting[position]
 
     def interval(self, idle: int) -> float:
-        """Return the seconds to wait after so many idle polls."""
+        """Return the seconds to wait after a number of idle polls."""
         longest = self.PUSHED_INTERVAL if self._pushed() else self.LONGEST_INTERVAL
         return min(self.FIRST_INTERVAL * float(1 << min(idle, 20)), longest)
 

@@ -341,7 +341,7 @@ def _is_being_cancelled() -> bool:
 async def _end_what_was_cancelled(connection: AnyConnection) -> None:
     try:
         # The driver ends a cancellation before it begins something else. If that is cancelled,
-        # too, some versions raise a cancellation for ever; nobody cancels this one.
+        # too, some versions raise a cancellation forever; nobody cancels this one.
         async with asyncio.timeout(CLOSE_TIMEOUT):
             await connection.execute("SELECT 1")
     except (*DRIVER_ERRORS, asyncio.CancelledError):

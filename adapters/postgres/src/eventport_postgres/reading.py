@@ -20,7 +20,7 @@ PAGE_BYTES: Final = 4 * 1024 * 1024
 """A page ends with the event that makes it this large, so that memory stays bounded."""
 
 SCAN: Final = 100_000
-"""How many positions a filtered page looks at, so that a rare filter does not take for ever."""
+"""How many positions a filtered page looks at, so that a rare filter does not take forever."""
 
 
 class Reader:
