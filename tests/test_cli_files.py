@@ -100,10 +100,18 @@ def ndjson(lines: Sequence[Line]) -> str:
     return "".join(f"{json.dumps(line)}\n" for line in lines)
 
 
+def undated(text: str) -> list[Line]:
+    """Leave out when events were recorded, which an import stamps anew."""
+    lines = [json.loads(line) for line in text.splitlines()]
+    for line in lines:
+        del line["recorded_at"]
+    return lines
+
+
 def without_ids(text: str) -> list[Line]:
     lines = [json.loads(line) for line in text.splitlines()]
     for line in lines:
-        del line["id"]
+        del line["id"], line["version"], line["recorded_at"]
     return lines
 
 
@@ -149,7 +157,8 @@ def test_a_log_of_real_size_comes_out_as_it_went_in(eventport: Command, tmp_path
 
     other = eventport("import", "out.ndjson", "--store", "sqlite:///other.db")
     assert "8577 events written" in other.stderr
-    assert eventport("export", "--store", "sqlite:///other.db").stdout == text
+    copy = eventport("export", "--store", "sqlite:///other.db").stdout
+    assert undated(copy) == undated(text)
 
 
 def test_import_reads_standard_input(eventport: Command) -> None:
@@ -201,7 +210,10 @@ def test_ctrl_c_ends_an_import_between_two_batches(eventport: Command, tmp_path:
     until_in_thread(lambda: stored(tmp_path) > 0, "the command gets on")
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=SECONDS)
-    assert (process.returncode, errors) == (130, b"")
+    assert (process.returncode, errors) == (
+        130,
+        b"eventport: stopped by Ctrl-C; run it again, and it writes what is not there yet\n",
+    )
     assert 0 < stored(tmp_path) < 30_000
     assert eventport("import", "log.ndjson").returncode == 0
     assert stored(tmp_path) == 30_000
@@ -256,12 +268,12 @@ BAD_LINES = {
     '{"stream":"a","type":"t"}': "needs either `data` or `data_base64`",
     '{"stream":"a","type":"t","data":1,"data_base64":""}': "needs either `data` or `data_base64`",
     '{"stream":"a","type":"t","data_base64":"A-_8"}': "Invalid base64 encoded string",
-    '{"stream":"a","type":"t","data_base64":1}': "`$.data_base64`",
+    '{"stream":"a","type":"t","data_base64":1}': ".data_base64",
     '{"stream":"a","type":"t","data":1,"extra":1}': "unknown field `extra`",
-    '{"stream":"a","type":"t","data":1,"version":1}': "unknown field `version`",
+    '{"stream":"a","type":"t","data":1,"version":7}': "goes from version 2 to 7",
     '{"type":"t","data":1}': "missing required field `stream`",
     '{"stream":"a","data":1}': "missing required field `type`",
-    '{"stream":7,"type":"t","data":1}': "Expected `str`, got `int` - at `$.stream`",
+    '{"stream":7,"type":"t","data":1}': "Expected `str`, got `int` at .stream",
     '{"stream":"","type":"t","data":1}': "stream name is empty",
     '{"stream":"$a","type":"t","data":1}': "reserved",
     '{"stream":"a\\u0007","type":"t","data":1}': "control character",

@@ -131,7 +131,7 @@ CALLS: list[Callable[[EventStore], Any]] = [
     lambda store: store.read("a"),
     lambda store: store.read("a", max_count=0),
     lambda store: anext(store.iterate("a")),
-    lambda store: store.aggregate("a", lambda state, _: state, None),
+    lambda store: store.aggregate("a", lambda state, _: state, lambda: None),
     lambda store: store.read_all(),
     lambda store: store.read_all(max_count=0),
     lambda store: anext(store.iterate_all()),

@@ -19,6 +19,7 @@ from eventport import (
     ConcurrencyError,
     EventStore,
     InvalidArgumentError,
+    InvalidArgumentTypeError,
     InvalidStreamNameError,
     NewEvent,
     NotSupportedError,
@@ -26,6 +27,8 @@ from eventport import (
     StoreClosedError,
 )
 from eventport.adapter import AllPage, StreamPage
+from eventport.folding import Fold
+from eventport.typed import EventTypes
 
 from eventport_memory import MemoryEventStore
 
@@ -118,7 +121,7 @@ def test_a_stream_reads_like_a_list(
         assert (read.version, read.exists) == (length, length > 0)
         going = store.iterate("s", from_version=first, to_version=last, backwards=backwards)
         assert await data_of(going) == wanted
-        folded = await store.aggregate("s", collect, NOTHING, to_version=last)
+        folded = await store.aggregate("s", collect, lambda: NOTHING, to_version=last)
         assert folded.state == model[:last]
         assert folded.version == (length if last is None else min(last, length))
         assert folded.exists == (length > 0)
@@ -192,7 +195,7 @@ async def test_a_read_and_a_fold_are_of_one_moment() -> None:
     read = await store.read("s")
     assert (len(read.events), read.version) == (5, 5)
     store.pages = 0
-    folded = await store.aggregate("s", lambda count, _: count + 1, 0)
+    folded = await store.aggregate("s", lambda count, _: count + 1, int)
     assert folded.state == folded.version
     assert folded.version < (await store.read("s", max_count=0)).version
 
@@ -234,7 +237,7 @@ async def test_no_more_is_fetched_at_once_than_a_page() -> None:
     await store.append("s", numbered(1, 10))
     assert await data_of(store.iterate("s")) == list(range(1, 11))
     assert store.pages == 3
-    assert (await store.aggregate("s", collect, NOTHING)).state == list(range(1, 11))
+    assert (await store.aggregate("s", collect, lambda: NOTHING)).state == list(range(1, 11))
     assert await data_of(store.iterate_all()) == list(range(1, 11))
     assert store.largest == TinyPages.page_size
 
@@ -271,11 +274,13 @@ async def test_a_wrong_expectation_is_told_before_any_event(expected: Any) -> No
         await store.read("s", from_version=2, expected=expected)
     assert (caught.value.stream, caught.value.expected, caught.value.actual) == ("s", expected, 2)
     with pytest.raises(ConcurrencyError):
-        await store.aggregate("s", lambda _, event: seen.append(event), None, expected=expected)
+        await store.aggregate(
+            "s", lambda _, event: seen.append(event), lambda: None, expected=expected
+        )
     assert seen == []
     for right in (2, ANY, STREAM_EXISTS):
         assert (await store.read("s", expected=right)).version == 2
-        folded = await store.aggregate("s", lambda n, _: n + 1, 0, to_version=1, expected=right)
+        folded = await store.aggregate("s", lambda n, _: n + 1, int, to_version=1, expected=right)
         assert (folded.state, folded.version) == (1, 1)
 
 
@@ -287,7 +292,7 @@ async def test_an_exception_while_folding_comes_through() -> None:
         raise LookupError(event.version)
 
     with pytest.raises(LookupError, match="1"):
-        await store.aggregate("s", fail, None)
+        await store.aggregate("s", fail, lambda: None)
 
 
 BAD_READS: list[tuple[dict[str, Any], str]] = [
@@ -308,7 +313,7 @@ async def test_bad_ranges_are_refused(arguments: dict[str, Any], message: str) -
         await anext(store.iterate("s", **arguments))
     if "to_version" in arguments:
         with pytest.raises(InvalidArgumentError, match=message):
-            await store.aggregate("s", collect, NOTHING, **arguments)
+            await store.aggregate("s", collect, lambda: NOTHING, **arguments)
     assert store.pages == 0
 
 
@@ -347,7 +352,7 @@ async def test_bad_counts_and_names_are_refused() -> None:
         with pytest.raises(InvalidStreamNameError):
             await anext(store.iterate(name))
         with pytest.raises(InvalidStreamNameError):
-            await store.aggregate(name, collect, NOTHING)
+            await store.aggregate(name, collect, lambda: NOTHING)
     assert store.pages == 0
 
 
@@ -373,3 +378,25 @@ async def test_a_closed_store_is_not_read(read: Callable[[EventStore], Any]) -> 
     await store.aclose()
     with pytest.raises(StoreClosedError, match="has been closed"):
         await read(store)
+
+
+async def test_a_value_in_the_place_of_initial_is_refused_with_advice() -> None:
+    store = MemoryEventStore()
+    shared: Any = ["shoes"]
+    with pytest.raises(
+        InvalidArgumentTypeError, match=r"initial must make .* not a list, .* lambda"
+    ) as caught:
+        await store.aggregate("s", lambda state, _: state, shared)
+    assert "shoes" not in str(caught.value)
+
+
+async def test_an_async_evolve_is_refused() -> None:
+    async def evolve(state: int, _: RecordedEvent) -> int:
+        return state
+
+    store = MemoryEventStore()
+    unfit: Any = evolve
+    with pytest.raises(InvalidArgumentTypeError, match="evolve must be a plain function"):
+        await store.aggregate("s", unfit, int)
+    with pytest.raises(InvalidArgumentTypeError, match="evolve must be a plain function"):
+        Fold(EventTypes[Any](), int, unfit)

@@ -148,7 +148,7 @@ async def test_a_stream_stays_as_it_was_first_seen() -> None:
         assert await contents(session, "a") == [1, 2, 3]
         assert (await session.read("a", from_version=4)).events == []
         assert [e.data async for e in session.iterate("a", backwards=True)] == [3, 2, 1]
-        folded = await session.aggregate("a", lambda total, event: total + event.data, 0)
+        folded = await session.aggregate("a", lambda total, event: total + event.data, int)
         assert (folded.state, folded.version) == (6, 3)
         assert not (await session.read("b")).exists
         await store.append("b", numbered(1, 1))
@@ -212,7 +212,9 @@ async def test_expectations_are_about_the_stream_as_the_session_sees_it(
                 with pytest.raises(ConcurrencyError):
                     await session.read("a", expected=expected)
                 with pytest.raises(ConcurrencyError):
-                    await session.aggregate("a", lambda state, _: state, None, expected=expected)
+                    await session.aggregate(
+                        "a", lambda state, _: state, lambda: None, expected=expected
+                    )
     assert await contents(store, "a") == [1, 2, 3]
 
 
@@ -303,7 +305,7 @@ async def test_a_session_that_has_ended_does_nothing_more() -> None:
     with pytest.raises(StoreClosedError):
         await session.read("a")
     with pytest.raises(StoreClosedError):
-        await session.aggregate("a", lambda state, _: state, None)
+        await session.aggregate("a", lambda state, _: state, lambda: None)
     assert await contents(store, "a") == [1]
     await iteration.aclose()
 
@@ -548,7 +550,7 @@ def test_pages_of_the_store_and_own_events_merge(
         assert [event.data async for event in going] == wanted
         nothing: list[object] = []
         folded = await session.aggregate(
-            "s", lambda state, event: [*state, event.data], nothing, to_version=last
+            "s", lambda state, event: [*state, event.data], lambda: nothing, to_version=last
         )
         assert folded.state == model[:last]
         assert folded.exists == bool(model)

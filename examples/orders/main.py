@@ -91,7 +91,7 @@ async def create_order(streams: Streams, stream: str, customer: str) -> None:
 
 
 async def add_item(streams: Streams, stream: str, item: ItemAdded) -> None:
-    order = await streams.aggregate(stream, evolve, Order())
+    order = await streams.aggregate(stream, evolve, Order)
     if order.state.shipped:
         message = f"{stream} has been shipped: it is too late for {item['item']}"
         raise ValueError(message)
@@ -101,7 +101,7 @@ async def add_item(streams: Streams, stream: str, item: ItemAdded) -> None:
 async def ship_order(store: EventStore, stream: str, carrier: str) -> None:
     """Write to two streams, the order's and the warehouse's: both or neither."""
     async with store.session() as session:
-        order = await session.aggregate(stream, evolve, Order())
+        order = await session.aggregate(stream, evolve, Order)
         shipped: OrderShipped = {"carrier": carrier}
         taken: StockTaken = {"order": stream, "items": dict(order.state.items)}
         await session.append(stream, [NewEvent("OrderShipped", shipped)], expected=order.version)
@@ -117,7 +117,7 @@ async def process_an_order(store: EventStore, stream: str) -> None:
     await add_item(store, stream, {"item": "tea", "quantity": 2, "cents": 450})
 
     await step("Bob looks at the order. Before he acts, Ann adds a cup.")
-    seen_by_bob = await store.aggregate(stream, evolve, Order())
+    seen_by_bob = await store.aggregate(stream, evolve, Order)
     await add_item(store, stream, {"item": "cup", "quantity": 1, "cents": 900})
 
     await step("Bob adds biscuits to the order that he saw: refused, since it has changed.")
@@ -149,7 +149,7 @@ async def show(store: EventStore, stream: str) -> None:
     for event in (await store.read(WAREHOUSE, backwards=True, max_count=1)).events:
         print(f"   {event.version} {event.type} {event.data}")
 
-    order = (await store.aggregate(stream, evolve, Order())).state
+    order = (await store.aggregate(stream, evolve, Order)).state
     total = f"{order.cents / 100:.2f}"
     await step(f"Folded: {order.customer} gets {order.items.total()} items for {total}.")
 

@@ -17,7 +17,7 @@ import msgspec
 from eventport.commits import Commit, Committed, EncodedEvent
 from eventport.errors import CorruptEventError, InvalidArgumentTypeError, InvalidEventError
 from eventport.events import NewEvent, RecordedEvent
-from eventport.validation import check_event_type, show
+from eventport.validation import check_event_type, show, show_key
 
 
 MAX_DEPTH: Final = 64
@@ -40,7 +40,7 @@ def encode_events(events: object) -> tuple[EncodedEvent, ...]:
         InvalidEventError: an event cannot be stored so that it comes out equal.
     """
     if isinstance(events, NewEvent | str | bytes | Mapping) or not isinstance(events, Iterable):
-        message = f"events must be a sequence of NewEvent, such as [event], not {show(events)}"
+        message = f"events must be a sequence of NewEvent, such as [event], not a {_kind(events)}"
         raise InvalidArgumentTypeError(message)
     encoded = tuple([_encode_event(event) for event in cast("Iterable[object]", events)])
     if len(encoded) > 1 and len({event.id.int for event in encoded}) < len(encoded):
@@ -112,7 +112,7 @@ def utc_to_microseconds(time: datetime) -> int:
 
 def _encode_event(event: object) -> EncodedEvent:
     if not isinstance(event, NewEvent):
-        message = f"an event must be a NewEvent, not {show(event)}"
+        message = f"an event must be a NewEvent, not a {_kind(event)}"
         raise InvalidEventError(message)
     type_ = check_event_type(event.type)
     id_ = event.id
@@ -123,7 +123,7 @@ def _encode_event(event: object) -> EncodedEvent:
         id_ = UUID(int=id_.int)
     data, metadata = event.data, event.metadata
     if type(metadata) is not dict:
-        message = f"event {type_!r}: metadata must be a dict, not {show(metadata)}"
+        message = f"event {type_!r}: metadata must be a dict, not a {_kind(metadata)}"
         raise InvalidEventError(message)
     try:
         return EncodedEvent(
@@ -150,7 +150,8 @@ def _encode_json(value: Any, name: str) -> str:
         marshal.dumps(value, 2)
         faithful = _decode(raw) == value
     except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as exc:
-        raise InvalidEventError(_diagnose(value, name) or str(exc)) from exc
+        reason = _diagnose(value, name) or f"{name} cannot be encoded: {type(exc).__name__}"
+        raise InvalidEventError(reason) from exc
     if (
         not faithful
         or _maybe_large(raw)
@@ -173,36 +174,42 @@ def _problems(value: Any, path: str, depth: int) -> Iterator[str]:  # noqa: C901
             yield f"{path[:60]}… is nested deeper than {MAX_DEPTH} levels: flatten it"
             return
         pairs = cast("dict[Any, Any]", value).items() if kind is dict else enumerate(value)
-        for key, item in pairs:
+        for index, (key, item) in enumerate(pairs):
             if kind is dict:
                 if type(key) is not str:
-                    yield f"{path} has the key {show(key)}: keys must be str"
+                    yield f"{path} has a key of type {_kind(key)}: keys must be str"
                     continue
                 if "\0" in key:
-                    yield f"{path} has the key {key!r}: keys cannot hold U+0000 on every backend"
-                elif (text := _surrogate(key)) is not None:
-                    yield f"{path} has the key {text}, which holds a lone surrogate"
-            yield from _problems(item, f"{path}[{key!r}]", depth + 1)
+                    yield f"{path} has a key with U+0000 in it, which not every backend can hold"
+                elif not _is_unicode(key):
+                    yield f"{path} has a key with a lone surrogate in it, which is not Unicode"
+            shown = show_key(key, index) if kind is dict else index
+            yield from _problems(item, f"{path}[{shown}]", depth + 1)
     elif kind is int:
         if value not in _INT64:
-            yield f"{path} is {show(value)}, beyond int64: store it as text"
+            yield f"{path} is an int beyond int64: store it as text"
     elif kind is float:
         if not math.isfinite(value):
-            yield f"{path} is {value!r}, which JSON cannot hold: store None or text"
+            yield f"{path} is infinite or not a number, which JSON cannot hold: store None or text"
     elif kind is str:
-        if (text := _surrogate(value)) is not None:
-            yield f"{path} is {text}, which holds a lone surrogate: it is not Unicode text"
+        if not _is_unicode(value):
+            yield f"{path} is text with a lone surrogate in it, which is not Unicode"
     elif kind is not bool and value is not None:
         yield (
-            f"{path} is {show(value)}, which is not a JSON value and would not come out as it "
+            f"{path} is a {_kind(value)}, which is not a JSON value and would not come out as it "
             "went in: convert it to None, bool, int, float, str, list or dict"
             + (", or store bytes as the whole of data" if isinstance(value, bytes) else "")
         )
 
 
-def _surrogate(text: str) -> str | None:
+def _is_unicode(text: str) -> bool:
     try:
         text.encode()
     except UnicodeEncodeError:
-        return ascii(text[:60])
-    return None
+        return False
+    return True
+
+
+def _kind(value: object) -> str:
+    """Name the type of what may hold data, so that no message quotes it."""
+    return type(value).__name__

@@ -10,11 +10,12 @@ from uuid import UUID
 from msgspec import Struct
 
 from eventport.context import COMMAND_ID, current_context
-from eventport.errors import InvalidArgumentError, InvalidEventError, NotSupportedError
+from eventport.conversion import conversion_of
+from eventport.errors import InvalidArgumentError, NotSupportedError
 from eventport.events import NewEvent, RecordedEvent
 from eventport.protocols import Capability, EventStore, Session, Streams
 from eventport.toolkit_streams import digest, toolkit_stream
-from eventport.typed import EventTypes, to_json
+from eventport.typed import EventTypes
 
 
 class CommandRecord(Struct, frozen=True):
@@ -108,17 +109,17 @@ class CommandLog:
             stream: The stream that the events were appended to.
             first_version: The version of the first of them.
             events: The events.
+
+        Raises:
+            InvalidEventError: the command would not come back equal and of equal types.
         """
         context = current_context()
         user = None if context.user is None else self._stored(context.user)
-        try:
-            data = to_json(command)
-        except (TypeError, ValueError) as exc:
-            message = f"command {type(command).__qualname__} cannot be turned into JSON: {exc}"
-            raise InvalidEventError(message) from exc
+        kind = type(command)
+        data = conversion_of(kind).to_json(command, f"command {kind.__qualname__!r}")
         record = CommandRecord(
             id,
-            type(command).__name__,
+            kind.__name__,
             data,
             user,
             context.correlation_id or str(id),

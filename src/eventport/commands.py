@@ -251,6 +251,8 @@ class _Order(Struct, frozen=True):
 
 def _checked(decided: Iterable[E]) -> list[E]:
     if not isinstance(decided, Iterable):
-        message = f"decide must return a list of events, be it empty, not {show(decided)}"
+        message = (
+            f"decide must return a list of events, which may be empty, not {type(decided).__name__}"
+        )
         raise InvalidArgumentTypeError(message)
     return list(decided)

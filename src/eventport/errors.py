@@ -171,11 +171,17 @@ class EventVersionError(EventportError):
         """The newest version that is registered."""
 
     def __str__(self) -> str:
+        # What is no number may be anything, event data among them.
+        version = self.version if type(self.version) is int else f"<{type(self.version).__name__}>"
         return (
             f"event {self.event.version} of stream {self.event.stream!r} is a {self.event.type!r} "
-            f"of version {self.version!r}, but this program knows versions 1 to {self.known}: "
+            f"of version {version}, but this program knows versions 1 to {self.known}: "
             "run the program that wrote it, or register the newer version"
         )
+
+    def __repr__(self) -> str:
+        """Leave out the event, whose data may be confidential."""
+        return f"<EventVersionError: {self}>"
 
 
 class EventDataError(EventportError):
@@ -193,6 +199,10 @@ class EventDataError(EventportError):
             f"event {self.event.version} of stream {self.event.stream!r}, a {self.event.type!r}: "
             f"{self.reason}"
         )
+
+    def __repr__(self) -> str:
+        """Leave out the event, whose data may be confidential."""
+        return f"<EventDataError: {self}>"
 
 
 class LeaseLostError(EventportError):

@@ -11,6 +11,7 @@ from eventport.events import RecordedEvent
 from eventport.protocols import Streams
 from eventport.results import AggregateResult
 from eventport.typed import EventTypes
+from eventport.validation import check_initial, check_plain_function
 
 
 S = TypeVar("S")
@@ -26,6 +27,11 @@ class Fold(Struct, Generic[S, E], frozen=True):
     """Gives the state before the first event."""
     evolve: Callable[[S, E], S]
     """Gives the state after an event, from the state before it."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no loader could fold with."""
+        check_initial(self.initial)
+        check_plain_function("evolve", self.evolve)
 
 
 class StateLoader(Protocol):
@@ -60,7 +66,7 @@ class Replay:
         def step(state: S, event: RecordedEvent) -> S:
             return evolve(state, decode(event))
 
-        return await streams.aggregate(stream, step, fold.initial(), to_version=to_version)
+        return await streams.aggregate(stream, step, fold.initial, to_version=to_version)
 
 
 replay: Final[StateLoader] = Replay()

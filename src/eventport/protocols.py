@@ -96,7 +96,7 @@ class Streams(Protocol):
         self,
         stream: str,
         evolve: Callable[[S, RecordedEvent], S],
-        initial: S,
+        initial: Callable[[], S],
         *,
         to_version: int | None = None,
         expected: Expectation = ANY,
@@ -106,12 +106,14 @@ class Streams(Protocol):
         Args:
             stream: The stream's name.
             evolve: Gives the state after an event, from the state before it.
-            initial: The state before the first event.
+            initial: Makes the state before the first event, anew for each fold: ``list``,
+                ``Cart`` or ``lambda: Cart(limit=5)``.
             to_version: Fold no further than this version.
             expected: What the stream's head must meet.
 
         Raises:
             ConcurrencyError: `expected` does not hold; nothing was folded.
+            InvalidArgumentTypeError: `initial` is a value, or `evolve` a coroutine function.
         """
         ...
 

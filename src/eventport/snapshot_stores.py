@@ -9,6 +9,7 @@ import msgspec
 
 from msgspec import Struct
 
+from eventport.conversion import explain
 from eventport.errors import CorruptEventError
 from eventport.events import NewEvent, RecordedEvent
 from eventport.protocols import Streams
@@ -138,5 +139,7 @@ def _decode(event: RecordedEvent) -> Snapshot:
     try:
         return msgspec.convert({**event.metadata, "state": event.data}, Snapshot)
     except msgspec.ValidationError as exc:
-        message = f"event {event.version} of stream {event.stream!r} is not a snapshot: {exc}"
+        path, reason = explain(exc)
+        where = f"event {event.version} of stream {event.stream!r}"
+        message = f"{where} is not a snapshot: {reason}" + (path and f" at {path}")
         raise CorruptEventError(message) from exc

@@ -14,11 +14,14 @@ import msgspec
 from anyio.abc import TaskGroup
 from msgspec import Struct
 
-from eventport.errors import InvalidArgumentError
+from eventport.conversion import conversion_of, explain, is_pydantic
+from eventport.errors import EventportError, InvalidArgumentError
 from eventport.events import RecordedEvent
 from eventport.folding import Fold
 from eventport.protocols import Streams
 from eventport.results import AggregateResult
+from eventport.sameness import find_difference
+from eventport.shape import shape_of
 from eventport.snapshot_stores import (
     MemorySnapshotStore,
     Snapshot,
@@ -61,7 +64,10 @@ class StateCodec(Struct, Generic[S], frozen=True):
     encode: Callable[[S], bytes]
     decode: Callable[[bytes], S]
     name: str = ""
-    """What the state is; snapshots of a state of another name are not used."""
+    """What the state is; snapshots of a state of another name are not used.
+
+    Change it whenever the encoded form changes.
+    """
 
 
 @dataclass
@@ -97,8 +103,9 @@ class Snapshots:
     Args:
         store: Where snapshots are kept.
         state: The type of the state, which msgspec can encode and decode, or a `StateCodec`.
-        schema: The version of the state and its fold. Change it whenever the state's type, or
-            what an event does to it, has changed: older snapshots are passed over from then on.
+        schema: The version of the fold. Change it whenever what an event does to the state has
+            changed: older snapshots are passed over from then on. That the state's type has
+            changed is noticed without it, unless `state` is a `StateCodec`.
         policy: When to take a snapshot. It is asked after each load of a newest state, so that
             with ``every(100)`` the load that crosses the hundredth event takes one.
         task_group: Where to save snapshots. The state is still encoded during the load, because
@@ -136,8 +143,8 @@ class Snapshots:
                         await self._save_quietly(snapshot)
                     else:
                         self._task_group.start_soon(self._save_quietly, snapshot)
-            except Exception:  # noqa: BLE001  # of the policy or the codec, which are the user's
-                self._count_failure(stream)
+            except Exception as exc:  # noqa: BLE001  # of the policy or the codec: the user's own
+                self._count_failure(stream, exc)
         return loaded.result
 
     async def snapshot_now(self, streams: Streams, stream: str, fold: Fold[S, E]) -> int:
@@ -189,7 +196,8 @@ class Snapshots:
                 return snapshot, self._codec.decode(snapshot.state)
         except Exception as exc:  # noqa: BLE001  # whatever is wrong with it: there is the stream
             self.stats.broken += 1
-            _log.warning("snapshot of stream %r passed over: %s", stream, exc)
+            path, reason = explain(exc)  # its text may quote the state
+            _log.warning("snapshot of stream %r passed over: %s%s", stream, reason, path)
         return None
 
     async def _fold(
@@ -237,8 +245,8 @@ class Snapshots:
         self._saving.add(snapshot.stream)
         try:
             await self._save(snapshot)
-        except Exception:  # noqa: BLE001  # of the snapshot store, which may be the user's
-            self._count_failure(snapshot.stream)
+        except Exception as exc:  # noqa: BLE001  # of the snapshot store, which may be the user's
+            self._count_failure(snapshot.stream, exc)
         finally:
             self._saving.remove(snapshot.stream)
 
@@ -246,9 +254,12 @@ class Snapshots:
         await self._store.save(snapshot)
         self.stats.taken += 1
 
-    def _count_failure(self, stream: str) -> None:
+    def _count_failure(self, stream: str, exc: Exception) -> None:
         self.stats.failed += 1
-        _log.exception("no snapshot of stream %r could be taken", stream)
+        # Neither the texts of others nor a traceback, which has those of the causes: they may
+        # quote the state.
+        reason = str(exc) if isinstance(exc, EventportError) else f"{type(exc).__name__} was raised"
+        _log.error("no snapshot of stream %r could be taken: %s", stream, reason)
 
 
 class _DivergedError(Exception):
@@ -266,22 +277,37 @@ class _Loaded(Struct, Generic[S], frozen=True):
 
 
 def _json(state: Any) -> StateCodec[Any]:
-    """Return what encodes a type as JSON, and refuses what does not come out of it equal."""
+    """Return what encodes a type as JSON, and refuses what does not come out of it the same."""
+    decode: Callable[[bytes], Any]
+    encode_any: Callable[[Any], bytes] = msgspec.json.encode
     try:
-        decoder = msgspec.json.Decoder(state)
+        if is_pydantic(state):
+            conversion = conversion_of(state)
+            decode = state.model_validate_json
+
+            def encode_any(value: Any) -> bytes:
+                return msgspec.json.encode(conversion.encode(value))
+        else:
+            decode = msgspec.json.Decoder(state).decode
+        shape = shape_of(state)
     except (TypeError, NameError) as exc:
         message = f"{show(state)} cannot be the state of snapshots: {exc}: pass a StateCodec"
         raise InvalidArgumentError(message) from exc
+    name = getattr(state, "__qualname__", "")
 
     def encode(value: Any) -> bytes:
         try:
-            raw = msgspec.json.encode(value)
-            if decoder.decode(raw) == value:
-                return raw
-            problem = "it comes out of JSON as something else"
-        except (TypeError, ValueError, RecursionError) as exc:
-            problem = str(exc)
-        message = f"the state {show(value)} cannot be kept: {problem}: pass a StateCodec"
-        raise InvalidArgumentError(message)
+            raw = encode_any(value)
+            found = find_difference(value, decode(raw))
+        except Exception as exc:
+            raise _refusal(name, *explain(exc)) from exc
+        if found is not None:
+            raise _refusal(name, *found)
+        return raw
 
-    return StateCodec(encode, decoder.decode, getattr(state, "__qualname__", ""))
+    return StateCodec(encode, decode, f"{name} {shape}".strip())
+
+
+def _refusal(name: str, path: str, reason: str) -> InvalidArgumentError:
+    message = f"the state cannot be kept: {name or 'it'}{path}: {reason}: pass a StateCodec"
+    return InvalidArgumentError(message)

@@ -15,8 +15,10 @@ from eventport.results import AggregateResult, ReadResult
 from eventport.validation import (
     MAX_INT,
     check_expectation,
+    check_initial,
     check_int,
     check_optional_int,
+    check_plain_function,
     check_stream,
 )
 
@@ -87,7 +89,7 @@ class StreamReader(ABC):
         self,
         stream: str,
         evolve: Callable[[S, RecordedEvent], S],
-        initial: S,
+        initial: Callable[[], S],
         *,
         to_version: int | None = None,
         expected: Expectation = ANY,
@@ -96,7 +98,8 @@ class StreamReader(ABC):
         stream = check_stream(stream)
         expected = check_expectation(expected)
         first, last = _check_range(1, to_version)
-        state, head = initial, None
+        check_plain_function("evolve", evolve)
+        state, head = check_initial(initial)(), None
         async with aclosing(self._pages(stream, first, last, backwards=False)) as pages:
             async for page in pages:
                 if head is None:

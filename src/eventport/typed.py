@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from copy import deepcopy
-from dataclasses import is_dataclass
-from functools import partial
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, cast, overload
 from uuid import UUID, uuid4
 
-import msgspec
-
 from msgspec import Struct
 
+from eventport.conversion import Conversion, conversion_of, explain, is_record
 from eventport.errors import (
     EventDataError,
     EventVersionError,
@@ -70,6 +67,7 @@ class EventTypes(Generic[E]):
         /,
         *,
         name: str | None = None,
+        aliases: Collection[str] = (),
         version: int = 1,
         upcasters: Mapping[int, Upcaster] | None = None,
     ) -> type[C]: ...
@@ -80,6 +78,7 @@ class EventTypes(Generic[E]):
         /,
         *,
         name: str | None = None,
+        aliases: Collection[str] = (),
         version: int = 1,
         upcasters: Mapping[int, Upcaster] | None = None,
     ) -> Callable[[type[C]], type[C]]: ...
@@ -90,6 +89,7 @@ class EventTypes(Generic[E]):
         /,
         *,
         name: str | None = None,
+        aliases: Collection[str] = (),
         version: int = 1,
         upcasters: Mapping[int, Upcaster] | None = None,
     ) -> type[C] | Callable[[type[C]], type[C]]:
@@ -98,6 +98,8 @@ class EventTypes(Generic[E]):
         Args:
             cls: The class.
             name: What its events are stored as; if None, the class's own name.
+            aliases: Names that its events were stored under before, and are still read from.
+                Versions go on counting across all names.
             version: The version of the data that the class now has.
             upcasters: For each version before it, what turns its data into the next version's:
                 ``{1: from_1_to_2, 2: from_2_to_3}`` for version 3.
@@ -108,17 +110,25 @@ class EventTypes(Generic[E]):
         """
         if cls is None:
             return lambda decorated: self.register(
-                decorated, name=name, version=version, upcasters=upcasters
+                decorated, name=name, aliases=aliases, version=version, upcasters=upcasters
             )
-        decode = _decoder(cls)
+        conversion = conversion_of(cls)
+        if not is_record(cls):
+            message = (
+                f"{cls.__qualname__} is no dataclass, attrs class, msgspec.Struct or pydantic "
+                "model: make it one of these"
+            )
+            raise InvalidArgumentTypeError(message)
         name = check_event_type(cls.__name__ if name is None else name)
         steps = _check_steps(name, check_int("version", version, least=1), upcasters or {})
-        for known in (self._by_name.get(name), self._by_class.get(cls)):
+        names = (name, *_check_aliases(name, aliases))
+        for known in (*map(self._by_name.get, names), self._by_class.get(cls)):
             if known is not None:
                 message = f"{known.cls.__qualname__} is registered as {known.name!r} already"
                 raise InvalidArgumentError(message)
-        registered = _Registered(cls, name, version, steps, decode)
-        self._by_name[name] = self._by_class[cls] = registered
+        registered = _Registered(cls, name, version, steps, conversion)
+        self._by_class[cls] = registered
+        self._by_name.update(dict.fromkeys(names, registered))
         return cls
 
     def name_of(self, cls: type) -> str:
@@ -130,6 +140,15 @@ class EventTypes(Generic[E]):
         if (registered := self._by_class.get(cls)) is None:
             raise UnknownEventTypeError(cls.__qualname__, self.names)
         return registered.name
+
+    def names_of(self, cls: type) -> frozenset[str]:
+        """Return all names that the events of a class are read from.
+
+        Raises:
+            UnknownEventTypeError: it is not registered.
+        """
+        newest = self._by_name[self.name_of(cls)]
+        return frozenset(name for name, known in self._by_name.items() if known is newest)
 
     def new(
         self,
@@ -147,16 +166,13 @@ class EventTypes(Generic[E]):
 
         Raises:
             UnknownEventTypeError: its class is not registered.
-            InvalidEventError: it holds what cannot be stored.
+            InvalidEventError: it holds what would not come back equal and of equal types; the
+                message has the path of the field.
         """
         registered = self._by_class.get(type(event))
         if registered is None:
             raise UnknownEventTypeError(type(event).__qualname__, self.names)
-        try:
-            data = to_json(event)
-        except (TypeError, ValueError) as exc:
-            message = f"event {registered.name!r} cannot be turned into JSON: {exc}"
-            raise InvalidEventError(message) from exc
+        data = registered.conversion.to_json(event, f"event {registered.name!r}")
         own = check_metadata(metadata)
         if SCHEMA_VERSION in own:
             message = f"event {registered.name!r}: the key {SCHEMA_VERSION!r} of metadata is taken"
@@ -196,10 +212,11 @@ class EventTypes(Generic[E]):
         if version != registered.version:
             data = _upcast(registered, event, version)
         try:
-            return cast("E", registered.decode(data))
+            return cast("E", registered.conversion.decode(data))
         except Exception as exc:
-            reason = f"its data is no {registered.cls.__qualname__}: {exc}"
-            raise EventDataError(event, reason) from exc
+            path, why = explain(exc)
+            reason = f"its data is no {registered.cls.__qualname__}: {why}"
+            raise EventDataError(event, reason + (path and f" at {path}")) from exc
 
 
 class _Registered(Struct, frozen=True):
@@ -209,47 +226,18 @@ class _Registered(Struct, frozen=True):
     name: str
     version: int
     steps: Mapping[int, Upcaster]
-    decode: Callable[[Any], Any]
+    conversion: Conversion
 
 
-def to_json(value: object) -> Any:
-    """Turn an instance of a class, such as a dataclass or a pydantic model, into JSON values.
-
-    Raises:
-        TypeError: there is something in it that msgspec knows no JSON for.
-    """
-    if hasattr(type(value), "model_dump"):
-        return cast("Any", value).model_dump(mode="json", by_alias=True, round_trip=True)
-    return _lists(msgspec.to_builtins(value, str_keys=True))
-
-
-def _decoder(cls: type) -> Callable[[Any], Any]:
-    """Return what turns JSON values into an instance of a class."""
-    if not isinstance(cls, type):
-        message = f"an event type must be a class, not {show(cls)}"
+def _check_aliases(name: str, aliases: object) -> list[str]:
+    if isinstance(aliases, str) or not isinstance(aliases, Collection):
+        message = f"aliases must be a collection of names, such as [{show(aliases)}]"
         raise InvalidArgumentTypeError(message)
-    if hasattr(cls, "model_validate_json") and hasattr(cls, "model_dump"):
-        # As JSON, since a strict model takes no text for a time from Python, but from JSON.
-        return lambda data: cls.model_validate_json(msgspec.json.encode(data))
-    if not (is_dataclass(cls) or issubclass(cls, Struct) or hasattr(cls, "__attrs_attrs__")):
-        message = (
-            f"{cls.__qualname__} is no dataclass, attrs class, msgspec.Struct or pydantic model: "
-            "make it one of these"
-        )
-        raise InvalidArgumentTypeError(message)
-    try:
-        msgspec.json.Decoder(cls)  # it looks at all fields
-    except (TypeError, NameError) as exc:
-        message = f"{cls.__qualname__} cannot be an event type: {exc}"
-        raise InvalidArgumentTypeError(message) from exc
-    return partial(msgspec.convert, type=cls, str_keys=True)
-
-
-def _lists(value: Any) -> Any:
-    """Turn tuples, which msgspec leaves alone, into lists."""
-    if isinstance(value, dict):
-        return {key: _lists(item) for key, item in value.items()}
-    return [_lists(item) for item in value] if isinstance(value, list | tuple) else value
+    checked = [check_event_type(alias) for alias in cast("Collection[object]", aliases)]
+    if len({name, *checked}) <= len(checked):
+        message = f"event type {name!r}: a name is among its aliases twice, or is the newest one"
+        raise InvalidArgumentError(message)
+    return checked
 
 
 def _check_steps(name: str, version: int, steps: Mapping[int, Upcaster]) -> Mapping[int, Upcaster]:
@@ -273,6 +261,9 @@ def _upcast(registered: _Registered, event: RecordedEvent, version: Any) -> Any:
         try:
             data = registered.steps[before](data)
         except Exception as exc:
-            reason = f"the upcaster from version {before} to {before + 1} failed: {exc!r}"
+            # Its text may quote the data.
+            reason = (
+                f"the upcaster from version {before} to {before + 1} raised {type(exc).__name__}"
+            )
             raise EventDataError(event, reason) from exc
     return data

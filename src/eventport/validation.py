@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-from collections.abc import Collection, Mapping
-from typing import Any, Final, Literal, TypeAlias, cast, get_args
+from collections.abc import Callable, Collection, Mapping
+from inspect import iscoroutinefunction
+from typing import Any, Final, Literal, TypeAlias, TypeVar, cast, get_args
 
 from eventport.errors import (
     InvalidArgumentError,
@@ -24,7 +25,10 @@ MAX_INT: Final = 2**63 - 1
 
 NamedExpectation: TypeAlias = Literal["any", "no_stream", "stream_exists"]
 
+S = TypeVar("S")
+
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_NAME: Final = re.compile(r"[A-Za-z_$][\w.$-]{0,59}", re.ASCII).fullmatch
 _EXPECTATIONS: Final[tuple[NamedExpectation, ...]] = get_args(NamedExpectation)
 
 
@@ -108,6 +112,28 @@ def check_optional_int(name: str, value: object) -> int | None:
     return None if value is None else check_int(name, value)
 
 
+def check_initial(initial: Callable[[], S]) -> Callable[[], S]:
+    """Return what makes the state that a fold begins with, or refuse a value in its place."""
+    if not callable(initial):
+        kind = type(initial).__name__
+        message = (
+            "initial must make a new state each time that it is called, such as list, Cart or "
+            f"lambda: Cart(limit=5); not a {kind}, which folds would share: pass a lambda"
+        )
+        raise InvalidArgumentTypeError(message)
+    return initial
+
+
+def check_plain_function(name: str, function: object) -> None:
+    """Refuse a coroutine function where nobody awaits what it returns."""
+    if iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004  # it is not asked whether it can be called
+        message = (
+            f"{name} must be a plain function, not an async one, whose result nobody would await: "
+            "read what it needs before the fold"
+        )
+        raise InvalidArgumentTypeError(message)
+
+
 def show(value: object) -> str:
     """Describe a value in an error's message, in short, and whatever its repr does."""
     try:
@@ -117,6 +143,13 @@ def show(value: object) -> str:
     if len(text) > 60:
         text = f"{text[:60]}…"
     return f"{text} ({type(value).__name__})"
+
+
+def show_key(key: object, index: int) -> str:
+    """Describe a dict's key in a path, by its place if it looks like data rather than a name."""
+    if type(key) is str and _NAME(key):
+        return repr(key)
+    return f"key {index + 1}"
 
 
 def _is_plain(name: str) -> bool:

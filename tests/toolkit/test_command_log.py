@@ -317,11 +317,25 @@ async def test_a_command_that_is_no_json_is_refused_and_nothing_is_written(
 
     async with store.session() as session:
         with pytest.raises(
-            InvalidEventError, match=r"command .*Strange cannot be turned into JSON"
+            InvalidEventError, match=r"command .*Strange.*: Strange: cannot be turned into JSON"
         ):
             await CommandLog(store).record(
                 session, Strange(), uuid4(), "account-1", 1, [NewEvent("T", 1)]
             )
+    assert (await store.read_all()).events == []
+
+
+@with_sessions
+async def test_a_command_that_would_not_come_back_is_refused_with_its_path(
+    store: EventStore,
+) -> None:
+    wrong = Deposit(cast("int", "secret"))
+    async with store.session() as session:
+        with pytest.raises(InvalidEventError, match=r": Deposit\.amount: ") as caught:
+            await CommandLog(store).record(
+                session, wrong, uuid4(), "account-1", 1, [NewEvent("T", 1)]
+            )
+    assert "secret" not in str(caught.value)
     assert (await store.read_all()).events == []
 
 

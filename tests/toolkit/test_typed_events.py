@@ -30,6 +30,7 @@ from eventport import (
 )
 from eventport.errors import EventDataError, EventVersionError, UnknownEventTypeError
 from eventport.folding import Fold, replay
+from eventport.projections import Projection
 from eventport.typed import EventTypes, Upcaster
 
 
@@ -200,12 +201,13 @@ async def test_an_event_of_a_newer_program_is_refused(store: EventStore) -> None
 
 @pytest.mark.parametrize("version", [0, -1, "2", 2.0, True, None])
 async def test_a_version_that_is_none_is_refused(version: object) -> None:
-    with pytest.raises(EventVersionError, match=re.escape(repr(version))):
+    shown = repr(version) if type(version) is int else f"<{type(version).__name__}>"
+    with pytest.raises(EventVersionError, match=re.escape(f"of version {shown}, but")):
         versioned().typed(stored("CustomerRenamed", {}, {"schema_version": version}))
 
 
 async def test_a_step_that_fails_is_named() -> None:
-    with pytest.raises(EventDataError, match=r"from version 1 to 2 failed: KeyError\('name'\)"):
+    with pytest.raises(EventDataError, match="from version 1 to 2 raised KeyError"):
         versioned().typed(stored("CustomerRenamed", {"first": "Ada"}, {}))
 
 
@@ -256,11 +258,15 @@ async def test_an_unknown_type_is_left_as_it_is_on_request(store: EventStore) ->
     ("type_", "data", "reason"),
     [
         ("Placed", {"customer": "ada"}, "its data is no Placed: .*missing required field `at`"),
-        ("Placed", {"customer": 7, "at": "?"}, r"Expected `str`, got `int` - at `\$.customer`"),
+        ("Placed", {"customer": 7, "at": "?"}, r"Expected `str`, got `int` at \.customer"),
         ("Paid", b"\x00", "its data is no Paid: Expected `object`"),
         ("Packed", {"boxes": ["x"]}, "its data is no Packed: Expected `int`"),
-        ("Shipped", {"shipTo": {}}, "its data is no Shipped: 2 validation errors"),
-        ("Checked", {"total": -1}, "its data is no Checked: a total is not negative"),
+        (
+            "Shipped",
+            {"shipTo": {}},
+            r"its data is no Shipped: missing, and 1 more at \.shipTo\.lines",
+        ),
+        ("Checked", {"total": -1}, "its data is no Checked: ArithmeticError was raised"),
     ],
 )
 def test_data_that_does_not_fit_is_refused(type_: str, data: object, reason: str) -> None:
@@ -312,6 +318,58 @@ def test_names_and_classes_are_registered_once() -> None:
     assert types.names == {"Placed"}
 
 
+async def test_a_renamed_type_is_written_under_the_newest_name_and_read_from_all(
+    store: EventStore,
+) -> None:
+    types = EventTypes[Any]()
+    types.register(
+        Renamed,
+        name="CustomerRenamed",
+        aliases=["customer_renamed", "name_changed"],
+        version=3,
+        upcasters={1: split_name, 2: add_title},
+    )
+    await store.append(
+        "customer-1",
+        [
+            NewEvent("name_changed", {"name": "Ada King"}),
+            NewEvent("customer_renamed", {"first": "Ada", "last": "B."}, {"schema_version": 2}),
+            types.new(Renamed("Ada", "Lovelace", None)),
+            NewEvent("Lost", {}),
+        ],
+    )
+    found = await store.read_all(types=types.names_of(Renamed))
+    assert [event.type for event in found.events] == [
+        "name_changed",
+        "customer_renamed",
+        "CustomerRenamed",
+    ]
+    assert [types.decode(event).last for event in found.events] == ["King", "B.", "Lovelace"]
+    assert types.names == types.names_of(Renamed)
+    handled: list[str] = []
+    projection = Projection[Any]("names", types=types)
+
+    @projection.on(Renamed)
+    async def note(event: RecordedEvent[Renamed], _: object) -> None:
+        handled.append(event.data.last)
+
+    assert projection.event_types == types.names
+    await projection.handle(found.events, cast("Any", None))
+    assert handled == ["King", "B.", "Lovelace"]
+
+
+def test_an_alias_belongs_to_one_class() -> None:
+    types = EventTypes[Any](Placed)
+    with pytest.raises(InvalidArgumentError, match="Placed is registered as 'Placed' already"):
+        types.register(Paid, aliases=["Placed"])
+    for aliases in (["Paid"], ["a", "a"]):
+        with pytest.raises(InvalidArgumentError, match="aliases twice, or is the newest one"):
+            types.register(Paid, aliases=aliases)
+    with pytest.raises(InvalidArgumentTypeError, match="aliases must be a collection of names"):
+        types.register(Paid, aliases="paid")
+    assert types.names == {"Placed"}
+
+
 def test_what_cannot_be_an_event_type_is_refused() -> None:
     class Plain:
         pass
@@ -322,8 +380,8 @@ def test_what_cannot_be_an_event_type_is_refused() -> None:
 
     for cls, reason in (
         (Plain, "Plain is no dataclass, attrs class, msgspec.Struct or pydantic model"),
-        ("Placed", r"an event type must be a class, not 'Placed' \(str\)"),
-        (Ambiguous, "Ambiguous cannot be an event type: .*more than one dataclass"),
+        ("Placed", r"a class is needed here, not 'Placed' \(str\)"),
+        (Ambiguous, "Ambiguous cannot be turned into JSON and back: .*more than one dataclass"),
     ):
         with pytest.raises(InvalidArgumentTypeError, match=reason):
             EventTypes[Any](cast("type", cls))
@@ -348,7 +406,10 @@ def test_what_no_store_can_hold_is_refused() -> None:
         value: Any
 
     types = EventTypes[Any](Strange)
-    with pytest.raises(InvalidEventError, match=r"event 'Strange' cannot be turned .*complex"):
+    with pytest.raises(
+        InvalidEventError,
+        match=r"event 'Strange' would not .*: Strange\.value: cannot be .*complex",
+    ):
         types.new(Strange(1j))
     with pytest.raises(InvalidEventError, match="the key 'schema_version' of metadata is taken"):
         types.new(Strange(1), metadata={"schema_version": 1})
@@ -364,7 +425,10 @@ async def test_not_a_number_is_refused_and_not_stored_as_nothing(store: EventSto
 
     types = EventTypes[Measured | Weighed](Measured, Weighed)
     for event in (Measured(math.nan), Weighed(value=math.nan)):
-        with pytest.raises(InvalidEventError, match="nan"):
+        with pytest.raises(
+            InvalidEventError,
+            match=r"\.value: could not be read again: (Expected `float`|float type)",
+        ):
             await store.append("s", [types.new(event)])
     assert not (await store.read("s")).exists
 

@@ -60,6 +60,11 @@ def count(total: int, event: RecordedEvent) -> int:
     return total + event.version
 
 
+def name(names: frozenset[str], event: RecordedEvent) -> frozenset[str]:
+    """Fold events into the names of their types."""
+    return names | {event.type}
+
+
 async def use(store: EventStore) -> int:
     """Use all of the port, with the types that its user sees."""
     appended = await store.append("a", [NewEvent("T", 1)], expected="no_stream")
@@ -68,9 +73,9 @@ async def use(store: EventStore) -> int:
     await store.append("a", (), expected="any")
     read = await store.read("a", from_version=1, to_version=None, backwards=True, expected=3)
     assert_type(read, ReadResult)
-    folded = await store.aggregate("a", count, 0)
+    folded = await store.aggregate("a", count, int)
     assert_type(folded, AggregateResult[int])
-    names = await store.aggregate("a", lambda names, event: names | {event.type}, frozenset[str]())
+    names = await store.aggregate("a", name, frozenset[str])
     assert_type(names.state, frozenset[str])
     async for event in store.iterate("a"):
         assert_type(event, RecordedEvent)

@@ -104,13 +104,13 @@ class Notebook:
         self,
         stream: str,
         evolve: Callable[[S, RecordedEvent], S],
-        initial: S,
+        initial: Callable[[], S],
         *,
         to_version: int | None = None,
         expected: Expectation = ANY,
     ) -> AggregateResult[S]:
         result = await self.read(stream, to_version=to_version, expected=expected)
-        state = initial
+        state = initial()
         for event in result.events:
             state = evolve(state, event)
         version = result.version if to_version is None else min(to_version, result.version)

@@ -39,8 +39,9 @@ async def a_fold_keeps_its_type(store: EventStore) -> None:
     def evolve(state: int, event: RecordedEvent) -> int:
         return state + event.version
 
-    await store.aggregate("a", evolve, "text")  # type: ignore[arg-type]
-    await store.append((await store.aggregate("a", evolve, 0)).state, [])  # type: ignore[arg-type]
+    await store.aggregate("a", evolve, str)  # type: ignore[misc]
+    await store.aggregate("a", evolve, 0)  # type: ignore[arg-type]
+    await store.append((await store.aggregate("a", evolve, int)).state, [])  # type: ignore[arg-type]
 
 
 def events_do_not_change(event: RecordedEvent) -> None:

@@ -176,7 +176,7 @@ async def test_a_pass_over_many_events_takes_little_memory() -> None:
             await store.append("s", events(1_000))
         tracemalloc.start()
         try:
-            count = (await store.aggregate("s", lambda state, _: state + 1, 0)).state
+            count = (await store.aggregate("s", lambda state, _: state + 1, int)).state
             async with aclosing(store.iterate("s", backwards=True)) as found:
                 async for _ in found:
                     count += 1
@@ -204,7 +204,7 @@ async def test_nothing_works_after_closing() -> None:
     with pytest.raises(StoreClosedError):
         await store.read_all()
     with pytest.raises(StoreClosedError):
-        await store.aggregate("s", lambda state, _: state, None)
+        await store.aggregate("s", lambda state, _: state, lambda: None)
     with pytest.raises(StoreClosedError):
         await anext(store.iterate("s"))
     with pytest.raises(StoreClosedError):

@@ -185,7 +185,7 @@ async def iterate_all(store: SQLiteEventStore) -> None:
 
 @reading
 async def aggregate(store: SQLiteEventStore) -> None:
-    assert (await store.aggregate("old", lambda count, _: count + 1, 0)).state == 1200
+    assert (await store.aggregate("old", lambda count, _: count + 1, int)).state == 1200
 
 
 @reading

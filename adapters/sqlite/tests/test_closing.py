@@ -74,7 +74,7 @@ CALLS: list[Callable[[SQLiteEventStore], Awaitable[object]]] = [
     lambda store: store.append("s", []),
     lambda store: store.read("s"),
     lambda store: store.read_all(),
-    lambda store: store.aggregate("s", lambda state, _: state, None),
+    lambda store: store.aggregate("s", lambda state, _: state, lambda: None),
     iterate,
     iterate_all,
     subscribe,

@@ -18,7 +18,7 @@ import typer
 
 from eventport.cli import exporting, importing, projecting
 from eventport.cli.showing import event_writer, progress_bar
-from eventport.configuration import connect
+from eventport.configuration import connect, resolve
 from eventport.errors import EventportError
 from eventport.schemas import StoreSchema
 
@@ -34,6 +34,15 @@ NO_READER: Final = 141
 
 _DASH: Final = Path("-")
 
+
+def _refuse_lists(types: list[str] | None) -> list[str] | None:
+    for name in types or ():
+        if "," in name:
+            message = f"{name!r} would match no type: repeat the option, as in --type A --type B"
+            raise typer.BadParameter(message)
+    return types
+
+
 Store: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -47,7 +56,13 @@ Prefix: TypeAlias = Annotated[
     str | None, typer.Option(help="Only streams whose name starts with this.")
 ]
 Types: TypeAlias = Annotated[
-    list[str] | None, typer.Option("--type", help="Only events of this type; can be repeated.")
+    list[str] | None,
+    typer.Option(
+        "--type",
+        metavar="TYPE",
+        callback=_refuse_lists,
+        help="Only events of this type; can be repeated.",
+    ),
 ]
 Json: TypeAlias = Annotated[
     bool, typer.Option("--json", help="NDJSON, which is what files and pipes get anyway.")
@@ -95,11 +110,13 @@ class NoStreamError(EventportError):
 
 
 @contextmanager
-def _ending(*, interrupted: int = INTERRUPTED) -> Generator[None]:
+def _ending(*, interrupted: int = INTERRUPTED, said: str | None = None) -> Generator[None]:
     """Turn what ends a command early into one line, if there is something to say, and a code."""
     try:
         yield
     except KeyboardInterrupt:
+        if said is not None:
+            _say(said)
         raise typer.Exit(interrupted) from None
     except BrokenPipeError:
         _drop_output()
@@ -152,12 +169,18 @@ def _main(
 @app.command("import")
 def import_events(
     file: Annotated[Path, typer.Argument(help="NDJSON; - is standard input.")],
+    *,
     store: Store = None,
+    renumber: Annotated[
+        bool,
+        typer.Option("--renumber", help="Count the versions of each stream from 1 anew."),
+    ] = False,
 ) -> None:
-    """Append the events of a file.
+    """Append the events of a file, which may be compressed by gzip.
 
     Every line is checked before anything is written. Run again, with the same file or with one
-    that has grown, it writes only what is not there yet.
+    that has grown, it writes only what is not there yet. Versions stay what they are, so that a
+    later part of an export goes onto an earlier one.
     """
 
     async def work(source: importing.Source) -> int:
@@ -165,12 +188,21 @@ def import_events(
             with progress_bar("importing", source.events) as progress:
                 return await importing.write(target, source, progress)
 
-    with _ending(), _open_input(file) as opened, importing.readable_twice(opened) as readable:
-        with progress_bar("checking", None) as progress:
-            source = importing.check_all(readable, progress)
+    told = "stopped by Ctrl-C; run it again, and it writes what is not there yet"
+    with (
+        _ending(said=told),
+        _open_input(file) as opened,
+        importing.readable_twice(opened) as readable,
+    ):
+        with progress_bar("checking", importing.size_of(readable)) as progress:
+            source = importing.check_all(readable, progress, renumber=renumber)
         written = anyio.run(work, source)
         there = source.events - written
         _say(f"{written} events written, {there} already there, {source.streams} streams")
+        if written and source.dated:
+            _say(f"recorded_at of these {written} is now: no store takes the time of another yet")
+        if _is_lost_at_the_end(store):
+            _say("memory:// forgets all of it now: name another store with --store")
 
 
 @app.command("export")
@@ -331,6 +363,11 @@ def show_projection(
     with _ending():
         for name, value in anyio.run(projecting.status, projection, store, checkpoints):
             print(f"{name}: {value}")  # noqa: T201  # what it is for
+
+
+def _is_lost_at_the_end(store: str | None) -> bool:
+    url, _ = resolve(store, None)
+    return url.startswith(("memory:", "sqlite://?")) or url in {"sqlite://", "sqlite:///:memory:"}
 
 
 def _open_input(file: Path) -> AbstractContextManager[BinaryIO]:

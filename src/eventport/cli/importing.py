@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import zlib
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
+from gzip import BadGzipFile, GzipFile
 from os import SEEK_END
 from typing import BinaryIO, Final, NamedTuple
 from uuid import UUID
 
 from anyio import create_task_group
 
-from eventport.cli.ndjson import Parsed, check, parse
-from eventport.errors import EventportError
+from eventport.cli.ndjson import Parsed, check, parse, refuse_repeated_keys
+from eventport.errors import EventportError, InvalidEventError
 from eventport.protocols import Capability, EventStore, Streams
 from eventport.session import run_in_session
 
@@ -28,6 +30,10 @@ MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
 
 READERS: Final = 16
 """How many streams are looked at at the same time."""
+
+
+_GZIP: Final = b"\x1f\x8b"
+"""What files begin with that gzip has compressed."""
 
 
 class ImportConflictError(EventportError):
@@ -43,40 +49,67 @@ class Source(NamedTuple):
     """How many bytes of it have been checked; what came later is left for the next import."""
     events: int
     streams: int
+    dated: int = 0
+    """How many of the events say when they were first recorded."""
+    renumber: bool = False
+    """Whether versions are counted from 1, whatever the lines say."""
 
 
 @contextmanager
 def readable_twice(file: BinaryIO) -> Generator[BinaryIO]:
-    """Give the file itself, or, if it is a pipe or a terminal, a copy of all of it on disk."""
-    if file.seekable():
-        yield file
-        return
-    with tempfile.TemporaryFile() as copy:
+    """Give the file itself; or a copy on disk of what a pipe, a terminal or gzip holds."""
+    with ExitStack() as stack:
+        if not file.seekable():
+            file = _copy(stack, file)
+        start = file.tell()
+        compressed = file.read(len(_GZIP)) == _GZIP
+        file.seek(start)
+        yield _copy(stack, GzipFile(fileobj=file)) if compressed else file
+
+
+def _copy(stack: ExitStack, file: BinaryIO | GzipFile) -> BinaryIO:
+    copy = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  # the stack closes it
+    try:
         shutil.copyfileobj(file, copy)
-        copy.seek(0)
-        yield copy
+    except (BadGzipFile, EOFError, zlib.error) as exc:
+        message = f"line 1: the file is compressed by gzip, and not whole: {exc}"
+        raise InvalidEventError(message) from exc
+    copy.seek(0)
+    return copy
 
 
-def check_all(file: BinaryIO, progress: Callable[[int], object]) -> Source:
+def size_of(file: BinaryIO) -> int:
+    """Return how many bytes come after the place where a file stands."""
+    start = file.tell()
+    end = file.seek(0, SEEK_END)
+    file.seek(start)
+    return end - start
+
+
+def check_all(
+    file: BinaryIO, progress: Callable[[int], object], *, renumber: bool = False
+) -> Source:
     """Check all lines of a file.
 
     Args:
         file: NDJSON, at the place where it begins.
-        progress: Is called with 1 after each event.
+        progress: Is called with the number of bytes of each event's line.
+        renumber: Count the versions of each stream from 1, whatever the lines say.
 
     Raises:
         InvalidEventError: a line is bad.
     """
     start = file.tell()
-    size = file.seek(0, SEEK_END) - start
-    file.seek(start)
-    events, streams = 0, 0
-    for parsed in parse(file, size):
+    size = size_of(file)
+    events, dated = 0, 0
+    streams: set[str] = set()
+    for parsed in parse(file, size, renumber=renumber, look=refuse_repeated_keys):
         check(parsed)
         events += 1
-        streams += parsed.version == 1
-        progress(1)
-    return Source(file, start, size, events, streams)
+        dated += parsed.recorded_at is not None
+        streams.add(parsed.stream)
+        progress(parsed.size)
+    return Source(file, start, size, events, len(streams), dated, renumber)
 
 
 async def write(store: EventStore, source: Source, progress: Callable[[int], object]) -> int:
@@ -100,7 +133,7 @@ async def write(store: EventStore, source: Source, progress: Callable[[int], obj
     """
     written = 0
     source.file.seek(source.start)
-    for batch in _batches(parse(source.file, source.size)):
+    for batch in _batches(parse(source.file, source.size, renumber=source.renumber)):
         work = partial(_write_batch, batch)
         if Capability.SESSIONS in store.capabilities:
             written += await run_in_session(store, work)
@@ -157,6 +190,7 @@ async def _find(batch: Sequence[Parsed], streams: Streams) -> dict[str, int]:
         by_stream.setdefault(parsed.stream, []).append(parsed)
     there: dict[str, int] = {}
     others: list[Parsed] = []
+    ahead: list[Parsed] = []
     waiting = iter(by_stream.items())
 
     async def look() -> None:
@@ -164,6 +198,8 @@ async def _find(batch: Sequence[Parsed], streams: Streams) -> dict[str, int]:
             first, last = events[0].version, events[-1].version
             found = await streams.read(stream, from_version=first, to_version=last)
             there[stream] = found.version
+            if found.version < first - 1:
+                ahead.append(events[0])
             for parsed, stored in zip(events, found.events, strict=False):
                 if stored.id != parsed.event.id:
                     others.append(parsed)
@@ -175,6 +211,23 @@ async def _find(batch: Sequence[Parsed], streams: Streams) -> dict[str, int]:
                 group.start_soon(look)
     except ExceptionGroup as exc:
         raise exc.exceptions[0] from exc
+    _refuse_others(ahead, others, there)
+    return there
+
+
+def _refuse_others(
+    ahead: Sequence[Parsed], others: Sequence[Parsed], there: Mapping[str, int]
+) -> None:
+    """Refuse events that come too early for their stream, or that are not those of the store."""
+    if ahead:
+        part = min(ahead)
+        message = (
+            f"line {part.line}: stream {part.stream!r} begins with version {part.version} in this "
+            f"file, but the store has {there[part.stream]} of its events: import what comes before "
+            "it first, or count the versions anew with --renumber; neither this line nor any after "
+            "it was written"
+        )
+        raise ImportConflictError(message)
     if others:
         other = min(others)
         message = (
@@ -182,4 +235,3 @@ async def _find(batch: Sequence[Parsed], streams: Streams) -> dict[str, int]:
             f"{other.version}; neither this line nor any after it was written"
         )
         raise ImportConflictError(message)
-    return there

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import json
+
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
+from collections.abc import Callable, Generator
 from datetime import datetime  # msgspec resolves field types at run time
-from typing import Any, BinaryIO, Final, NamedTuple
+from typing import Annotated, Any, BinaryIO, Final, NamedTuple
 from uuid import UUID, uuid5
 
 import msgspec
 
-from msgspec import UNSET, Struct, UnsetType, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
+from msgspec.structs import replace
 
 from eventport.codec import encode_events
+from eventport.conversion import explain
 from eventport.errors import EventportError, InvalidEventError
 from eventport.events import NewEvent, RecordedEvent
-from eventport.validation import check_stream
+from eventport.validation import check_stream, show_key
 
 
 NAMESPACE: Final = UUID("5a7c1e45-8fc0-4777-bb73-58a8f6bbb324")
@@ -22,7 +27,7 @@ NAMESPACE: Final = UUID("5a7c1e45-8fc0-4777-bb73-58a8f6bbb324")
 
 
 class Line(Struct, forbid_unknown_fields=True):
-    """One line, as `eventport export` writes and `eventport import` reads it."""
+    """One line, as `export`, `read` and `tail` write it, and as `import` reads it."""
 
     stream: str
     type: str
@@ -31,14 +36,12 @@ class Line(Struct, forbid_unknown_fields=True):
     """Stands in place of `data` if that is bytes, which JSON cannot hold."""
     metadata: dict[str, Any] = field(default_factory=dict)
     id: UUID | UnsetType = UNSET
-
-
-class RecordedLine(Line, kw_only=True):
-    """One line, as `eventport read` and `eventport tail` write it: with what the store added."""
-
-    version: int
-    position: int
-    recorded_at: datetime
+    version: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
+    """The event's version in its stream; without it, one more than that of the line before."""
+    position: int | UnsetType = UNSET
+    """Where it was in another store, which says nothing about this one."""
+    recorded_at: datetime | UnsetType = UNSET
+    """When it was first recorded."""
 
 
 class Parsed(NamedTuple):
@@ -50,8 +53,10 @@ class Parsed(NamedTuple):
     """The length of its line in bytes."""
     stream: str
     version: int
-    """Its place among the events of its stream in this file, from 1."""
+    """Its version: what the line says, or else its place in the stream, from 1."""
     event: NewEvent
+    recorded_at: datetime | None
+    """When it was first recorded, if the line says so."""
 
 
 _decode: Final = msgspec.json.Decoder(Line).decode
@@ -59,16 +64,21 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 def export_line(event: RecordedEvent) -> bytes:
-    """Return what is needed to import an event into another store."""
-    data, data_base64 = _either(event.data)
-    line = Line(event.stream, event.type, data, data_base64, event.metadata, event.id)
-    return _encode(line) + b"\n"
+    """Return what is needed to put an event back as it is, into another store."""
+    return _encode(_line(event)) + b"\n"
 
 
 def recorded_line(event: RecordedEvent) -> bytes:
     """Return all that is known of an event."""
-    data, data_base64 = _either(event.data)
-    line = RecordedLine(
+    return _encode(replace(_line(event), position=event.position)) + b"\n"
+
+
+def _line(event: RecordedEvent) -> Line:
+    # The first key is for JSON, the second for bytes.
+    data, data_base64 = (
+        (UNSET, event.data) if isinstance(event.data, bytes) else (event.data, UNSET)
+    )
+    return Line(
         event.stream,
         event.type,
         data,
@@ -76,14 +86,24 @@ def recorded_line(event: RecordedEvent) -> bytes:
         event.metadata,
         event.id,
         version=event.version,
-        position=event.position,
         recorded_at=event.recorded_at,
     )
-    return _encode(line) + b"\n"
 
 
-def parse(file: BinaryIO, size: int) -> Generator[Parsed]:
+def parse(
+    file: BinaryIO,
+    size: int,
+    *,
+    renumber: bool = False,
+    look: Callable[[bytes], object] | None = None,
+) -> Generator[Parsed]:
     """Read events from the next `size` bytes of a file, line by line; blank lines do not count.
+
+    Args:
+        file: NDJSON; a byte-order mark before the first line is passed over.
+        size: How many bytes to read.
+        renumber: Count the versions of each stream from 1, whatever the lines say.
+        look: Is called with each line, and may raise `ValueError`.
 
     Raises:
         InvalidEventError: a line is bad; the message has its number and the reason.
@@ -93,15 +113,40 @@ def parse(file: BinaryIO, size: int) -> Generator[Parsed]:
     while size and (raw := file.readline(size)):
         number += 1
         size -= len(raw)
-        if raw.isspace():
+        if number == 1:
+            raw = _after_mark(raw)
+        if raw.isspace() or not raw:
             continue
         try:
             line = _decode(raw)
-            version = versions[line.stream] = versions.get(line.stream, 0) + 1
+            if look is not None:
+                look(raw)
+            before = versions.get(line.stream)
+            version = (before or 0) + 1 if renumber else _version(line, before)
+            versions[line.stream] = version
             event = NewEvent(line.type, _data(line), line.metadata, _id(line, version))
+            recorded_at = _recorded_at(line)
+        except msgspec.ValidationError as exc:
+            path, reason = explain(exc)
+            raise _bad_line(number, reason + (path and f" at {path}")) from exc
         except (ValueError, RecursionError) as exc:
             raise _bad_line(number, exc) from exc
-        yield Parsed(number, len(raw), line.stream, version, event)
+        yield Parsed(number, len(raw), line.stream, version, event, recorded_at)
+
+
+def refuse_repeated_keys(raw: bytes) -> None:
+    """Raise `ValueError` if an object has a key twice, which would lose the first value."""
+    json.loads(raw, object_pairs_hook=_unique)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> None:
+    seen: set[str] = set()
+    for index, (key, _) in enumerate(pairs):
+        if key in seen:
+            shown = show_key(key, index)
+            message = f"an object has {shown} twice: only one value could be kept"
+            raise ValueError(message)
+        seen.add(key)
 
 
 def check(parsed: Parsed) -> None:
@@ -120,17 +165,42 @@ def _data(line: Line) -> Any:
     return line.data if line.data_base64 is UNSET else line.data_base64
 
 
-def _either(data: Any) -> tuple[Any, bytes | UnsetType]:
-    """Choose the key for data: the first is for JSON, the second for bytes."""
-    return (UNSET, data) if isinstance(data, bytes) else (data, UNSET)
+def _after_mark(first: bytes) -> bytes:
+    """Return the first line without a byte-order mark."""
+    if first.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        raise _bad_line(1, "this is UTF-16: convert the file to UTF-8")
+    return first.removeprefix(BOM_UTF8)
+
+
+def _version(line: Line, before: int | None) -> int:
+    """Return the version that a line gives, or that comes after the line before."""
+    if not isinstance(line.version, int):
+        return (before or 0) + 1
+    if before is not None and line.version != before + 1:
+        message = (
+            f"stream {line.stream!r} goes from version {before} to {line.version}, so this is only "
+            "a part of it: import a whole export, or count the versions anew with --renumber"
+        )
+        raise ValueError(message)
+    return line.version
+
+
+def _recorded_at(line: Line) -> datetime | None:
+    if not isinstance(line.recorded_at, datetime):
+        return None
+    if line.recorded_at.tzinfo is None:
+        raise ValueError("recorded_at needs an offset, such as Z")
+    return line.recorded_at
 
 
 def _id(line: Line, version: int) -> UUID:
     """Return the id that a line gives, or one that it always gets at this place of its stream."""
     if isinstance(line.id, UUID):
         return line.id
-    return uuid5(NAMESPACE, f"{version} {_encode(line).decode()}")
+    # Without what may be added to a line later on, such as by an export of another store.
+    own = replace(line, version=UNSET, position=UNSET, recorded_at=UNSET)
+    return uuid5(NAMESPACE, f"{version} {_encode(own).decode()}")
 
 
-def _bad_line(number: int, reason: Exception) -> InvalidEventError:
+def _bad_line(number: int, reason: object) -> InvalidEventError:
     return InvalidEventError(f"line {number}: {reason}")

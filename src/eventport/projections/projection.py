@@ -217,8 +217,9 @@ class Projection(Generic[C]):
             if self._types is None:
                 message = f"{self!r} does not know what {type_.__name__} is: pass it types="
                 raise InvalidArgumentTypeError(message)
-            names.append(self._types.name_of(type_))
-            self._classes.add(names[-1])
+            own = sorted(self._types.names_of(type_))
+            names += own
+            self._classes.update(own)
         return names
 
     def _refuse_both(self, there: object) -> None:

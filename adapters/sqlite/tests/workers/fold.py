@@ -34,7 +34,7 @@ async def fold(store: SQLiteEventStore, how: str) -> int:
     """Count the events of the stream, or of the whole store."""
     match how:
         case "aggregate":
-            return (await store.aggregate("large", lambda number, _: number + 1, 0)).state
+            return (await store.aggregate("large", lambda number, _: number + 1, int)).state
         case "iterate":
             return await count(store.iterate("large"))
         case "iterate_backwards":

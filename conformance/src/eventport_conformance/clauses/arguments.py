@@ -104,7 +104,7 @@ async def to_version_starts_at_0(t: Trial) -> None:
         with t.raises(InvalidArgumentError, f"iterate to {value!r}"):
             await collect(t.store.iterate("order", to_version=value))
         with t.raises(InvalidArgumentError, f"aggregate to {value!r}"):
-            await t.store.aggregate("order", evolve, 0, to_version=value)
+            await t.store.aggregate("order", evolve, int, to_version=value)
     await t.untouched("order", 2, "bad upper bounds")
 
 

@@ -113,7 +113,7 @@ async def reads_of_a_stream(t: Trial) -> None:
     async def read() -> None:
         t.versions((await t.store.read("a")).events, range(1, 6), "read")
         t.versions(await collect(t.store.iterate("a")), range(1, 6), "iterate")
-        t.equal((await t.store.aggregate("a", evolve, 0)).state, 5, "state folded")
+        t.equal((await t.store.aggregate("a", evolve, int)).state, 5, "state folded")
 
     async for run in cancel_everywhere(t.backend, read):
         t.equal((await t.store.read("a")).version, 5, f"head after reads {run}")

@@ -36,7 +36,7 @@ async def after_closing_streams_are_refused(t: Trial) -> None:
     with t.raises(StoreClosedError, "iterate after closing"):
         await collect(t.store.iterate("order"))
     with t.raises(StoreClosedError, "aggregate after closing"):
-        await t.store.aggregate("order", evolve, 0)
+        await t.store.aggregate("order", evolve, int)
     with t.raises(StoreClosedError, "session after closing"):
         async with t.store.session() as session:
             await session.append("order", make(1))

@@ -326,8 +326,7 @@ async def iterations_are_of_one_moment(t: Trial) -> None:
             found = await collect(t.store.iterate("a"))
             t.versions(found, range(1, len(found) + 1), "iterated over")
             t.equal(len(found) % 4, 0, "events of a part of an append, iterated over")
-            nothing: list[int] = []
-            fold = await t.store.aggregate("a", evolve, nothing)
+            fold = await t.store.aggregate("a", evolve, list[int])
             t.equal(fold.state, list(range(1, fold.version + 1)), "versions folded")
             t.equal(fold.version % 4, 0, "events of a part of an append, folded")
 

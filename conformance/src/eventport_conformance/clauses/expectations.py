@@ -217,13 +217,13 @@ async def a_fold_checks_first(t: Trial) -> None:
         folded.append(event.version)
         return state + 1
 
-    result = await t.store.aggregate("order", evolve, 0, expected=3)
+    result = await t.store.aggregate("order", evolve, int, expected=3)
     t.equal((result.state, folded), (3, [1, 2, 3]), "fold expecting 3")
     folded.clear()
     bad: Sequence[Expectation] = (2, 4, NO_STREAM)
     for expected in bad:
         with t.raises(ConcurrencyError, f"fold expecting {expected!r}"):
-            await t.store.aggregate("order", evolve, 0, expected=expected)
+            await t.store.aggregate("order", evolve, int, expected=expected)
     with t.raises(ConcurrencyError, "fold of a missing stream expecting stream_exists"):
-        await t.store.aggregate("missing", evolve, 0, expected=STREAM_EXISTS)
+        await t.store.aggregate("missing", evolve, int, expected=STREAM_EXISTS)
     t.equal(folded, [], "versions folded although the expectation did not hold")

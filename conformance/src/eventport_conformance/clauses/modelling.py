@@ -227,7 +227,7 @@ class _Streams(AsyncStateMachine):
 
         nothing: tuple[int, ...] = ()
         result = await self.trial.store.aggregate(
-            self.prefix + stream, evolve, nothing, to_version=last
+            self.prefix + stream, evolve, lambda: nothing, to_version=last
         )
         head = self.model.head(stream)
         to = head if last is None else min(last, head)

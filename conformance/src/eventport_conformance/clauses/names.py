@@ -164,7 +164,7 @@ async def every_operation_refuses_alike(t: Trial) -> None:
         with t.raises(InvalidStreamNameError, f"iterate over {name[:9]!a}"):
             await collect(t.store.iterate(name))
         with t.raises(InvalidStreamNameError, f"aggregate of {name[:9]!a}"):
-            await t.store.aggregate(name, evolve, 0)
+            await t.store.aggregate(name, evolve, int)
         with t.raises(InvalidStreamNameError, f"empty append to {name[:9]!a}"):
             await t.store.append(name, [])
         async with t.store.session() as session:

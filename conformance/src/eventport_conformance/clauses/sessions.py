@@ -108,7 +108,7 @@ async def iterate_and_aggregate_see_own_appends(t: Trial) -> None:
         await session.append("a", make(1))
         t.versions(await collect(session.iterate("a")), [1, 2, 3], "iterate")
         t.versions(await collect(session.iterate("a", backwards=True)), [3, 2, 1], "backwards")
-        result = await session.aggregate("a", _count, 0, expected=3)
+        result = await session.aggregate("a", _count, int, expected=3)
         t.equal((result.state, result.version, result.exists), (3, 3, True), "fold")
         await session.append("b-new", [])
     t.equal((await t.store.read("a")).version, 3, "head after the session")
@@ -257,7 +257,7 @@ async def reads_in_it_are_repeatable(t: Trial) -> None:
         t.versions(first.events, [1, 2], "the first read")
         await t.store.append("a", make(2))
         t.equal(await session.read("a"), first, "the second read")
-        result = await session.aggregate("a", _count, 0)
+        result = await session.aggregate("a", _count, int)
         t.equal((result.state, result.version), (2, 2), "fold")
         t.versions(await collect(session.iterate("a", backwards=True)), [2, 1], "backwards")
     await t.untouched("a", 4, "a session that only reads")
@@ -289,7 +289,7 @@ async def after_its_end_it_refuses(t: Trial) -> None:
         with t.raises(StoreClosedError, "read after the end"):
             await ended.read("a")
         with t.raises(StoreClosedError, "fold after the end"):
-            await ended.aggregate("a", _count, 0)
+            await ended.aggregate("a", _count, int)
         with t.raises(StoreClosedError, "iterate after the end"):
             await collect(ended.iterate("a"))
     await t.untouched("a", 1, "calls on sessions that have ended")
@@ -481,7 +481,7 @@ async def money_is_neither_made_nor_lost(t: Trial) -> None:
         source, target = accounts[number % 3], accounts[(number + 1) % 3]
 
         async def transfer(session: Session) -> None:
-            before = (await session.aggregate(source, balance, 100)).state
+            before = (await session.aggregate(source, balance, lambda: 100)).state
             amount = min(before, 30 + number)
             await session.append(source, [NewEvent("Moved", {"amount": -amount})])
             await session.append(target, [NewEvent("Moved", {"amount": amount})])
@@ -489,7 +489,7 @@ async def money_is_neither_made_nor_lost(t: Trial) -> None:
         await run_in_session(t.store, transfer, attempts=1000)
 
     await at_once(9, work)
-    folds = [await t.store.aggregate(name, balance, 100) for name in accounts]
+    folds = [await t.store.aggregate(name, balance, lambda: 100) for name in accounts]
     t.equal(sum(fold.state for fold in folds), 300, "sum of the balances")
     t.equal(sum(fold.version for fold in folds), 18, "events in all")
     t.true(min(fold.state for fold in folds) >= 0, "no balance is negative")

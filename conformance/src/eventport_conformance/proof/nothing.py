@@ -51,7 +51,7 @@ class NothingStore:
         **_: Any,
     ) -> AggregateResult[Any]:
         """Fold nothing."""
-        return AggregateResult(initial, 0, exists=False)
+        return AggregateResult(initial(), 0, exists=False)
 
     @asynccontextmanager
     async def session(self) -> AsyncGenerator[Self, None]:

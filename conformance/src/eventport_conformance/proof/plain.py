@@ -46,6 +46,7 @@ from eventport.expectations import exact_version, holds
 from eventport.signal import Signal
 from eventport.validation import (
     check_expectation,
+    check_initial,
     check_int,
     check_optional_int,
     check_prefix,
@@ -273,14 +274,14 @@ class PlainStore:
         self,
         stream: str,
         evolve: Callable[[S, RecordedEvent], S],
-        initial: S,
+        initial: Callable[[], S],
         *,
         to_version: int | None = None,
         expected: Expectation = ANY,
     ) -> AggregateResult[S]:
         """Fold a stream."""
         read = await self.read(stream, to_version=to_version, expected=expected)
-        state = initial
+        state = check_initial(initial)()
         for event in read.events:
             state = evolve(state, event)
         last = read.version if to_version is None else min(to_version, read.version)
@@ -563,14 +564,14 @@ class PlainSession:
         self,
         stream: str,
         evolve: Callable[[S, RecordedEvent], S],
-        initial: S,
+        initial: Callable[[], S],
         *,
         to_version: int | None = None,
         expected: Expectation = ANY,
     ) -> AggregateResult[S]:
         """Fold a stream as the session sees it."""
         read = await self.read(stream, to_version=to_version, expected=expected)
-        state = initial
+        state = check_initial(initial)()
         for event in read.events:
             state = evolve(state, event)
         last = read.version if to_version is None else min(to_version, read.version)

@@ -540,7 +540,11 @@ class FoldTellsTheHead(PlainStore):
     """It tells the head for the version of a fold that ended before it."""
 
     async def aggregate(
-        self, stream: str, evolve: Callable[[S, RecordedEvent], S], initial: S, **asked: Any
+        self,
+        stream: str,
+        evolve: Callable[[S, RecordedEvent], S],
+        initial: Callable[[], S],
+        **asked: Any,
     ) -> AggregateResult[S]:
         result = await super().aggregate(stream, evolve, initial, **asked)
         return AggregateResult(result.state, self.head(stream), result.exists)
@@ -551,10 +555,42 @@ class FoldedNothingIsNothing(PlainStore):
     """It says that a stream does not exist if nothing of it was folded."""
 
     async def aggregate(
-        self, stream: str, evolve: Callable[[S, RecordedEvent], S], initial: S, **asked: Any
+        self,
+        stream: str,
+        evolve: Callable[[S, RecordedEvent], S],
+        initial: Callable[[], S],
+        **asked: Any,
     ) -> AggregateResult[S]:
         result = await super().aggregate(stream, evolve, initial, **asked)
         return AggregateResult(result.state, result.version, result.version > 0)
+
+
+@planted("AGG-09")
+class FoldsShareTheirState(PlainStore):
+    """It makes the first state once, and hands the same object to each later fold."""
+
+    async def aggregate(
+        self,
+        stream: str,
+        evolve: Callable[[S, RecordedEvent], S],
+        initial: Callable[[], S],
+        **asked: Any,
+    ) -> AggregateResult[S]:
+        if callable(initial):
+            kept = vars(self).setdefault("kept", initial())
+            return await super().aggregate(stream, evolve, lambda: kept, **asked)
+        return await super().aggregate(stream, evolve, initial, **asked)
+
+
+@planted("AGG-09")
+class FoldsFromAValue(PlainStore):
+    """It takes a value for the first state, and so lets two folds share it."""
+
+    async def aggregate(
+        self, stream: str, evolve: Callable[[S, RecordedEvent], S], initial: Any, **asked: Any
+    ) -> AggregateResult[S]:
+        first: Callable[[], S] = initial if callable(initial) else lambda: initial
+        return await super().aggregate(stream, evolve, first, **asked)
 
 
 # The global order.
