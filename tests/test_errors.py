@@ -51,7 +51,7 @@ def test_every_error_of_the_port_is_public() -> None:
     assert {error.__name__ for error in PORT} == {
         name for name in eventport.__all__ if name.endswith("Error")
     }
-    assert len(PORT) == 15
+    assert len(PORT) == 17
 
 
 @pytest.mark.parametrize("error", OWN)

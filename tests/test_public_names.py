@@ -32,6 +32,7 @@ NAMES = [
     "EventStore",
     "EventportError",
     "Expectation",
+    "HistoryReplacedError",
     "IncompatibleStoreError",
     "InlineProjectionError",
     "InvalidArgumentError",
@@ -49,6 +50,7 @@ NAMES = [
     "StoreUnavailableError",
     "Streams",
     "Subscription",
+    "WrongEventLoopError",
     "connect",
     "run_in_session",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -17,6 +17,7 @@ from anyio.lowlevel import checkpoint
 
 from eventport import (
     CorruptEventError,
+    HistoryReplacedError,
     NewEvent,
     StoreClosedError,
     StoreUnavailableError,
@@ -116,14 +117,15 @@ async def test_nothing_is_missed_or_repeated_while_others_append(size: int) -> N
             if number % 3:
                 await checkpoint()
 
+    await store.append("z", numbered(1, 2))
     with no_hang():
         async with task_group() as tasks:
             for after, into in enumerate(seen):
-                tasks.start_soon(follow_to, store, after, 300, into)
+                tasks.start_soon(follow_to, store, after, 302, into)
             for stream in "abcd":
                 tasks.start_soon(write, stream)
     written = [(e.stream, e.version, e.position) async for e in store.iterate_all()]
-    assert len(written) == 300
+    assert len(written) == 302
     assert seen == [written, written[1:], written[2:]]
 
 
@@ -410,3 +412,97 @@ async def test_an_idle_subscription_does_not_look_again_and_again() -> None:
         assert len(store.asked) == 1
         await store.append("a", numbered(1, 1))
     assert len(store.asked) == 2
+
+
+class Replaceable(MemoryEventStore):
+    """A store whose server can be away, and come back with another history."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.away = False
+
+    async def _read_all(
+        self, after: int, max_count: int, types: frozenset[str] | None, prefix: str | None
+    ) -> AllPage:
+        if self.away:
+            raise StoreUnavailableError("the server is away")
+        return await super()._read_all(after, max_count, types, prefix)
+
+    async def come_back_with(self, *numbers: int) -> None:
+        """Hold these events only."""
+        self.away = True
+        self.wake()
+        await wait_all_tasks_blocked()
+        self._log.clear()
+        self._streams.clear()
+        self.away = False
+        for number in numbers:
+            await self.append("s", [NewEvent("E", number)])
+
+
+async def test_a_position_beyond_the_head_is_refused() -> None:
+    store = Watched()
+    await store.append("a", numbered(1, 3))
+    async with store.subscribe(after=3) as subscription:
+        await store.append("a", numbered(4, 4))
+        assert await take(subscription, 1) == [4]
+    with pytest.raises(
+        HistoryReplacedError, match=r"position 5 is beyond the last event, which is at 4: .* resume"
+    ):
+        async with store.subscribe(after=5):
+            pass
+    assert (await store.read_all(after=5)).events == []
+
+
+async def test_a_position_is_checked_later_if_the_store_is_away_first() -> None:
+    store = Replaceable()
+    await store.append("s", numbered(1, 3))
+    store.away = True
+    async with store.subscribe(after=4) as subscription:
+        store.away = False
+        with no_hang(), pytest.raises(HistoryReplacedError, match="position 4 is beyond"):
+            await anext(subscription)
+
+
+@pytest.mark.parametrize("numbers", [[], [1], [7, 8], [7, 8, 9]], ids=str)
+async def test_a_history_replaced_while_the_store_was_away_is_an_error(numbers: list[int]) -> None:
+    store = Replaceable()
+    await store.append("s", numbered(1, 2))
+    errors = 0
+
+    async def follow(subscription: Subscription) -> None:
+        nonlocal errors
+        for _ in range(2):  # it does not go on the second time either
+            with suppress(HistoryReplacedError), no_hang():
+                await anext(subscription)
+                return
+            errors += 1
+
+    async with store.subscribe() as subscription:
+        assert await take(subscription, 2) == [1, 2]
+        async with task_group() as tasks:
+            tasks.start_soon(follow, subscription)
+            await wait_all_tasks_blocked()
+            await store.come_back_with(*numbers)
+    assert errors == 2
+
+
+async def test_a_history_that_is_the_same_goes_on() -> None:
+    store = Replaceable()
+    await store.append("s", [NewEvent("Other", 0), NewEvent("E", 1), NewEvent("Other", 2)])
+    found: list[object] = []
+
+    async def follow(subscription: Subscription) -> None:
+        found.append((await anext(subscription)).data)
+
+    async with store.subscribe(types=["E"]) as subscription:
+        assert await take(subscription, 1) == [1]
+        async with task_group() as tasks:
+            tasks.start_soon(follow, subscription)
+            await wait_all_tasks_blocked()
+            store.away = True
+            store.wake()
+            await wait_all_tasks_blocked()
+            store.away = False
+            await store.append("s", [NewEvent("Other", 3), NewEvent("E", 4)])
+    assert found == [4]

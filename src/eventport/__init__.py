@@ -8,6 +8,7 @@ from eventport.errors import (
     ConfigurationError,
     CorruptEventError,
     EventportError,
+    HistoryReplacedError,
     IncompatibleStoreError,
     InlineProjectionError,
     InvalidArgumentError,
@@ -19,6 +20,7 @@ from eventport.errors import (
     PayloadTooLargeError,
     StoreClosedError,
     StoreUnavailableError,
+    WrongEventLoopError,
 )
 from eventport.events import NewEvent, RecordedEvent
 from eventport.expectations import ANY, NO_STREAM, STREAM_EXISTS, Expectation
@@ -41,6 +43,7 @@ __all__ = [
     "EventStore",
     "EventportError",
     "Expectation",
+    "HistoryReplacedError",
     "IncompatibleStoreError",
     "InlineProjectionError",
     "InvalidArgumentError",
@@ -58,6 +61,7 @@ __all__ = [
     "StoreUnavailableError",
     "Streams",
     "Subscription",
+    "WrongEventLoopError",
     "connect",
     "run_in_session",
 ]

@@ -13,6 +13,7 @@ from typing import ClassVar, Final, Self, TypeAlias
 from anyio import Event, get_cancelled_exc_class
 from anyio.lowlevel import checkpoint
 
+from eventport.affinity import Affinity
 from eventport.codec import decode_commit, decode_event, encode_events
 from eventport.commits import (
     AllPage,
@@ -95,7 +96,8 @@ class BaseEventStore(StreamReader):
 
     def __init__(self) -> None:
         self.signal = Signal()
-        self._group = GroupCommit(self._commit_batch)
+        self._affinity = Affinity()
+        self._group = GroupCommit(self._commit_batch, self._give_up)
         self._hooks: list[AfterCommitHook] = []
         self._closed: Event | None = None
         """Made when closing begins, set when it has ended."""
@@ -133,6 +135,21 @@ class BaseEventStore(StreamReader):
         """
         raise self._refusal(Capability.GLOBAL_ORDER)
 
+    async def _last_position(self, near: int) -> int:
+        """Return the position of the newest event that a caller may know from anywhere.
+
+        Where reads of all streams stop before it, because of commits that are under way, an
+        adapter finds it in another way than this.
+        """
+        return (await self._read_all(near, 1, None, None)).head
+
+    def _give_up(self) -> None:
+        """Let the `_commit` that is running end early: all its callers have been cancelled.
+
+        It need not do anything. If `_commit` then raises, it must have written nothing, or raise
+        `StoreUnavailableError`.
+        """
+
     async def _close(self) -> None:
         """Let go of what the store holds; it is called once, and never cancelled."""
 
@@ -146,6 +163,10 @@ class BaseEventStore(StreamReader):
     def has_hooks(self) -> bool:
         """Whether anybody is told all about each commit; if not, some of it need not be found."""
         return bool(self._hooks)
+
+    def check_event_loop(self) -> None:
+        """Raise `WrongEventLoopError` unless the store is used where it belongs."""
+        self._affinity.check(self)
 
     def require_capability(self, capability: Capability) -> None:
         """Raise `NotSupportedError` unless the backend has a capability."""
@@ -248,6 +269,7 @@ class BaseEventStore(StreamReader):
         subscription = PollingSubscription(
             self, check_int("after", after), check_types(types), check_prefix(prefix)
         )
+        await subscription.begin()
         try:
             yield subscription
         finally:
@@ -255,6 +277,8 @@ class BaseEventStore(StreamReader):
 
     async def aclose(self) -> None:
         """See `EventStore.aclose`."""
+        if self._closed is None or not self._closed.is_set():
+            self.check_event_loop()
         if self._closed is None:
             self._closed = Event()
             try:
@@ -305,6 +329,11 @@ class BaseEventStore(StreamReader):
         self._check_open()
         return await self._read_all(after, max_count, types, prefix)
 
+    async def last_position(self, near: int) -> int:
+        """Return the position of the newest event, or at least one at or above `near`."""
+        self._check_open()
+        return await self._last_position(near)
+
     async def _dispatch(self, commit: Commit) -> Outcome:
         """Hand one commit over; only an adapter without a wire has no use for sharing it."""
         return await self._group.submit(commit)
@@ -335,6 +364,7 @@ class BaseEventStore(StreamReader):
         if self._closed is not None:
             message = f"{self!r} has been closed"
             raise StoreClosedError(message)
+        self.check_event_loop()
 
     def _refusal(self, capability: Capability) -> NotSupportedError:
         reason = self.limitations.get(capability, "this backend cannot do it")

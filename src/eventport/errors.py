@@ -128,6 +128,21 @@ class StoreClosedError(EventportError):
     """The store has been closed, or the session has ended."""
 
 
+class HistoryReplacedError(EventportError):
+    """What a subscription has seen is not in the store any more, or never was.
+
+    A failover lost commits, a backup was restored, or the position is that of another store. To
+    resume all the same, find the last event that both know, and subscribe after its position.
+    """
+
+
+class WrongEventLoopError(EventportError):
+    """A store was used in a forked child, or in another event loop than the one it belongs to.
+
+    Nothing was done. Open a store in each process and in each event loop.
+    """
+
+
 class StoreUnavailableError(EventportError):
     """The backend cannot be reached, or the outcome of a commit could not be learned in time."""
 

@@ -61,4 +61,8 @@ class RecordedEvent(Struct, Generic[T_co], frozen=True):
     id: UUID
     """The event's identity."""
     recorded_at: datetime
-    """When the store recorded it: aware, UTC, in microseconds."""
+    """When the store recorded it: aware, UTC, in microseconds.
+
+    It never goes back within a stream. For an event of a session that has not committed yet it is
+    provisional.
+    """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, cast
 
@@ -35,11 +35,20 @@ class GroupCommit:
     Args:
         commit: Writes a batch. It returns an outcome for each commit, in order; if it raises,
             it has written nothing, or else it raises `StoreUnavailableError`.
+        give_up: Called when every caller of the batch that is being written has been cancelled:
+            `commit` may then end early, by raising.
     """
 
-    def __init__(self, commit: Callable[[Sequence[Commit]], Awaitable[Sequence[Outcome]]]) -> None:
+    def __init__(
+        self,
+        commit: Callable[[Sequence[Commit]], Awaitable[Sequence[Outcome]]],
+        give_up: Callable[[], None] | None = None,
+    ) -> None:
         self._commit = commit
-        self._queue: deque[_Request] = deque()
+        self._give_up = give_up
+        # In order, and each can be taken out at once, however many there are.
+        self._queue: OrderedDict[_Request, None] = OrderedDict()
+        self._written: Sequence[_Request] = ()
         self._working = False
         self._worker: object = None
         self._idle: Event | None = None
@@ -47,12 +56,13 @@ class GroupCommit:
     async def submit(self, commit: Commit) -> Outcome:
         """Commit together with others, and return this commit's own outcome.
 
-        A caller who is cancelled before its commit is on the wire leaves nothing behind. Later it
+        A caller that is cancelled before its commit is on the wire leaves nothing behind. Later it
         waits for the end of the batch before the cancellation goes on, so that nothing is written
-        any more once this has returned or raised.
+        any more once this has returned or raised. The batch is asked to end early if all of its
+        callers have been cancelled.
         """
         request = _Request(commit)
-        self._queue.append(request)
+        self._queue[request] = None
         if not self._working:
             self._working = True
             self._worker = start_task(self._work, never_begun=self._stop)
@@ -60,8 +70,9 @@ class GroupCommit:
             await request.ended.wait()
         except get_cancelled_exc_class():
             if request in self._queue:
-                self._queue.remove(request)
+                del self._queue[request]
             else:
+                self._abandon(request)
                 await wait_out(request.ended)
             raise
         return request.result()
@@ -72,6 +83,11 @@ class GroupCommit:
             if self._idle is None:
                 self._idle = Event()
             await self._idle.wait()
+
+    def _abandon(self, request: _Request) -> None:
+        request.abandoned = True
+        if self._give_up is not None and all(one.abandoned for one in self._written):
+            self._give_up()
 
     async def _work(self) -> None:
         try:
@@ -93,21 +109,25 @@ class GroupCommit:
             self._idle.set()
             self._idle = None
         while self._queue:
-            self._queue.popleft().end()
+            self._pop().end()
+
+    def _pop(self) -> _Request:
+        return self._queue.popitem(last=False)[0]
 
     def _take(self) -> list[_Request]:
-        batch = [self._queue.popleft()]
+        batch = [self._pop()]
         events, size = batch[0].events, batch[0].size
         while self._queue and len(batch) < MAX_BATCH_COMMITS:
-            request = self._queue[0]
+            request = next(iter(self._queue))
             events += request.events
             size += request.size
             if events > MAX_BATCH_EVENTS or size > MAX_BATCH_BYTES:
                 break
-            batch.append(self._queue.popleft())
+            batch.append(self._pop())
         return batch
 
     async def _run(self, batch: Sequence[_Request]) -> None:
+        self._written = batch
         try:
             outcomes = await self._commit([request.commit for request in batch])
         except StoreUnavailableError as exc:
@@ -117,9 +137,7 @@ class GroupCommit:
             if len(batch) == 1:
                 batch[0].error = exc
                 return
-            # One of them spoils the batch, of which nothing was written: find out which.
-            for request in batch:
-                await self._run([request])
+            await self._run_one_by_one(batch, exc)
         else:
             if len(outcomes) != len(batch):
                 message = f"the adapter returned {len(outcomes)} outcomes for {len(batch)} commits"
@@ -129,15 +147,24 @@ class GroupCommit:
             for request, outcome in zip(batch, outcomes, strict=True):
                 request.outcome = outcome
 
+    async def _run_one_by_one(self, batch: Sequence[_Request], error: Exception) -> None:
+        """Find out which commit spoils a batch, of which nothing was written."""
+        for request in batch:
+            if request.abandoned:
+                request.error = error
+            else:
+                await self._run([request])
+
 
 class _Request:
     """One caller's commit on its way through a batch."""
 
-    __slots__ = ("commit", "ended", "error", "events", "outcome", "size")
+    __slots__ = ("abandoned", "commit", "ended", "error", "events", "outcome", "size")
 
     def __init__(self, commit: Commit) -> None:
         self.commit = commit
         self.ended = Event()
+        self.abandoned = False
         self.outcome: Outcome | None = None
         self.error: Exception | None = None
         self.events = sum(len(write.events) for write in commit.writes)

@@ -214,6 +214,10 @@ class EventStore(Streams, Protocol):
         """Follow the store: first what is there after a position, then what comes, without end.
 
         It survives a lost connection and misses and repeats nothing.
+
+        Raises:
+            HistoryReplacedError: `after` lies beyond the head; or, after a lost connection, the
+                last event that was handed out is not there any more.
         """
         ...
 
@@ -230,6 +234,7 @@ class EventStore(Streams, Protocol):
         exc_type: type[BaseException] | None,
         exc_value: BaseException | None,
         traceback: TracebackType | None,
+        /,
     ) -> None:
         """Close the store."""
         ...

@@ -46,6 +46,8 @@ class UnitOfWork(StreamReader):
         self._store = store
         self._pins: dict[str, int] = {}
         self._own: dict[str, list[tuple[EncodedEvent, datetime]]] = {}
+        self._latest: dict[str, datetime] = {}
+        """The latest time of the stored events of a stream that were read."""
         self._writes: list[StreamWrite] = []
         self._ended = False
         self._position: int | None = None
@@ -85,8 +87,9 @@ class UnitOfWork(StreamReader):
         self._check_open()  # the block may have been left meanwhile, by another task
         if self._own and stream not in self._own:
             self._store.require_capability(Capability.SESSIONS)
-        now = datetime.now(UTC)
-        self._own.setdefault(stream, []).extend((event, now) for event in encoded)
+        own = self._own.setdefault(stream, [])
+        now = max(datetime.now(UTC), own[-1][1]) if own else datetime.now(UTC)
+        own.extend((event, now) for event in encoded)
         self._writes.append(StreamWrite(stream, head, encoded))
         return AppendResult(head + len(encoded), None, created=head == 0, deduplicated=False)
 
@@ -116,6 +119,7 @@ class UnitOfWork(StreamReader):
             page = await self._store.read_page(stream, first, last, max_count, backwards=backwards)
             # Two tasks of one session may both have come here: the first one's view stands.
             pin = self._pins.setdefault(stream, page.version)
+            self._note_times(stream, page.events)
             if pin == page.version and stream not in self._own:
                 return page
         # The view is that of this moment, whatever other tasks append while this one waits.
@@ -123,9 +127,10 @@ class UnitOfWork(StreamReader):
         last = min(last, head)
         limit = min(last, pin)
         if backwards:
-            own = self._own_events(stream, pin, first, last, max_count, backwards=True)
-            left = None if max_count is None else max_count - len(own)
+            above = max(0, last - max(first - 1, pin))
+            left = None if max_count is None else max(0, max_count - above)
             below = await self._stored_events(stream, first, limit, left, backwards=True)
+            own = self._own_events(stream, pin, first, last, max_count, backwards=True)
             return StreamPage([*own, *below], head)
         below = await self._stored_events(stream, first, limit, max_count, backwards=False)
         if below and below[-1].version < limit:
@@ -139,9 +144,15 @@ class UnitOfWork(StreamReader):
     ) -> Sequence[RecordedEvent]:
         if first > last or max_count == 0:
             return []
-        return (
-            await self._store.read_page(stream, first, last, max_count, backwards=backwards)
-        ).events
+        page = await self._store.read_page(stream, first, last, max_count, backwards=backwards)
+        self._note_times(stream, page.events)
+        return page.events
+
+    def _note_times(self, stream: str, events: Sequence[RecordedEvent]) -> None:
+        """Take note of the times, so that those of own events are not before them."""
+        if events:
+            latest = max(events[0].recorded_at, events[-1].recorded_at)
+            self._latest[stream] = max(latest, self._latest.get(stream, latest))
 
     def _own_events(
         self,
@@ -162,9 +173,11 @@ class UnitOfWork(StreamReader):
                 last = min(last, first + max_count - 1)
         versions = range(first, last + 1)
         own = self._own.get(stream, [])
+        latest = self._latest.get(stream)
         events: list[RecordedEvent] = []
         for version in reversed(versions) if backwards else versions:
             event, time = own[version - pin - 1]
+            time = time if latest is None else max(time, latest)
             events.append(
                 decode_event(
                     stream, version, 0, event.type, event.data, event.metadata, event.id, time

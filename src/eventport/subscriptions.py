@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 
 from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, Self
 
 from anyio import Event
 
 from eventport.commits import AllPage
-from eventport.errors import StoreUnavailableError
+from eventport.errors import HistoryReplacedError, StoreUnavailableError
 from eventport.shielding import start_task
 
 
@@ -51,6 +52,9 @@ class PollingSubscription:
         self._caught_up = Event()
         self._left = False
         self._fetch: _Fetch | None = None
+        self._last: RecordedEvent | None = None
+        self._unsure = after > 0
+        """Whether the history may have been replaced since the last look at it."""
 
     @property
     def position(self) -> int:
@@ -61,6 +65,15 @@ class PollingSubscription:
     def caught_up(self) -> Event:
         """See `Subscription.caught_up`."""
         return self._caught_up
+
+    async def begin(self) -> None:
+        """Refuse a position beyond the head; a store that cannot be reached is asked later."""
+        if self._unsure:
+            try:
+                await _verify(self._store, self._scanned, None)
+            except StoreUnavailableError:
+                return
+            self._unsure = False
 
     def leave(self) -> None:
         """Let the iteration end."""
@@ -73,6 +86,7 @@ class PollingSubscription:
 
     async def __anext__(self) -> RecordedEvent:
         """Wait for the next event; cancelling this wait loses nothing."""
+        self._store.check_event_loop()
         failures = 0
         idle = self._store.poll_interval
         while not self._page or self._left:
@@ -80,9 +94,7 @@ class PollingSubscription:
                 raise StopAsyncIteration
             self._position = after = self._scanned
             # Who gives up waiting before a page can arrive, again and again, still gets it.
-            fetch = self._fetch = self._fetch or _Fetch(
-                self._store, after, self._types, self._prefix
-            )
+            fetch = self._fetch = self._fetch or self._start_fetch(after)
             await fetch.ended.wait()
             if self._fetch is fetch:
                 self._fetch = None
@@ -91,11 +103,12 @@ class PollingSubscription:
                 page = fetch.result()
             except StoreUnavailableError as exc:
                 failures += 1
+                self._unsure = True
                 delay = min(0.05 * 2**failures, MAX_RETRY_DELAY)
                 _log.warning("subscription: %s; next attempt in %.1f s", exc, delay)
                 await self._store.signal.wait(seen, delay)
                 continue
-            failures = 0
+            failures, self._unsure = 0, False
             if self._scanned != after:
                 continue  # another task of this subscription was faster
             self._page.extend(page.events)
@@ -108,22 +121,49 @@ class PollingSubscription:
                 await self._store.signal.wait(seen, idle)
                 # While nothing happens, look ever more seldom.
                 idle = idle and min(idle * 2, self._store.max_poll_interval)
-        event = self._page.popleft()
+        self._last = event = self._page.popleft()
         self._position = event.position
         return event
+
+    def _start_fetch(self, after: int) -> _Fetch:
+        store, types, prefix = self._store, self._types, self._prefix
+        unsure, last = self._unsure and after > 0, self._last
+
+        async def fetch() -> AllPage:
+            if unsure:
+                await _verify(store, after, last)
+            return await store.read_all_page(after, PAGE_SIZE, types, prefix)
+
+        return _Fetch(store.signal.count, fetch)
+
+
+async def _verify(store: BaseEventStore, after: int, last: RecordedEvent | None) -> None:
+    """Raise `HistoryReplacedError` unless a store still holds what was seen of it."""
+    remedy = (
+        "its history was replaced (a restored backup, a failover that lost commits), or the "
+        "position is that of another store; to resume, find the last event that both know, and "
+        "subscribe after its position"
+    )
+    head = await store.last_position(after)
+    if after > head:
+        message = (
+            f"{store!r}: position {after} is beyond the last event, which is at {head}: {remedy}"
+        )
+        raise HistoryReplacedError(message)
+    if last is not None:
+        page = await store.read_all_page(last.position - 1, 1, None, None)
+        if [(event.position, event.id) for event in page.events] != [(last.position, last.id)]:
+            message = (
+                f"{store!r}: event {last.id} is not at position {last.position} any more: {remedy}"
+            )
+            raise HistoryReplacedError(message)
 
 
 class _Fetch:
     """A page on its way. Who waits for it may give up, and whoever comes next gets it."""
 
-    def __init__(
-        self,
-        store: BaseEventStore,
-        after: int,
-        types: frozenset[str] | None,
-        prefix: str | None,
-    ) -> None:
-        self.seen = store.signal.count
+    def __init__(self, seen: int, fetch: Callable[[], Awaitable[AllPage]]) -> None:
+        self.seen = seen
         """What the signal had counted before the look at the store."""
         self.ended = Event()
         self._page: AllPage | None = None
@@ -131,7 +171,7 @@ class _Fetch:
 
         async def run() -> None:
             try:
-                self._page = await store.read_all_page(after, PAGE_SIZE, types, prefix)
+                self._page = await fetch()
             except BaseException as exc:  # noqa: BLE001  # it is handed to who waits
                 self._error = exc
             finally:

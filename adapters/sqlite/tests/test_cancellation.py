@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 import types
 
 from collections.abc import Awaitable, Callable, Generator
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -19,6 +20,7 @@ from anyio import CancelScope
 from eventport import NewEvent
 
 from eventport_sqlite import SQLiteEventStore
+from eventport_sqlite.projections import SQLiteCheckpoints
 
 
 T = TypeVar("T")
@@ -287,3 +289,87 @@ async def test_any_moment_of_many_appends_at_once(store: SQLiteEventStore, query
         query("BEGIN IMMEDIATE")
     await check_usable(store, query)
     assert {0, 2} <= set(known.values()), "the cancellations came all too early or all too late"
+
+
+async def begun(store: SQLiteEventStore, count: int) -> list[asyncio.Task[object]]:
+    """Begin appends of which the first has reached the writer's thread."""
+    tasks: list[asyncio.Task[object]] = [
+        asyncio.create_task(store.append(f"s{index}", events(2))) for index in range(count)
+    ]
+    await asyncio.sleep(0.2)  # it need not wait for the lock by then, but mostly does
+    return tasks
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [2, 0, 4, 1, 3]], ids=str)
+async def test_appends_that_wait_for_a_lock_are_given_up_at_once(
+    path: Path, order: list[int]
+) -> None:
+    async with await SQLiteEventStore.open(path, busy_timeout=3600) as store:
+        with closing(sqlite3.connect(path, isolation_level=None)) as holder:
+            holder.execute("BEGIN IMMEDIATE")
+            tasks = await begun(store, 5)
+            for index in order:
+                tasks[index].cancel()
+            # The first is alone in the thread, the second a batch, and the rest is queued.
+            done, pending = await asyncio.wait(tasks, timeout=60)
+            assert len(done) == 5
+            assert not pending
+            assert all(task.cancelled() for task in tasks)
+            holder.execute("ROLLBACK")
+        result = await store.append("after", events(1))
+        assert (result.version, (await store.read_all()).position) == (1, 1)
+
+
+async def test_one_that_stays_is_written_whatever_the_others_do(path: Path) -> None:
+    async with await SQLiteEventStore.open(path, busy_timeout=3600) as store:
+        with closing(sqlite3.connect(path, isolation_level=None)) as holder:
+            holder.execute("BEGIN IMMEDIATE")
+            tasks = await begun(store, 5)
+            for index in (0, 1, 3):
+                tasks[index].cancel()
+            holder.execute("ROLLBACK")
+        await asyncio.wait(tasks, timeout=60)
+        assert [task.cancelled() for task in tasks] == [True, True, False, True, False]
+        heads = [(await store.read(f"s{index}")).version for index in range(5)]
+        assert heads[2] == heads[4] == 2
+        assert set(heads) <= {0, 2}
+
+
+async def test_reads_that_nobody_waits_for_are_not_done(store: SQLiteEventStore) -> None:
+    await store.append("s", events(3))
+    hold, held, done = threading.Event(), threading.Event(), list[int]()
+
+    def block(_: object) -> None:
+        held.set()
+        hold.wait(60)
+
+    blocking = asyncio.create_task(store._reader.run(block))
+    await asyncio.to_thread(held.wait, 60)
+    impatient = [asyncio.create_task(store._reader.run(lambda _: done.append(1))) for _ in "abc"]
+    await asyncio.sleep(0)
+    for task in impatient:
+        task.cancel()
+    await asyncio.wait(impatient)
+    patient = asyncio.create_task(store.read("s"))
+    hold.set()
+    assert (await patient).version == 3
+    await blocking
+    assert not done
+
+
+async def test_checkpoints_that_wait_for_a_lock_are_given_up_at_once(path: Path) -> None:
+    async with SQLiteCheckpoints.open(path, busy_timeout=3600) as checkpoints:
+
+        async def work() -> None:
+            async with checkpoints.transaction():
+                pass
+
+        with closing(sqlite3.connect(path, isolation_level=None)) as holder:
+            holder.execute("BEGIN IMMEDIATE")
+            task = asyncio.create_task(work())
+            await asyncio.sleep(0.2)
+            task.cancel()
+            done, _ = await asyncio.wait([task], timeout=60)
+            assert done
+            holder.execute("ROLLBACK")
+        await work()

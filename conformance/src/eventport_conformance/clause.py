@@ -44,6 +44,7 @@ GROUPS: Final = {
     "DUR": "Durability",
     "FLT": "Lost connections",
     "CLO": "Closing",
+    "ELS": "Other event loops",
     "MOD": "Against a model",
 }
 """The first part of a clause's id, and what it is about; in the order of the specification."""

@@ -104,7 +104,7 @@ class MemoryEventStore(BaseEventStore):
         planned = plan(commit, self._head, self._stored)
         if isinstance(planned, Committed | Conflict):
             return planned
-        now = datetime.now(UTC)
+        now = self._time_for(commit)
         written: list[Written] = []
         for write, first in zip(commit.writes, planned, strict=True):
             start = len(self._log) + 1
@@ -117,6 +117,14 @@ class MemoryEventStore(BaseEventStore):
             end = first + len(stored)
             written.append(Written(end - 1, range(start, len(self._log) + 1), first == 1))
         return Committed(written, now)
+
+    def _time_for(self, commit: Commit) -> datetime:
+        """Return the time, or that of the last event of a stream if a clock was set back."""
+        now = datetime.now(UTC)
+        for write in commit.writes:
+            if stored := self._streams.get(write.stream):
+                now = max(now, stored[-1].recorded_at)
+        return now
 
     def _head(self, stream: str) -> int:
         return len(self._streams.get(stream, ()))

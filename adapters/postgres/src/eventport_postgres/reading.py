@@ -52,6 +52,7 @@ class Reader:
             """  # noqa: S608  # quoted
             for order in ("ASC", "DESC")
         )
+        self._last = f"SELECT max(position) FROM {events}"  # noqa: S608  # quoted
         self._all = f"""
             SELECT {columns}, e.stream, e.extent
             FROM {quoted(schema)}.read_all($1, $2, $3, $4, {SCAN}, {PAGE_BYTES}) AS e
@@ -80,6 +81,10 @@ class Reader:
         if rows[0]["position"] is None:
             return StreamPage([], head)
         return StreamPage(_decode(rows, stream), head)
+
+    async def last_position(self, connection: AnyConnection) -> int:
+        """Find the newest event that can be seen, though older ones may still appear."""
+        return await connection.fetchval(self._last) or 0
 
     async def all(
         self,

@@ -311,6 +311,9 @@ class PostgresEventStore(BaseEventStore):
             self._push.start()
         return await self._read(self._reader.all, after, max_count, types, prefix)
 
+    async def _last_position(self, near: int) -> int:  # noqa: ARG002  # as in the base
+        return await self._read(self._reader.last_position)
+
     async def _close(self) -> None:
         await self._waiting.drain()
         if self._push is not None:

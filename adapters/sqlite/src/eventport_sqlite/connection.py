@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeAlias, TypeVar
+from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeAlias, TypeVar, cast
 
 import aiosqlite
 
+from eventport.affinity import Affinity
 from eventport.errors import (
     ConfigurationError,
     EventportError,
@@ -24,6 +25,7 @@ from eventport.errors import (
 )
 from eventport.shielding import run_shielded
 
+from eventport_sqlite.database import Call, Database
 from eventport_sqlite.schema import prepare, refuse_foreign
 
 
@@ -43,6 +45,7 @@ class Connection(aiosqlite.Connection):
     """A connection that runs whole functions in its thread: one hop, however many statements."""
 
     def __init__(self, connector: Callable[[], sqlite3.Connection]) -> None:
+        self._affinity = Affinity()
         super().__init__(connector, iter_chunk_size=64)
         # A program that ends without closing its store must not hang at its end. What this
         # thread leaves undone then, SQLite rolls back.
@@ -67,37 +70,75 @@ class Connection(aiosqlite.Connection):
 
     async def run(
         self,
-        function: Callable[Concatenate[sqlite3.Connection, P], T],
+        function: Callable[Concatenate[Database, P], T],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
         """Call a function in the connection's thread, with the plain connection first.
 
-        A caller who is cancelled stops waiting, but the function runs to its end.
+        A caller that is cancelled stops waiting. If the function has begun, it runs to its end;
+        if not, it never begins.
         """
-        if self._connection is None:
-            raise StoreClosedError("the connection has been closed")
-        # aiosqlite's public methods run one statement each. Several in one hop, which is what
-        # makes a transaction both fast and impossible to tear, need the method below them.
-        with translated():
-            result: T = await self._execute(function, self._connection, *args, **kwargs)  # type: ignore[no-untyped-call]
-        return result
+        call = Call()
+        try:
+            return await self.start(call, lambda db: function(db, *args, **kwargs))
+        except asyncio.CancelledError:
+            call.give_up()
+            raise
 
     async def run_to_end(
         self,
-        function: Callable[Concatenate[sqlite3.Connection, P], T],
+        function: Callable[Concatenate[Database, P], T],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Do as `run` does, but let a cancellation go on only when the function has ended."""
+        """Do as `run` does, but let a cancellation go on only when the function has ended.
+
+        If it waits for the write lock then, it ends without having begun its transaction.
+        """
+        call = Call()
         try:
-            return await self.run(function, *args, **kwargs)
+            return await self.start(call, lambda db: function(db, *args, **kwargs))
         except asyncio.CancelledError:
-            # The thread works off one function after the other: this one comes after it. If the
-            # connection has been closed meanwhile, that came after it, too.
-            with suppress(StoreClosedError):
-                await run_shielded(self.run, _nothing)
+            if not call.give_up():
+                # The thread works off one function after the other: this one comes after it. If
+                # the connection has been closed meanwhile, that came after it, too.
+                with suppress(StoreClosedError):
+                    await run_shielded(self.run, _nothing)
             raise
+
+    async def start(self, call: Call, function: Callable[[Database], T]) -> T:
+        """Call a function in the connection's thread, unless it is given up before it begins.
+
+        Raises:
+            GivenUpError: `give_up` was called in time, and nothing was done.
+        """
+        self._affinity.check(self)
+        db = self._connection
+        if db is None or not self._running:
+            raise StoreClosedError("the connection has been closed")
+
+        def perform() -> T:
+            database = cast("Database", db)
+            database.enter(call)
+            return function(database)
+
+        # aiosqlite's public methods run one statement each. Several in one hop, which is what
+        # makes a transaction both fast and impossible to tear, need the queue below them.
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        call.future = future
+        self._tx.put_nowait((future, perform))
+        with translated():
+            return await future
+
+    async def _execute(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
+        """Do what all other methods of aiosqlite do, but not in a forked child."""
+        self._affinity.check(self)
+        return await super()._execute(fn, *args, **kwargs)  # type: ignore[no-untyped-call]
+
+    def __repr__(self) -> str:
+        """Say what it is."""
+        return "<a connection to SQLite>"
 
 
 async def open_connection(
@@ -131,7 +172,7 @@ def translated() -> Generator[None]:
         raise PayloadTooLargeError(str(exc)) from exc
 
 
-def _nothing(_: sqlite3.Connection) -> None:
+def _nothing(_: Database) -> None:
     """Be the function that shows that those before it have ended."""
 
 
@@ -186,13 +227,13 @@ def _check_path(path: str) -> None:
 def _open(
     path: str, synchronous: Synchronous, busy_timeout: float, *, foreign: bool
 ) -> sqlite3.Connection:
-    db: sqlite3.Connection | None = None
+    db: Database | None = None
     try:
         if path != MEMORY and not foreign:
             refuse_foreign(path)
         # An absolute path is never taken for a URI, which some builds of SQLite look for.
         name = path if path == MEMORY else Path(path).absolute()
-        db = sqlite3.connect(name, timeout=busy_timeout, isolation_level=None)
+        db = sqlite3.connect(name, timeout=busy_timeout, isolation_level=None, factory=Database)
         if not foreign:
             prepare(db, path)
         if path != MEMORY:
@@ -201,6 +242,7 @@ def _open(
         if synchronous == "full":
             # Only macOS, whose plain sync does not reach the disk, knows the difference.
             db.execute("PRAGMA fullfsync = ON")
+        db.settle(None if path == MEMORY else Path(path).absolute(), busy_timeout)
     except BaseException as exc:
         if db is not None:
             db.close()

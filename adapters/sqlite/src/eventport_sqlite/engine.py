@@ -27,6 +27,8 @@ from eventport.codec import utc_from_microseconds
 from eventport.errors import CorruptEventError
 from eventport.events import RecordedEvent
 
+from eventport_sqlite.database import Database
+
 
 PAGE_BYTES: Final = 4 * 1024 * 1024
 """A page ends at about this size, so that it neither fills the memory nor holds up other reads."""
@@ -38,6 +40,10 @@ SCAN: Final = 100_000
 """How many positions a filtered page looks at, so that other readers are not held up."""
 
 _HEAD: Final = "SELECT max(version) FROM eventport_events WHERE stream = ?"
+_NEWEST: Final = """
+    SELECT version, recorded_at FROM eventport_events
+    WHERE stream = ? ORDER BY version DESC LIMIT 1
+"""
 _LAST: Final = "SELECT seq FROM sqlite_sequence WHERE name = 'eventport_events'"
 _STORED: Final = """
     SELECT id, position, recorded_at FROM eventport_events
@@ -57,10 +63,19 @@ _READ_BACKWARDS: Final = _READ % "DESC"
 
 
 def write_commit(db: sqlite3.Connection, commit: Commit, now: int) -> Outcome:
-    """Write one commit in the transaction that is open, at a time in microseconds."""
+    """Write one commit in the transaction that is open, at a time in microseconds.
+
+    If the clock was set back, the time is that of the newest event of its streams.
+    """
 
     def head(stream: str) -> int:
-        return _head(db, stream)
+        nonlocal now
+        newest: tuple[int, int] | None = db.execute(_NEWEST, (stream,)).fetchone()
+        if newest is None:
+            return 0
+        version, recorded_at = newest
+        now = max(now, recorded_at)
+        return version
 
     def stored(stream: str, first: int, last: int) -> list[tuple[UUID, int, datetime]]:
         rows = db.execute(_STORED, (stream, first, last))
@@ -86,14 +101,13 @@ def write_commit(db: sqlite3.Connection, commit: Commit, now: int) -> Outcome:
 
 
 def write_batch(
-    db: sqlite3.Connection,
+    db: Database,
     commits: Sequence[Commit],
     write: Callable[[sqlite3.Connection, Commit, int], Outcome] = write_commit,
 ) -> list[Outcome]:
     """Write a batch in one transaction, which only this process's writer can be in."""
-    # IMMEDIATE: a transaction that begins by reading cannot wait for the write lock later. And
-    # its end is no statement that stays in the connection's cache, ready for an inline handler.
-    db.execute("BEGIN IMMEDIATE")
+    # The end is no statement that stays in the connection's cache, ready for an inline handler.
+    db.begin()
     try:
         now = time.time_ns() // 1_000
         outcomes = [write(db, commit, now) for commit in commits]
@@ -105,7 +119,7 @@ def write_batch(
 
 
 def read_stream(
-    db: sqlite3.Connection,
+    db: Database,
     stream: str,
     first: int,
     last: int,
@@ -114,6 +128,7 @@ def read_stream(
     backwards: bool,
 ) -> StreamPage:
     """Read a page of a stream."""
+    db.require_file()
     # The head is read first and bounds the events, so both are of one moment.
     head = _head(db, stream)
     last = min(last, head)
@@ -126,13 +141,14 @@ def read_stream(
 
 
 def read_all(
-    db: sqlite3.Connection,
+    db: Database,
     after: int,
     max_count: int,
     types: frozenset[str] | None,
     prefix: str | None,
 ) -> AllPage:
     """Read a page of all streams. There is one writer, so positions are in commit order."""
+    db.require_file()
     row = db.execute(_LAST).fetchone()
     head = row[0] if row else 0
     if after >= head:

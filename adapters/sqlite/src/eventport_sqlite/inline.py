@@ -15,6 +15,7 @@ from eventport.events import RecordedEvent
 from eventport.inline import InlineHandlers, failure, new_events
 from eventport.validation import show
 
+from eventport_sqlite.database import Database
 from eventport_sqlite.engine import write_batch, write_commit
 
 
@@ -48,7 +49,7 @@ class InlineProjections:
             raise InvalidArgumentTypeError(message)
         self._handlers.add(handler)
 
-    def write_batch(self, db: sqlite3.Connection, commits: Sequence[Commit]) -> list[Outcome]:
+    def write_batch(self, db: Database, commits: Sequence[Commit]) -> list[Outcome]:
         """Write a batch in one transaction, with a savepoint for each commit."""
         if not self._guarded:
             db.set_authorizer(self._authorize)

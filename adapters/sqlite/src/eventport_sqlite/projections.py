@@ -26,6 +26,7 @@ from eventport.shielding import run_shielded
 
 from eventport_sqlite.connection import MEMORY, Synchronous, open_connection
 from eventport_sqlite.connection import Connection as OwnConnection
+from eventport_sqlite.database import Database
 from eventport_sqlite.store import check_options, check_path, path_in
 
 
@@ -210,11 +211,10 @@ class SQLiteCheckpoints:
         """Open a transaction, and commit it at the end of the block."""
         async with self._lock:
             try:
-                # IMMEDIATE: a transaction that begins by reading cannot wait for the lock later.
-                await self._writer.run_to_end(_fetch, "BEGIN IMMEDIATE")
+                await self._writer.run_to_end(Database.begin)
                 yield self._writer
                 _require_open(self._writer)
-                await self._writer.run_to_end(_fetch, "COMMIT")
+                await self._writer.run_to_end(Database.commit)
             finally:
                 if self._writer.in_transaction:
                     await run_shielded(self._writer.run, _roll_back)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Final, Self, TypeAlias, get_args
@@ -22,10 +21,11 @@ from eventport_sqlite.connection import (
     open_connection,
     translated,
 )
+from eventport_sqlite.database import Call, Database
 from eventport_sqlite.inline import InlineHandler, InlineProjections
 
 
-_WriteBatch: TypeAlias = Callable[[sqlite3.Connection, Sequence[Commit]], list[Outcome]]
+_WriteBatch: TypeAlias = Callable[[Database, Sequence[Commit]], list[Outcome]]
 
 _MAX_TIMEOUT: Final = 86_400.0
 """SQLite counts milliseconds in 32 bits."""
@@ -53,6 +53,7 @@ class SQLiteEventStore(BaseEventStore):
         self._writer = writer
         self._reader = reader
         self._pending = 0
+        self._batch = Call()
         self._inline = InlineProjections()
         self._write_batch: _WriteBatch = engine.write_batch
 
@@ -138,7 +139,11 @@ class SQLiteEventStore(BaseEventStore):
             self.wake()
 
     async def _commit(self, commits: Sequence[Commit]) -> Sequence[Outcome]:
-        return await self._writer.run(self._write_batch, commits)
+        self._batch = call = Call()
+        return await self._writer.start(call, lambda db: self._write_batch(db, commits))
+
+    def _give_up(self) -> None:
+        self._batch.give_up()
 
     async def _read_stream(
         self, stream: str, first: int, last: int, max_count: int | None, *, backwards: bool

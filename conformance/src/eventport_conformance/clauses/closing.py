@@ -153,3 +153,40 @@ async def closing_with_open_subscriptions(t: Trial) -> None:
             await t.store.aclose()
         with t.raises(StoreClosedError, "reading on after closing"):
             await take(two, 1)
+
+
+async def _close_behind_many(t: Trial) -> None:
+    """Close the store right after 300 appends were called, which all have to be acknowledged."""
+    called = 0
+    versions: list[int] = []
+
+    async def append(number: int) -> None:
+        nonlocal called
+        called += 1
+        versions.append((await t.store.append(f"order-{number}", make(2))).version)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(300):
+            tasks.start_soon(append, number)
+        while called < 300:
+            await checkpoint()
+        await t.store.aclose()
+    t.equal(versions, [2] * 300, "versions that the appends returned")
+
+
+@clause("CLO-09")
+async def many_pending_appends_are_written(t: Trial) -> None:
+    """Appends that were called before `aclose` are written, however many there are."""
+    await fill(t.store, "order", 1)
+    await _close_behind_many(t)
+    with t.raises(StoreClosedError, "append after closing"):
+        await t.store.append("order", make(1))
+
+
+@clause("CLO-10", needs=("durable",))
+async def many_pending_appends_are_kept(t: Trial) -> None:
+    """What was pending at `aclose` is there when the events are opened again."""
+    await _close_behind_many(t)
+    async with t.second_client() as store:
+        heads = [(await store.read(f"order-{number}")).version for number in range(300)]
+        t.equal(heads, [2] * 300, "versions after opening again")

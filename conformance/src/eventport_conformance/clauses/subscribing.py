@@ -6,7 +6,7 @@ import anyio
 
 from anyio.lowlevel import checkpoint
 
-from eventport import RecordedEvent
+from eventport import HistoryReplacedError, RecordedEvent
 
 from eventport_conformance.clause import clause
 from eventport_conformance.material import catch_up, fill, make, quiet, take
@@ -327,3 +327,16 @@ async def no_wake_up_is_lost(t: Trial) -> None:
                     await checkpoint()
                 await t.store.append("a", make(1))
             t.equal(_places(found), [("a", turns + 1)], f"the event appended after {turns} turns")
+
+
+@clause("SUB-22", needs=("global_order",))
+async def beyond_the_head_is_refused(t: Trial) -> None:
+    """A subscription after a position beyond the last event raises HistoryReplacedError."""
+    await fill(t.store, "a", 3)
+    last = (await t.store.read("a")).events[-1].position
+    with t.raises(HistoryReplacedError, "subscribe beyond the head"):
+        async with t.store.subscribe(after=last + 1_000_000) as subscription:
+            await take(subscription, 1, 3)
+    async with t.store.subscribe(after=last) as subscription:
+        await fill(t.store, "b", 1)
+        t.equal(_places(await take(subscription, 1)), [("b", 1)], "the event after the head")

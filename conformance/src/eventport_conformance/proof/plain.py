@@ -33,6 +33,7 @@ from eventport import (
     Capability,
     ConcurrencyError,
     Expectation,
+    HistoryReplacedError,
     NewEvent,
     NotSupportedError,
     ReadResult,
@@ -41,6 +42,7 @@ from eventport import (
     StoreClosedError,
     Subscription,
 )
+from eventport.affinity import Affinity
 from eventport.codec import encode_events
 from eventport.expectations import exact_version, holds
 from eventport.signal import Signal
@@ -84,6 +86,7 @@ class PlainStore:
         self.database = database
         self.hooks: list[Hook] = []
         self.closed = False
+        self.affinity = Affinity()
 
     # What is done to the data.
 
@@ -179,12 +182,16 @@ class PlainStore:
         if self.closed:
             message = "the store has been closed"
             raise StoreClosedError(message)
+        self.check_place()
+
+    def check_place(self) -> None:
+        """Refuse everything in another event loop."""
+        self.affinity.check(self)
 
     async def turn(self) -> None:
-        """Let others have a turn."""
+        """Let others have a turn; what has begun before the store is closed comes to its end."""
         self.check_open()
         await checkpoint()
-        self.check_open()
 
     async def told(self, recorded: Sequence[RecordedEvent]) -> None:
         """Call the hooks after a commit."""
@@ -346,12 +353,19 @@ class PlainStore:
         """Follow the store."""
         self.check_open()
         after, chosen = check_int("after", after), check_types(types)
+        self.check_reached(after)
         subscription = self.new_subscription(after, chosen, check_prefix(prefix))
         try:
             yield subscription
         finally:
             subscription.left = True
             self.database.signal.notify()
+
+    def check_reached(self, position: int) -> None:
+        """Refuse a position beyond the last event."""
+        if position > self.last_position():
+            message = f"position {position} is beyond the last event: take that of this store"
+            raise HistoryReplacedError(message)
 
     def new_subscription(
         self, after: int, types: frozenset[str] | None, prefix: str | None
@@ -361,6 +375,7 @@ class PlainStore:
 
     async def aclose(self) -> None:
         """Close the store."""
+        self.check_place()
         self.closed = True
         self.database.signal.notify()
         await checkpoint()

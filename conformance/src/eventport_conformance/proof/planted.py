@@ -1455,6 +1455,102 @@ class OpenAfterClosing(PlainStore):
         """Check nothing."""
 
 
+@planted("CAN-17", "CAN-18")
+class SpoiltByImpatience(PlainStore):
+    """It keeps a connection whose call was cancelled; when all are spoilt, nothing works."""
+
+    spoilt = 0
+
+    async def turn(self) -> None:
+        if self.spoilt > 20:
+            message = "the connection is busy"
+            raise StoreUnavailableError(message)
+        try:
+            await super().turn()
+        except get_cancelled_exc_class():
+            self.spoilt += 1
+            raise
+
+
+@planted("CAN-19")
+class WrittenAfterCancellation(PlainStore):
+    """It leaves an append that was cancelled in its queue."""
+
+    late: tuple[str, list[NewEvent]] | None = None
+
+    async def append(
+        self, stream: str, events: Iterable[NewEvent], *, expected: Expectation = ANY
+    ) -> AppendResult:
+        taken = list(events)
+        try:
+            return await super().append(stream, taken, expected=expected)
+        except get_cancelled_exc_class():
+            self.late = (stream, taken)
+            raise
+
+    def write(self, writes: Writes) -> list[RecordedEvent]:
+        late, self.late = self.late, None
+        recorded = super().write(writes)
+        if late is not None and late[1][0].type == "Counted" and not writes[0][0].startswith("l"):
+            super().write([late])
+        return recorded
+
+
+@planted("CLO-09", "CLO-10")
+class ClosingDropsWhatWaits(PlainStore):
+    """It refuses appends that were called before it was closed and still wait."""
+
+    async def turn(self) -> None:
+        await super().turn()
+        self.check_open()
+
+
+@planted("ELS-01")
+class UsedAnywhere(PlainStore):
+    """It does not notice that it is used in another event loop."""
+
+    def check_place(self) -> None:
+        """Check nothing."""
+
+
+@planted("SUB-22")
+class WaitsForTheHead(PlainStore):
+    """It takes a position beyond the head for a place to wait at."""
+
+    def check_reached(self, position: int) -> None:
+        """Check nothing."""
+
+
+@planted("SIZ-06")
+class PageCutByBytes(PlainStore):
+    """It ends a page when it is large, and says that it was looked through to its end."""
+
+    async def read_all(self, **asked: Any) -> AllResult:
+        result = await super().read_all(**asked)
+        size, kept = 0, list[RecordedEvent]()
+        for event in result.events:
+            size += len(str(event.data))
+            if size < 2_000_000:
+                kept.append(event)
+        return AllResult(kept, result.position)
+
+
+class _ForgetfulSession(PlainSession):
+    def everything(self, stream: str) -> list[RecordedEvent]:
+        events = super().everything(stream)
+        if sum(len(str(event.data)) for event in events) < 4_000_000:
+            return events
+        return events[:15] + events[-2:]
+
+
+@planted("SIZ-07")
+class SessionSkipsVersions(PlainStore):
+    """Its session takes the first page of what is stored for all of it."""
+
+    def new_session(self) -> PlainSession:
+        return _ForgetfulSession(self)
+
+
 @planted("CLO-03")
 class ClosedOnce(PlainStore):
     """It cannot be closed twice."""
