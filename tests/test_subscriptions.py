@@ -624,3 +624,24 @@ async def test_a_history_that_is_the_same_goes_on() -> None:
             engine.away = False
             await store.append("s", [NewEvent("Other", 3), NewEvent("E", 4)])
     assert found == [4]
+
+
+async def test_leaving_ends_a_read_that_nobody_waits_for() -> None:
+    engine = Watched()
+    store = opened(engine)
+    ended: list[str] = []
+
+    async def linger() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append("read")
+
+    engine.before_read = linger
+    async with store.subscribe() as subscription:
+        with move_on_after(0.01):
+            await anext(subscription)
+        await wait_all_tasks_blocked()
+        assert ended == []
+    await wait_all_tasks_blocked()
+    assert ended == ["read"]

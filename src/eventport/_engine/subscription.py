@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final, Self
 
-from anyio import Event
+from anyio import CancelScope, Event
 
 from eventport._concurrency.backoff import Backoff
 from eventport._concurrency.shielding import start_task
@@ -165,8 +165,10 @@ class PollingSubscription:
                 self._verified = losses
 
     def leave(self) -> None:
-        """Let the iteration end."""
+        """Let the iteration end, and a read that nobody waits for any more."""
         self._left = True
+        if self._fetch is not None:
+            self._fetch.cancel()
         self._feed.signal.notify()
 
     def __aiter__(self) -> Self:
@@ -184,6 +186,8 @@ class PollingSubscription:
             # A page that an earlier, cancelled call asked for is still on its way: take that.
             fetch = self._fetch = self._fetch or self._start_fetch()
             await fetch.ended.wait()
+            if self._left:
+                continue
             if self._fetch is fetch:
                 self._fetch = None
             try:
@@ -241,16 +245,22 @@ class _Fetch:
         self.ended = Event()
         self._page: AllPage | None = None
         self._error: BaseException | None = None
+        self._scope = CancelScope()
 
         async def run() -> None:
             try:
-                self._page = await fetch()
+                with self._scope:
+                    self._page = await fetch()
             except BaseException as exc:  # noqa: BLE001  # it is handed to the caller
                 self._error = exc
             finally:
                 self.ended.set()
 
         self._task = start_task(run, never_begun=self.ended.set)
+
+    def cancel(self) -> None:
+        """End the read."""
+        self._scope.cancel()
 
     def result(self) -> AllPage:
         """Return the page, or raise what kept it from being read."""
