@@ -203,7 +203,7 @@ async def test_what_it_refuses(store: PostgresEventStore, admin: asyncpg.Connect
     async def hook(_: object) -> None:
         raise AssertionError
 
-    with pytest.raises(NotSupportedError, match="after a commit"):
+    with pytest.raises(NotSupportedError, match="only the owner of the transaction"):
         joined.after_commit(hook)
     with pytest.raises(NotSupportedError, match="subscription"):
         joined.subscribe()
