@@ -167,7 +167,7 @@ def test_a_clause_that_does_not_hold_fails_the_store(tmp_path: Path) -> None:
     assert results == {"REA-01": "held", "REA-08": "failed"}
     for part in (
         "REA-08 does not hold on mine (asyncio)",
-        "REA-08: `backwards` gives the newest event first.",
+        "REA-08: `backwards` returns the newest event first.",
         "store.read('order', backwards=True)",
         "RuntimeError: cannot go backwards",
         "pytest 'test_mine.py::TestMine::test_REA_08_backwards_is_newest_first[asyncio]'",

@@ -33,6 +33,7 @@ from eventport.adapter import (
 OPTIONAL: Final = (
     "timeout",
     "find",
+    "check_caller",
     "find_lockers",
     "interrupt",
     "last_position",
