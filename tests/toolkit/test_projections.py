@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from anyio import Event, create_task_group, move_on_after, sleep
+from anyio.lowlevel import checkpoint
 from tests.toolkit.stages import KINDS, QUICK, Stage, open_stage, running
 
 from eventport import NewEvent, RecordedEvent
@@ -351,7 +352,7 @@ async def test_a_generation_is_built_beside_the_active_one_which_ends_then(stage
             group.start_soon(run_old)
             await old.wait_until(expected[-1])
             while await stage.checkpoints.active("noted") != 1:
-                await sleep(0.01)  # it becomes active soon after it has caught up
+                await checkpoint()  # it becomes active soon after it has caught up
             group.start_soon(new.run)
             while await stage.checkpoints.active("noted") == 1:
                 expected += await stage.append("order-2", "Added")
