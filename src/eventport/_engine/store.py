@@ -13,7 +13,7 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Literal, Never, Self, TypeAlias
+from typing import Literal, Self, TypeAlias
 
 from anyio import Event
 from anyio.lowlevel import checkpoint
@@ -367,27 +367,6 @@ class Store(StreamReader):
             reason = self.limitations.get(capability, "this backend cannot do it")
             message = f"{type(self).__name__}: no {capability.value}: {reason}"
             raise NotSupportedError(message)
-
-
-class JoinedStore(Store):
-    """A `Store` whose commits belong to a transaction of the caller's.
-
-    It cannot know when that transaction is committed, so it has neither after-commit hooks nor
-    subscriptions. Closing it leaves the transaction alone.
-    """
-
-    def __init__(self, engine: Engine) -> None:
-        super().__init__(engine, batching="never")
-
-    def after_commit(self, hook: AfterCommitHook, /) -> Never:
-        """Refuse: only the owner of the transaction knows when it is committed."""
-        message = f"{hook!r} cannot be called: only the owner of the transaction sees it commit"
-        raise NotSupportedError(message)
-
-    def subscribe(self, **_: object) -> Never:
-        """Refuse: a subscription in a transaction would keep it open forever."""
-        message = "a subscription needs a store of its own, not one inside a transaction"
-        raise NotSupportedError(message)
 
 
 def _all_query(

@@ -44,10 +44,11 @@ from eventport._engine.engine import (
 )
 from eventport._engine.group_commit import GroupCommit
 from eventport._engine.inline_handlers import InlineHandlers, inline_failure, new_events
+from eventport._engine.joined_store import JoinedStore
 from eventport._engine.opening import open_to_end, require_asyncio
 from eventport._engine.planning import StoredIds, plan
 from eventport._engine.queries import AllPage, AllQuery, StreamPage, StreamQuery
-from eventport._engine.store import Batching, JoinedStore, Store
+from eventport._engine.store import Batching, Store
 from eventport.validation import MAX_INT, control_character, show
 
 
