@@ -1,4 +1,4 @@
-"""Whenever the line is cut, every append is there once, and a subscription misses nothing."""
+"""Whenever the connection drops, every append is there once, and a subscription misses nothing."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ async def fall_silent(proxy: Proxy) -> None:
 
 
 async def test_a_silent_connection_is_a_lost_one(double: Double) -> None:
-    """MemMachine pull 1552: a firewall forgets an idle connection, and nobody is told."""
+    """MemMachine pull 1552: a firewall forgets an idle connection, and neither side notices."""
     async with asyncio.timeout(60), proxy_to(double) as (proxy, url):
         store = await EventStoreDBEventStore.connect(url, timeout=4)
         await store.append("a", numbered(2))

@@ -1,7 +1,7 @@
 """Proves that no name in the SQL is looked up where the caller's search_path leads.
 
-The kind of CVE-2018-1058: whoever may create functions or operators in a schema of the path would
-run code with the rights of the application, or change its answers.
+The kind of CVE-2018-1058: a role that may create functions or operators in a schema of the path
+would run code with the rights of the application, or change its answers.
 """
 
 from __future__ import annotations

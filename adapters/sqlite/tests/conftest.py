@@ -35,7 +35,7 @@ async def store(path: Path) -> AsyncGenerator[SQLiteEventStore, None]:
 
 @pytest.fixture
 def start() -> Generator[Start]:
-    """Start another process that has imported all it needs and waits to be told when."""
+    """Start another process that has imported all it needs and waits for the sign to begin."""
     with scripts(WORKERS) as start_:
         yield start_
 

@@ -1,4 +1,4 @@
-"""Appends until its input ends, and writes down what it tries and what it is told."""
+"""Appends until its input ends, and writes down what it tries and what is acknowledged."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def main(url: str, schema: str, name: str, journal: TextIO) -> None:
 
 
 if __name__ == "__main__":
-    logging.disable()  # it is told of a lot that goes wrong
+    logging.disable()  # a lot goes wrong on purpose
     url, schema, name, path = sys.argv[1:]
     with Path(path).open("a") as opened:
         asyncio.run(main(url, schema, name, opened))
