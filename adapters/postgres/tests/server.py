@@ -6,11 +6,16 @@ import os
 import tempfile
 import warnings
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from subprocess import CalledProcessError, SubprocessError
 from urllib.parse import parse_qs, urlsplit
+
+import asyncpg
+
+from eventport_conformance.proxy import Proxy
+from eventport_conformance.waiting import HANG_SECONDS
 
 
 with warnings.catch_warnings(action="ignore"):  # about the folder that it picks for its locks
@@ -133,6 +138,21 @@ def running_server(settings: str = "") -> Generator[Server]:
             yield server
         finally:
             server.stop()
+
+
+@asynccontextmanager
+async def bare_connection(url: str) -> AsyncGenerator[asyncpg.Connection, None]:
+    """Open a connection of the bare driver, and close it however the block ends."""
+    connection = await asyncpg.connect(url)
+    try:
+        yield connection
+    finally:
+        await connection.close(timeout=HANG_SECONDS)
+
+
+def url_through(line: Proxy, user: str = "postgres") -> str:
+    """Return the URL of the server behind a proxy."""
+    return f"postgresql://{user}@{line.host}:{line.port}/postgres"
 
 
 @contextmanager
