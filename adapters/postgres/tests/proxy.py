@@ -58,9 +58,14 @@ class Proxy:
             await self._stopped.wait()
             writer.transport.abort()
             return
+        drops = self.drops
         try:
             server_reader, server_writer = await asyncio.open_unix_connection(self.socket)
         except OSError:
+            writer.transport.abort()
+            return
+        if self.drops > drops:  # it was open for the client already
+            server_writer.transport.abort()
             writer.transport.abort()
             return
         pair = {writer, server_writer}

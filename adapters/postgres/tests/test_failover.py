@@ -75,7 +75,7 @@ async def test_a_standby_that_shows_for_a_moment_ends_nothing(
         async with asyncio.timeout(60):
             while line.connections < connected + 10:  # noqa: ASYNC110  # all of them try
                 await asyncio.sleep(0.005)
-        assert not any(task.done() for task in tasks)
+        assert [task for task in tasks if task.done()] == []
         switch(line, primary)
         appended, read, _ = await asyncio.gather(*tasks)
         assert appended.version == 2
@@ -106,10 +106,40 @@ async def test_a_pool_that_gets_to_a_standby_gives_its_connections_up(
         async with asyncio.timeout(60):
             while line.connections < connected + 6:  # noqa: ASYNC110  # all of them try
                 await asyncio.sleep(0.005)
-        assert not any(task.done() for task in tasks)
+        assert [task for task in tasks if task.done()] == []
         line.socket = primary.socket  # those that are open stay with the standby
         appended, _ = await asyncio.gather(*tasks)
         assert appended.version == 2
+    await admin.close()
+
+
+async def test_a_call_that_is_cancelled_while_it_looks_at_a_server_leaves_no_connection(
+    primary: Server, standby: Standby, schema: str
+) -> None:
+    looking = asyncio.Event()
+
+    async def fall_silent() -> None:
+        looking.set()
+        await asyncio.Event().wait()
+
+    admin = await asyncpg.connect(primary.url)
+    async with (
+        proxy(primary.socket) as line,
+        await PostgresEventStore.connect(line.url, schema=schema) as store,
+    ):
+        await caught_up(admin)
+        line.lose, line.before_the_drop = b"pg_is_in_recovery", fall_silent
+        switch(line, standby)
+        reading = asyncio.create_task(store.read("s"))
+        await asyncio.wait_for(looking.wait(), 60)
+        reading.cancel()
+        await asyncio.wait([reading])
+        follower = await asyncpg.connect(standby.url)
+        await wait_until(
+            follower,
+            "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'client backend'",
+        )
+        await follower.close()
     await admin.close()
 
 
