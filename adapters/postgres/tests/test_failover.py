@@ -17,6 +17,7 @@ from server import Server, Standby, bare_connection, running_server, running_sta
 from eventport import NewEvent, StoreUnavailableError
 
 from eventport_conformance.proxy import Proxy, open_proxy
+from eventport_conformance.waiting import HANG_SECONDS, until
 from eventport_postgres import PostgresEventStore
 
 
@@ -72,16 +73,14 @@ async def test_a_standby_that_shows_for_a_moment_ends_nothing(
             for work in (store.append("s", [NewEvent("E", 2)]), store.read("s"), store.read_all())
         ]
         connected = line.connections
-        async with asyncio.timeout(60):
-            while line.connections < connected + 10:  # noqa: ASYNC110  # all of them try
-                await asyncio.sleep(0.005)
-        assert not any(task.done() for task in tasks)
+        await until(lambda: line.connections >= connected + 10, "all of them try")
+        assert [task for task in tasks if task.done()] == []
         switch(line, primary)
         appended, read, _ = await asyncio.gather(*tasks)
         assert appended.version == 2
         assert read.version in {1, 2}
         await store.append("s", [NewEvent("E", 3)])
-        await asyncio.wait_for(following, 60)
+        await asyncio.wait_for(following, HANG_SECONDS)
     assert seen == [1, 2, 3]
 
 
@@ -102,13 +101,39 @@ async def test_a_pool_that_gets_to_a_standby_gives_its_connections_up(
             for work in (store.append("s", [NewEvent("E", 2)]), store.read_all())
         ]
         connected = line.connections
-        async with asyncio.timeout(60):
-            while line.connections < connected + 6:  # noqa: ASYNC110  # all of them try
-                await asyncio.sleep(0.005)
-        assert not any(task.done() for task in tasks)
+        await until(lambda: line.connections >= connected + 6, "all of them try")
+        assert [task for task in tasks if task.done()] == []
         line.target = primary.socket  # those that are open stay with the standby
         appended, _ = await asyncio.gather(*tasks)
         assert appended.version == 2
+
+
+async def test_a_call_that_is_cancelled_while_it_looks_at_a_server_leaves_no_connection(
+    primary: Server, standby: Standby, schema: str
+) -> None:
+    looking = asyncio.Event()
+
+    async def fall_silent() -> None:
+        looking.set()
+        await asyncio.Event().wait()
+
+    async with (
+        bare_connection(primary.url) as admin,
+        bare_connection(standby.url) as follower,
+        open_proxy(primary.socket) as line,
+        await PostgresEventStore.connect(url_through(line), schema=schema) as store,
+    ):
+        await caught_up(admin)
+        line.lose(b"pg_is_in_recovery", "answer", before=fall_silent)
+        switch(line, standby)
+        reading = asyncio.create_task(store.read("s"))
+        await asyncio.wait_for(looking.wait(), HANG_SECONDS)
+        reading.cancel()
+        await asyncio.wait([reading])
+        await wait_until(
+            follower,
+            "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'client backend'",
+        )
 
 
 async def test_a_server_that_is_left_read_only_is_one_that_is_out_of_reach(
@@ -134,7 +159,7 @@ async def test_a_server_that_is_left_read_only_is_one_that_is_out_of_reach(
         await admin.execute("SET default_transaction_read_only = off")
         await admin.execute("ALTER SYSTEM RESET default_transaction_read_only")
         await admin.execute("SELECT pg_reload_conf()")
-        assert (await asyncio.wait_for(appending, 60)).version == 2
+        assert (await asyncio.wait_for(appending, HANG_SECONDS)).version == 2
 
 
 async def test_a_lost_answer_after_a_failover_that_lost_events_is_found(

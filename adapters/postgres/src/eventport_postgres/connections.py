@@ -234,9 +234,12 @@ class OwnConnections(Connections):
             else {"server_settings": _SETTINGS}
         )
         connection: AnyConnection = await asyncpg.connect(self._url, timeout=within, **arguments)
-        keep_alive(connection)
-        with _ThrownAwayIfLost(connection):
+        try:
+            keep_alive(connection)
             await refuse_standby(connection, within)
+        except BaseException:
+            connection.terminate()  # nobody else knows of it
+            raise
         return connection
 
 
