@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from anyio import fail_after, sleep
+from anyio import sleep
 from tests.toolkit.read_models import PLACES
 from tests.toolkit.stages import QUICK, running
 
@@ -22,6 +22,7 @@ from eventport.projections import (
     supervise,
 )
 
+from eventport_conformance.waiting import no_hang
 from eventport_memory import MemoryEventStore
 
 
@@ -70,7 +71,7 @@ async def test_a_supervised_runner_starts_again_after_an_error() -> None:
                 await supervise(runner, pauses=Retries(first_pause=0.2, max_pause=0.2))
 
         async with running(Supervised(store, projection, checkpoints)):
-            with fail_after(60):
+            with no_hang():
                 while runner.error is None:  # noqa: ASYNC110  # there is no event for it
                     await sleep(0.01)
             assert runner.state == "stopped"
@@ -91,6 +92,6 @@ async def test_a_supervised_runner_ends_when_a_higher_generation_takes_its_place
 
         await checkpoints.activate(ProjectionId("old", 2))
         runner = Runner(store, projection, checkpoints)
-        with fail_after(60):
+        with no_hang():
             await supervise(runner)
         assert runner.state == "retired"

@@ -78,7 +78,7 @@ class Chaos:
             assert writer.stdin is not None
             writer.stdin.close()
         for writer in self._writers:
-            assert await to_thread.run_sync(writer.wait, 60) == 0
+            assert await to_thread.run_sync(writer.wait, HANG_SECONDS) == 0
 
     def end(self) -> None:
         """Leave no process running, whatever has happened."""

@@ -15,6 +15,7 @@ from server import bare_connection
 
 from eventport import NewEvent, StoreUnavailableError
 
+from eventport_conformance.waiting import HANG_SECONDS, no_hang
 from eventport_postgres import PostgresEventStore
 
 
@@ -51,7 +52,7 @@ async def with_handlers(
 async def test_appends_to_other_streams_go_on_however_many_wait(
     url: str, schema: str, admin: asyncpg.Connection, opened: Callable[..., Any]
 ) -> None:
-    async with asyncio.timeout(120), opened(url, schema) as store:
+    async with no_hang(seconds=5 * HANG_SECONDS), opened(url, schema) as store:
         await store.append("free-0", [NewEvent("E", 0)])
         async with admin.transaction():
             await store.using(admin).append("locked", [NewEvent("E", "first")])
@@ -93,7 +94,7 @@ async def test_a_stream_with_many_writers_starves_no_append(
     url: str, schema: str, admin: asyncpg.Connection
 ) -> None:
     # It is locked whenever one looks, but by another transaction each time.
-    async with asyncio.timeout(120), own(url, schema) as store:
+    async with no_hang(seconds=5 * HANG_SECONDS), own(url, schema) as store:
         await store.append("hot", [NewEvent("E", 0)])
         waiting = asyncio.Event()
 

@@ -23,7 +23,7 @@ from eventport import ANY, ConcurrencyError, NewEvent, StoreUnavailableError
 
 from eventport_conformance.dropping import in_the_end
 from eventport_conformance.proxy import Proxy
-from eventport_conformance.waiting import no_hang
+from eventport_conformance.waiting import HANG_SECONDS, no_hang
 from eventport_postgres import PostgresEventStore
 
 
@@ -92,7 +92,7 @@ class Work:
                 if all(worker.done() for worker in workers):
                     return
 
-        async with asyncio.timeout(120), asyncio.TaskGroup() as group:
+        async with no_hang(seconds=5 * HANG_SECONDS), asyncio.TaskGroup() as group:
             follower = group.create_task(follow())
             async with asyncio.TaskGroup() as inner:
                 workers = [inner.create_task(self.task(number)) for number in range(TASKS)]
@@ -190,7 +190,7 @@ async def test_an_answer_that_got_lost_is_found_and_a_conflict_stays_one(
                 asyncio.create_task(store.append("taken", [NewEvent("E", 3)], expected=0)),
             ]
             with suppress(TimeoutError):
-                async with asyncio.timeout(5):
+                async with no_hang():
                     # As soon as it is committed, whether or not its answer is on the line.
                     while (await other.read("any", max_count=0)).version <= done:  # noqa: ASYNC110
                         await asyncio.sleep(0)
@@ -215,7 +215,7 @@ async def test_behind_a_pooler_a_batch_of_unknown_outcome_is_not_written_again(
         pooled = await PostgresEventStore.connect(
             url_through(line), schema=schema, transaction_pooling=True, timeout=1
         )
-        async with asyncio.timeout(60), pooled as store:
+        async with no_hang(), pooled as store:
             async with closed_gate(admin, schema):
                 appending = asyncio.create_task(store.append("s", [NewEvent("Gated", "first")]))
                 await somebody_at_the_gate(admin)

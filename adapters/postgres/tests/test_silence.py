@@ -18,7 +18,7 @@ from eventport import EventportError, NewEvent, StoreClosedError, StoreUnavailab
 
 from eventport_conformance.dropping import in_the_end
 from eventport_conformance.proxy import Proxy
-from eventport_conformance.waiting import until
+from eventport_conformance.waiting import HANG_SECONDS, no_hang, until
 from eventport_postgres import PostgresEventStore
 
 
@@ -28,7 +28,7 @@ TIMEOUT = 3.0
 async def ended(work: Awaitable[Any]) -> BaseException | None:
     """Wait for the end of a call, and return what it raised."""
     task = asyncio.ensure_future(work)
-    done, _ = await asyncio.wait([task], timeout=60)
+    done, _ = await asyncio.wait([task], timeout=HANG_SECONDS)
     assert done, "it does not end"
     return task.exception()
 
@@ -92,19 +92,19 @@ async def test_a_subscription_goes_on_with_other_connections(line: Proxy, schema
 
 
 async def test_a_pool_of_the_caller_gets_its_connections_back(line: Proxy, schema: str) -> None:
-    async with asyncio.timeout(120):
-        async with (
-            asyncpg.create_pool(url_through(line), min_size=2, max_size=3) as pool,
-            await PostgresEventStore.on_pool(pool, schema=schema, timeout=TIMEOUT) as store,
-        ):
-            await listening(store)
-            line.silence(new=False)
-            await in_the_end("append", lambda: store.append("s", [NewEvent("E", 1)]))
-            await in_the_end("read", lambda: store.read("s"))
-            line.silence(new=False)
-            assert await ended(store.aclose()) is None
-            assert pool.get_idle_size() == pool.get_size()
-            pool.terminate()
+    async with (
+        no_hang(seconds=5 * HANG_SECONDS),
+        asyncpg.create_pool(url_through(line), min_size=2, max_size=3) as pool,
+        await PostgresEventStore.on_pool(pool, schema=schema, timeout=TIMEOUT) as store,
+    ):
+        await listening(store)
+        line.silence(new=False)
+        await in_the_end("append", lambda: store.append("s", [NewEvent("E", 1)]))
+        await in_the_end("read", lambda: store.read("s"))
+        line.silence(new=False)
+        assert await ended(store.aclose()) is None
+        assert pool.get_idle_size() == pool.get_size()
+        pool.terminate()
 
 
 async def test_a_cancelled_call_on_a_silent_connection_ends(line: Proxy, schema: str) -> None:
@@ -116,7 +116,7 @@ async def test_a_cancelled_call_on_a_silent_connection_ends(line: Proxy, schema:
     reading = asyncio.create_task(store.read("s"))
     await asyncio.sleep(0.1)
     reading.cancel()
-    await asyncio.wait([reading], timeout=60)
+    await asyncio.wait([reading], timeout=HANG_SECONDS)
     assert reading.cancelled()
     assert await ended(store.read("s")) is None  # on another connection
     line.silence(new=False)
@@ -129,7 +129,7 @@ async def test_a_pool_that_is_closed_before_its_store_is_let_go(url: str, schema
     seen: list[Any] = []
     following = asyncio.create_task(follow(store, seen))
     await store.append("s", [NewEvent("E", 0)])
-    async with asyncio.timeout(60):
+    async with no_hang():
         await until(lambda: bool(seen), "the subscription has caught up")
         await until_it_listens(store)
         await pool.close()
@@ -152,7 +152,7 @@ async def test_closing_ends_although_nobody_answers_any_more(line: Proxy, schema
     await asyncio.sleep(0.1)
     for task in reading:
         task.cancel()
-    await asyncio.wait(reading, timeout=60)
+    await asyncio.wait(reading, timeout=HANG_SECONDS)
     # On a busy machine, the timeout may pass before they are cancelled.
     assert all(
         task.cancelled() or isinstance(task.exception(), StoreUnavailableError) for task in reading

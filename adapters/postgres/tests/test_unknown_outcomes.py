@@ -18,7 +18,7 @@ from server import Server, bare_connection, url_through
 from eventport import NewEvent, StoreUnavailableError
 
 from eventport_conformance.proxy import Proxy
-from eventport_conformance.waiting import until
+from eventport_conformance.waiting import no_hang, until
 from eventport_postgres import PostgresEventStore
 
 
@@ -124,7 +124,7 @@ async def test_a_login_that_stays_refused_leaves_it_unknown(
 ) -> None:
     await admin.execute(f'CREATE ROLE "{schema}" LOGIN SUPERUSER')
     url = url_through(line, schema)
-    async with await PostgresEventStore.connect(url, schema=schema, timeout=0.5) as store:
+    async with await PostgresEventStore.connect(url, schema=schema, timeout=2) as store:
 
         async def refuse() -> None:
             await admin.execute(f'ALTER ROLE "{schema}" NOLOGIN')
@@ -218,7 +218,7 @@ async def test_an_append_still_in_progress_is_not_written_twice(
     # The first try is at work on the server while its connection is dropped; it would write after
     # somebody had looked for its event.
     async with (
-        asyncio.timeout(60),
+        no_hang(),
         bare_connection(server.url) as gatekeeper,
         opened(line, schema, admin) as store,
     ):
@@ -270,8 +270,11 @@ async def test_the_answer_for_what_no_standby_has_is_that_it_is_not_known(
     server: Server, schema: str, admin: asyncpg.Connection
 ) -> None:
     event = NewEvent("E", "not replicated")
-    async with await PostgresEventStore.connect(server.url, schema=schema, timeout=0.5) as store:
-        await store.append("s", [NewEvent("E", "before")])
+    async with (
+        await PostgresEventStore.connect(server.url, schema=schema) as other,
+        await PostgresEventStore.connect(server.url, schema=schema, timeout=1.5) as store,
+    ):
+        await other.append("s", [NewEvent("E", "before")])
         async with missing_standby(server, admin):
             with pytest.raises(StoreUnavailableError, match="whether the append was written"):
                 await store.append("s", [event], expected=1)
@@ -282,7 +285,7 @@ async def test_the_answer_for_what_no_standby_has_is_that_it_is_not_known(
             await wait_until(admin, f'SELECT count(*) = 2 FROM "{schema}".events')
             with pytest.raises(StoreUnavailableError):
                 await store.append("s", [event], expected=1)
-        result = await store.append("s", [event], expected=1)
+        result = await other.append("s", [event], expected=1)
         assert (result.version, result.deduplicated) == (2, True)
 
 
