@@ -122,7 +122,8 @@ class BufferedSession(StreamReader):
             return StreamPage([], head)
         low, high = min(wanted), max(wanted)
         stored = StreamQuery(stream, low, min(high, pin), backwards=query.backwards)
-        below = [] if stored.is_empty else (await self._stored(stored)).events
+        older = StreamPage([], 0) if stored.is_empty else await self._stored(stored)
+        below = older.events
         own = self._own_events(stream, pin, range(max(low, pin + 1), high + 1))
         if query.backwards:
             return StreamPage([*reversed(own), *below], head)
