@@ -10,12 +10,12 @@ from uuid import UUID
 from msgspec import Struct
 
 from eventport.context import COMMAND_ID, current_context
-from eventport.conversion import conversion_of
 from eventport.errors import InvalidArgumentError, NotSupportedError
 from eventport.events import NewEvent, RecordedEvent
 from eventport.protocols import Capability, EventStore, Session, Streams
 from eventport.toolkit_streams import digest, toolkit_stream
 from eventport.typed import EventTypes
+from eventport.typed.conversion import conversion_of
 
 
 class CommandRecord(Struct, frozen=True):

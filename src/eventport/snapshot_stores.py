@@ -9,11 +9,11 @@ import msgspec
 
 from msgspec import Struct
 
-from eventport.conversion import explain
 from eventport.errors import CorruptEventError
 from eventport.events import NewEvent, RecordedEvent
 from eventport.protocols import Streams
 from eventport.toolkit_streams import toolkit_stream
+from eventport.typed.conversion import explain
 from eventport.validation import check_int
 
 

@@ -16,9 +16,9 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 from msgspec.structs import replace
 
 from eventport._engine.codec import encode_events
-from eventport.conversion import explain
 from eventport.errors import EventportError, InvalidEventError
 from eventport.events import NewEvent, RecordedEvent
+from eventport.typed.conversion import explain
 from eventport.validation import check_stream, show_key
 
 
