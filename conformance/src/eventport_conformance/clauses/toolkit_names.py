@@ -15,7 +15,7 @@ _OWN: Final = "eventport/key/email/ada"
 _CLAIM: Final = NewEvent("eventport.KeyClaimed", {"owner": "ada"})
 
 
-@clause("NAM-20")
+@clause("NAM-14")
 async def toolkit_streams_refuse_events_of_a_program(t: Trial) -> None:
     """An append to `eventport/…` is refused unless each event's type begins with `eventport.`."""
     await fill(t.store, "good", 1)
@@ -33,7 +33,7 @@ async def toolkit_streams_refuse_events_of_a_program(t: Trial) -> None:
     await t.untouched("good", 1, "refused appends")
 
 
-@clause("NAM-21")
+@clause("NAM-15")
 async def the_toolkit_appends_to_its_streams(t: Trial) -> None:
     """Events whose types begin with `eventport.` can be appended to `eventport/…`, and read."""
     t.equal((await t.store.append(_OWN, [_CLAIM])).version, 1, "version after an append")

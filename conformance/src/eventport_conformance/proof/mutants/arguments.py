@@ -46,7 +46,7 @@ class DollarAccepted(ReferenceStore):
         return await super().append(stream, events, **asked)
 
 
-@mutant("NAM-20")
+@mutant("NAM-14")
 class ToolkitStreamsOpenToAll(ReferenceStore):
     """It lets a program write to the streams of the toolkit."""
 
@@ -54,7 +54,7 @@ class ToolkitStreamsOpenToAll(ReferenceStore):
         pass
 
 
-@mutant("NAM-20")
+@mutant("NAM-14")
 class FirstEventDecides(ReferenceStore):
     """It looks only at the first event that is appended to a stream of the toolkit."""
 
@@ -62,7 +62,7 @@ class FirstEventDecides(ReferenceStore):
         super().check_owner(stream, events[:1])
 
 
-@mutant("NAM-21")
+@mutant("NAM-15")
 class ToolkitStreamsClosed(ReferenceStore):
     """It lets nobody write to the streams of the toolkit, the toolkit included."""
 
@@ -72,7 +72,7 @@ class ToolkitStreamsClosed(ReferenceStore):
             raise InvalidStreamNameError(stream)
 
 
-@mutant("NAM-21")
+@mutant("NAM-15")
 class PrefixWithoutSlash(ReferenceStore):
     """It takes each name that begins with `eventport` for one of the toolkit's."""
 
