@@ -184,9 +184,12 @@ async def test_a_stream_of_snapshots_that_others_wrote_to_breaks_nothing(store: 
     await move(store, 1, 2)
     snapshot_store = StreamSnapshotStore(store)
     snapshots = Snapshots(snapshot_store, Account)
-    for surprise in (NewEvent("Surprise", {"a": 1}), NewEvent("Surprise", b"", {"version": "x"})):
+    for surprise in (
+        NewEvent("eventport.Surprise", {"a": 1}),
+        NewEvent("eventport.Surprise", b"", {"version": "x"}),
+    ):
         await store.append(snapshot_store.stream(STREAM), [surprise])
-        with pytest.raises(CorruptEventError, match="is not a snapshot"):
+        with pytest.raises(CorruptEventError, match="is no eventport\\.SnapshotTaken"):
             await snapshot_store.latest(STREAM)
         assert (await snapshots.load(store, STREAM, ACCOUNT)).state.balance == 3
     assert snapshots.stats.broken == 2

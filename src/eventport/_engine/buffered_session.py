@@ -14,7 +14,12 @@ from eventport.events import NewEvent, RecordedEvent
 from eventport.expectations import ANY, Expectation, exact_version, holds
 from eventport.protocols import Capability
 from eventport.results import AppendResult
-from eventport.validation import check_expectation, check_stream
+from eventport.validation import (
+    TOOLKIT_STREAMS,
+    check_expectation,
+    check_stream,
+    check_toolkit_types,
+)
 
 
 class BufferedSession(StreamReader):
@@ -67,6 +72,8 @@ class BufferedSession(StreamReader):
         stream = check_stream(stream)
         expected = check_expectation(expected)
         encoded = encode_events(events)
+        if stream.startswith(TOOLKIT_STREAMS):
+            check_toolkit_types(stream, (event.type for event in encoded))
         pin = self._pins.get(stream)
         if pin is None:
             head = (await self._page(StreamQuery(stream, max_count=0))).version

@@ -62,10 +62,12 @@ from eventport.expectations import ANY, Expectation
 from eventport.protocols import AfterCommitHook, Capability, Session, Subscription
 from eventport.results import AllResult, AppendResult
 from eventport.validation import (
+    TOOLKIT_STREAMS,
     check_expectation,
     check_int,
     check_prefix,
     check_stream,
+    check_toolkit_types,
     check_types,
 )
 
@@ -154,6 +156,8 @@ class Store(StreamReader):
         stream = check_stream(stream)
         expected = check_expectation(expected)
         encoded = encode_events(events)
+        if stream.startswith(TOOLKIT_STREAMS):
+            check_toolkit_types(stream, (event.type for event in encoded))
         if not encoded:
             page = await self._page(StreamQuery(stream, max_count=0))
             require(stream, expected, page.version)

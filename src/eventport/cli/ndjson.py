@@ -18,8 +18,9 @@ from msgspec.structs import replace
 from eventport._engine.codec import encode_events
 from eventport.errors import EventportError, InvalidEventError
 from eventport.events import NewEvent, RecordedEvent
+from eventport.toolkit_streams import is_toolkit_stream
 from eventport.typed.conversion import explain
-from eventport.validation import check_stream, show_key
+from eventport.validation import check_stream, check_toolkit_types, show_key
 
 
 NAMESPACE: Final = UUID("5a7c1e45-8fc0-4777-bb73-58a8f6bbb324")
@@ -154,6 +155,8 @@ def check(parsed: Parsed) -> None:
     try:
         check_stream(parsed.stream)
         encode_events([parsed.event])
+        if is_toolkit_stream(parsed.stream):
+            check_toolkit_types(parsed.stream, [parsed.event.type])
     except EventportError as exc:
         raise _bad_line(parsed.line, exc) from exc
 

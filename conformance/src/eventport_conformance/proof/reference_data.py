@@ -22,6 +22,7 @@ from eventport import (
     Capability,
     ConcurrencyError,
     Expectation,
+    InvalidStreamNameError,
     NewEvent,
     PayloadTooLargeError,
     RecordedEvent,
@@ -101,6 +102,12 @@ class ReferenceData:
                 message = f"an event of type {event.type!r} is larger than {LARGEST:,} bytes"
                 raise PayloadTooLargeError(message)
         return [NewEvent(str(e.type), deepcopy(e.data), deepcopy(e.metadata), e.id) for e in events]
+
+    def check_owner(self, stream: str, events: Sequence[NewEvent]) -> None:
+        """Refuse a program's own events in a stream of the toolkit."""
+        if stream[:10] == "eventport/" and any(one.type[:10] != "eventport." for one in events):
+            message = f"{stream!r} belongs to the toolkit"
+            raise InvalidStreamNameError(message)
 
     def hand_out(self, event: RecordedEvent) -> RecordedEvent:
         """Return a copy of an event that its reader may change."""

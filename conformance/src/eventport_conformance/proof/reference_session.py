@@ -122,6 +122,7 @@ class ReferenceSession:
         """Keep events for the commit."""
         stream, expected = check_stream(stream), check_expectation(expected)
         taken = self.store.take_in(events)
+        self.store.check_owner(stream, taken)
         await self.turn()
         head = self.head(stream)
         if not self.store.holds(expected, head):
