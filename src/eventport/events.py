@@ -36,6 +36,22 @@ class NewEvent(Struct, frozen=True):
     """The event's identity. An append that is retried with the same ids is not written twice."""
 
 
+class CopiedEvent(NewEvent, frozen=True, kw_only=True):
+    """An event that was recorded before, in another store, to be appended with its time.
+
+    Stores with `Capability.TIMES` keep that time; the others refuse it. The event otherwise
+    counts as any other, so that a copy can be repeated.
+    """
+
+    recorded_at: datetime
+    """When the event was first recorded anywhere: an aware time."""
+
+    @classmethod
+    def of(cls, event: RecordedEvent[Any]) -> CopiedEvent:
+        """Return what has to be appended to another store to copy an event there."""
+        return cls(event.type, event.data, event.metadata, event.id, recorded_at=event.recorded_at)
+
+
 class RecordedEvent(Struct, Generic[T_co], frozen=True):
     """An event as it stands in the store. Each read makes a fresh copy.
 
@@ -61,8 +77,9 @@ class RecordedEvent(Struct, Generic[T_co], frozen=True):
     id: UUID
     """The event's identity."""
     recorded_at: datetime
-    """When the store recorded it: aware, UTC, in microseconds.
+    """When it was first recorded, by this store or by the one that it was copied from.
 
-    It never goes back within a stream. For an event of a session that has not committed yet it is
-    provisional.
+    Aware, UTC, in microseconds. A store that stamps an event never lets it go back within a
+    stream; copies keep what they have. For an event of a session that has not committed yet it
+    is provisional.
     """

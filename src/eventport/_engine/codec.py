@@ -16,7 +16,7 @@ import msgspec
 
 from eventport._engine.commits import Commit, Committed, EncodedEvent
 from eventport.errors import CorruptEventError, InvalidArgumentTypeError, InvalidEventError
-from eventport.events import NewEvent, RecordedEvent
+from eventport.events import CopiedEvent, NewEvent, RecordedEvent
 from eventport.validation import check_event_type, show, show_key
 
 
@@ -147,7 +147,26 @@ def _encode_event(event: object) -> EncodedEvent:
         raw_metadata.decode(),
         id_,
         len(raw) + len(raw_metadata),
+        None if type(event) is NewEvent else _first_recorded(event),
     )
+
+
+def _first_recorded(event: NewEvent) -> datetime | None:
+    """Return the time of a copy, in UTC."""
+    if not isinstance(event, CopiedEvent):
+        return None
+    time = cast("object", event.recorded_at)
+    if not isinstance(time, datetime) or time.utcoffset() is None:
+        message = (
+            f"event {event.type!r} ({event.id}): recorded_at must be an aware datetime: "
+            "give it a timezone"
+        )
+        raise InvalidEventError(message)
+    try:
+        return time.astimezone(UTC)
+    except OverflowError as exc:
+        message = f"event {event.type!r} ({event.id}): recorded_at is not a year that UTC has"
+        raise InvalidEventError(message) from exc
 
 
 def _encode_json(value: Any, name: str) -> bytes:

@@ -52,7 +52,9 @@ class Engine(Protocol):
         exactly its events are there at exactly those versions, is `Committed` and deduplicated.
 
         The events of a commit get increasing positions in the order of the commit. Within a
-        stream `recorded_at` never goes back, whatever clocks do.
+        stream the times that the engine stamps never go back, whatever clocks do. A copy keeps
+        its `EncodedEvent.recorded_at` as it is, even if that is before the event before it; what
+        is appended after it is not before it. `StreamWrite.times` does that within one write.
 
         How it is called depends on how the `Store` groups commits. With ``"always"`` there is one
         call at a time, and it is never cancelled. With ``"contended"`` a lone commit is written

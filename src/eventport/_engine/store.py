@@ -29,6 +29,7 @@ from eventport._engine.commits import (
     Commit,
     Committed,
     Conflict,
+    EncodedEvent,
     Failed,
     Outcome,
     StreamWrite,
@@ -98,6 +99,9 @@ class Store(StreamReader):
         self._engine = engine
         self._remote = RemoteCalls(engine, engine) if isinstance(engine, Remote) else None
         self._batching = batching
+        self._encode = (
+            encode_events if Capability.TIMES in engine.capabilities else self._encode_new
+        )
         self._check_caller = engine.check_caller if isinstance(engine, ChecksCaller) else None
         self._affinity = Affinity()
         self._signal = Signal()
@@ -155,7 +159,7 @@ class Store(StreamReader):
         """See `Streams.append`."""
         stream = check_stream(stream)
         expected = check_expectation(expected)
-        encoded = encode_events(events)
+        encoded = self._encode(events)
         if stream.startswith(TOOLKIT_STREAMS):
             check_toolkit_types(stream, (event.type for event in encoded))
         if not encoded:
@@ -172,7 +176,7 @@ class Store(StreamReader):
     async def session(self) -> AsyncGenerator[Session, None]:
         """See `EventStore.session`."""
         self._check_open()
-        session = BufferedSession(self._page, self._submit, self._require)
+        session = BufferedSession(self._page, self._submit, self._encode, self._require)
         try:
             yield session
         except BaseException:
@@ -270,6 +274,13 @@ class Store(StreamReader):
         await self.aclose()
 
     # The path of a commit: submit, dispatch, commit.
+
+    def _encode_new(self, events: object) -> tuple[EncodedEvent, ...]:
+        """Encode events, and refuse copies, whose times the engine could not keep."""
+        encoded = encode_events(events)
+        if any(event.recorded_at is not None for event in encoded):
+            self._require(Capability.TIMES)
+        return encoded
 
     async def _submit(self, commit: Commit) -> Committed:
         """Commit, call the hooks, and raise for a conflict."""
