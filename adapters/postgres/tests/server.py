@@ -6,11 +6,16 @@ import os
 import tempfile
 import warnings
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from subprocess import CalledProcessError, SubprocessError
 from urllib.parse import parse_qs, urlsplit
+
+import asyncpg
+
+from eventport_conformance.proxy import Proxy
+from eventport_conformance.waiting import HANG_SECONDS
 
 
 with warnings.catch_warnings(action="ignore"):  # about the folder that it picks for its locks
@@ -24,8 +29,7 @@ class Server:
     def __init__(self, folder: Path, settings: str = "") -> None:
         self.folder = folder
         self._server = PostgresServer(folder, cleanup_mode="stop")
-        with PostgresServer._lock:
-            self._server.ensure_pgdata_inited()
+        self._initialise()
         with (folder / "postgresql.conf").open("a") as configuration:
             configuration.write(f"max_connections = 300\n{settings}")
         self.start()
@@ -40,9 +44,22 @@ class Server:
         """The path of its socket."""
         return parse_qs(urlsplit(self.url).query)["host"][0] + "/.s.PGSQL.5432"
 
+    def _initialise(self) -> None:
+        # The package would sync each file to the disk, and all other tests of this machine would
+        # wait for its lock meanwhile. With this file, it only gives the folder to the right user.
+        version = self.folder / "PG_VERSION"
+        version.touch()
+        with PostgresServer._lock:
+            self._server.ensure_pgdata_inited()
+        version.unlink()
+        self.run(
+            *("initdb", "-D", str(self.folder), "-U", self._server.postgres_user),
+            *("--auth=trust", "--encoding=utf8", "--no-sync"),
+        )
+
     def start(self) -> None:
         """Start it, and wait for as long as that takes on a busy machine."""
-        for _ in range(6):
+        for _ in range(30):
             try:
                 self._server.ensure_postgres_running()
             except SubprocessError:  # it was given 10 seconds, and is coming up
@@ -81,7 +98,7 @@ class Standby:
         source = str(Path(primary.socket).parent)
         self._run(
             *("pg_basebackup", "-D", self._data, "-h", source, "-U", "postgres"),
-            *("-R", "-c", "fast"),
+            *("-R", "-c", "fast", "--no-sync"),
         )
         self._control("-o", f'-h "" -k {folder}', "-l", f"{self._data}/log", "start")
 
@@ -133,6 +150,21 @@ def running_server(settings: str = "") -> Generator[Server]:
             yield server
         finally:
             server.stop()
+
+
+@asynccontextmanager
+async def bare_connection(url: str) -> AsyncGenerator[asyncpg.Connection, None]:
+    """Open a connection of the bare driver, and close it however the block ends."""
+    connection = await asyncpg.connect(url)
+    try:
+        yield connection
+    finally:
+        await connection.close(timeout=HANG_SECONDS)
+
+
+def url_through(line: Proxy, user: str = "postgres") -> str:
+    """Return the URL of the server behind a proxy."""
+    return f"postgresql://{user}@{line.host}:{line.port}/postgres"
 
 
 @contextmanager

@@ -11,11 +11,10 @@ from os import getpid
 from typing import ClassVar
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-import asyncpg
 import pytest
 
 from anyio import to_thread
-from server import Server, running_server
+from server import Server, bare_connection, running_server
 
 from eventport.adapter import Store
 
@@ -40,15 +39,13 @@ class PostgresHarness(Harness):
     async def open(self) -> AsyncGenerator[PostgresEventStore, None]:
         self.schema = f"c_{getpid()}_{next(self.numbers)}"
         async with self.second_client() as store:
-            connection = await asyncpg.connect(self.server_url)
-            self.server = await connection.fetchval(
-                "SELECT 'PostgreSQL ' || current_setting('server_version')"
-            )
-            await connection.close()
+            async with bare_connection(self.server_url) as connection:
+                self.server = await connection.fetchval(
+                    "SELECT 'PostgreSQL ' || current_setting('server_version')"
+                )
             yield store
-        connection = await asyncpg.connect(self.server_url)
-        await connection.execute(f"DROP SCHEMA {self.schema} CASCADE")
-        await connection.close()
+        async with bare_connection(self.server_url) as connection:
+            await connection.execute(f"DROP SCHEMA {self.schema} CASCADE")
 
     @asynccontextmanager
     async def second_client(self) -> AsyncGenerator[PostgresEventStore, None]:
