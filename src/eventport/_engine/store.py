@@ -78,7 +78,7 @@ Batching: TypeAlias = Literal["always", "contended", "never"]
 
 - ``"always"``: each commit goes through the group. There is one call of `Engine.commit` at a time.
 - ``"contended"``: a commit that finds no other pending is written by the caller's own task, which
-  saves a task; the others go through the group.
+  saves a task; those that arrive meanwhile form the first batch after it.
 - ``"never"``: each commit is written alone and at once, for engines that have nothing to share or
   that form groups of their own.
 """
@@ -107,7 +107,9 @@ class Store(StreamReader):
         self._signal = Signal()
         interrupt = engine.interrupt if isinstance(engine, Interruptible) else None
         self._group = GroupCommit(
-            self._commit, self._remote.interrupt if self._remote else interrupt
+            self._commit,
+            self._remote.interrupt if self._remote else interrupt,
+            self._commit_here if batching == "contended" else None,
         )
         self._parking = Parking(engine, self._write) if isinstance(engine, Unblocks) else None
         self._pending = 0
@@ -311,11 +313,18 @@ class Store(StreamReader):
 
     async def _write(self, commit: Commit) -> Outcome:
         """Write a commit, alone or together with others."""
-        if self._batching == "never":
-            await checkpoint()  # nothing may come between the commit and its result
-        elif self._batching == "always" or self._pending > 1:
+        if self._batching != "never":
             return await self._group.submit(commit)
+        await checkpoint()  # nothing may come between the commit and its result
         return (await self._commit([commit]))[0]
+
+    async def _commit_here(self, commit: Commit) -> Sequence[Outcome]:
+        try:
+            if self._remote is None:
+                return await self._engine.commit([commit])
+            return await self._remote.commit_here(commit)
+        finally:
+            self._signal.notify()
 
     async def _commit(self, batch: Sequence[Commit]) -> Sequence[Outcome]:
         try:
