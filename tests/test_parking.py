@@ -69,7 +69,7 @@ async def test_a_locked_stream_holds_up_nobody_else(engine: LockingEngine, store
     engine.lockers = {"locked": "somebody"}
     async with create_task_group() as tasks:
         tasks.start_soon(store.append, "locked", [NewEvent("E", 0)])
-        await engine.was_asked_again()
+        await engine.was_asked_again()  # so it is parked: trio starts tasks in any order
         for number in (1, 2):
             tasks.start_soon(store.append, "locked", [NewEvent("E", number)])
             await store.append("free", [NewEvent("E", number)])

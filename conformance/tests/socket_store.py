@@ -187,7 +187,13 @@ class SocketEngine:
     """The client, a `Remote` engine. It has one connection, and makes a new one when that drops."""
 
     capabilities: frozenset[Capability] = frozenset(
-        {Capability.SESSIONS, Capability.GLOBAL_ORDER, Capability.SHARED, Capability.DURABLE}
+        {
+            Capability.SESSIONS,
+            Capability.GLOBAL_ORDER,
+            Capability.SHARED,
+            Capability.DURABLE,
+            Capability.TIMES,
+        }
     )
     limitations: Mapping[Capability, str] = {
         Capability.PUSH: "the server speaks only when it is asked"
@@ -267,6 +273,7 @@ class SocketHarness(Harness):
         push=Unsupported("the server speaks only when it is asked"),
         shared=Supported(),
         durable=Supported(),
+        times=Supported(),
         hooks=Supported(),
     )
     absent: ClassVar[Any] = {"url": "the server lives in the process of the tests"}

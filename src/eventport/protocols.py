@@ -31,6 +31,8 @@ class Capability(Enum):
     """Several stores, in several processes, can work on the same events."""
     DURABLE = "durable"
     """Events outlive the process that appended them."""
+    TIMES = "times"
+    """A `CopiedEvent` keeps the time at which it was first recorded."""
 
 
 class Streams(Protocol):
@@ -87,6 +89,7 @@ class Streams(Protocol):
         Raises:
             ConcurrencyError: `expected` does not hold; nothing was written.
             InvalidEventError: an event cannot be stored unharmed; nothing was written.
+            NotSupportedError: a `CopiedEvent`, on a backend without `Capability.TIMES`.
             PayloadTooLargeError: the backend refuses the size; nothing was written.
             StoreUnavailableError: the outcome could not be learned; retry with the same events.
         """

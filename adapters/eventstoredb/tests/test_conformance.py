@@ -76,6 +76,7 @@ class EventStoreDBHarness(Harness):
         "push",
         "shared",
         "durable",
+        "times",
         "hooks",
     )
 

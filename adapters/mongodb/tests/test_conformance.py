@@ -36,7 +36,7 @@ IS_OUR_SERVER = URL_VARIABLE not in os.environ
 class PyMongoHarness(Harness):
     name = "mongodb"
     capabilities = Capabilities.only(
-        "sessions", "global_order", "push", "shared", "durable", "hooks"
+        "sessions", "global_order", "push", "shared", "durable", "times", "hooks"
     )
     driver: ClassVar[DriverName] = "pymongo"
     server_url: ClassVar[str]
@@ -91,7 +91,7 @@ class MotorHarness(PyMongoHarness):
 
 class StandaloneHarness(PyMongoHarness):
     name = "mongodb-standalone"
-    capabilities = Capabilities.only("global_order", "shared", "durable", "hooks")
+    capabilities = Capabilities.only("global_order", "shared", "durable", "times", "hooks")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -90,17 +90,17 @@ class Server:
 class Standby:
     """A copy of a server that follows it, until it is promoted."""
 
-    def __init__(self, primary: Server, folder: Path) -> None:
+    def __init__(self, primary: Server | Standby, folder: Path) -> None:
         self._primary = primary
         self._folder = folder
         self._data = str(folder / "data")
         folder.chmod(0o777)
         source = str(Path(primary.socket).parent)
-        self._run(
+        self.run(
             *("pg_basebackup", "-D", self._data, "-h", source, "-U", "postgres"),
             *("-R", "-c", "fast", "--no-sync"),
         )
-        self._control("-o", f'-h "" -k {folder}', "-l", f"{self._data}/log", "start")
+        self.start()
 
     @property
     def socket(self) -> str:
@@ -116,19 +116,26 @@ class Standby:
         """Make it a primary."""
         self._control("promote")
 
-    def stop(self) -> None:
-        """Stop it."""
-        self._control("-m", "immediate", "stop")
+    def start(self) -> None:
+        """Start it."""
+        where = f'-h "" -k {self._folder}'
+        self._control("-o", where, "-l", f"{self._data}/log", "-t", "300", "start")
+
+    def stop(self, mode: str = "immediate") -> None:
+        """Stop it, if it runs; ``immediate`` is a crash."""
+        if Path(self._data, "postmaster.pid").exists():
+            self._control("-m", mode, "stop")
+
+    def run(self, command: str, *arguments: str) -> None:
+        """Run one of the server's own commands, as the user whom its files belong to."""
+        self._primary.run(command, *arguments)
 
     def _control(self, *arguments: str) -> None:
-        self._run("pg_ctl", "-D", self._data, "-w", *arguments)
-
-    def _run(self, *arguments: str) -> None:
-        self._primary.run(*arguments)
+        self.run("pg_ctl", "-D", self._data, "-w", *arguments)
 
 
 @contextmanager
-def running_standby(primary: Server) -> Generator[Standby]:
+def running_standby(primary: Server | Standby) -> Generator[Standby]:
     """Run a standby of a server."""
     with tempfile.TemporaryDirectory(prefix="eventport-pg-") as folder:
         standby = Standby(primary, Path(folder))

@@ -157,10 +157,13 @@ async def test_an_append_that_shares_a_batch_waits_for_it(
 ) -> None:
     await build_gate(admin, schema)
     async with closed_gate(admin, schema):
-        first, second = (
-            asyncio.create_task(store.append(f"s-{number}", [NewEvent("Gated", number)]))
-            for number in range(2)
+        alone, first, second = (
+            asyncio.create_task(store.append(name, [NewEvent("Gated", name)]))
+            for name in ("alone", "s-0", "s-1")
         )
+        await somebody_at_the_gate(admin)
+        alone.cancel()
+        await asyncio.wait([alone], timeout=60)
         await somebody_at_the_gate(admin)
         first.cancel()
         await asyncio.sleep(0.2)

@@ -293,10 +293,12 @@ async def test_what_is_there_already_makes_a_joined_transaction_wait_for_a_stand
     server: Server, schema: str, admin: asyncpg.Connection
 ) -> None:
     event = NewEvent("E", "not replicated")
-    async with await PostgresEventStore.connect(server.url, schema=schema) as store:
+    async with (
+        await PostgresEventStore.connect(server.url, schema=schema) as store,
+        bare_connection(server.url) as caller,
+    ):
         await store.append("s", [event], expected=0)
         async with missing_standby(server, admin):
-            caller = await asyncpg.connect(server.url)
             transaction = caller.transaction()
             await transaction.start()
             result = await store.using(caller).append("s", [event], expected=0)
@@ -308,7 +310,6 @@ async def test_what_is_there_already_makes_a_joined_transaction_wait_for_a_stand
                 caller.get_server_pid(),
             )
         await committing
-        await caller.close()
 
 
 async def test_a_search_that_finds_what_no_standby_has_does_not_acknowledge(

@@ -35,6 +35,7 @@ GROUPS: Final = {
     "SES": "Sessions",
     "HOK": "After-commit hooks",
     "DAT": "Data",
+    "CPY": "Copies",
     "NAM": "Names",
     "ARG": "Bad arguments",
     "SIZ": "Size",

@@ -29,6 +29,7 @@ from eventport._engine.commits import (
     Commit,
     Committed,
     Conflict,
+    EncodedEvent,
     Failed,
     Outcome,
     StreamWrite,
@@ -62,10 +63,12 @@ from eventport.expectations import ANY, Expectation
 from eventport.protocols import AfterCommitHook, Capability, Session, Subscription
 from eventport.results import AllResult, AppendResult
 from eventport.validation import (
+    TOOLKIT_STREAMS,
     check_expectation,
     check_int,
     check_prefix,
     check_stream,
+    check_toolkit_types,
     check_types,
 )
 
@@ -75,7 +78,7 @@ Batching: TypeAlias = Literal["always", "contended", "never"]
 
 - ``"always"``: each commit goes through the group. There is one call of `Engine.commit` at a time.
 - ``"contended"``: a commit that finds no other pending is written by the caller's own task, which
-  saves a task; the others go through the group.
+  saves a task; those that arrive meanwhile form the first batch after it.
 - ``"never"``: each commit is written alone and at once, for engines that have nothing to share or
   that form groups of their own.
 """
@@ -96,12 +99,17 @@ class Store(StreamReader):
         self._engine = engine
         self._remote = RemoteCalls(engine, engine) if isinstance(engine, Remote) else None
         self._batching = batching
+        self._encode = (
+            encode_events if Capability.TIMES in engine.capabilities else self._encode_new
+        )
         self._check_caller = engine.check_caller if isinstance(engine, ChecksCaller) else None
         self._affinity = Affinity()
         self._signal = Signal()
         interrupt = engine.interrupt if isinstance(engine, Interruptible) else None
         self._group = GroupCommit(
-            self._commit, self._remote.interrupt if self._remote else interrupt
+            self._commit,
+            self._remote.interrupt if self._remote else interrupt,
+            self._commit_here if batching == "contended" else None,
         )
         self._parking = Parking(engine, self._write) if isinstance(engine, Unblocks) else None
         self._pending = 0
@@ -153,7 +161,9 @@ class Store(StreamReader):
         """See `Streams.append`."""
         stream = check_stream(stream)
         expected = check_expectation(expected)
-        encoded = encode_events(events)
+        encoded = self._encode(events)
+        if stream.startswith(TOOLKIT_STREAMS):
+            check_toolkit_types(stream, (event.type for event in encoded))
         if not encoded:
             page = await self._page(StreamQuery(stream, max_count=0))
             require(stream, expected, page.version)
@@ -168,7 +178,7 @@ class Store(StreamReader):
     async def session(self) -> AsyncGenerator[Session, None]:
         """See `EventStore.session`."""
         self._check_open()
-        session = BufferedSession(self._page, self._submit, self._require)
+        session = BufferedSession(self._page, self._submit, self._encode, self._require)
         try:
             yield session
         except BaseException:
@@ -267,6 +277,13 @@ class Store(StreamReader):
 
     # The path of a commit: submit, dispatch, commit.
 
+    def _encode_new(self, events: object) -> tuple[EncodedEvent, ...]:
+        """Encode events, and refuse copies, whose times the engine could not keep."""
+        encoded = encode_events(events)
+        if any(event.recorded_at is not None for event in encoded):
+            self._require(Capability.TIMES)
+        return encoded
+
     async def _submit(self, commit: Commit) -> Committed:
         """Commit, call the hooks, and raise for a conflict."""
         self._check_open()
@@ -296,11 +313,18 @@ class Store(StreamReader):
 
     async def _write(self, commit: Commit) -> Outcome:
         """Write a commit, alone or together with others."""
-        if self._batching == "never":
-            await checkpoint()  # nothing may come between the commit and its result
-        elif self._batching == "always" or self._pending > 1:
+        if self._batching != "never":
             return await self._group.submit(commit)
+        await checkpoint()  # nothing may come between the commit and its result
         return (await self._commit([commit]))[0]
+
+    async def _commit_here(self, commit: Commit) -> Sequence[Outcome]:
+        try:
+            if self._remote is None:
+                return await self._engine.commit([commit])
+            return await self._remote.commit_here(commit)
+        finally:
+            self._signal.notify()
 
     async def _commit(self, batch: Sequence[Commit]) -> Sequence[Outcome]:
         try:

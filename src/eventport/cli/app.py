@@ -191,7 +191,7 @@ def import_events(
     export can be imported after an earlier one.
     """
 
-    async def work(source: importing.Source) -> int:
+    async def work(source: importing.Source) -> importing.Imported:
         async with connect(store) as target:
             with progress_bar("importing", source.events) as progress:
                 return await importing.write(target, source, progress)
@@ -204,11 +204,14 @@ def import_events(
     ):
         with progress_bar("checking", importing.size_of(readable)) as progress:
             source = importing.check_all(readable, progress, renumber=renumber)
-        written = anyio.run(work, source)
+        written, stamped = anyio.run(work, source)
         there = source.events - written
         _say(f"{written} events written, {there} already there, {source.streams} streams")
-        if written and source.dated:
-            _say(f"recorded_at of these {written} is the time of this import, not that of the file")
+        if stamped:
+            _say(
+                f"recorded_at of {stamped} of them is the time of this import: this kind of store "
+                "cannot keep that of the file"
+            )
         if source.left_out:
             _say(
                 f"{source.left_out} events left out: checkpoints and dead letters of projections, "

@@ -19,6 +19,7 @@ from eventport.adapter import (
     StreamWrite,
     Written,
     utc_from_microseconds,
+    utc_to_microseconds,
 )
 from eventport.errors import PayloadTooLargeError
 from eventport.expectations import Expectation, exact_version
@@ -86,9 +87,14 @@ class Statements:
         arrays = {n: f"${n}::pg_catalog.text::pg_catalog.{_ARRAYS[n]}[]" for n in _ARRAYS}
         arrays[11] = _BYTES
         many = ", ".join(arrays.get(n, f"${n}") for n in range(2, 14))
-        self._one, self._many = (
-            _call(f"{name}.{function}", type_, f"{rest}, {place.number}", lock_timeout)
-            for function, type_, rest in (("append_one", "text", one), ("append", "text[]", many))
+        times = "$16::pg_catalog.text::pg_catalog.int8[]"
+        self._one, self._many, self._copies = (
+            _call(f"{name}.{function}", type_, rest, lock_timeout)
+            for function, type_, rest in (
+                ("append_one", "text", f"{one}, {place.number}"),
+                ("append", "text[]", f"{many}, {place.number}"),
+                ("append", "text[]", f"{many}, {place.number}, {times}"),
+            )
         )
 
     def write(self, commits: Sequence[Commit]) -> tuple[Any, ...]:
@@ -99,8 +105,11 @@ class Statements:
         """
         if len(commits) == 1 and len(commits[0].writes) == 1:
             (write,) = commits[0].writes
-            if len(write.events) == 1:
+            if len(write.events) == 1 and write.events[0].recorded_at is None:
                 return self._one, *_arguments_of_one(write)
+        times = [event.recorded_at for one in commits for w in one.writes for event in w.events]
+        if any(times):
+            return self._copies, *_arguments(commits), _text(map(_microseconds, times))
         return self._many, *_arguments(commits)
 
 
@@ -235,7 +244,11 @@ def _joined(data: Sequence[str | bytes]) -> tuple[bytes | None, str | None, str 
     return b"".join(binary), _text(firsts), _text(sizes)
 
 
-def _text(values: Iterable[int | UUID]) -> str:
+def _microseconds(time: datetime | None) -> int | str:
+    return "NULL" if time is None else utc_to_microseconds(time)
+
+
+def _text(values: Iterable[int | str | UUID]) -> str:
     """Write an array as PostgreSQL reads it."""
     return "{" + ",".join(map(str, values)) + "}"
 

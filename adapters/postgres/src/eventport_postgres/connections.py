@@ -283,8 +283,13 @@ class PoolConnections(Connections):
     async def writing(self, within: float) -> AsyncGenerator[AnyConnection, None]:
         """See `Connections.writing`."""
         async with self.reading(within) as connection:
-            with _NoCancellationButOurs():
-                yield connection
+            try:
+                with _NoCancellationButOurs():
+                    yield connection
+            except asyncio.CancelledError:
+                # The search for what was sent ends its backend, which nobody else may have then.
+                connection.terminate()
+                raise
 
     def separate(self) -> PoolConnections:
         """See `Connections.separate`; the pool is one, and its size is the caller's business."""

@@ -23,7 +23,7 @@ P = TypeVar("P")
 
 _WriteBatch: TypeAlias = Callable[[Database, Sequence[Commit]], list[Outcome]]
 
-_EVERYWHERE: Final = frozenset({Capability.SESSIONS, Capability.GLOBAL_ORDER})
+_EVERYWHERE: Final = frozenset({Capability.SESSIONS, Capability.GLOBAL_ORDER, Capability.TIMES})
 _IN_FILES: Final = frozenset({Capability.SHARED, Capability.DURABLE})
 
 

@@ -16,13 +16,17 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 from anyio import CancelScope, Event, move_on_after
 from anyio.lowlevel import checkpoint
+from msgspec.structs import replace
 
 from eventport import (
     AppendResult,
     Capability,
     ConcurrencyError,
+    CopiedEvent,
     Expectation,
+    InvalidStreamNameError,
     NewEvent,
+    NotSupportedError,
     PayloadTooLargeError,
     RecordedEvent,
     StoreClosedError,
@@ -100,7 +104,28 @@ class ReferenceData:
             if len(event.data) > LARGEST:
                 message = f"an event of type {event.type!r} is larger than {LARGEST:,} bytes"
                 raise PayloadTooLargeError(message)
-        return [NewEvent(str(e.type), deepcopy(e.data), deepcopy(e.metadata), e.id) for e in events]
+        self.check_copies(events)
+        return [
+            replace(
+                event,
+                type=str(event.type),
+                data=deepcopy(event.data),
+                metadata=deepcopy(event.metadata),
+            )
+            for event in events
+        ]
+
+    def check_copies(self, events: Iterable[NewEvent]) -> None:
+        """Refuse copies if their times cannot be kept."""
+        copied = any(isinstance(event, CopiedEvent) for event in events)
+        if copied and Capability.TIMES not in self.capabilities:
+            raise NotSupportedError("this store stamps all events itself: append a NewEvent")
+
+    def check_owner(self, stream: str, events: Sequence[NewEvent]) -> None:
+        """Refuse a program's own events in a stream of the toolkit."""
+        if stream[:10] == "eventport/" and any(one.type[:10] != "eventport." for one in events):
+            message = f"{stream!r} belongs to the toolkit"
+            raise InvalidStreamNameError(message)
 
     def hand_out(self, event: RecordedEvent) -> RecordedEvent:
         """Return a copy of an event that its reader may change."""
@@ -115,6 +140,12 @@ class ReferenceData:
             event.recorded_at,
         )
 
+    def time(self, stream: str, event: NewEvent) -> datetime:
+        """Return the time at which an event was first recorded."""
+        del stream
+        now = datetime.now(UTC)
+        return event.recorded_at.astimezone(UTC) if isinstance(event, CopiedEvent) else now
+
     def record(self, stream: str, event: NewEvent) -> RecordedEvent:
         """Put one event into the database."""
         recorded = RecordedEvent(
@@ -125,7 +156,7 @@ class ReferenceData:
             event.data,
             event.metadata,
             event.id,
-            datetime.now(UTC),
+            self.time(stream, event),
         )
         self.database.log.append(recorded)
         self.database.streams.setdefault(stream, []).append(recorded)

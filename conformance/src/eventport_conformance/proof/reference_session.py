@@ -7,7 +7,6 @@ from collections.abc import (
     Callable,
     Iterable,
 )
-from datetime import UTC, datetime
 from typing import Self, TypeVar
 
 from anyio import Event
@@ -122,6 +121,7 @@ class ReferenceSession:
         """Keep events for the commit."""
         stream, expected = check_stream(stream), check_expectation(expected)
         taken = self.store.take_in(events)
+        self.store.check_owner(stream, taken)
         await self.turn()
         head = self.head(stream)
         if not self.store.holds(expected, head):
@@ -168,9 +168,17 @@ class ReferenceSession:
     def everything(self, stream: str) -> list[RecordedEvent]:
         """Return the stream up to the pin, and then the session's own events."""
         pin = self.pin(stream)
-        now = datetime.now(UTC)
         own = [
-            RecordedEvent(stream, version, 0, event.type, event.data, event.metadata, event.id, now)
+            RecordedEvent(
+                stream,
+                version,
+                0,
+                event.type,
+                event.data,
+                event.metadata,
+                event.id,
+                self.store.time(stream, event),
+            )
             for version, event in enumerate(self.own.get(stream, ()), pin + 1)
         ]
         old = self.store.database.streams.get(stream, [])[:pin]

@@ -19,7 +19,7 @@ from uuid import UUID
 
 from msgspec import Struct, inspect
 
-from eventport.sameness import plan_of
+from eventport.typed.sameness import plan_of
 
 
 Check: TypeAlias = Callable[[Any], bool]

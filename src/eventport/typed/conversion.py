@@ -14,8 +14,8 @@ import msgspec
 from msgspec import Struct
 
 from eventport.errors import InvalidArgumentTypeError, InvalidEventError
-from eventport.fitting import Check, fit_check
-from eventport.sameness import find_difference, parts
+from eventport.typed.fitting import Check, fit_check
+from eventport.typed.sameness import find_difference, parts
 from eventport.validation import show, show_key
 
 
