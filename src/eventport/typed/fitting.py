@@ -95,19 +95,23 @@ def all_values_of(values: Accepted) -> Check:
 def one_of(expected: Iterable[Any]) -> Accepted | None:
     """Return what a literal may hold; None if its values are not all of one simple type."""
     values = frozenset(expected)
-    kinds = cast("set[type]", set(map(type, values)))
+    kinds = _types_of(values)
     return dict.fromkeys(kinds, values.__contains__) if kinds in _SIMPLE else None
 
 
 def member_of(cls: type[Enum]) -> Accepted | None:
     """Return what a field of an enum may hold; None if its values are not of one simple type."""
-    kinds = {type(member.value) for member in cls}
+    kinds = _types_of(member.value for member in cls)
     return {cls: None} if kinds in _SIMPLE and not issubclass(cls, Flag) else None
 
 
 def or_none(accepted: Accepted | None) -> Accepted | None:
     """Return what an optional field may hold."""
     return None if accepted is None else {**accepted, type(None): None}
+
+
+def _types_of(values: Iterable[object]) -> set[type]:
+    return {type(value) for value in values}
 
 
 def _is_accepted(item: object, accepted: Accepted) -> bool:
