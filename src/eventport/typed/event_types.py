@@ -120,7 +120,7 @@ class EventTypes(Generic[E]):
             if known is not None:
                 message = f"{known.cls.__qualname__} is registered as {known.name!r} already"
                 raise InvalidArgumentError(message)
-        registered = _Registered(cls, name, version, steps, conversion)
+        registered = _Registered(cls, name, f"event {name!r}", version, steps, conversion)
         self._by_class[cls] = registered
         self._by_name.update(dict.fromkeys(names, registered))
         return cls
@@ -166,10 +166,10 @@ class EventTypes(Generic[E]):
         registered = self._by_class.get(type(event))
         if registered is None:
             raise UnknownEventTypeError(type(event).__qualname__, self.names)
-        data = registered.conversion.to_json(event, f"event {registered.name!r}")
+        data = registered.conversion.to_json(event, registered.what)
         own = check_metadata(metadata)
         if SCHEMA_VERSION in own:
-            message = f"event {registered.name!r}: the key {SCHEMA_VERSION!r} of metadata is taken"
+            message = f"{registered.what}: the key {SCHEMA_VERSION!r} of metadata is taken"
             raise InvalidEventError(message)
         if registered.version != 1:
             own[SCHEMA_VERSION] = registered.version
@@ -218,6 +218,7 @@ class _Registered(Struct, frozen=True):
 
     cls: type
     name: str
+    what: str  # as messages name its events
     version: int
     steps: Mapping[int, Upcaster]
     conversion: Conversion
