@@ -185,12 +185,17 @@ class Log:
         return found, cut
 
     async def of_all(
-        self, first: int, last: int, types: frozenset[str] | None, prefix: str | None
+        self,
+        first: int,
+        last: int,
+        types: frozenset[str] | None,
+        prefix: str | None,
+        stream: str | None,
     ) -> tuple[list[Document], bool]:
         """Return the documents with events in a range of positions, and whether there are more.
 
-        A document that cannot have events of these types, or is of a stream with another prefix,
-        may be left out or not.
+        A document that cannot have events of these types, or is of a stream with another prefix
+        or name, may be left out or not.
         """
         where: dict[str, Any] = {"_id": {"$gte": first, "$lte": last}}
         wanted: dict[str, Any] = {}
@@ -198,6 +203,8 @@ class Log:
             wanted["events.type"] = {"$in": sorted(types)}
         if prefix is not None:
             wanted["stream"] = {"$gte": prefix, **_below_next(prefix)}
+        if stream is not None:
+            wanted["stream"] = stream
         if wanted:
             # The first place is always read: it shows whether a document extends over it.
             where["$or"] = [wanted, {"_id": first}]
