@@ -65,7 +65,7 @@ async def _opened(
     projection = load_projection(name)
     async with (
         (connect if create else connect_existing)(store) as events,
-        open_checkpoints(events, checkpoints or store) as kept,
+        open_checkpoints(events, checkpoints, create=create) as kept,
     ):
         yield projection, events, kept
 

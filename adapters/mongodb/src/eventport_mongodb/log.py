@@ -14,7 +14,7 @@ from pymongo.errors import DuplicateKeyError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from eventport import IncompatibleStoreError
+from eventport import ConfigurationError, IncompatibleStoreError
 from eventport.adapter import run_shielded
 
 from eventport_mongodb.driver import CODEC_OPTIONS, Client, Collection, Document, settled
@@ -70,10 +70,14 @@ class Log:
             read_concern=MAJORITY if self.replicated else ReadConcern("local"),
         )
 
-    async def prepare(self) -> None:
+    async def prepare(self, create: bool) -> None:  # noqa: FBT001  # asked by position
         """Create the index, and with it the collection, unless it is there.
 
+        Args:
+            create: Whether that is allowed.
+
         Raises:
+            ConfigurationError: it is not there, and is not to be created.
             IncompatibleStoreError: it holds something else, or is of a newer version.
         """
         name = self.name
@@ -92,6 +96,12 @@ class Log:
                 return
             message = f"{name} holds something else; it was not touched: name another collection"
             raise IncompatibleStoreError(message)
+        if not create:
+            message = (
+                f"{name} is not there: check the names of the database and of the collection, or "
+                "let it be created"
+            )
+            raise ConfigurationError(message)
         keys = [("stream", ASCENDING), ("version", ASCENDING)]
         await self.collection.create_index(keys, name=INDEX, unique=True)
 
