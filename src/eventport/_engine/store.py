@@ -60,7 +60,7 @@ from eventport.errors import (
 )
 from eventport.events import NewEvent, RecordedEvent
 from eventport.expectations import ANY, Expectation
-from eventport.protocols import AfterCommitHook, Capability, Session, Subscription
+from eventport.protocols import After, AfterCommitHook, Capability, Session, Subscription
 from eventport.results import AllResult, AppendResult
 from eventport.validation import (
     TOOLKIT_STREAMS,
@@ -231,16 +231,18 @@ class Store(StreamReader):
     async def subscribe(
         self,
         *,
-        after: int = 0,
+        after: After = 0,
         types: Collection[str] | None = None,
         prefix: str | None = None,
+        stream: str | None = None,
     ) -> AsyncGenerator[Subscription, None]:
         """See `EventStore.subscribe`."""
         self._check_open()
         self._require(Capability.GLOBAL_ORDER)
-        query = _all_query(after, types, prefix)
+        from_end = isinstance(after, str) and after == "end"
+        query = _all_query(0 if from_end else after, types, prefix, stream=stream)
         subscription = PollingSubscription(self._feed, query, self._check_loop)
-        await subscription.begin()
+        await subscription.begin(from_end=from_end)
         if self._listener is not None:
             self._listener.start()
         try:
@@ -394,10 +396,16 @@ class Store(StreamReader):
 
 
 def _all_query(
-    after: object, types: object, prefix: object, max_count: int = PAGE_EVENTS
+    after: object,
+    types: object,
+    prefix: object,
+    max_count: int = PAGE_EVENTS,
+    stream: object = None,
 ) -> AllQuery:
     """Check what a caller asks for."""
-    return AllQuery(check_int("after", after), max_count, check_types(types), check_prefix(prefix))
+    name = None if stream is None else check_stream(stream)
+    position = check_int("after", after)
+    return AllQuery(position, max_count, check_types(types), check_prefix(prefix), name)
 
 
 def _committed(outcome: Outcome) -> Committed:

@@ -167,6 +167,11 @@ def type_pattern(types: Collection[str]) -> str:
     return f"(?:{'|'.join(map(re.escape, stored))})"
 
 
+def stream_pattern(stream: str) -> str:
+    """Make a pattern for one name."""
+    return f"(?:{re.escape(stream)})"
+
+
 def prefix_pattern(prefix: str) -> str:
     """Make a pattern for the names that start with a text.
 

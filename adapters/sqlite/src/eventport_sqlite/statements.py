@@ -149,6 +149,9 @@ def read_all(db: sqlite3.Connection, query: AllQuery) -> AllPage:
     if query.prefix is not None:
         where += " AND substr(stream, 1, length(?)) = ?"
         values += (query.prefix, query.prefix)
+    if query.stream is not None:
+        where += " AND stream = ?"
+        values.append(query.stream)
     until = min(head, query.after + SCAN) if where else head
     sql = (
         f"SELECT {_COLUMNS} FROM eventport_events "  # noqa: S608  # no value goes into the text

@@ -51,6 +51,7 @@ class ReferenceSubscription:
         self.store = store
         self.types = types
         self.prefix = prefix
+        self.stream: str | None = None
         self.position = after
         self.caught_up = Event()
         self.left = False
@@ -80,9 +81,15 @@ class ReferenceSubscription:
         """Look for the next event, and move on."""
         for event in self.store.after(self.position):
             self.position = event.position
-            if self.store.matches(event, self.types, self.prefix):
+            if self.is_wanted(event):
                 return self.store.hand_out(event)
         return None
+
+    def is_wanted(self, event: RecordedEvent) -> bool:
+        """Return whether an event matches all filters."""
+        return self.store.matches(event, self.types, self.prefix) and (
+            self.stream is None or event.stream == self.stream
+        )
 
     async def wait(self, seen: int) -> None:
         """Wait until something has been written since then."""
