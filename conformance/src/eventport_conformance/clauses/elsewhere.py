@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import warnings
 
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -14,6 +17,10 @@ from eventport import WrongEventLoopError
 from eventport_conformance.clause import clause
 from eventport_conformance.helpers import fill, make
 from eventport_conformance.trial import Trial
+
+
+_CHILD_SECONDS = 60
+"""After how many seconds a child that hangs is killed."""
 
 
 @clause("ELS-01")
@@ -35,3 +42,42 @@ async def another_event_loop(t: Trial) -> None:
         with t.raises(WrongEventLoopError, f"{name} in another event loop"):
             await to_thread.run_sync(asyncio.run, call())
     await t.untouched("order", 1, "calls from another event loop")
+
+
+def _in_child(call: Callable[[], Coroutine[Any, Any, object]]) -> str:
+    """Return the name of the error that a call meets in a forked child."""
+    reading, writing = os.pipe()
+    with warnings.catch_warnings(action="ignore"):  # that there are threads, which is the point
+        child = os.fork()
+    if child == 0:
+        signal.alarm(_CHILD_SECONDS)  # what hangs says nothing
+        said = "no error"
+        try:
+            asyncio.run(call())
+        except BaseException as exc:  # noqa: BLE001  # its name is what is asked for
+            said = type(exc).__name__
+        os.write(writing, said.encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as answer:
+        said = answer.read()
+    os.waitpid(child, 0)
+    return said or "it hangs"
+
+
+@clause("ELS-02")
+async def a_forked_child(t: Trial) -> None:
+    """A store that is used in a forked child raises WrongEventLoopError there, and goes on here."""
+    if not hasattr(os, "fork"):
+        return
+    await fill(t.store, "order", 1)
+    calls: dict[str, Callable[[], Coroutine[Any, Any, object]]] = {
+        "append": lambda: t.store.append("order", make(1)),
+        "read": lambda: t.store.read("order"),
+        "aclose": t.store.aclose,
+    }
+    for name, call in calls.items():
+        # In a thread of its own, the child has no event loop yet.
+        said = await to_thread.run_sync(_in_child, call)
+        t.equal(said, "WrongEventLoopError", f"what {name} raises in a forked child")
+    await t.untouched("order", 1, "calls in a forked child")
