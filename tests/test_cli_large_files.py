@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 
 from pathlib import Path
 
+import anyio
 import pytest
 
-from eventport_conformance.waiting import START_SECONDS
 from eventport_sqlite import SQLiteEventStore
 
 
@@ -33,15 +32,8 @@ async def test_ten_thousand_events(tmp_path: Path, streams: int) -> None:
     tmp_path.joinpath("log.ndjson").write_text("\n".join(lines) + "\n")
     command = [EVENTPORT, "import", "log.ndjson", "--store", "sqlite:///s.db"]
     for written in (COUNT, 0):
-        done = subprocess.run(
-            command,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=START_SECONDS,
-            check=True,
-        )
-        assert f"{written} events written, {COUNT - written} already there" in done.stderr
+        done = await anyio.run_process(command, cwd=tmp_path)
+        assert f"{written} events written, {COUNT - written} already there" in done.stderr.decode()
     async with await SQLiteEventStore.open(tmp_path / "s.db") as store:
         found = [event async for event in store.iterate_all()]
         last = await store.read(f"s-{streams - 1}", max_count=0)

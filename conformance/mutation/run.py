@@ -32,7 +32,7 @@ from conformance.mutation.sources import SourceMutant, sample
 ROOT: Final = Path(__file__).parents[2]
 EXPLAINED: Final = Path(__file__).parent / "survivors.toml"
 GOAL: Final = 0.95
-SILENCE: Final = 150.0
+SILENCE: Final = 660.0
 """After how many seconds without a line a mutant hangs; it is beyond any patience."""
 
 
