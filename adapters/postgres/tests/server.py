@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 import warnings
 
 from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from subprocess import CalledProcessError, SubprocessError
+from subprocess import CalledProcessError, SubprocessError, run
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
@@ -80,6 +81,22 @@ class Server:
         except CalledProcessError:
             if (self._server.pgdata / "postmaster.pid").exists():
                 raise
+
+    @contextmanager
+    def frozen(self) -> Generator[None]:
+        """Let it hang, with all of its processes, and go on afterwards."""
+        main = int((self._server.pgdata / "postmaster.pid").read_text().split()[0])
+        os.kill(main, signal.SIGSTOP)  # from here on it starts no other
+        listed = run(["pgrep", "-P", str(main)], capture_output=True, text=True, check=True)
+        everybody = [main, *map(int, listed.stdout.split())]
+        for one in everybody:
+            os.kill(one, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for one in everybody:
+                with suppress(ProcessLookupError):
+                    os.kill(one, signal.SIGCONT)
 
     def run(self, command: str, *arguments: str) -> None:
         """Run one of the server's own commands, as the user whom its files belong to."""
