@@ -37,12 +37,14 @@ async def test_nobody_is_notified_until_another_store_listens(
         assert not await push._send()
         await admin.execute("SELECT 1")
         assert heard == []
-        async with await PostgresEventStore.connect(url, schema=schema) as other:
-            async with other.subscribe():
-                await until(is_listening(other), "it listens")
-                await store.append("s", [NewEvent("E", 2)])
-                await until(lambda: bool(heard), "it was notified")
-                assert await push._send()
+        async with (
+            await PostgresEventStore.connect(url, schema=schema) as other,
+            other.subscribe(),
+        ):
+            await until(is_listening(other), "it listens")
+            await store.append("s", [NewEvent("E", 2)])
+            await until(lambda: bool(heard), "it was notified")
+            assert await push._send()
         while await push._send():
             pass  # its connection ends soon
     await admin.remove_listener(push._channel, lambda *_: None)
@@ -52,10 +54,12 @@ async def test_a_pool_gets_its_connections_back_without_the_lock(
     url: str, schema: str, store: PostgresEventStore
 ) -> None:
     async with asyncpg.create_pool(url, min_size=2, max_size=2) as pool:
-        async with await PostgresEventStore.on_pool(pool, schema=schema) as other:
-            async with other.subscribe():
-                await until(is_listening(other), "it listens")
-                assert await push_of(store)._send()
+        async with (
+            await PostgresEventStore.on_pool(pool, schema=schema) as other,
+            other.subscribe(),
+        ):
+            await until(is_listening(other), "it listens")
+            assert await push_of(store)._send()
         while await push_of(store)._send():
             pass  # what its closing has begun comes to its end
         assert pool.get_idle_size() == 2

@@ -224,7 +224,7 @@ def _arguments(commits: Sequence[Commit]) -> tuple[object, ...]:
         "\n".join([event.data if isinstance(event.data, str) else "" for event in events]),
         binary,
         "\n".join([event.metadata for event in events]),
-        "{" + ",".join(["%032x" % event.id.int for event in events]) + "}",
+        "{" + ",".join([f"{event.id.int:032x}" for event in events]) + "}",
         firsts,
         sizes,
     )

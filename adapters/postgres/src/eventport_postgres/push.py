@@ -25,7 +25,7 @@ INTERVAL: Final = 0.005
 """The shortest time, in seconds, between two notifications of one store."""
 
 _UNHEARD: Final = 0.1
-"""The same, in seconds, while nobody listens: a store that begins to hears of it that much later."""
+"""The same while nobody listens: a store that begins to may hear of it that much later."""
 
 # A session that listens holds a lock in shared mode. So this asks whether there is any: without
 # one it writes nothing, while NOTIFY is a commit of its own. The name can be that of no stream.
@@ -35,7 +35,7 @@ _NOTIFY: Final = f"""
         THEN NOT pg_catalog.pg_advisory_unlock(l.key)
         ELSE pg_catalog.pg_notify($2, '') IS NOT NULL
     END FROM (SELECT {_KEY}) AS l(key)
-"""
+"""  # noqa: S608  # it is a constant
 _LISTENS: Final = f"SELECT pg_catalog.pg_advisory_lock_shared({_KEY})"
 _LISTENS_NO_MORE: Final = f"SELECT pg_catalog.pg_advisory_unlock_shared({_KEY})"
 
