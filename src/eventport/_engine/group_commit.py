@@ -49,9 +49,9 @@ class GroupCommit:
             it has written nothing, unless it raises `StoreUnavailableError`.
         give_up: Called when every caller of the batch that is being written has been cancelled:
             `commit` may then end early, by raising.
-        commit_here: Writes a commit that finds no other pending, in the caller's own task, which
-            saves a task and a turn of the event loop. If it is cancelled, it raises only when
-            nothing will be written any more. None to have all written by the group's own task.
+        commit_here: Writes a commit that is alone, in the caller's own task, which saves a task
+            and a turn of the event loop. If it is cancelled, it raises only when nothing will be
+            written any more. None to have all written by the group's own task.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class GroupCommit:
         self._one_shot: Callable[[], OneShot] | None = None
         """Known from the first commit on: the group may be made outside of an event loop."""
 
-    async def submit(self, commit: Commit) -> Outcome:
+    async def submit(self, commit: Commit, *, is_alone: bool = False) -> Outcome:
         """Commit together with others, and return this commit's own outcome.
 
         A caller that is cancelled before its commit is on the wire leaves nothing behind. Later it
@@ -80,12 +80,17 @@ class GroupCommit:
         written once this has returned or raised. The batch is asked to end early if all of its
         callers have been cancelled.
 
+        Args:
+            commit: What to write.
+            is_alone: Whether no other caller is pending, nor has an answer that it has not taken
+                yet: that one may well commit again in the same turn of the event loop.
+
         Raises:
             NotSupportedError: a commit of this very group is waiting for it.
         """
         if _writing.get() is self:
             raise NotSupportedError(_WAITS_FOR_ITSELF)
-        if self._commit_here is not None and not self._working:
+        if is_alone and self._commit_here is not None and not self._working:
             return await self._write_here(commit, self._commit_here)
         if self._one_shot is None:
             self._one_shot = one_shot_factory()

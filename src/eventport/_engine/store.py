@@ -316,7 +316,7 @@ class Store(StreamReader):
     async def _write(self, commit: Commit) -> Outcome:
         """Write a commit, alone or together with others."""
         if self._batching != "never":
-            return await self._group.submit(commit)
+            return await self._group.submit(commit, is_alone=self._pending == 1)
         await checkpoint()  # nothing may come between the commit and its result
         return (await self._commit([commit]))[0]
 
