@@ -12,8 +12,9 @@ from uuid import uuid4
 
 import pytest
 
+from adapters.mongodb.tests.conftest import needs_mongod
 from adapters.mongodb.tests.replica_set import ReplicaSet, stored_in
-from adapters.mongodb.tests.servers import Server, mongod, new_database
+from adapters.mongodb.tests.servers import Server, new_database
 from anyio import to_thread
 from pymongo import AsyncMongoClient, MongoClient
 from pymongo.asynchronous.collection import AsyncCollection
@@ -28,9 +29,7 @@ from eventport_mongodb import MongoDBEventStore
 from eventport_mongodb.driver import DriverName
 
 
-pytestmark = pytest.mark.skipif(
-    mongod() is None, reason="what stands in for mongod has no replica sets of several members"
-)
+pytestmark = needs_mongod
 
 TASKS = 4
 WRITTEN = 12
