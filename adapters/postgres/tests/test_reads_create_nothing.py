@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -45,7 +46,7 @@ async def test_a_mistyped_schema_is_an_error(
 ) -> None:
     (tmp_path / "view.py").write_text(VIEW)
     mistyped = f"{url}{'&' if '?' in url else '?'}schema={schema}"
-    done = await to_thread.run_sync(run, tmp_path, *command, "--store", mistyped)
+    done = await to_thread.run_sync(partial(run, tmp_path, *command, "--store", mistyped))
     assert (done.returncode, done.stdout) == (1, "")
     assert f"schema '{schema}' is not there: check" in done.stderr
     assert not await admin.fetchval("SELECT to_regnamespace($1) IS NOT NULL", schema)

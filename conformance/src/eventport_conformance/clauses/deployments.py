@@ -39,7 +39,7 @@ async def a_clock_that_goes_back(t: Trial) -> None:
 
 @clause("ODD-10", needs=("shared",), uses=("odd_client",))
 async def clients_with_other_settings(t: Trial) -> None:
-    """What a store appends, another one with unusual settings of its connection reads as it is,
+    """What one store appends reads the same through another whose connection has unusual settings,
     and the reverse.
     """
     events = [NewEvent("Odd", value, {"n": n}) for n, value in enumerate(_VALUES)]
