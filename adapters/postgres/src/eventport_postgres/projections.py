@@ -10,9 +10,11 @@ import asyncpg
 
 from eventport.adapter import require_asyncio
 from eventport.projections.sql import Dialect, SqlCheckpoints, added_columns
+from eventport.transactions import DocumentWriter
 
 from eventport_postgres.asking import AnyConnection, ask, ask_one
 from eventport_postgres.connections import Connections, OwnConnections, PoolConnections
+from eventport_postgres.documents import documents_on
 from eventport_postgres.errors import DRIVER_ERRORS, is_lost, translated
 from eventport_postgres.places import check_url
 from eventport_postgres.schema import DEFAULT_SCHEMA, LOCK, check_schema, exists, quoted
@@ -80,6 +82,14 @@ class PostgresCheckpoints(SqlCheckpoints[Connection]):
     checkpoint. Open one with `connect`, or on a pool of your own with `on_pool`.
     """
 
+    def __init__(self, database: _Tables) -> None:
+        super().__init__(database)
+        self._place = database.schema
+
+    def documents(self, connection: Connection, /) -> DocumentWriter:
+        """See `KeepsDocuments.documents`."""
+        return documents_on(connection, self._place)
+
     @classmethod
     @asynccontextmanager
     async def connect(
@@ -144,7 +154,7 @@ class _Tables:
 
     def __init__(self, connections: Connections, schema: str, timeout: float) -> None:
         self._connections = connections
-        self._schema = schema
+        self.schema = schema
         self._timeout = timeout
         self.projections = f"{quoted(schema)}.projections"
         """See `Database.projections`."""
@@ -194,9 +204,9 @@ class _Tables:
                 found = ask_one(connection, _COMPLETE, self.projections, self.dead_letters, columns)
                 if (await found)[0]:
                     return
-                await ask(connection, LOCK, f"eventport schema {self._schema}")
-                name = quoted(self._schema)
-                if not await exists(connection, self._schema):
+                await ask(connection, LOCK, f"eventport schema {self.schema}")
+                name = quoted(self.schema)
+                if not await exists(connection, self.schema):
                     await connection.execute(f"CREATE SCHEMA {name}")
                 await connection.execute((_TABLES + _ADDED).replace("{schema}", name))
         except (*DRIVER_ERRORS, ValueError) as exc:
