@@ -111,8 +111,10 @@ class EventsourceEngine:
             if not isinstance(planned, list):
                 return planned
             events = [_carried(write.stream, event) for event in write.events]
-            before = ExpectedVersion.exact(planned[0] - 1) if planned[0] > 1 else (
-                ExpectedVersion.no_stream()
+            before = (
+                ExpectedVersion.exact(planned[0] - 1)
+                if planned[0] > 1
+                else (ExpectedVersion.no_stream())
             )
             try:
                 await self._store.append(_id(write.stream), events, before)

@@ -77,7 +77,7 @@ class PostgresEngine:
         self.store_id: Final = place.store_id
         self.schema: Final = schema
         self._place = place
-        self.inline: Final = InlineProjections()
+        self.inline: Final = InlineProjections(schema)
         self.connections: Final = connections
         self._reader = Reader(schema, place)
         self._writer = Writer(
