@@ -108,3 +108,9 @@ class AllPage(Struct, frozen=True):
     """Last position scanned, whether or not anything matched."""
     head: int
     """The stable frontier: no event at or below it can still appear."""
+
+    def up_to(self, head: int) -> Sequence[RecordedEvent]:
+        """Leave out what was committed after a read had fixed its end."""
+        if not self.events or self.events[-1].position <= head:
+            return self.events
+        return [event for event in self.events if event.position <= head]

@@ -21,18 +21,17 @@ from anyio.lowlevel import checkpoint
 from eventport._concurrency.affinity import Affinity
 from eventport._concurrency.shielding import run_shielded
 from eventport._concurrency.signal import Signal
+from eventport._concurrency.turnstile import Turnstile
 from eventport._engine.buffered_session import BufferedSession
 from eventport._engine.calls import RemoteCalls
 from eventport._engine.codec import encode_events
 from eventport._engine.commits import (
-    Blocked,
     Commit,
     Committed,
-    Conflict,
     EncodedEvent,
-    Failed,
     Outcome,
     StreamWrite,
+    require_committed,
 )
 from eventport._engine.engine import (
     ChecksCaller,
@@ -43,20 +42,19 @@ from eventport._engine.engine import (
     Remote,
     Unblocks,
 )
-from eventport._engine.group_commit import GroupCommit
+from eventport._engine.feed import Feed
+from eventport._engine.group_commit import MAX_BATCH_COMMITS, GroupCommit
 from eventport._engine.history import History
 from eventport._engine.hooks import Hooks
 from eventport._engine.listener import Listener
 from eventport._engine.parking import Parking
 from eventport._engine.queries import AllPage, AllQuery, StreamPage, StreamQuery
 from eventport._engine.stream_reader import PAGE_EVENTS, StreamReader, require
-from eventport._engine.subscription import Feed, PollingSubscription
+from eventport._engine.subscription import PollingSubscription
 from eventport.errors import (
-    ConcurrencyError,
     EventportError,
     NotSupportedError,
     StoreClosedError,
-    StoreUnavailableError,
 )
 from eventport.events import NewEvent, RecordedEvent
 from eventport.expectations import ANY, Expectation
@@ -105,6 +103,7 @@ class Store(StreamReader):
         self._check_caller = engine.check_caller if isinstance(engine, ChecksCaller) else None
         self._affinity = Affinity()
         self._signal = Signal()
+        self._turnstile = Turnstile(MAX_BATCH_COMMITS)
         interrupt = engine.interrupt if isinstance(engine, Interruptible) else None
         self._group = GroupCommit(
             self._commit,
@@ -159,6 +158,9 @@ class Store(StreamReader):
         self, stream: str, events: Iterable[NewEvent], *, expected: Expectation = ANY
     ) -> AppendResult:
         """See `Streams.append`."""
+        self._check_open()
+        if not self._turnstile.may_pass():
+            await self._wait_in_line()
         stream = check_stream(stream)
         expected = check_expectation(expected)
         encoded = self._encode(events)
@@ -178,7 +180,7 @@ class Store(StreamReader):
     async def session(self) -> AsyncGenerator[Session, None]:
         """See `EventStore.session`."""
         self._check_open()
-        session = BufferedSession(self._page, self._submit, self._encode, self._require)
+        session = BufferedSession(self._page, self._submit_session, self._encode, self._require)
         try:
             yield session
         except BaseException:
@@ -205,7 +207,7 @@ class Store(StreamReader):
         while len(events) < count and (head is None or position < head):
             page = await self._all_page(query.resumed(position, count - len(events)))
             head = page.head if head is None else head
-            events += _up_to(head, page.events)
+            events += page.up_to(head)
             position = max(position, min(page.position, head))
         return AllResult(events, position)
 
@@ -223,7 +225,7 @@ class Store(StreamReader):
         while head is None or query.after < head:
             page = await self._all_page(query)
             head = page.head if head is None else head
-            for event in _up_to(head, page.events):
+            for event in page.up_to(head):
                 yield event
             query = query.resumed(max(query.after, page.position))
 
@@ -286,16 +288,27 @@ class Store(StreamReader):
             self._require(Capability.TIMES)
         return encoded
 
+    async def _wait_in_line(self) -> None:
+        """Wait for another turn of the event loop; the append is pending meanwhile."""
+        self._pending += 1
+        try:
+            await self._turnstile.wait()
+        finally:
+            self._end_pending()
+
+    async def _submit_session(self, commit: Commit) -> Committed:
+        self._check_open()
+        return await self._submit(commit)
+
     async def _submit(self, commit: Commit) -> Committed:
         """Commit, call the hooks, and raise for a conflict."""
-        self._check_open()
         if self._hooks:
             detailed = Commit(commit.writes, commit.guards, detailed=True)
             return await run_shielded(self._submit_with_hooks, detailed)
-        return _committed(await self._dispatch(commit))
+        return require_committed(await self._dispatch(commit))
 
     async def _submit_with_hooks(self, commit: Commit) -> Committed:
-        committed = _committed(await self._dispatch(commit))
+        committed = require_committed(await self._dispatch(commit))
         await self._hooks.call(commit, committed)
         return committed
 
@@ -309,9 +322,12 @@ class Store(StreamReader):
                 return await self._parking.submit(commit)
             return await self._write(commit)
         finally:
-            self._pending -= 1
-            if not self._pending and self._drained is not None:
-                self._drained.set()
+            self._end_pending()
+
+    def _end_pending(self) -> None:
+        self._pending -= 1
+        if not self._pending and self._drained is not None:
+            self._drained.set()
 
     async def _write(self, commit: Commit) -> Outcome:
         """Write a commit, alone or together with others."""
@@ -370,9 +386,10 @@ class Store(StreamReader):
 
     async def _close(self) -> None:
         await checkpoint()  # an append that was called before this has reached the queue by then
-        if self._pending:
+        while self._pending:
             self._drained = Event()
             await self._drained.wait()
+            await checkpoint()  # as above: it may have waited in line
         if self._listener is not None:
             await self._listener.close()
         await self._engine.close()
@@ -406,20 +423,3 @@ def _all_query(
     name = None if stream is None else check_stream(stream)
     position = check_int("after", after)
     return AllQuery(position, max_count, check_types(types), check_prefix(prefix), name)
-
-
-def _committed(outcome: Outcome) -> Committed:
-    if isinstance(outcome, Conflict):
-        raise ConcurrencyError(outcome.stream, outcome.expected, outcome.actual)
-    if isinstance(outcome, Failed):
-        raise outcome.error
-    if isinstance(outcome, Blocked):
-        raise StoreUnavailableError("a stream is locked by another transaction")
-    return outcome
-
-
-def _up_to(head: int, events: Sequence[RecordedEvent]) -> Sequence[RecordedEvent]:
-    """Leave out what was committed after a read had fixed its end."""
-    if not events or events[-1].position <= head:
-        return events
-    return [event for event in events if event.position <= head]
