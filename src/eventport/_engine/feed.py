@@ -189,9 +189,11 @@ def _common(queries: Collection[AllQuery]) -> AllQuery:
     for query in queries:
         types = None if types is None or query.types is None else types | query.types
     prefixes = {query.prefix for query in queries}
+    streams = {query.stream for query in queries}
     return AllQuery(
         min(query.after for query in queries),
         min(query.max_count for query in queries),
         None if types is None else frozenset(types),
         prefixes.pop() if len(prefixes) == 1 else None,
+        streams.pop() if len(streams) == 1 else None,
     )
