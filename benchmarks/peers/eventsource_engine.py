@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID, uuid5
 
@@ -103,28 +104,27 @@ class EventsourceEngine:
         return [await self._commit(commit) for commit in batch]
 
     async def _commit(self, commit: Commit) -> Outcome:
-        (write,) = commit.writes
+        stream = commit.writes[0].stream  # without sessions there is no other
         for _ in range(_ATTEMPTS):
-            stored = await self._all_of(write.stream)
+            stored = await self._all_of(stream)
             ids = [(one.event.event_id, _key(one.position), one.stored_at) for one in stored]
-            planned = plan(commit, lambda _: len(ids), lambda _, first, last: ids[first - 1 : last])
+            planned = _plan(commit, ids)
             if not isinstance(planned, list):
                 return planned
-            events = [_carried(write.stream, event) for event in write.events]
-            before = ExpectedVersion.exact(planned[0] - 1) if planned[0] > 1 else (
-                ExpectedVersion.no_stream()
+            events = [_carried(stream, event) for write in commit.writes for event in write.events]
+            before = (
+                ExpectedVersion.exact(planned[0] - 1)
+                if planned[0] > 1
+                else (ExpectedVersion.no_stream())
             )
             try:
-                await self._store.append(_id(write.stream), events, before)
+                await self._store.append(_id(stream), events, before)
             except OptimisticLockError:
                 continue  # another one was faster
             except Exception as exc:  # noqa: BLE001  # whatever it says is the peer's answer
                 return Failed(StoreUnavailableError(f"{type(exc).__name__}: {exc}"))
-            new = (await self._all_of(write.stream))[planned[0] - 1 :][: len(events)]
-            places, times = [_key(one.position) for one in new], [one.stored_at for one in new]
-            version = planned[0] + len(events) - 1
-            return Committed([Written(version, places, planned[0] == 1, times)])
-        return Conflict(write.stream, write.expected, 0)
+            return _committed(commit, planned, await self._all_of(stream))
+        return Failed(StoreUnavailableError("others were faster each time"))
 
     async def _all_of(self, stream: str) -> list[EventEnvelope]:
         return [one async for one in self._store.read_stream(_id(stream))]
@@ -157,6 +157,22 @@ class EventsourceEngine:
 
     async def close(self) -> None:
         """Leave the store to its owner."""
+
+
+def _plan(
+    commit: Commit, ids: Sequence[tuple[UUID, int, datetime]]
+) -> list[int] | Committed | Conflict:
+    return plan(commit, lambda _: len(ids), lambda _, first, last: ids[first - 1 : last])
+
+
+def _committed(commit: Commit, firsts: Sequence[int], stored: Sequence[EventEnvelope]) -> Committed:
+    """Return what was written, as it can be read."""
+    written: list[Written] = []
+    for write, first in zip(commit.writes, firsts, strict=True):
+        new = stored[first - 1 :][: len(write.events)]
+        places, times = [_key(one.position) for one in new], [one.stored_at for one in new]
+        written.append(Written(first + len(new) - 1, places, first == 1, times))
+    return Committed(written)
 
 
 def _key(position: Position | None) -> int:

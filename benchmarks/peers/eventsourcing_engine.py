@@ -59,9 +59,7 @@ class State(msgspec.Struct):
         """Encode an event."""
         text = event.data if isinstance(event.data, str) else None
         raw = event.data if isinstance(event.data, bytes) else b""
-        return msgspec.msgpack.encode(
-            cls(event.id, text, raw, event.metadata, datetime.now(UTC))
-        )
+        return msgspec.msgpack.encode(cls(event.id, text, raw, event.metadata, datetime.now(UTC)))
 
 
 def _state(stored: StoredEvent) -> State:
@@ -198,8 +196,6 @@ def _written(
     for write, first in zip(writes, firsts, strict=True):
         end = place + len(write.events)
         times = [_state(one).recorded_at for one in stored[place:end]]
-        written.append(
-            Written(first + len(write.events) - 1, ids[place:end], first == 1, times)
-        )
+        written.append(Written(first + len(write.events) - 1, ids[place:end], first == 1, times))
         place = end
     return written

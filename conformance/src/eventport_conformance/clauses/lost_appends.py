@@ -161,7 +161,7 @@ async def conflicts_are_true(t: Trial) -> None:
 
 @clause("FLT-06", needs=("sessions",), uses=PROXIED, seconds=600)
 async def sessions_are_whole(t: Trial) -> None:
-    """A session over two streams is kept whole, as an append, if its connection drops at any byte."""
+    """A session over two streams is kept whole if its connection drops at any byte."""
     ledger = Ledger()
     sessions: list[tuple[NewEvent, NewEvent]] = []
     async with t.behind_proxy() as (proxy, store):

@@ -6,12 +6,16 @@ import anyio
 
 from anyio.lowlevel import checkpoint
 
-from eventport import HistoryReplacedError, RecordedEvent
+from eventport import ConcurrencyError, EventportError, HistoryReplacedError, RecordedEvent
 
 from eventport_conformance.clause import clause
 from eventport_conformance.helpers import catch_up, fill, make, quiet, take
 from eventport_conformance.trial import Deviation, Trial
 from eventport_conformance.waiting import no_hang
+
+
+class _OwnError(EventportError):
+    """An error of the caller's code."""
 
 
 def _places(events: list[RecordedEvent]) -> list[tuple[str, int]]:
@@ -340,3 +344,24 @@ async def beyond_the_head_is_refused(t: Trial) -> None:
     async with t.store.subscribe(after=last) as subscription:
         await fill(t.store, "b", 1)
         t.equal(_places(await take(subscription, 1)), [("b", 1)], "the event after the head")
+
+
+@clause("SUB-23", needs=("global_order",))
+async def what_is_not_written_holds_nothing_up(t: Trial) -> None:
+    """A refused append and a session that fails hold up no subscription."""
+    await fill(t.store, "a", 2)
+    async with t.store.subscribe() as subscription:
+        await take(subscription, 2)
+        for round_ in range(3):
+            with t.raises(ConcurrencyError, "append expecting version 9"):
+                await t.store.append("a", make(2), expected=9)
+            with t.raises(_OwnError, "session whose block raises"):
+                async with t.store.session() as session:
+                    await session.append("b", make(2))
+                    raise _OwnError
+            with t.raises(ConcurrencyError, "session on a stream that moved"):
+                async with t.store.session() as session:
+                    await session.append("c", make(2), expected=round_)
+                    await fill(t.store, "c", 1)
+            seen = _places(await take(subscription, 1))
+            t.equal(seen, [("c", round_ + 1)], "the only event that was written")

@@ -1,20 +1,20 @@
 """Mutants whose subscriptions lose, repeat or hang."""
 
-# they override methods, and do it wrong
+# ruff: noqa: D102  # they override methods, and do it wrong
 
 from __future__ import annotations
 
 from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 
-from eventport import (
-    RecordedEvent,
-)
+from eventport import ConcurrencyError, Expectation, NewEvent, RecordedEvent
 
 from eventport_conformance.proof.mutants.base import (
     Subscribing,
+    changed,
     mutant,
 )
+from eventport_conformance.proof.reference_data import STEP
 from eventport_conformance.proof.reference_session import ReferenceSubscription
 
 
@@ -160,3 +160,34 @@ class LeavingDoesNotEnd(Subscribing):
     """It does not let go of a reader that waits when the block is left."""
 
     subscription = _Undying
+
+
+class _Holding(ReferenceSubscription):
+    def find(self) -> RecordedEvent | None:
+        events = self.store.after(self.position)
+        if events and events[0].position > self.position + STEP:
+            return None  # somebody may still write what is missing
+        return super().find()
+
+
+@mutant("SUB-23")
+class HoldsAtGaps(Subscribing):
+    """It waits at a position that a refused append has used up."""
+
+    subscription = _Holding
+
+    def conflict(self, stream: str, expected: Expectation, head: int) -> ConcurrencyError:
+        self.wasted += STEP
+        return super().conflict(stream, expected, head)
+
+    def record(self, stream: str, event: NewEvent) -> RecordedEvent:
+        recorded = changed(super().record(stream, event), position=self.used + self.wasted)
+        self.database.log[-1] = recorded
+        self.used += STEP
+        return recorded
+
+    def after(self, position: int) -> list[RecordedEvent]:
+        return [event for event in self.database.log if event.position > position]
+
+    wasted = 0
+    used = STEP
