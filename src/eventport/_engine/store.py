@@ -11,7 +11,6 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Literal, Self, TypeAlias
 
@@ -19,6 +18,7 @@ from anyio import Event
 from anyio.lowlevel import checkpoint
 
 from eventport._concurrency.affinity import Affinity
+from eventport._concurrency.blocks import entered_as
 from eventport._concurrency.shielding import run_shielded
 from eventport._concurrency.signal import Signal
 from eventport._engine.buffered_session import BufferedSession
@@ -48,8 +48,14 @@ from eventport._engine.history import History
 from eventport._engine.hooks import Hooks
 from eventport._engine.listener import Listener
 from eventport._engine.parking import Parking
-from eventport._engine.queries import AllPage, AllQuery, StreamPage, StreamQuery
-from eventport._engine.stream_reader import PAGE_EVENTS, StreamReader, require
+from eventport._engine.queries import (
+    AllPage,
+    AllQuery,
+    StreamPage,
+    StreamQuery,
+    check_all_query,
+)
+from eventport._engine.stream_reader import StreamReader, require
 from eventport._engine.subscription import Feed, PollingSubscription
 from eventport.errors import (
     ConcurrencyError,
@@ -65,9 +71,7 @@ from eventport.results import AllResult, AppendResult
 from eventport.validation import (
     check_expectation,
     check_int,
-    check_prefix,
     check_stream,
-    check_types,
 )
 
 
@@ -168,7 +172,7 @@ class Store(StreamReader):
             written.version, written.positions[-1], written.created, committed.deduplicated
         )
 
-    @asynccontextmanager
+    @entered_as("async with store.session() as session:")
     async def session(self) -> AsyncGenerator[Session, None]:
         """See `EventStore.session`."""
         self._check_open()
@@ -190,7 +194,7 @@ class Store(StreamReader):
     ) -> AllResult:
         """See `EventStore.read_all`."""
         count = check_int("max_count", max_count)
-        query = _all_query(after, types, prefix, count)
+        query = check_all_query(after, types, prefix, count)
         self._check_open()
         self._require(Capability.GLOBAL_ORDER)
         events: list[RecordedEvent] = []
@@ -199,7 +203,7 @@ class Store(StreamReader):
         while len(events) < count and (head is None or position < head):
             page = await self._all_page(query.resumed(position, count - len(events)))
             head = page.head if head is None else head
-            events += _up_to(head, page.events)
+            events += page.up_to(head)
             position = max(position, min(page.position, head))
         return AllResult(events, position)
 
@@ -211,17 +215,17 @@ class Store(StreamReader):
         prefix: str | None = None,
     ) -> AsyncGenerator[RecordedEvent, None]:
         """See `EventStore.iterate_all`."""
-        query = _all_query(after, types, prefix)
+        query = check_all_query(after, types, prefix)
         self._require(Capability.GLOBAL_ORDER)
         head: int | None = None
         while head is None or query.after < head:
             page = await self._all_page(query)
             head = page.head if head is None else head
-            for event in _up_to(head, page.events):
+            for event in page.up_to(head):
                 yield event
             query = query.resumed(max(query.after, page.position))
 
-    @asynccontextmanager
+    @entered_as("async with store.subscribe() as events:")
     async def subscribe(
         self,
         *,
@@ -234,7 +238,7 @@ class Store(StreamReader):
         self._check_open()
         self._require(Capability.GLOBAL_ORDER)
         from_end = isinstance(after, str) and after == "end"
-        query = _all_query(0 if from_end else after, types, prefix, stream=stream)
+        query = check_all_query(0 if from_end else after, types, prefix, stream=stream)
         subscription = PollingSubscription(self._feed, query, self._check_loop)
         await subscription.begin(from_end=from_end)
         if self._listener is not None:
@@ -382,19 +386,6 @@ class Store(StreamReader):
             raise NotSupportedError(message)
 
 
-def _all_query(
-    after: object,
-    types: object,
-    prefix: object,
-    max_count: int = PAGE_EVENTS,
-    stream: object = None,
-) -> AllQuery:
-    """Check what a caller asks for."""
-    name = None if stream is None else check_stream(stream)
-    position = check_int("after", after)
-    return AllQuery(position, max_count, check_types(types), check_prefix(prefix), name)
-
-
 def _committed(outcome: Outcome) -> Committed:
     if isinstance(outcome, Conflict):
         raise ConcurrencyError(outcome.stream, outcome.expected, outcome.actual)
@@ -403,10 +394,3 @@ def _committed(outcome: Outcome) -> Committed:
     if isinstance(outcome, Blocked):
         raise StoreUnavailableError("a stream is locked by another transaction")
     return outcome
-
-
-def _up_to(head: int, events: Sequence[RecordedEvent]) -> Sequence[RecordedEvent]:
-    """Leave out what was committed after a read had fixed its end."""
-    if not events or events[-1].position <= head:
-        return events
-    return [event for event in events if event.position <= head]
