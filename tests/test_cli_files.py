@@ -180,13 +180,26 @@ def test_import_leaves_out_what_holds_positions_of_another_store(eventport: Comm
         "eventport/dead-letters/orders/1",
         "eventport/command/1",
     )
-    lines = [json.dumps({"stream": name, "type": "T", "data": {}}) + "\n" for name in streams]
+    lines = [
+        json.dumps({"stream": name, "type": "eventport.T", "data": {}}) + "\n" for name in streams
+    ]
     done = eventport("import", "-", stdin="".join(lines))
     assert done.returncode == 0
     assert "2 events written" in done.stderr
     assert "3 events left out" in done.stderr
     shown = eventport("export").stdout.splitlines()
     assert [json.loads(line)["stream"] for line in shown] == ["order-1", "eventport/command/1"]
+
+
+def test_import_refuses_a_programs_event_in_a_stream_of_the_toolkit(eventport: Command) -> None:
+    lines = [
+        json.dumps({"stream": name, "type": "T", "data": {}}) + "\n"
+        for name in ("order-1", "eventport/key/email/ada")
+    ]
+    done = eventport("import", "-", stdin="".join(lines))
+    assert done.returncode == 1
+    assert "line 2: stream 'eventport/key/email/ada'" in done.stderr
+    assert not eventport("export").stdout
 
 
 def test_import_reads_standard_input(eventport: Command) -> None:

@@ -35,7 +35,8 @@ PAGES = sorted(
         ("docs/typed-events.md", 4),
         ("docs/commands.md", 5),
         ("docs/aggregates.md", 5),
-        ("docs/inline-projections.md", 1),
+        ("docs/inline-projections.md", 2),
+        ("docs/read-models.md", 1),
     ],
 )
 def test_the_programs_of_a_page_run(tmp_path: Path, page: str, programs: int) -> None:

@@ -47,6 +47,7 @@ def harness_of(make: Callable[[], Engine]) -> type[Harness]:
 
 
 HARNESSES: Final = {name: harness_of(make) for name, make in MAKERS.items()}
+TINY_PAGES: Final = HARNESSES["tiny pages"]
 CLAUSES: Final = [one for one in clauses_for(harness_of(MemoryEngine)) if one.group in GROUPS]
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime  # msgspec resolves field types at run time
 from typing import TYPE_CHECKING, Any, Generic
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from msgspec import Struct, field
+
+from eventport._ids import new_id
 
 
 if TYPE_CHECKING:
@@ -30,9 +32,9 @@ class NewEvent(Struct, frozen=True):
     """What happened, such as ``"OrderPlaced"``: up to 500 UTF-8 bytes, no control characters."""
     data: Any
     """Bytes, or JSON: ``None``, bool, int64, finite float, str, list, dict with str keys."""
-    metadata: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]  # an alias is slower to call
     """A JSON object about the event; it cannot override anything that the store records."""
-    id: UUID = field(default_factory=uuid4)
+    id: UUID = field(default_factory=new_id)
     """The event's identity. An append that is retried with the same ids is not written twice."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from inspect import iscoroutinefunction
 from typing import Any, Final, Literal, TypeAlias, TypeVar, cast, get_args
 
@@ -22,6 +22,12 @@ MAX_NAME_BYTES: Final = 500
 
 MAX_INT: Final = 2**63 - 1
 """The largest version, position or count that can be asked for."""
+
+TOOLKIT_STREAMS: Final = "eventport/"
+"""How the name of every stream of the toolkit begins; leave such names to it."""
+
+TOOLKIT_TYPES: Final = "eventport."
+"""How the type of every event in such a stream begins."""
 
 NamedExpectation: TypeAlias = Literal["any", "no_stream", "stream_exists"]
 
@@ -52,11 +58,40 @@ def check_event_type(name: object) -> str:
     return _check_name(name, "event type", InvalidEventTypeError)
 
 
+def check_toolkit_types(stream: str, types: Iterable[str]) -> None:
+    """Refuse to append events of a program's own types to a stream of the toolkit.
+
+    Such an append is a mistake, since the toolkit could take its event for a record of its own,
+    such as a checkpoint or a claim of a key.
+
+    Raises:
+        InvalidStreamNameError: an event's type is not one of the toolkit's.
+    """
+    for type_ in types:
+        if not type_.startswith(TOOLKIT_TYPES):
+            message = (
+                f"stream {show(stream)} belongs to eventport's toolkit, and an event of type "
+                f"{show(type_)} does not: choose a name that does not begin with "
+                f"{TOOLKIT_STREAMS!r}"
+            )
+            raise InvalidStreamNameError(message)
+
+
 def check_prefix(prefix: object) -> str | None:
     """Return the prefix that selects streams by name; None and "" select all."""
     if prefix is None or prefix == "":
         return None
     return _check_name(prefix, "prefix", InvalidStreamNameError)
+
+
+def check_key(key: object, what: str) -> str:
+    """Return a name or key of what is kept beside events; the rules are those of streams' names.
+
+    Args:
+        key: What was given.
+        what: What it is, for the message.
+    """
+    return _check_name(key, what, InvalidArgumentError)
 
 
 def check_types(types: object) -> frozenset[str] | None:
@@ -167,7 +202,9 @@ def _is_plain(name: str) -> bool:
     )
 
 
-def _check_name(name: object, what: str, error: type[InvalidStreamNameError]) -> str:
+def _check_name(
+    name: object, what: str, error: type[InvalidStreamNameError | InvalidArgumentError]
+) -> str:
     if not isinstance(name, str):
         message = f"{what} must be text, not {show(name)}"
         raise error(message)

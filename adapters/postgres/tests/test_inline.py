@@ -6,14 +6,14 @@ import asyncio
 import itertools
 import random
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, TypeAlias
 
 import asyncpg
 import pytest
 
-from server import Server, running_server
+from server import Server, bare_connection, url_through
 
 from eventport import (
     ConcurrencyError,
@@ -25,14 +25,16 @@ from eventport import (
     StoreUnavailableError,
     connect,
 )
+from eventport.transactions import Transaction
 
-from eventport_conformance.proxy import open_proxy
+from eventport_conformance.proxy import Proxy
 from eventport_conformance.waiting import no_hang, until
 from eventport_postgres import PostgresEventStore
 
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 Events: TypeAlias = Sequence[RecordedEvent]
+Writing: TypeAlias = "Transaction[Connection]"
 Check: TypeAlias = Callable[[], Awaitable[int]]
 
 
@@ -51,8 +53,8 @@ class Model:
             f"CREATE TABLE {self.table} (position bigint PRIMARY KEY, stream text, version bigint)"
         )
 
-    async def project(self, connection: Connection, events: Events) -> None:
-        await connection.executemany(
+    async def project(self, events: Events, transaction: Writing) -> None:
+        await transaction.connection.executemany(
             f"INSERT INTO {self.table} VALUES ($1, $2, $3)",
             [(event.position, event.stream, event.version) for event in events],
         )
@@ -96,7 +98,8 @@ async def test_a_handler_gets_the_events_as_they_can_be_read_before_anybody_can(
     seen: list[Events] = []
 
     @store.inline
-    async def remember(connection: Connection, events: Events) -> None:
+    async def remember(events: Events, transaction: Writing) -> None:
+        connection = transaction.connection
         assert len(await model.rows(connection)) == 2
         assert not await model.rows(admin)
         assert not (await store.read_all()).events
@@ -112,7 +115,7 @@ async def test_a_session_is_one_commit(store: PostgresEventStore) -> None:
     seen: list[list[object]] = []
 
     @store.inline
-    async def remember(_: Connection, events: Events) -> None:
+    async def remember(events: Events, _: Writing) -> None:
         seen.append([(e.stream, e.version, e.data) for e in events])
         assert [e.position for e in events] == sorted(e.position for e in events)
 
@@ -130,7 +133,7 @@ async def test_where_nothing_is_written_no_handler_runs(store: PostgresEventStor
     seen: list[object] = []
 
     @store.inline
-    async def remember(_: Connection, events: Events) -> None:
+    async def remember(events: Events, _: Writing) -> None:
         seen.append(events)
 
     assert (await store.append("a", written, expected=0)).deduplicated
@@ -146,7 +149,7 @@ async def test_a_handler_that_fails_undoes_its_own_commit_and_no_other(
     store: PostgresEventStore, same: Check
 ) -> None:
     @store.inline
-    async def refuse(_: Connection, events: Events) -> None:
+    async def refuse(events: Events, _: Writing) -> None:
         if events[0].data % 10 == 0:
             raise LookupError("divisible")
 
@@ -170,7 +173,7 @@ async def test_a_session_whose_handler_fails_writes_nothing(
     store: PostgresEventStore, same: Check
 ) -> None:
     @store.inline
-    async def refuse(_: Connection, events: Events) -> None:
+    async def refuse(events: Events, _: Writing) -> None:
         raise asyncio.CancelledError  # of something that it waited for
 
     with pytest.raises(InlineProjectionError):  # noqa: PT012  # the block is what is tested
@@ -184,7 +187,8 @@ async def test_an_error_that_a_handler_swallows_is_none_the_less_one(
     store: PostgresEventStore, same: Check
 ) -> None:
     @store.inline
-    async def swallow(connection: Connection, events: Events) -> None:
+    async def swallow(events: Events, transaction: Writing) -> None:
+        connection = transaction.connection
         with suppress(asyncpg.DivisionByZeroError):
             if events[0].data == "inside":
                 async with connection.transaction():
@@ -218,7 +222,8 @@ async def test_a_handler_that_ends_the_transaction_is_not_believed(
     store: PostgresEventStore, same: Check, sql: str, count: int
 ) -> None:
     @store.inline
-    async def end(connection: Connection, events: Events) -> None:
+    async def end(events: Events, transaction: Writing) -> None:
+        connection = transaction.connection
         if events[0].data == 1:
             await connection.execute(sql)
 
@@ -232,13 +237,16 @@ async def test_an_append_by_a_handler_to_its_own_store_is_refused_with_the_remed
     store: PostgresEventStore, same: Check
 ) -> None:
     @store.inline
-    async def react(connection: Connection, events: Events) -> None:
+    async def react(events: Events, transaction: Writing) -> None:
+        connection = transaction.connection
         if events[0].data == "wrong":
             await store.append("b", [NewEvent("E", "never")])
         elif events[0].data == "right":
             await store.using(connection).append("b", [NewEvent("E", "reaction")])
 
-    with pytest.raises(InlineProjectionError, match=r"store\.using\(connection\)") as caught:
+    with pytest.raises(
+        InlineProjectionError, match=r"store\.using\(transaction\.connection\)"
+    ) as caught:
         await store.append("a", events("wrong"))
     assert isinstance(caught.value.__cause__, NotSupportedError)
     await store.append("a", events("right"))
@@ -249,11 +257,12 @@ async def test_a_handler_that_does_not_end_is_given_up(
     url: str, schema: str, admin: Connection, store: PostgresEventStore, model: Model
 ) -> None:
     await model.create(admin)
-    async with await PostgresEventStore.connect(url, schema=schema, timeout=0.3) as impatient:
+    async with await PostgresEventStore.connect(url, schema=schema, timeout=3) as impatient:
         impatient.inline(model.project)
 
         @impatient.inline
-        async def hang(connection: Connection, events: Events) -> None:
+        async def hang(events: Events, transaction: Writing) -> None:
+            connection = transaction.connection
             if events[0].data:
                 await connection.execute("SELECT pg_sleep($1)", events[0].data)
 
@@ -279,7 +288,7 @@ async def test_readers_stop_before_a_commit_whose_handler_is_at_work(
     working, go_on = asyncio.Event(), asyncio.Event()
 
     @store.inline
-    async def dawdle(_: Connection, events: Events) -> None:
+    async def dawdle(events: Events, _: Writing) -> None:
         if events[0].stream == "slow":
             working.set()
             await go_on.wait()
@@ -306,7 +315,8 @@ async def test_a_transaction_of_the_caller_takes_the_handlers_along(
     store: PostgresEventStore, admin: Connection, same: Check
 ) -> None:
     @store.inline
-    async def refuse(connection: Connection, events: Events) -> None:
+    async def refuse(events: Events, transaction: Writing) -> None:
+        connection = transaction.connection
         assert connection is admin
         if events[0].data == "bad":
             await connection.execute("SELECT 1/0")
@@ -337,7 +347,8 @@ async def test_in_a_transaction_of_the_caller_swallowed_errors_are_errors(
     store: PostgresEventStore, admin: Connection, same: Check
 ) -> None:
     @store.inline
-    async def swallow(connection: Connection, _: Events) -> None:
+    async def swallow(_: Events, transaction: Writing) -> None:
+        connection = transaction.connection
         with suppress(asyncpg.DivisionByZeroError):
             await connection.execute("SELECT 1/0")
 
@@ -375,7 +386,8 @@ async def test_on_a_pool_a_lost_connection_is_no_failure(
         pooled.inline(model.project)
 
         @pooled.inline
-        async def end(connection: Connection, _: Events) -> None:
+        async def end(_: Events, transaction: Writing) -> None:
+            connection = transaction.connection
             if not ended:
                 ended.append(connection.get_server_pid())
                 await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
@@ -392,7 +404,8 @@ async def test_handlers_of_two_stores_that_wait_for_each_other_both_succeed(
     met = asyncio.Barrier(2)
     calls: list[object] = []
 
-    async def cross(connection: Connection, events: Events) -> None:
+    async def cross(events: Events, transaction: Writing) -> None:
+        connection = transaction.connection
         first = events[0].data
         calls.append(first)
         await connection.execute("SET LOCAL deadlock_timeout = '20ms'")
@@ -436,7 +449,8 @@ async def test_a_connection_that_is_lost_inside_a_handler_is_no_failure(
     calls = 0
 
     @store.inline
-    async def end(connection: Connection, _: Events) -> None:
+    async def end(_: Events, transaction: Writing) -> None:
+        connection = transaction.connection
         nonlocal calls
         calls += 1
         if calls == 1:
@@ -447,121 +461,114 @@ async def test_a_connection_that_is_lost_inside_a_handler_is_no_failure(
     assert await same() == 2
 
 
-@pytest.fixture(scope="module")
-def server() -> Generator[Server]:
-    """A server of our own, so that its socket is known."""
-    with running_server("fsync = off\n") as running:
-        yield running
-
-
 @pytest.mark.parametrize("lost", [b"BEGIN", b"stream-b", b"a handler", b"IMMEDIATE", b"COMMIT"])
 async def test_an_answer_that_is_lost_doubles_nothing(
-    server: Server, schema: str, model: Model, lost: bytes
+    server: Server, line: Proxy, schema: str, model: Model, lost: bytes
 ) -> None:
-    async with open_proxy(server.socket) as line:
-        url = f"postgresql://postgres@127.0.0.1:{line.port}/postgres"
-        async with no_hang(), await PostgresEventStore.connect(url, schema=schema) as s:
-            admin = await asyncpg.connect(server.url)
-            await model.create(admin)
-            s.inline(model.project)
+    async with (
+        no_hang(),
+        bare_connection(server.url) as admin,
+        await PostgresEventStore.connect(url_through(line), schema=schema) as s,
+    ):
+        await model.create(admin)
+        s.inline(model.project)
 
-            @s.inline
-            async def ask(connection: Connection, _: Events) -> None:
-                await connection.execute("SELECT 'a handler'")
+        @s.inline
+        async def ask(_: Events, transaction: Writing) -> None:
+            connection = transaction.connection
+            await connection.execute("SELECT 'a handler'")
 
-            await s.append("a", events(0))
-            for number in range(1, 4):
-                line.lose(lost, "answer")
-                results = await asyncio.gather(
-                    s.append("a", events(number, number)),
-                    s.append("stream-b", events(number)),
-                    s.append("c", events(number), expected=0),
-                    return_exceptions=True,
-                )
-                assert line.losses_due == 0
-                assert [getattr(result, "version", None) for result in results] == [
-                    2 * number + 1,
-                    number,
-                    1 if number == 1 else None,
-                ]
-                assert number == 1 or isinstance(results[2], ConcurrencyError)
-            assert await model.rows(admin) == await stored(s)
-            await admin.close()
+        await s.append("a", events(0))
+        for number in range(1, 4):
+            line.lose(lost, "answer")
+            results = await asyncio.gather(
+                s.append("a", events(number, number)),
+                s.append("stream-b", events(number)),
+                s.append("c", events(number), expected=0),
+                return_exceptions=True,
+            )
+            assert line.losses_due == 0
+            assert [getattr(result, "version", None) for result in results] == [
+                2 * number + 1,
+                number,
+                1 if number == 1 else None,
+            ]
+            assert number == 1 or isinstance(results[2], ConcurrencyError)
+        assert await model.rows(admin) == await stored(s)
     assert line.cuts == 3
 
 
 async def test_a_failure_after_a_lost_answer_doubles_nothing(
-    server: Server, schema: str, model: Model
+    server: Server, line: Proxy, schema: str, model: Model
 ) -> None:
-    async with open_proxy(server.socket) as line:
-        url = f"postgresql://postgres@127.0.0.1:{line.port}/postgres"
-        async with (
-            no_hang(),
-            await PostgresEventStore.connect(url, schema=schema) as s,
-            await PostgresEventStore.connect(server.url, schema=schema) as other,
-            asyncio.TaskGroup() as tasks,
-        ):
-            admin = await asyncpg.connect(server.url)
-            await model.create(admin)
-            s.inline(model.project)
+    async with (
+        no_hang(),
+        bare_connection(server.url) as admin,
+        await PostgresEventStore.connect(url_through(line), schema=schema) as s,
+        await PostgresEventStore.connect(server.url, schema=schema) as other,
+        asyncio.TaskGroup() as tasks,
+    ):
+        await model.create(admin)
+        s.inline(model.project)
 
-            @s.inline
-            async def refuse(_: Connection, events: Events) -> None:
-                if events[0].stream == "b":
-                    raise LookupError
-                # It waits for the batch, which holds the lock, and is quicker than its retry.
-                tasks.create_task(other.append("b", [NewEvent("E", "other")]))
+        @s.inline
+        async def refuse(events: Events, _: Writing) -> None:
+            if events[0].stream == "b":
+                raise LookupError
+            # It waits for the batch, which holds the lock, and is quicker than its retry.
+            tasks.create_task(other.append("b", [NewEvent("E", "other")]))
 
-            line.lose(b"COMMIT", "answer")
-            appended, refused = await asyncio.gather(
-                s.append("a", events(1)),
-                s.append("b", events(2), expected=1),  # a conflict at first
-                return_exceptions=True,
-            )
-            assert getattr(appended, "version", None) == 1
-            assert isinstance(refused, InlineProjectionError)
-            assert [row[1] for row in await stored(s)] == ["a", "b"]
-            assert await model.rows(admin) == (await stored(s))[:1]
-            await admin.close()
+        line.lose(b"COMMIT", "answer")
+        appended, refused = await asyncio.gather(
+            s.append("a", events(1)),
+            s.append("b", events(2), expected=1),  # a conflict at first
+            return_exceptions=True,
+        )
+        assert getattr(appended, "version", None) == 1
+        assert isinstance(refused, InlineProjectionError)
+        assert [row[1] for row in await stored(s)] == ["a", "b"]
+        assert await model.rows(admin) == (await stored(s))[:1]
 
 
-async def test_connections_that_drop_at_random(server: Server, schema: str, model: Model) -> None:
+async def test_connections_that_drop_at_random(
+    server: Server, line: Proxy, schema: str, model: Model
+) -> None:
     rng = random.Random(1)
     tasks, cuts = 12, 20
     appends = itertools.count(1)
-    async with open_proxy(server.socket) as line:
-        url = f"postgresql://postgres@127.0.0.1:{line.port}/postgres"
-        async with no_hang(), await PostgresEventStore.connect(url, schema=schema) as s:
-            admin = await asyncpg.connect(server.url)
-            await model.create(admin)
-            s.inline(model.project)
+    async with (
+        no_hang(),
+        bare_connection(server.url) as admin,
+        await PostgresEventStore.connect(url_through(line), schema=schema) as s,
+    ):
+        await model.create(admin)
+        s.inline(model.project)
 
-            done = asyncio.Event()
+        done = asyncio.Event()
 
-            drops = 0
+        drops = 0
 
-            async def disturb() -> None:
-                nonlocal drops
-                while True:
-                    await asyncio.sleep(rng.uniform(0.001, 0.08))
-                    line.drop(reset=True)
-                    drops += 1
-                    done.clear()
-                    await done.wait()  # on a slow machine, nothing would get through in between
+        async def disturb() -> None:
+            nonlocal drops
+            while True:
+                await asyncio.sleep(rng.uniform(0.001, 0.08))
+                line.drop(reset=True)
+                drops += 1
+                done.clear()
+                await done.wait()  # on a slow machine, nothing would get through in between
 
-            async def work(name: int) -> None:
-                while drops < cuts:  # however fast the machine is
-                    number = next(appends)
-                    await s.append(f"s-{(name + number) % 5}", events(name, number))
-                    done.set()
+        async def work(name: int) -> None:
+            while drops < cuts:  # however fast the machine is
+                number = next(appends)
+                await s.append(f"s-{(name + number) % 5}", events(name, number))
+                done.set()
 
-            disturbing = asyncio.create_task(disturb())
-            await asyncio.gather(*(work(name) for name in range(tasks)))
-            disturbing.cancel()
-            rows = await model.rows(admin)
-            assert rows == await stored(s)
-            assert len(rows) == 2 * (next(appends) - 1)
-            await admin.close()
+        disturbing = asyncio.create_task(disturb())
+        await asyncio.gather(*(work(name) for name in range(tasks)))
+        disturbing.cancel()
+        rows = await model.rows(admin)
+        assert rows == await stored(s)
+        assert len(rows) == 2 * (next(appends) - 1)
 
 
 async def test_what_a_handler_must_be(store: PostgresEventStore) -> None:

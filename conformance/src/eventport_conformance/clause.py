@@ -42,11 +42,11 @@ GROUPS: Final = {
     "CON": "Concurrency",
     "CAN": "Cancellation",
     "SHA": "Several stores on the same events",
-    "ODD": "Odd names and types, and one append from several stores",
+    "ODD": "Odd names and types, and what others do",
     "DUR": "Durability",
     "FLT": "Lost connections",
     "CLO": "Closing",
-    "ELS": "Other event loops",
+    "ELS": "Other event loops and processes",
     "MOD": "Against a model",
 }
 """The first part of a clause's id, and what it is about; in the order of the specification."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from eventport._config.plugins import Located, locate
 from eventport._config.targets import resolve
 from eventport.errors import NotSupportedError
 from eventport.protocols import AfterCommitHook, EventStore, HookStore, InlineStore
+from eventport.transactions import InlineHandler
 
 
 _CREATE_NOTHING: Final[Mapping[str, Any]] = {"create": False, "migrate": "explicit"}
@@ -27,7 +28,7 @@ async def connect(
     *,
     config: str | os.PathLike[str] | None = None,
     after_commit: Iterable[AfterCommitHook] = (),
-    inline: Iterable[Callable[..., object]] = (),
+    inline: Iterable[InlineHandler] = (),
     **options: Any,
 ) -> AsyncGenerator[EventStore, None]:
     """Open a store, and close it when the block ends.
@@ -59,8 +60,9 @@ async def connect(
         for handler in inline:
             if not isinstance(store, InlineStore):
                 message = (
-                    f"{type(store).__name__} cannot run inline projections: SQLite and Postgres "
-                    "stores can; elsewhere use a subscription"
+                    f"{type(store).__name__} cannot run inline handlers, because its backend has "
+                    "no transaction that could hold a read model beside the events: memory, "
+                    "SQLite, PostgreSQL and MongoDB have; elsewhere run a projection"
                 )
                 raise NotSupportedError(message)
             store.inline(handler)

@@ -18,6 +18,7 @@ from eventport._config.options import (
 )
 from eventport.errors import ConfigurationError
 from eventport.protocols import EventStore
+from eventport.transactions import DocumentReader
 
 
 ENTRY_POINT_GROUP: Final = "eventport.adapters"
@@ -71,6 +72,8 @@ class Adapter:
 
     Takes a URL and some of the same options, and returns an async context manager.
     """
+    read_models: Callable[..., AbstractAsyncContextManager[DocumentReader]] | None = None
+    """Opens the documents of read models, to be read, as `checkpoints` opens checkpoints."""
     schema: SchemaMaker | None = None
     """Makes the schema without opening a store, for the kinds that allow it."""
     relative_to: Callable[[str, Path], str] | None = None

@@ -14,7 +14,12 @@ from eventport.events import NewEvent, RecordedEvent
 from eventport.expectations import ANY, Expectation, exact_version, holds
 from eventport.protocols import Capability
 from eventport.results import AppendResult
-from eventport.validation import check_expectation, check_stream
+from eventport.validation import (
+    TOOLKIT_STREAMS,
+    check_expectation,
+    check_stream,
+    check_toolkit_types,
+)
 
 
 class BufferedSession(StreamReader):
@@ -70,6 +75,8 @@ class BufferedSession(StreamReader):
         stream = check_stream(stream)
         expected = check_expectation(expected)
         encoded = self._encode(events)
+        if stream.startswith(TOOLKIT_STREAMS):
+            check_toolkit_types(stream, (event.type for event in encoded))
         pin = self._pins.get(stream)
         if pin is None:
             head = (await self._page(StreamQuery(stream, max_count=0))).version
@@ -126,7 +133,8 @@ class BufferedSession(StreamReader):
             return StreamPage([], head)
         low, high = min(wanted), max(wanted)
         stored = StreamQuery(stream, low, min(high, pin), backwards=query.backwards)
-        below = [] if stored.is_empty else (await self._stored(stored)).events
+        older = StreamPage([], 0) if stored.is_empty else await self._stored(stored)
+        below = older.events
         own = self._own_events(stream, pin, range(max(low, pin + 1), high + 1))
         if query.backwards:
             return StreamPage([*reversed(own), *below], head)

@@ -21,18 +21,17 @@ from eventport._concurrency.affinity import Affinity
 from eventport._concurrency.blocks import entered_as
 from eventport._concurrency.shielding import run_shielded
 from eventport._concurrency.signal import Signal
+from eventport._concurrency.turnstile import Turnstile
 from eventport._engine.buffered_session import BufferedSession
 from eventport._engine.calls import RemoteCalls
 from eventport._engine.codec import encode_events
 from eventport._engine.commits import (
-    Blocked,
     Commit,
     Committed,
-    Conflict,
     EncodedEvent,
-    Failed,
     Outcome,
     StreamWrite,
+    require_committed,
 )
 from eventport._engine.engine import (
     ChecksCaller,
@@ -43,7 +42,8 @@ from eventport._engine.engine import (
     Remote,
     Unblocks,
 )
-from eventport._engine.group_commit import GroupCommit
+from eventport._engine.feed import Feed
+from eventport._engine.group_commit import MAX_BATCH_COMMITS, GroupCommit
 from eventport._engine.history import History
 from eventport._engine.hooks import Hooks
 from eventport._engine.listener import Listener
@@ -56,22 +56,22 @@ from eventport._engine.queries import (
     check_all_query,
 )
 from eventport._engine.stream_reader import StreamReader, require
-from eventport._engine.subscription import Feed, PollingSubscription
+from eventport._engine.subscription import PollingSubscription
 from eventport.errors import (
-    ConcurrencyError,
     EventportError,
     NotSupportedError,
     StoreClosedError,
-    StoreUnavailableError,
 )
 from eventport.events import NewEvent, RecordedEvent
 from eventport.expectations import ANY, Expectation
 from eventport.protocols import After, AfterCommitHook, Capability, Session, Subscription
 from eventport.results import AllResult, AppendResult
 from eventport.validation import (
+    TOOLKIT_STREAMS,
     check_expectation,
     check_int,
     check_stream,
+    check_toolkit_types,
 )
 
 
@@ -80,7 +80,7 @@ Batching: TypeAlias = Literal["always", "contended", "never"]
 
 - ``"always"``: each commit goes through the group. There is one call of `Engine.commit` at a time.
 - ``"contended"``: a commit that finds no other pending is written by the caller's own task, which
-  saves a task; the others go through the group.
+  saves a task; those that arrive meanwhile form the first batch after it.
 - ``"never"``: each commit is written alone and at once, for engines that have nothing to share or
   that form groups of their own.
 """
@@ -107,9 +107,12 @@ class Store(StreamReader):
         self._check_caller = engine.check_caller if isinstance(engine, ChecksCaller) else None
         self._affinity = Affinity()
         self._signal = Signal()
+        self._turnstile = Turnstile(MAX_BATCH_COMMITS)
         interrupt = engine.interrupt if isinstance(engine, Interruptible) else None
         self._group = GroupCommit(
-            self._commit, self._remote.interrupt if self._remote else interrupt
+            self._commit,
+            self._remote.interrupt if self._remote else interrupt,
+            self._commit_here if batching == "contended" else None,
         )
         self._parking = Parking(engine, self._write) if isinstance(engine, Unblocks) else None
         self._pending = 0
@@ -159,9 +162,14 @@ class Store(StreamReader):
         self, stream: str, events: Iterable[NewEvent], *, expected: Expectation = ANY
     ) -> AppendResult:
         """See `Streams.append`."""
+        self._check_open()
+        if not self._turnstile.may_pass():
+            await self._wait_in_line()
         stream = check_stream(stream)
         expected = check_expectation(expected)
         encoded = self._encode(events)
+        if stream.startswith(TOOLKIT_STREAMS):
+            check_toolkit_types(stream, (event.type for event in encoded))
         if not encoded:
             page = await self._page(StreamQuery(stream, max_count=0))
             require(stream, expected, page.version)
@@ -176,7 +184,7 @@ class Store(StreamReader):
     async def session(self) -> AsyncGenerator[Session, None]:
         """See `EventStore.session`."""
         self._check_open()
-        session = BufferedSession(self._page, self._submit, self._encode, self._require)
+        session = BufferedSession(self._page, self._submit_session, self._encode, self._require)
         try:
             yield session
         except BaseException:
@@ -284,16 +292,27 @@ class Store(StreamReader):
             self._require(Capability.TIMES)
         return encoded
 
+    async def _wait_in_line(self) -> None:
+        """Wait for another turn of the event loop; the append is pending meanwhile."""
+        self._pending += 1
+        try:
+            await self._turnstile.wait()
+        finally:
+            self._end_pending()
+
+    async def _submit_session(self, commit: Commit) -> Committed:
+        self._check_open()
+        return await self._submit(commit)
+
     async def _submit(self, commit: Commit) -> Committed:
         """Commit, call the hooks, and raise for a conflict."""
-        self._check_open()
         if self._hooks:
             detailed = Commit(commit.writes, commit.guards, detailed=True)
             return await run_shielded(self._submit_with_hooks, detailed)
-        return _committed(await self._dispatch(commit))
+        return require_committed(await self._dispatch(commit))
 
     async def _submit_with_hooks(self, commit: Commit) -> Committed:
-        committed = _committed(await self._dispatch(commit))
+        committed = require_committed(await self._dispatch(commit))
         await self._hooks.call(commit, committed)
         return committed
 
@@ -307,17 +326,27 @@ class Store(StreamReader):
                 return await self._parking.submit(commit)
             return await self._write(commit)
         finally:
-            self._pending -= 1
-            if not self._pending and self._drained is not None:
-                self._drained.set()
+            self._end_pending()
+
+    def _end_pending(self) -> None:
+        self._pending -= 1
+        if not self._pending and self._drained is not None:
+            self._drained.set()
 
     async def _write(self, commit: Commit) -> Outcome:
         """Write a commit, alone or together with others."""
-        if self._batching == "never":
-            await checkpoint()  # nothing may come between the commit and its result
-        elif self._batching == "always" or self._pending > 1:
-            return await self._group.submit(commit)
+        if self._batching != "never":
+            return await self._group.submit(commit, is_alone=self._pending == 1)
+        await checkpoint()  # nothing may come between the commit and its result
         return (await self._commit([commit]))[0]
+
+    async def _commit_here(self, commit: Commit) -> Sequence[Outcome]:
+        try:
+            if self._remote is None:
+                return await self._engine.commit([commit])
+            return await self._remote.commit_here(commit)
+        finally:
+            self._signal.notify()
 
     async def _commit(self, batch: Sequence[Commit]) -> Sequence[Outcome]:
         try:
@@ -361,9 +390,10 @@ class Store(StreamReader):
 
     async def _close(self) -> None:
         await checkpoint()  # an append that was called before this has reached the queue by then
-        if self._pending:
+        while self._pending:
             self._drained = Event()
             await self._drained.wait()
+            await checkpoint()  # as above: it may have waited in line
         if self._listener is not None:
             await self._listener.close()
         await self._engine.close()
@@ -384,13 +414,3 @@ class Store(StreamReader):
             reason = self.limitations.get(capability, "this backend cannot do it")
             message = f"{type(self).__name__}: no {capability.value}: {reason}"
             raise NotSupportedError(message)
-
-
-def _committed(outcome: Outcome) -> Committed:
-    if isinstance(outcome, Conflict):
-        raise ConcurrencyError(outcome.stream, outcome.expected, outcome.actual)
-    if isinstance(outcome, Failed):
-        raise outcome.error
-    if isinstance(outcome, Blocked):
-        raise StoreUnavailableError("a stream is locked by another transaction")
-    return outcome

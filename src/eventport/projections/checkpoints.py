@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime  # msgspec resolves field types at run time
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 from uuid import UUID  # as above
 
 from anyio import sleep
 from msgspec import Struct
+
+from eventport.transactions import DocumentWriter
 
 
 C_co = TypeVar("C_co", covariant=True)
@@ -167,6 +169,15 @@ class CheckpointStore(Protocol[C_co]):
         Raises:
             NoDeadLetterError: there is none for this position.
         """
+        ...
+
+
+@runtime_checkable
+class KeepsDocuments(Protocol):
+    """A checkpoint store whose transactions hold the documents of read models, too."""
+
+    def documents(self, connection: Any, /) -> DocumentWriter:
+        """Return the documents in the transaction that is open on a connection."""
         ...
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import UUID
 
 import bson
@@ -116,7 +116,7 @@ def decode_document(document: Document) -> list[RecordedEvent]:
 def _encode(event: EncodedEvent, at: int | None) -> Document:
     """Make the part of a document for one event, with a time if it is not the document's."""
     data = event.data if type(event.data) is bytes else _decode(event.data)
-    metadata = {} if event.metadata == "{}" else _decode(event.metadata)
+    metadata: Any = {} if event.metadata == "{}" else _decode(event.metadata)
     encoded: Document = {"id": event.id, "type": event.type, "data": data, "metadata": metadata}
     # Few events have such keys, so most need no walk in Python.
     if '"$' in event.metadata or (type(event.data) is str and '"$' in event.data):
@@ -131,7 +131,7 @@ def _decode_event(
     event: Document, stream: str, version: int, position: int, time: datetime
 ) -> RecordedEvent:
     data, metadata, id_, type_ = event["data"], event["metadata"], event["id"], event["type"]
-    if type(metadata) is not dict or type(id_) is not UUID or type(type_) is not str:
+    if type(event["metadata"]) is not dict or type(id_) is not UUID or type(type_) is not str:
         raise TypeError("type, metadata and id must be text, an object and a UUID")
     if "marked" in event:
         data, metadata = _unmark(data), _unmark(metadata)
@@ -141,18 +141,20 @@ def _decode_event(
 
 
 def _mark(value: Any) -> Any:
-    if type(value) is dict:
+    kind = type(cast("object", value))
+    if kind is dict:
         return {
             _MARK + key if key.startswith(("$", _MARK)) else key: _mark(item)
             for key, item in value.items()
         }
-    return [_mark(item) for item in value] if type(value) is list else value
+    return [_mark(item) for item in value] if kind is list else value
 
 
 def _unmark(value: Any) -> Any:
-    if type(value) is dict:
+    kind = type(cast("object", value))
+    if kind is dict:
         return {key.removeprefix(_MARK): _unmark(item) for key, item in value.items()}
-    return [_unmark(item) for item in value] if type(value) is list else value
+    return [_unmark(item) for item in value] if kind is list else value
 
 
 def _check_size(document: Document, writes: Iterable[StreamWrite]) -> None:

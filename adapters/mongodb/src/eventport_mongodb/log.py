@@ -236,7 +236,8 @@ class Log:
         size = 0
         try:
             async for batch in cursor:
-                found += bson.decode_all(cast("bytes", batch), CODEC_OPTIONS)
+                documents: list[Document] = cast("Any", bson).decode_all(batch, CODEC_OPTIONS)
+                found += documents
                 size += len(batch)
                 if size > PAGE_BYTES and cursor.alive:
                     return found, True

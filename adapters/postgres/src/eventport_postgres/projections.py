@@ -11,9 +11,11 @@ import asyncpg
 from eventport.adapter import require_asyncio
 from eventport.errors import ConfigurationError
 from eventport.projections.sql import Dialect, SqlCheckpoints, added_columns
+from eventport.transactions import DocumentWriter
 
 from eventport_postgres.asking import AnyConnection, ask, ask_one
 from eventport_postgres.connections import Connections, OwnConnections, PoolConnections
+from eventport_postgres.documents import documents_on
 from eventport_postgres.errors import DRIVER_ERRORS, is_lost, translated
 from eventport_postgres.places import check_url
 from eventport_postgres.schema import DEFAULT_SCHEMA, LOCK, check_schema, exists, quoted
@@ -80,6 +82,14 @@ class PostgresCheckpoints(SqlCheckpoints[Connection]):
     What handlers write with the connection that they get is committed together with the
     checkpoint. Open one with `connect`, or on a pool of your own with `on_pool`.
     """
+
+    def __init__(self, database: _Tables) -> None:
+        super().__init__(database)
+        self._place = database.schema
+
+    def documents(self, connection: Connection, /) -> DocumentWriter:
+        """See `KeepsDocuments.documents`."""
+        return documents_on(connection, self._place)
 
     @classmethod
     @asynccontextmanager
@@ -156,7 +166,7 @@ class _Tables:
 
     def __init__(self, connections: Connections, schema: str, timeout: float) -> None:
         self._connections = connections
-        self._schema = schema
+        self.schema = schema
         self._timeout = timeout
         self.projections = f"{quoted(schema)}.projections"
         """See `Database.projections`."""
@@ -203,7 +213,7 @@ class _Tables:
         rows = await self.ask("SELECT pg_catalog.to_regclass($1) IS NOT NULL", self.projections)
         if not rows[0][0]:
             message = (
-                f"there are no checkpoints in schema {self._schema!r}: check the names of the "
+                f"there are no checkpoints in schema {self.schema!r}: check the names of the "
                 "database and of the schema, or run a projection first"
             )
             raise ConfigurationError(message)
@@ -216,9 +226,9 @@ class _Tables:
                 found = ask_one(connection, _COMPLETE, self.projections, self.dead_letters, columns)
                 if (await found)[0]:
                     return
-                await ask(connection, LOCK, f"eventport schema {self._schema}")
-                name = quoted(self._schema)
-                if not await exists(connection, self._schema):
+                await ask(connection, LOCK, f"eventport schema {self.schema}")
+                name = quoted(self.schema)
+                if not await exists(connection, self.schema):
                     await connection.execute(f"CREATE SCHEMA {name}")
                 await connection.execute((_TABLES + _ADDED).replace("{schema}", name))
         except (*DRIVER_ERRORS, ValueError) as exc:

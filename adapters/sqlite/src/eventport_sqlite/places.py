@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, TypeAlias, cast
 
 from msgspec import Meta
 
@@ -44,6 +44,6 @@ def relative_to(url: str, folder: Path) -> str:
 def check_path(path: object) -> str:
     """Return the name of a file, or raise `InvalidArgumentTypeError`."""
     if isinstance(path, str | os.PathLike):
-        return os.fsdecode(path)
+        return os.fsdecode(cast("str | os.PathLike[str]", path))
     message = f"path must be text or a path, not {path!r}"
     raise InvalidArgumentTypeError(message)

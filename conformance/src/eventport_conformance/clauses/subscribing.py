@@ -148,7 +148,7 @@ async def its_position_is_where_to_resume(t: Trial) -> None:
 
 @clause("SUB-10", needs=("global_order",))
 async def it_can_be_resumed(t: Trial) -> None:
-    """Subscriptions that each resume at the position of the one before yield every event once."""
+    """Subscriptions that each resume where the last one stopped yield every event once."""
     await t.store.append("a", make(5))
     found: list[int] = []
     position = 0
@@ -242,7 +242,7 @@ async def a_cancelled_wait_loses_nothing(t: Trial) -> None:
 
 @clause("SUB-16", needs=("global_order",))
 async def a_slow_reader_gets_everything(t: Trial) -> None:
-    """A reader that is slower than the writers gets every event, in order."""
+    """A reader that is slower than the writers still gets every event, in order."""
     for stream in ("a", "b", "c"):
         await t.store.append(stream, make(450))
     found: list[tuple[str, int]] = []
@@ -258,7 +258,7 @@ async def a_slow_reader_gets_everything(t: Trial) -> None:
 
 @clause("SUB-17", needs=("global_order",))
 async def no_gap_and_no_repeat_at_the_seam(t: Trial) -> None:
-    """Between the past and the present nothing is missed and nothing repeated."""
+    """No event is missed or repeated where a subscription passes from old events to new ones."""
     for start in range(10):
         await t.store.append("a", make(3, start=start))
     found: list[int] = []
@@ -315,7 +315,7 @@ async def it_never_ends_by_itself(t: Trial) -> None:
 
 @clause("SUB-21", needs=("global_order",))
 async def no_wake_up_is_lost(t: Trial) -> None:
-    """An event that is appended just as a reader goes to sleep wakes it."""
+    """An event that is appended just as a reader begins to wait wakes it."""
     async with t.store.subscribe() as subscription:
         for turns in range(15):
             found: list[RecordedEvent] = []

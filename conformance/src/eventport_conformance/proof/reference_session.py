@@ -128,6 +128,7 @@ class ReferenceSession:
         """Keep events for the commit."""
         stream, expected = check_stream(stream), check_expectation(expected)
         taken = self.store.take_in(events)
+        self.store.check_owner(stream, taken)
         await self.turn()
         head = self.head(stream)
         if not self.store.holds(expected, head):
@@ -168,7 +169,11 @@ class ReferenceSession:
         head = self.head(stream)
         if not self.store.holds(expected, head):
             raise self.store.conflict(stream, expected, head)
-        seen = self.everything(stream)[first - 1 : last]
+        seen = [
+            event
+            for event in self.everything(stream)
+            if first <= event.version and (last is None or event.version <= last)
+        ]
         return ReadResult((seen[::-1] if backwards else seen)[:most], head)
 
     def everything(self, stream: str) -> list[RecordedEvent]:
@@ -188,6 +193,7 @@ class ReferenceSession:
             for version, event in enumerate(self.own.get(stream, ()), pin + 1)
         ]
         old = self.store.database.streams.get(stream, [])[:pin]
+        old = [event for event in old if self.store.database.is_visible(event)]
         return [self.store.hand_out(event) for event in old + own]
 
     async def iterate(

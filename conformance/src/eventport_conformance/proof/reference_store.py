@@ -64,6 +64,7 @@ class ReferenceStore(ReferenceData):
         """Append events."""
         stream, expected = check_stream(stream), check_expectation(expected)
         taken = self.take_in(events)
+        self.check_owner(stream, taken)
         await self.turn()
         return await self.append_now(stream, taken, expected)
 
