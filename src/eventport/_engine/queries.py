@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from msgspec import Struct
 
 from eventport.events import RecordedEvent
-from eventport.validation import MAX_INT
+from eventport.validation import MAX_INT, check_int, check_prefix, check_stream, check_types
+
+
+PAGE_EVENTS: Final = 500
+"""How many events `iterate`, `aggregate` and subscriptions fetch at once."""
 
 
 class StreamQuery(Struct, frozen=True):
@@ -114,3 +119,16 @@ class AllPage(Struct, frozen=True):
         if not self.events or self.events[-1].position <= head:
             return self.events
         return [event for event in self.events if event.position <= head]
+
+
+def check_all_query(
+    after: object,
+    types: object,
+    prefix: object,
+    max_count: int = PAGE_EVENTS,
+    stream: object = None,
+) -> AllQuery:
+    """Check what a caller asks for."""
+    name = None if stream is None else check_stream(stream)
+    position = check_int("after", after)
+    return AllQuery(position, max_count, check_types(types), check_prefix(prefix), name)

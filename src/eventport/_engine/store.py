@@ -11,7 +11,6 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Literal, Self, TypeAlias
 
@@ -19,6 +18,7 @@ from anyio import Event
 from anyio.lowlevel import checkpoint
 
 from eventport._concurrency.affinity import Affinity
+from eventport._concurrency.blocks import entered_as
 from eventport._concurrency.shielding import run_shielded
 from eventport._concurrency.signal import Signal
 from eventport._concurrency.turnstile import Turnstile
@@ -48,8 +48,14 @@ from eventport._engine.history import History
 from eventport._engine.hooks import Hooks
 from eventport._engine.listener import Listener
 from eventport._engine.parking import Parking
-from eventport._engine.queries import AllPage, AllQuery, StreamPage, StreamQuery
-from eventport._engine.stream_reader import PAGE_EVENTS, StreamReader, require
+from eventport._engine.queries import (
+    AllPage,
+    AllQuery,
+    StreamPage,
+    StreamQuery,
+    check_all_query,
+)
+from eventport._engine.stream_reader import StreamReader, require
 from eventport._engine.subscription import PollingSubscription
 from eventport.errors import (
     EventportError,
@@ -64,10 +70,8 @@ from eventport.validation import (
     TOOLKIT_STREAMS,
     check_expectation,
     check_int,
-    check_prefix,
     check_stream,
     check_toolkit_types,
-    check_types,
 )
 
 
@@ -176,7 +180,7 @@ class Store(StreamReader):
             written.version, written.positions[-1], written.created, committed.deduplicated
         )
 
-    @asynccontextmanager
+    @entered_as("async with store.session() as session:")
     async def session(self) -> AsyncGenerator[Session, None]:
         """See `EventStore.session`."""
         self._check_open()
@@ -198,7 +202,7 @@ class Store(StreamReader):
     ) -> AllResult:
         """See `EventStore.read_all`."""
         count = check_int("max_count", max_count)
-        query = _all_query(after, types, prefix, count)
+        query = check_all_query(after, types, prefix, count)
         self._check_open()
         self._require(Capability.GLOBAL_ORDER)
         events: list[RecordedEvent] = []
@@ -219,7 +223,7 @@ class Store(StreamReader):
         prefix: str | None = None,
     ) -> AsyncGenerator[RecordedEvent, None]:
         """See `EventStore.iterate_all`."""
-        query = _all_query(after, types, prefix)
+        query = check_all_query(after, types, prefix)
         self._require(Capability.GLOBAL_ORDER)
         head: int | None = None
         while head is None or query.after < head:
@@ -229,7 +233,7 @@ class Store(StreamReader):
                 yield event
             query = query.resumed(max(query.after, page.position))
 
-    @asynccontextmanager
+    @entered_as("async with store.subscribe() as events:")
     async def subscribe(
         self,
         *,
@@ -242,7 +246,7 @@ class Store(StreamReader):
         self._check_open()
         self._require(Capability.GLOBAL_ORDER)
         from_end = isinstance(after, str) and after == "end"
-        query = _all_query(0 if from_end else after, types, prefix, stream=stream)
+        query = check_all_query(0 if from_end else after, types, prefix, stream=stream)
         subscription = PollingSubscription(self._feed, query, self._check_loop)
         await subscription.begin(from_end=from_end)
         if self._listener is not None:
@@ -410,16 +414,3 @@ class Store(StreamReader):
             reason = self.limitations.get(capability, "this backend cannot do it")
             message = f"{type(self).__name__}: no {capability.value}: {reason}"
             raise NotSupportedError(message)
-
-
-def _all_query(
-    after: object,
-    types: object,
-    prefix: object,
-    max_count: int = PAGE_EVENTS,
-    stream: object = None,
-) -> AllQuery:
-    """Check what a caller asks for."""
-    name = None if stream is None else check_stream(stream)
-    position = check_int("after", after)
-    return AllQuery(position, max_count, check_types(types), check_prefix(prefix), name)
