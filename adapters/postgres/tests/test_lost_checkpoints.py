@@ -29,7 +29,7 @@ def server() -> Generator[Server]:
 
 
 @pytest.mark.parametrize("on_poison", ["stop", "dead_letter"])
-@pytest.mark.parametrize("lost", [b"COMMIT;", b"BEGIN", b"renewals", b"INSERT INTO seen"])
+@pytest.mark.parametrize("lost", [b"COMMIT;", b"BEGIN", b"INSERT INTO seen"])
 async def test_an_answer_that_is_lost_counts_nothing_twice(
     server: Server, schema: str, lost: bytes, on_poison: Any
 ) -> None:
