@@ -41,6 +41,7 @@ NAMES = [
     "Capability",
     "ConcurrencyError",
     "ConfigurationError",
+    "CopiedEvent",
     "CorruptEventError",
     "EventStore",
     "EventportError",

@@ -25,9 +25,10 @@ from eventport import (
     Subscription,
 )
 from eventport._concurrency.signal import Signal
+from eventport._engine.feed import Feed
 from eventport._engine.history import History
 from eventport._engine.stream_reader import PAGE_EVENTS as PAGE_SIZE
-from eventport._engine.subscription import Feed, PollingSubscription
+from eventport._engine.subscription import PollingSubscription
 from eventport.adapter import AllPage, AllQuery, Store
 
 from eventport_conformance.helpers import catch_up
@@ -280,11 +281,92 @@ async def test_only_one_of_many_idle_subscriptions_polls(count: int) -> None:
         engine.asked.clear()
         for _ in range(10):
             await clock.tick()
-        assert engine.asked == [1] * 10  # one read each time, for one event at most
+        assert len(engine.asked) == 10
         await opened(engine).append("a", numbered(7, 7))
         await clock.tick()
         assert found == [7] * count
         tasks.cancel_scope.cancel()
+
+
+FILTERS: list[tuple[set[str] | None, str | None]] = [
+    (None, None),
+    ({"T"}, None),
+    ({"T", "Other"}, "a"),
+    ({"None"}, None),
+    (None, "b"),
+]
+
+
+@pytest.mark.parametrize("count", [1, 64])
+async def test_reads_do_not_grow_with_the_number_of_idle_subscriptions(count: int) -> None:
+    engine = Watched()
+    store = opened(engine)
+    found: list[list[object]] = [[] for _ in range(count)]
+
+    async def follow_some(number: int) -> None:
+        types, prefix = FILTERS[number % len(FILTERS)]
+        async with store.subscribe(types=types, prefix=prefix) as subscription:
+            await follow(subscription, found[number])
+
+    async with task_group() as tasks:
+        for number in range(count):
+            tasks.start_soon(follow_some, number)
+        await wait_all_tasks_blocked()
+        engine.asked.clear()
+        for number in range(10):
+            await store.append("ab"[number % 2], numbered(number, number))
+            await wait_all_tasks_blocked()
+        assert len(engine.asked) == 10
+        tasks.cancel_scope.cancel()
+    everything, even, odd = list(range(10)), [0, 2, 4, 6, 8], [1, 3, 5, 7, 9]
+    wanted = [everything, everything, even, [], odd]
+    assert found == [wanted[number % len(FILTERS)] for number in range(count)]
+
+
+async def test_subscriptions_that_share_a_read_share_no_data() -> None:
+    store = opened(Watched())
+    found: list[object] = []
+
+    async def change_all() -> None:
+        async with store.subscribe() as subscription:
+            event = await anext(subscription)
+            found.append((repr(event.data), repr(event.metadata)))
+            event.data["list"].append("changed")
+            event.metadata.clear()
+
+    async with task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(change_all)
+        await wait_all_tasks_blocked()
+        await store.append("a", [NewEvent("T", {"list": [{"a": 1}]}, {"by": "me"})])
+    assert found == [("{'list': [{'a': 1}]}", "{'by': 'me'}")] * 3
+
+
+async def test_two_tasks_that_wait_on_one_subscription_share_what_comes() -> None:
+    store = opened(Watched())
+    found: list[object] = []
+    async with store.subscribe() as subscription, task_group() as tasks:
+        for _ in range(2):
+            tasks.start_soon(follow, subscription, found)
+        await wait_all_tasks_blocked()
+        for first in (1, 3, 6):
+            await store.append("a", numbered(first, first + first // 3 + 1))
+            await wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+    assert sorted(found, key=str) == list(range(1, 10))
+
+
+async def test_a_page_that_is_shared_may_end_before_the_head() -> None:
+    engine, clock, found = Watched(3), Ticking(), list[list[object]]([[], []])
+    feed = feed_of(engine, clock, polls=True)
+    async with task_group() as tasks:
+        for into in found:
+            tasks.start_soon(follow, subscription_of(feed), into)
+        await wait_all_tasks_blocked()
+        await opened(engine).append("a", numbered(1, 10))
+        await clock.tick()
+        tasks.cancel_scope.cancel()
+    assert found == [list(range(1, 11))] * 2
 
 
 async def test_polling_ends_with_the_last_idle_subscription() -> None:
@@ -293,11 +375,11 @@ async def test_polling_ends_with_the_last_idle_subscription() -> None:
     async with task_group() as tasks:
         tasks.start_soon(follow, subscription_of(feed), [])
         await wait_all_tasks_blocked()
-        assert feed._polling
+        assert feed._serving
         tasks.cancel_scope.cancel()
     engine.asked.clear()
     await clock.tick()
-    assert not feed._polling
+    assert not feed._serving
     assert engine.asked == []
 
 
@@ -630,8 +712,10 @@ async def test_leaving_ends_a_read_that_nobody_waits_for() -> None:
     engine = Watched()
     store = opened(engine)
     ended: list[str] = []
+    impatient = anyio.CancelScope()
 
     async def linger() -> None:
+        impatient.cancel()
         try:
             await anyio.sleep_forever()
         finally:
@@ -639,7 +723,7 @@ async def test_leaving_ends_a_read_that_nobody_waits_for() -> None:
 
     engine.before_read = linger
     async with store.subscribe() as subscription:
-        with move_on_after(0.01):
+        with impatient:
             await anext(subscription)
         await wait_all_tasks_blocked()
         assert ended == []

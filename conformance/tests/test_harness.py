@@ -37,6 +37,7 @@ def answers(**changes: Any) -> Capabilities:
         "push": Unsupported("alone"),
         "shared": Unsupported("alone"),
         "durable": Unsupported("alone"),
+        "times": Supported(),
         "hooks": Supported(),
         **changes,
     }
@@ -61,6 +62,7 @@ def test_no_feature_has_a_default() -> None:
             push=Supported(),
             shared=Supported(),
             durable=Supported(),
+            times=Supported(),
         )
 
 
@@ -102,7 +104,7 @@ def test_only_what_is_named_is_supported() -> None:
 
 class Short(UrlHarness):
     name, location = "short", "memory://"
-    capabilities = Capabilities.only("sessions", "global_order", "hooks")
+    capabilities = Capabilities.only("sessions", "global_order", "times", "hooks")
 
 
 def run(harness: type[Harness], id_: str) -> Outcome:

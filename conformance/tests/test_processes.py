@@ -70,6 +70,7 @@ class FileHarness(Harness):
         push=Unsupported("it polls"),
         shared=Supported(),
         durable=Supported(),
+        times=Supported(),
         hooks=Supported(),
     )
     engine: ClassVar[type[SharedFileEngine]] = SharedFileEngine

@@ -55,6 +55,7 @@ class DuckDBEngine:
     limitations: Mapping[Capability, str] = {
         Capability.SHARED: "DuckDB lets one process open a file; use SQLite to share events",
         Capability.PUSH: "there are no commits by other processes",
+        Capability.TIMES: "each event gets the time of its commit",
     }
 
     def __init__(self, path: str) -> None:

@@ -11,12 +11,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from eventport.context import COMMAND_ID, current_context
-from eventport.conversion import conversion_of
 from eventport.errors import InvalidArgumentError, NotSupportedError
 from eventport.events import NewEvent, RecordedEvent
 from eventport.protocols import Capability, EventStore, Session, Streams
 from eventport.toolkit_streams import digest, not_a_record, read_record, toolkit_stream
 from eventport.typed import EventTypes
+from eventport.typed.conversion import conversion_of
 
 
 class CommandRecord(Struct, frozen=True):

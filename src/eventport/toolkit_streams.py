@@ -10,9 +10,9 @@ from typing import Any, Final, TypeVar, cast
 
 from msgspec import ValidationError, convert
 
-from eventport.conversion import explain
 from eventport.errors import CorruptEventError, InvalidStreamNameError
 from eventport.events import RecordedEvent
+from eventport.typed.conversion import explain
 from eventport.validation import MAX_NAME_BYTES, TOOLKIT_STREAMS, show
 
 

@@ -17,7 +17,6 @@ from tests.toolkit.conftest import OpenStore
 from eventport import CorruptEventError, EventStore, InvalidArgumentError, NewEvent
 from eventport.commands import CommandHandler, Decider
 from eventport.folding import Fold, replay
-from eventport.shape import shape_of
 from eventport.snapshots import (
     MemorySnapshotStore,
     Snapshot,
@@ -28,6 +27,7 @@ from eventport.snapshots import (
     every,
 )
 from eventport.typed import EventTypes
+from eventport.typed.shape import shape_of
 
 from eventport_conformance.waiting import no_hang
 from eventport_memory import MemoryEventStore

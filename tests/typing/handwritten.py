@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Literal, Self, TypeVar
 
 from anyio import Event
 from anyio.lowlevel import checkpoint
@@ -161,9 +161,14 @@ class Notebook:
 
     @asynccontextmanager
     async def subscribe(
-        self, *, after: int = 0, types: Collection[str] | None = None, prefix: str | None = None
+        self,
+        *,
+        after: int | Literal["end"] = 0,
+        types: Collection[str] | None = None,
+        prefix: str | None = None,
+        stream: str | None = None,
     ) -> AsyncGenerator[Subscription]:
-        yield Tail(self, after, types, prefix)
+        yield Tail(self, len(self.events) if after == "end" else after, types, prefix, stream)
 
     async def aclose(self) -> None:
         await checkpoint()
@@ -211,12 +216,18 @@ class Tail:
     """A subscription."""
 
     def __init__(
-        self, store: Notebook, after: int, types: Collection[str] | None, prefix: str | None
+        self,
+        store: Notebook,
+        after: int,
+        types: Collection[str] | None,
+        prefix: str | None,
+        stream: str | None,
     ) -> None:
         self.store = store
         self.position = after
         self.types = types
         self.prefix = prefix
+        self.stream = stream
         self.caught_up = Event()
 
     def __aiter__(self) -> Self:
@@ -229,10 +240,11 @@ class Tail:
                 after=self.position, max_count=1, types=self.types, prefix=self.prefix
             )
             self.position = found.position
-            if found.events:
+            if found.events and self.stream in {None, found.events[0].stream}:
                 return found.events[0]
-            self.caught_up.set()
-            await changed.wait()
+            if not found.events:
+                self.caught_up.set()
+                await changed.wait()
 
 
 def open_notebook() -> EventStore:

@@ -37,7 +37,8 @@ async def connect(
             file. None means the value of ``EVENTPORT_URL``, or else the store named
             ``default``. ``${NAME}`` in a URL is replaced by that environment variable.
         config: The file to look names up in. By default ``eventport.toml`` in the current
-            directory, or else the table ``[tool.eventport]`` of ``pyproject.toml`` there.
+            directory, or else the table ``[tool.eventport]`` of ``pyproject.toml`` there, or else
+            those of the directories above it. Relative paths in it start from its directory.
         after_commit: Hooks to register with the store; see `HookStore.after_commit`.
         inline: Handlers that run inside the transactions of the commits, on backends that support
             them; see the method `inline` of their stores.
@@ -79,5 +80,5 @@ def find(
     target: str | None = None, *, config: str | os.PathLike[str] | None = None, **options: Any
 ) -> Located:
     """Find a store without opening it; see `connect`."""
-    url, stored = resolve(target, config)
-    return locate(url, {**stored, **options})
+    url, stored, folder = resolve(target, config)
+    return locate(url, {**stored, **options}, folder)

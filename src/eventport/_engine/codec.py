@@ -16,7 +16,7 @@ import msgspec
 
 from eventport._engine.commits import Commit, Committed, EncodedEvent
 from eventport.errors import CorruptEventError, InvalidArgumentTypeError, InvalidEventError
-from eventport.events import NewEvent, RecordedEvent
+from eventport.events import CopiedEvent, NewEvent, RecordedEvent
 from eventport.validation import check_event_type, show, show_key
 
 
@@ -39,8 +39,9 @@ def encode_events(events: object) -> tuple[EncodedEvent, ...]:
         InvalidArgumentTypeError: `events` is not an iterable of events.
         InvalidEventError: an event cannot be stored so that it comes out equal.
     """
+    given = events
     if isinstance(events, NewEvent | str | bytes | Mapping) or not isinstance(events, Iterable):
-        message = f"events must be a sequence of NewEvent, such as [event], not a {_kind(events)}"
+        message = f"events must be a sequence of NewEvent, such as [event], not a {_kind(given)}"
         raise InvalidArgumentTypeError(message)
     encoded = tuple([_encode_event(event) for event in cast("Iterable[object]", events)])
     if len(encoded) > 1 and len({event.id.int for event in encoded}) < len(encoded):
@@ -109,6 +110,27 @@ def decode_commit(commit: Commit, committed: Committed) -> list[RecordedEvent]:
     return events
 
 
+def copy_event(event: RecordedEvent) -> RecordedEvent:
+    """Copy an event, so that nothing of the copy can be changed through the original."""
+    return RecordedEvent(
+        event.stream,
+        event.version,
+        event.position,
+        event.type,
+        _copy(event.data),
+        _copy(event.metadata),
+        event.id,
+        event.recorded_at,
+    )
+
+
+def _copy(value: Any) -> Any:
+    kind = type(value)
+    if kind is dict:
+        return {key: _copy(item) for key, item in value.items()}
+    return list(map(_copy, value)) if kind is list else value
+
+
 def utc_from_microseconds(microseconds: int) -> datetime:
     """Turn microseconds since 1970 into an aware time, exactly."""
     return _EPOCH + timedelta(microseconds=microseconds)
@@ -125,10 +147,10 @@ def _encode_event(event: object) -> EncodedEvent:
         raise InvalidEventError(message)
     type_ = check_event_type(event.type)
     id_ = event.id
-    if not isinstance(id_, UUID):
-        message = f"event {type_!r}: id must be a uuid.UUID, not {show(id_)}"
-        raise InvalidEventError(message)
     if type(id_) is not UUID:  # libraries that make UUIDs of other versions have subclasses
+        if not isinstance(cast("object", id_), UUID):
+            message = f"event {type_!r}: id must be a uuid.UUID, not {show(id_)}"
+            raise InvalidEventError(message)
         id_ = UUID(int=id_.int)
     data, metadata = event.data, event.metadata
     if type(metadata) is not dict:
@@ -146,7 +168,26 @@ def _encode_event(event: object) -> EncodedEvent:
         raw_metadata.decode(),
         id_,
         len(raw) + len(raw_metadata),
+        None if type(event) is NewEvent else _first_recorded(event),
     )
+
+
+def _first_recorded(event: NewEvent) -> datetime | None:
+    """Return the time of a copy, in UTC."""
+    if not isinstance(event, CopiedEvent):
+        return None
+    time = cast("object", event.recorded_at)
+    if not isinstance(time, datetime) or time.utcoffset() is None:
+        message = (
+            f"event {event.type!r} ({event.id}): recorded_at must be an aware datetime: "
+            "give it a timezone"
+        )
+        raise InvalidEventError(message)
+    try:
+        return time.astimezone(UTC)
+    except OverflowError as exc:
+        message = f"event {event.type!r} ({event.id}): recorded_at is not a year that UTC has"
+        raise InvalidEventError(message) from exc
 
 
 def _encode_json(value: Any, name: str) -> bytes:
@@ -180,7 +221,7 @@ def _diagnose(value: Any, name: str) -> str | None:
 
 
 def _problems(value: Any, path: str, depth: int) -> Iterator[str]:  # noqa: C901, PLR0912
-    kind = type(value)
+    kind = type(cast("object", value))
     if kind is dict or kind is list:
         if depth > MAX_DEPTH:
             yield f"{path[:60]}… is nested deeper than {MAX_DEPTH} levels: flatten it"

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from eventport.errors import ConcurrencyError, StoreUnavailableError
 from eventport.expectations import Expectation
 
 
@@ -23,6 +24,11 @@ class EncodedEvent(Struct, frozen=True, gc=False):
     id: UUID
     size: int
     """The size of data and metadata in UTF-8, in bytes."""
+    recorded_at: datetime | None = None
+    """The time of a copy: aware, UTC. None for an event that gets the time of its commit.
+
+    Engines without `Capability.TIMES` never get any.
+    """
 
 
 class StreamWrite(Struct, frozen=True):
@@ -31,6 +37,18 @@ class StreamWrite(Struct, frozen=True):
     stream: str
     expected: Expectation
     events: Sequence[EncodedEvent]
+
+    def times(self, now: datetime) -> list[datetime]:
+        """Return the time of each event: a copy keeps its own, the others get `now`.
+
+        After a copy whose time is later than `now`, others get that time, so that none that the
+        store stamps is before the one before it.
+        """
+        times: list[datetime] = []
+        for event in self.events:
+            now = now if event.recorded_at is None else max(now, event.recorded_at)
+            times.append(event.recorded_at or now)
+        return times
 
 
 class Guard(Struct, frozen=True):
@@ -114,3 +132,14 @@ class Blocked(Struct, frozen=True):
 
 
 Outcome: TypeAlias = Committed | Conflict | Failed | Blocked
+
+
+def require_committed(outcome: Outcome) -> Committed:
+    """Return what was committed, or raise what became of the commit instead."""
+    if isinstance(outcome, Conflict):
+        raise ConcurrencyError(outcome.stream, outcome.expected, outcome.actual)
+    if isinstance(outcome, Failed):
+        raise outcome.error
+    if isinstance(outcome, Blocked):
+        raise StoreUnavailableError("a stream is locked by another transaction")
+    return outcome

@@ -70,11 +70,11 @@ class Parking:
         Raises:
             StoreUnavailableError: they have not been free in time; nothing was written.
         """
-        streams = frozenset(write.stream for write in commit.writes)
-        if not self.parked or self.parked.keys().isdisjoint(streams):
+        if not self.parked or self.parked.keys().isdisjoint(_streams(commit)):
             outcome = await self._write(commit)
             if not isinstance(outcome, Blocked):
                 return outcome
+        streams = _streams(commit)
         deadline = current_time() + self._engine.timeout
         while True:
             await self._wait(streams, deadline)
@@ -132,3 +132,7 @@ class Parking:
             f"{names}); nothing was written: end that transaction, or raise the option timeout"
         )
         return StoreUnavailableError(message)
+
+
+def _streams(commit: Commit) -> frozenset[str]:
+    return frozenset([write.stream for write in commit.writes])

@@ -65,21 +65,25 @@ class AllQuery(Struct, frozen=True):
     """Only events of these types; None for all."""
     prefix: str | None = None
     """Only events of streams whose names start with this; None for all."""
+    stream: str | None = None
+    """Only events of the stream of this name; None for all."""
 
     def resumed(self, position: int, max_count: int | None = None) -> AllQuery:
         """Return the same query after another position, and perhaps for fewer events."""
         count = self.max_count if max_count is None else max_count
-        return AllQuery(position, count, self.types, self.prefix)
+        return AllQuery(position, count, self.types, self.prefix, self.stream)
 
     @property
     def is_filtered(self) -> bool:
         """Whether some events are to be left out."""
-        return self.types is not None or self.prefix is not None
+        return (self.types, self.prefix, self.stream) != (None, None, None)
 
     def matches(self, stream: str, type_: str) -> bool:
         """Return whether an event of this stream and type is wanted."""
-        return (self.types is None or type_ in self.types) and (
-            self.prefix is None or stream.startswith(self.prefix)
+        return (
+            (self.types is None or type_ in self.types)
+            and (self.prefix is None or stream.startswith(self.prefix))
+            and (self.stream is None or stream == self.stream)
         )
 
 
@@ -104,3 +108,9 @@ class AllPage(Struct, frozen=True):
     """Last position scanned, whether or not anything matched."""
     head: int
     """The stable frontier: no event at or below it can still appear."""
+
+    def up_to(self, head: int) -> Sequence[RecordedEvent]:
+        """Leave out what was committed after a read had fixed its end."""
+        if not self.events or self.events[-1].position <= head:
+            return self.events
+        return [event for event in self.events if event.position <= head]

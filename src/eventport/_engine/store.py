@@ -21,17 +21,17 @@ from anyio.lowlevel import checkpoint
 from eventport._concurrency.affinity import Affinity
 from eventport._concurrency.shielding import run_shielded
 from eventport._concurrency.signal import Signal
+from eventport._concurrency.turnstile import Turnstile
 from eventport._engine.buffered_session import BufferedSession
 from eventport._engine.calls import RemoteCalls
 from eventport._engine.codec import encode_events
 from eventport._engine.commits import (
-    Blocked,
     Commit,
     Committed,
-    Conflict,
-    Failed,
+    EncodedEvent,
     Outcome,
     StreamWrite,
+    require_committed,
 )
 from eventport._engine.engine import (
     ChecksCaller,
@@ -42,24 +42,23 @@ from eventport._engine.engine import (
     Remote,
     Unblocks,
 )
-from eventport._engine.group_commit import GroupCommit
+from eventport._engine.feed import Feed
+from eventport._engine.group_commit import MAX_BATCH_COMMITS, GroupCommit
 from eventport._engine.history import History
 from eventport._engine.hooks import Hooks
 from eventport._engine.listener import Listener
 from eventport._engine.parking import Parking
 from eventport._engine.queries import AllPage, AllQuery, StreamPage, StreamQuery
 from eventport._engine.stream_reader import PAGE_EVENTS, StreamReader, require
-from eventport._engine.subscription import Feed, PollingSubscription
+from eventport._engine.subscription import PollingSubscription
 from eventport.errors import (
-    ConcurrencyError,
     EventportError,
     NotSupportedError,
     StoreClosedError,
-    StoreUnavailableError,
 )
 from eventport.events import NewEvent, RecordedEvent
 from eventport.expectations import ANY, Expectation
-from eventport.protocols import AfterCommitHook, Capability, Session, Subscription
+from eventport.protocols import After, AfterCommitHook, Capability, Session, Subscription
 from eventport.results import AllResult, AppendResult
 from eventport.validation import (
     TOOLKIT_STREAMS,
@@ -77,7 +76,7 @@ Batching: TypeAlias = Literal["always", "contended", "never"]
 
 - ``"always"``: each commit goes through the group. There is one call of `Engine.commit` at a time.
 - ``"contended"``: a commit that finds no other pending is written by the caller's own task, which
-  saves a task; the others go through the group.
+  saves a task; those that arrive meanwhile form the first batch after it.
 - ``"never"``: each commit is written alone and at once, for engines that have nothing to share or
   that form groups of their own.
 """
@@ -98,12 +97,18 @@ class Store(StreamReader):
         self._engine = engine
         self._remote = RemoteCalls(engine, engine) if isinstance(engine, Remote) else None
         self._batching = batching
+        self._encode = (
+            encode_events if Capability.TIMES in engine.capabilities else self._encode_new
+        )
         self._check_caller = engine.check_caller if isinstance(engine, ChecksCaller) else None
         self._affinity = Affinity()
         self._signal = Signal()
+        self._turnstile = Turnstile(MAX_BATCH_COMMITS)
         interrupt = engine.interrupt if isinstance(engine, Interruptible) else None
         self._group = GroupCommit(
-            self._commit, self._remote.interrupt if self._remote else interrupt
+            self._commit,
+            self._remote.interrupt if self._remote else interrupt,
+            self._commit_here if batching == "contended" else None,
         )
         self._parking = Parking(engine, self._write) if isinstance(engine, Unblocks) else None
         self._pending = 0
@@ -153,9 +158,12 @@ class Store(StreamReader):
         self, stream: str, events: Iterable[NewEvent], *, expected: Expectation = ANY
     ) -> AppendResult:
         """See `Streams.append`."""
+        self._check_open()
+        if not self._turnstile.may_pass():
+            await self._wait_in_line()
         stream = check_stream(stream)
         expected = check_expectation(expected)
-        encoded = encode_events(events)
+        encoded = self._encode(events)
         if stream.startswith(TOOLKIT_STREAMS):
             check_toolkit_types(stream, (event.type for event in encoded))
         if not encoded:
@@ -172,7 +180,7 @@ class Store(StreamReader):
     async def session(self) -> AsyncGenerator[Session, None]:
         """See `EventStore.session`."""
         self._check_open()
-        session = BufferedSession(self._page, self._submit, self._require)
+        session = BufferedSession(self._page, self._submit_session, self._encode, self._require)
         try:
             yield session
         except BaseException:
@@ -199,7 +207,7 @@ class Store(StreamReader):
         while len(events) < count and (head is None or position < head):
             page = await self._all_page(query.resumed(position, count - len(events)))
             head = page.head if head is None else head
-            events += _up_to(head, page.events)
+            events += page.up_to(head)
             position = max(position, min(page.position, head))
         return AllResult(events, position)
 
@@ -217,7 +225,7 @@ class Store(StreamReader):
         while head is None or query.after < head:
             page = await self._all_page(query)
             head = page.head if head is None else head
-            for event in _up_to(head, page.events):
+            for event in page.up_to(head):
                 yield event
             query = query.resumed(max(query.after, page.position))
 
@@ -225,16 +233,18 @@ class Store(StreamReader):
     async def subscribe(
         self,
         *,
-        after: int = 0,
+        after: After = 0,
         types: Collection[str] | None = None,
         prefix: str | None = None,
+        stream: str | None = None,
     ) -> AsyncGenerator[Subscription, None]:
         """See `EventStore.subscribe`."""
         self._check_open()
         self._require(Capability.GLOBAL_ORDER)
-        query = _all_query(after, types, prefix)
+        from_end = isinstance(after, str) and after == "end"
+        query = _all_query(0 if from_end else after, types, prefix, stream=stream)
         subscription = PollingSubscription(self._feed, query, self._check_loop)
-        await subscription.begin()
+        await subscription.begin(from_end=from_end)
         if self._listener is not None:
             self._listener.start()
         try:
@@ -271,16 +281,34 @@ class Store(StreamReader):
 
     # The path of a commit: submit, dispatch, commit.
 
+    def _encode_new(self, events: object) -> tuple[EncodedEvent, ...]:
+        """Encode events, and refuse copies, whose times the engine could not keep."""
+        encoded = encode_events(events)
+        if any(event.recorded_at is not None for event in encoded):
+            self._require(Capability.TIMES)
+        return encoded
+
+    async def _wait_in_line(self) -> None:
+        """Wait for another turn of the event loop; the append is pending meanwhile."""
+        self._pending += 1
+        try:
+            await self._turnstile.wait()
+        finally:
+            self._end_pending()
+
+    async def _submit_session(self, commit: Commit) -> Committed:
+        self._check_open()
+        return await self._submit(commit)
+
     async def _submit(self, commit: Commit) -> Committed:
         """Commit, call the hooks, and raise for a conflict."""
-        self._check_open()
         if self._hooks:
             detailed = Commit(commit.writes, commit.guards, detailed=True)
             return await run_shielded(self._submit_with_hooks, detailed)
-        return _committed(await self._dispatch(commit))
+        return require_committed(await self._dispatch(commit))
 
     async def _submit_with_hooks(self, commit: Commit) -> Committed:
-        committed = _committed(await self._dispatch(commit))
+        committed = require_committed(await self._dispatch(commit))
         await self._hooks.call(commit, committed)
         return committed
 
@@ -294,17 +322,27 @@ class Store(StreamReader):
                 return await self._parking.submit(commit)
             return await self._write(commit)
         finally:
-            self._pending -= 1
-            if not self._pending and self._drained is not None:
-                self._drained.set()
+            self._end_pending()
+
+    def _end_pending(self) -> None:
+        self._pending -= 1
+        if not self._pending and self._drained is not None:
+            self._drained.set()
 
     async def _write(self, commit: Commit) -> Outcome:
         """Write a commit, alone or together with others."""
-        if self._batching == "never":
-            await checkpoint()  # nothing may come between the commit and its result
-        elif self._batching == "always" or self._pending > 1:
-            return await self._group.submit(commit)
+        if self._batching != "never":
+            return await self._group.submit(commit, is_alone=self._pending == 1)
+        await checkpoint()  # nothing may come between the commit and its result
         return (await self._commit([commit]))[0]
+
+    async def _commit_here(self, commit: Commit) -> Sequence[Outcome]:
+        try:
+            if self._remote is None:
+                return await self._engine.commit([commit])
+            return await self._remote.commit_here(commit)
+        finally:
+            self._signal.notify()
 
     async def _commit(self, batch: Sequence[Commit]) -> Sequence[Outcome]:
         try:
@@ -348,9 +386,10 @@ class Store(StreamReader):
 
     async def _close(self) -> None:
         await checkpoint()  # an append that was called before this has reached the queue by then
-        if self._pending:
+        while self._pending:
             self._drained = Event()
             await self._drained.wait()
+            await checkpoint()  # as above: it may have waited in line
         if self._listener is not None:
             await self._listener.close()
         await self._engine.close()
@@ -374,24 +413,13 @@ class Store(StreamReader):
 
 
 def _all_query(
-    after: object, types: object, prefix: object, max_count: int = PAGE_EVENTS
+    after: object,
+    types: object,
+    prefix: object,
+    max_count: int = PAGE_EVENTS,
+    stream: object = None,
 ) -> AllQuery:
     """Check what a caller asks for."""
-    return AllQuery(check_int("after", after), max_count, check_types(types), check_prefix(prefix))
-
-
-def _committed(outcome: Outcome) -> Committed:
-    if isinstance(outcome, Conflict):
-        raise ConcurrencyError(outcome.stream, outcome.expected, outcome.actual)
-    if isinstance(outcome, Failed):
-        raise outcome.error
-    if isinstance(outcome, Blocked):
-        raise StoreUnavailableError("a stream is locked by another transaction")
-    return outcome
-
-
-def _up_to(head: int, events: Sequence[RecordedEvent]) -> Sequence[RecordedEvent]:
-    """Leave out what was committed after a read had fixed its end."""
-    if not events or events[-1].position <= head:
-        return events
-    return [event for event in events if event.position <= head]
+    name = None if stream is None else check_stream(stream)
+    position = check_int("after", after)
+    return AllQuery(position, max_count, check_types(types), check_prefix(prefix), name)

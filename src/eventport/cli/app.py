@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 
-from collections.abc import Generator
-from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from importlib.metadata import version
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, BinaryIO, Final, NoReturn, TypeAlias
+from typing import Annotated, BinaryIO, Final, TypeAlias
 
 import anyio
 import msgspec
@@ -21,19 +18,11 @@ from eventport import connect
 from eventport._config.connecting import connect_existing
 from eventport._config.schemas import StoreSchema
 from eventport._config.targets import resolve
-from eventport.cli import exporting, importing, projecting
+from eventport.cli import exporting, importing, projecting, tailing
+from eventport.cli.endings import end_as_by_ctrl_c, ending, say
 from eventport.cli.showing import event_writer, progress_bar
 from eventport.errors import EventportError
 
-
-FAILED: Final = 1
-"""The exit code of an error, which has been reported on one line."""
-
-INTERRUPTED: Final = 130
-"""The exit code after Ctrl-C: what shells report of other programs."""
-
-NO_READER: Final = 141
-"""The exit code when the output is closed: what shells report of other programs."""
 
 _DASH: Final = Path("-")
 
@@ -55,10 +44,11 @@ Store: TypeAlias = Annotated[
     ),
 ]
 After: TypeAlias = Annotated[
-    int, typer.Option(min=0, help="Only events after this global position.")
+    int,
+    typer.Option(min=0, metavar="POSITION", help="Only events after this global position."),
 ]
 Prefix: TypeAlias = Annotated[
-    str | None, typer.Option(help="Only streams whose name starts with this.")
+    str | None, typer.Option(metavar="TEXT", help="Only streams whose name starts with this.")
 ]
 Types: TypeAlias = Annotated[
     list[str] | None,
@@ -109,52 +99,15 @@ Checkpoints: TypeAlias = Annotated[
     ),
 ]
 Lease: TypeAlias = Annotated[
-    float, typer.Option(min=0.1, help="How many seconds until another runner takes over.")
+    float,
+    typer.Option(
+        min=0.1, metavar="SECONDS", help="How many seconds until another runner takes over."
+    ),
 ]
 
 
 class NoStreamError(EventportError):
     """The stream to be shown does not exist."""
-
-
-@contextmanager
-def _ending(*, interrupted: int = INTERRUPTED, said: str | None = None) -> Generator[None]:
-    """Turn whatever ends a command early into an exit code, and a line if there is a reason."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        if said is not None:
-            _say(said)
-        raise typer.Exit(interrupted) from None
-    except BrokenPipeError:
-        _drop_output()
-        raise typer.Exit(NO_READER) from None
-    except OSError as exc:
-        _drop_output()
-        _fail(f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc))
-    except EventportError as exc:
-        _fail(str(exc))
-
-
-def _end_as_by_ctrl_c(number: int, frame: FrameType | None) -> None:
-    handler = signal.getsignal(signal.SIGINT)
-    if not callable(handler):
-        handler = signal.default_int_handler  # Ctrl-C is ignored: it runs in the background
-    handler(number, frame)
-
-
-def _drop_output() -> None:
-    """Keep the interpreter from failing when it flushes standard output once more at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _fail(message: str) -> NoReturn:
-    _say(" ".join(message.split()))
-    raise typer.Exit(FAILED) from None
-
-
-def _say(message: str) -> None:
-    print(f"eventport: {message}", file=sys.stderr)  # noqa: T201  # what it is for
 
 
 def _show_version(asked: bool) -> None:  # noqa: FBT001  # typer calls it
@@ -176,7 +129,7 @@ def _main(
 
 @app.command("import")
 def import_events(
-    file: Annotated[Path, typer.Argument(help="NDJSON; - is standard input.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="NDJSON; - is standard input.")],
     *,
     store: Store = None,
     renumber: Annotated[
@@ -191,36 +144,41 @@ def import_events(
     export can be imported after an earlier one.
     """
 
-    async def work(source: importing.Source) -> int:
+    async def work(source: importing.Source) -> importing.Imported:
         async with connect(store) as target:
             with progress_bar("importing", source.events) as progress:
                 return await importing.write(target, source, progress)
 
     stopped = "stopped by Ctrl-C; run it again, and it writes what is not there yet"
     with (
-        _ending(said=stopped),
+        ending(said=stopped),
         _open_input(file) as opened,
         importing.readable_twice(opened) as readable,
     ):
         with progress_bar("checking", importing.size_of(readable)) as progress:
             source = importing.check_all(readable, progress, renumber=renumber)
-        written = anyio.run(work, source)
+        written, stamped = anyio.run(work, source)
         there = source.events - written
-        _say(f"{written} events written, {there} already there, {source.streams} streams")
-        if written and source.dated:
-            _say(f"recorded_at of these {written} is the time of this import, not that of the file")
+        say(f"{written} events written, {there} already there, {source.streams} streams")
+        if stamped:
+            say(
+                f"recorded_at of {stamped} of them is the time of this import: this kind of store "
+                "cannot keep that of the file"
+            )
         if source.left_out:
-            _say(
+            say(
                 f"{source.left_out} events left out: checkpoints and dead letters of projections, "
                 "which hold positions of the store that they were exported from"
             )
         if _is_lost_at_the_end(store):
-            _say("memory:// forgets all of it now: name another store with --store")
+            say("memory:// forgets all of it now: name another store with --store")
 
 
 @app.command("export")
 def export_events(
-    file: Annotated[Path, typer.Argument(help="NDJSON; - is standard output.")] = _DASH,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="NDJSON; - is standard output.")
+    ] = _DASH,
     store: Store = None,
     prefix: Prefix = None,
     types: Types = None,
@@ -237,19 +195,25 @@ def export_events(
             with _open_output(file) as out, progress_bar("exporting", None) as progress:
                 return await exporting.write(source, out, after, types or None, prefix, progress)
 
-    with _ending():
+    with ending():
         events, position = anyio.run(work)
-        _say(f"{events} events exported; --after {position} gives those that come later")
+        say(f"{events} events exported; --after {position} gives those that come later")
 
 
 @app.command("read")
 def read_stream(
-    stream: str,
+    stream: Annotated[str, typer.Argument(metavar="STREAM", help="The name of the stream.")],
     *,
     store: Store = None,
-    from_version: Annotated[int, typer.Option(min=1, help="The lowest version.")] = 1,
-    to_version: Annotated[int | None, typer.Option(min=0, help="The highest version.")] = None,
-    max_count: Annotated[int | None, typer.Option(min=0, help="At most this many events.")] = None,
+    from_version: Annotated[
+        int, typer.Option(min=1, metavar="VERSION", help="The lowest version.")
+    ] = 1,
+    to_version: Annotated[
+        int | None, typer.Option(min=0, metavar="VERSION", help="The highest version.")
+    ] = None,
+    max_count: Annotated[
+        int | None, typer.Option(min=0, metavar="COUNT", help="At most this many events.")
+    ] = None,
     backwards: Annotated[bool, typer.Option("--backwards", help="Newest first.")] = False,
     json: Json = False,
 ) -> None:
@@ -275,7 +239,7 @@ def read_stream(
                 left = left and left - 1
                 show(event)
 
-    with _ending():
+    with ending():
         anyio.run(work)
 
 
@@ -285,24 +249,40 @@ def tail_store(
     store: Store = None,
     prefix: Prefix = None,
     types: Types = None,
-    after: After = 0,
+    stream: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only the stream of exactly this name.")
+    ] = None,
+    after: Annotated[
+        int | None,
+        typer.Option(
+            min=0, metavar="POSITION", help="Only events after this position of the whole store."
+        ),
+    ] = None,
+    last: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="COUNT", help="Begin with the last events; 0 for new ones."),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Show all events, then each new one.
+    """Show all events, or the last ones, then each new one.
 
-    Ctrl-C ends it, with exit code 0.
+    An event has to match all filters that are given. Ctrl-C ends it, with exit code 0.
     """
+    if after is not None and last is not None:
+        raise typer.BadParameter("give --after or --last, not both")
+    chosen = tailing.Selection(types or None, prefix, stream)
 
     async def work() -> None:
         show = event_writer(json=json)
-        async with (
-            connect_existing(store) as source,
-            source.subscribe(after=after, types=types or None, prefix=prefix) as events,
-        ):
-            async for event in events:
-                show(event)
+        async with connect_existing(store) as source:
+            begin = after or 0
+            if last is not None:
+                begin = await tailing.find_start(source, chosen, last)
+            async with source.subscribe(after=begin, **msgspec.structs.asdict(chosen)) as events:
+                async for event in events:
+                    show(event)
 
-    with _ending(interrupted=0):
+    with ending(interrupted=0):
         anyio.run(work)
 
 
@@ -310,19 +290,21 @@ def tail_store(
 def show_schema(
     *,
     store: Store = None,
-    since: Annotated[int, typer.Option(min=0, help="The version that the store has.")] = 0,
+    since: Annotated[
+        int, typer.Option(min=0, metavar="VERSION", help="The version that the store has.")
+    ] = 0,
 ) -> None:
     """Print the SQL that makes a store's schema, for an administrator to run."""
-    with _ending():
+    with ending():
         print(StoreSchema(store).sql(since), end="")  # noqa: T201  # what it is for
 
 
 @schema_app.command("upgrade")
 def upgrade_schema(store: Store = None) -> None:
     """Upgrade a store's schema to the newest version; running it again changes nothing."""
-    with _ending():
+    with ending():
         before, after = anyio.run(StoreSchema(store).upgrade)
-        _say(
+        say(
             f"schema version {after}, as before"
             if before == after
             else f"schema version {after}, before it was {before}"
@@ -344,10 +326,10 @@ def run_projection(
     exit code 0.
     """
     # Service managers send this; a clean end spares the next runner the wait for the lease.
-    signal.signal(signal.SIGTERM, _end_as_by_ctrl_c)
-    with _ending(interrupted=0):
+    signal.signal(signal.SIGTERM, end_as_by_ctrl_c)
+    with ending(interrupted=0):
         handled = anyio.run(projecting.run, projection, store, checkpoints, lease)
-        _say(f"a higher generation has taken its place; {handled} events handled")
+        say(f"a higher generation has taken its place; {handled} events handled")
 
 
 @projection_app.command("rebuild")
@@ -363,9 +345,9 @@ def rebuild_projection(
     The generation is the one that the program gives. Run again after an interruption, it continues
     where it was.
     """
-    with _ending():
+    with ending():
         built, handled = anyio.run(projecting.rebuild, projection, store, checkpoints, lease)
-        _say(f"{built} is active now; {handled} events handled")
+        say(f"{built} is active now; {handled} events handled")
 
 
 @projection_app.command("status")
@@ -377,7 +359,7 @@ def show_projection(
     json: Annotated[bool, typer.Option("--json", help="One object, for programs.")] = False,
 ) -> None:
     """Show a projection's progress, its runner, and the events that it could not handle."""
-    with _ending():
+    with ending():
         found = anyio.run(projecting.status, projection, store, checkpoints)
         lines = [msgspec.json.encode(found).decode()] if json else projecting.lines_of(found)
         for line in lines:
@@ -385,7 +367,7 @@ def show_projection(
 
 
 def _is_lost_at_the_end(store: str | None) -> bool:
-    url, _ = resolve(store, None)
+    url = resolve(store, None).url
     return url.startswith(("memory:", "sqlite://?")) or url in {"sqlite://", "sqlite:///:memory:"}
 
 

@@ -8,9 +8,9 @@ from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar, get_type_
 
 import msgspec
 
-from eventport.conversion import conversion_of, is_record
 from eventport.errors import CorruptEventError, InvalidArgumentError, InvalidArgumentTypeError
 from eventport.transactions import DocumentReader, DocumentWriter
+from eventport.typed.conversion import conversion_of, is_record
 from eventport.validation import check_int, check_key, show
 
 

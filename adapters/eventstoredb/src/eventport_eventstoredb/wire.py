@@ -10,7 +10,12 @@ from uuid import UUID
 
 import msgspec
 
-from eventport.adapter import decode_event, utc_from_microseconds
+from eventport.adapter import (
+    EncodedEvent,
+    decode_event,
+    utc_from_microseconds,
+    utc_to_microseconds,
+)
 from eventport.errors import CorruptEventError
 from eventport.events import RecordedEvent
 
@@ -20,6 +25,9 @@ ENVELOPE: Final = "eventport-metadata"
 
 ENVELOPE_TYPE: Final = "eventport-type"
 """The key of the true type, where the server accepts fewer characters than we do."""
+
+ENVELOPE_TIME: Final = "eventport-recorded-at"
+"""The key of the time of a copy, in microseconds since 1970: the server stamps its own."""
 
 JSON: Final = "application/json"
 BYTES: Final = "application/octet-stream"
@@ -84,9 +92,10 @@ def decode(event: Stored) -> RecordedEvent:
     system, raw = event.metadata, event.custom_metadata
     type_, stream, version = system["type"], stream_of(event), event.stream_revision + 1
     try:
-        metadata = raw.decode() or "{}"
+        metadata, at = raw.decode() or "{}", int(system["created"]) // _TICKS
         if _ENVELOPE_BYTES in raw and ENVELOPE in (found := _decode(raw)):
             metadata, type_ = found[ENVELOPE], found.get(ENVELOPE_TYPE, type_)
+            at = int(found.get(ENVELOPE_TIME, at))
         data = event.data.decode() if system["content-type"] == JSON else event.data
         return decode_event(
             stream=stream,
@@ -96,7 +105,7 @@ def decode(event: Stored) -> RecordedEvent:
             data=data,
             metadata=metadata,
             id_=to_uuid(event.id),
-            recorded_at=utc_from_microseconds(int(system["created"]) // _TICKS),
+            recorded_at=utc_from_microseconds(at),
         )
     except UnicodeDecodeError as exc:
         # Its text quotes what the event holds.
@@ -115,24 +124,29 @@ def to_uuid(id_: Any) -> UUID:
     return UUID(id_.string)
 
 
-def plain_metadata(metadata: str) -> bytes:
+def plain_metadata(event: EncodedEvent) -> bytes:
     """Encode metadata for an append to one stream, where the server keeps it as it is.
 
-    What looks like an envelope goes into one, so that it is not opened on the way back.
+    What looks like an envelope goes into one, so that it is not opened on the way back. So does
+    that of a copy, beside its time.
     """
-    return _encode(envelope(metadata, None)) if ENVELOPE in metadata else metadata.encode()
+    if ENVELOPE in event.metadata or event.recorded_at is not None:
+        return _encode(envelope(event, None))
+    return event.metadata.encode()
 
 
-def envelope(metadata: str, type_: str | None) -> dict[str, str]:
+def envelope(event: EncodedEvent, type_: str | None) -> dict[str, str]:
     """Wrap metadata for an append to several streams, which re-renders it.
 
     Args:
-        metadata: A JSON object as text; it travels as one string, which stays as it is.
+        event: Its metadata travels as one string, which stays as it is.
         type_: The event's true type, if it is stored under another.
     """
-    wrapped = {ENVELOPE: metadata}
+    wrapped = {ENVELOPE: event.metadata}
     if type_ is not None:
         wrapped[ENVELOPE_TYPE] = type_
+    if event.recorded_at is not None:
+        wrapped[ENVELOPE_TIME] = str(utc_to_microseconds(event.recorded_at))
     return wrapped
 
 
@@ -151,6 +165,11 @@ def type_pattern(types: Collection[str]) -> str:
     """Make one grouped pattern for events of these types, however they are stored."""
     stored = sorted({*types, *map(carried_type, types)})
     return f"(?:{'|'.join(map(re.escape, stored))})"
+
+
+def stream_pattern(stream: str) -> str:
+    """Make a pattern for one name."""
+    return f"(?:{re.escape(stream)})"
 
 
 def prefix_pattern(prefix: str) -> str:

@@ -67,7 +67,9 @@ class _Stored(Struct, frozen=True, gc=False):
 class MemoryEngine:
     """Keeps events in a list, and in a list for each stream."""
 
-    capabilities: frozenset[Capability] = frozenset({Capability.SESSIONS, Capability.GLOBAL_ORDER})
+    capabilities: frozenset[Capability] = frozenset(
+        {Capability.SESSIONS, Capability.GLOBAL_ORDER, Capability.TIMES}
+    )
     limitations: Mapping[Capability, str] = MappingProxyType(
         {
             Capability.SHARED: "the events live in one object; use SQLite to share them",
@@ -162,15 +164,19 @@ class MemoryEngine:
         now = self._time_for(commit)
         stored: list[_Stored] = []
         written: list[Written] = []
+        latest: dict[str, datetime] = {}
         for write, first in zip(commit.writes, planned, strict=True):
+            # A copy, which this very commit may have brought, can be of the future.
+            times = write.times(max(now, latest.get(write.stream, now)))
+            latest[write.stream] = times[-1]
             start = len(self._log) + len(stored) + 1
             stored += [
-                _Stored(write.stream, first + index, start + index, event, now)
-                for index, event in enumerate(write.events)
+                _Stored(write.stream, first + index, start + index, event, time)
+                for index, (event, time) in enumerate(zip(write.events, times, strict=True))
             ]
             count = len(write.events)
             positions = range(start, start + count)
-            written.append(Written(first + count - 1, positions, first == 1, [now] * count))
+            written.append(Written(first + count - 1, positions, first == 1, times))
         return Committed(written), stored
 
     def _add(self, stored: Sequence[_Stored]) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import accumulate
 from typing import Any, Final
-from uuid import UUID
 
 import msgspec
 
@@ -19,6 +18,7 @@ from eventport.adapter import (
     StreamWrite,
     Written,
     utc_from_microseconds,
+    utc_to_microseconds,
 )
 from eventport.errors import PayloadTooLargeError
 from eventport.expectations import Expectation, exact_version
@@ -40,7 +40,7 @@ _EXPECTED: Final[Mapping[Expectation, int]] = {"any": -1, "stream_exists": -2, "
 
 
 # The members of an array go through codecs that the caller may have set, unless they are text;
-# and asyncpg looks at each of them, at numbers even twice. So arrays are written as text.
+# and asyncpg looks at each of them several times. So each array is written as one text.
 _ARRAYS: Final = {
     2: "int4",
     3: "int4",
@@ -50,6 +50,8 @@ _ARRAYS: Final = {
     8: "int4",
     13: "uuid",
 }
+# Neither names nor JSON as we encode it have line ends in them, and none of them is empty.
+_LINES: Final = (1, 6, 9, 10, 12)
 # For bytes that would double them: they come as one value, and as the places in it.
 _BYTES: Final = """
     CASE WHEN $11::pg_catalog.bytea IS NOT NULL THEN ARRAY(
@@ -84,11 +86,17 @@ class Statements:
         name = quoted(schema)
         one = ", ".join(f"${n}" for n in range(2, 8))
         arrays = {n: f"${n}::pg_catalog.text::pg_catalog.{_ARRAYS[n]}[]" for n in _ARRAYS}
+        arrays |= {n: f"pg_catalog.string_to_array(${n}, E'\\n', '')" for n in _LINES}
         arrays[11] = _BYTES
-        many = ", ".join(arrays.get(n, f"${n}") for n in range(2, 14))
-        self._one, self._many = (
-            _call(f"{name}.{function}", type_, f"{rest}, {place.number}", lock_timeout)
-            for function, type_, rest in (("append_one", "text", one), ("append", "text[]", many))
+        many = ", ".join(arrays[n] for n in range(2, 14))
+        times = "$16::pg_catalog.text::pg_catalog.int8[]"
+        self._one, self._many, self._copies = (
+            _call(f"{name}.{function}", first, f"{rest}, {place.number}", lock_timeout)
+            for function, first, rest in (
+                ("append_one", "$1::pg_catalog.text", one),
+                ("append", arrays[1], many),
+                ("append", arrays[1], f"{many}, {place.number}, {times}"),
+            )
         )
 
     def write(self, commits: Sequence[Commit]) -> tuple[Any, ...]:
@@ -99,14 +107,17 @@ class Statements:
         """
         if len(commits) == 1 and len(commits[0].writes) == 1:
             (write,) = commits[0].writes
-            if len(write.events) == 1:
+            if len(write.events) == 1 and write.events[0].recorded_at is None:
                 return self._one, *_arguments_of_one(write)
+        times = [event.recorded_at for one in commits for w in one.writes for event in w.events]
+        if any(times):
+            return self._copies, *_arguments(commits), _text(map(_microseconds, times))
         return self._many, *_arguments(commits)
 
 
-def _call(function: str, type_: str, rest: str, lock_timeout: str | None) -> str:
+def _call(function: str, first: str, rest: str, lock_timeout: str | None) -> str:
     if lock_timeout is None:
-        return f"SELECT {_ANSWER} FROM {function}($1, {rest}) AS a"  # noqa: S608  # it is quoted
+        return f"SELECT {_ANSWER} FROM {function}({first}, {rest}) AS a"  # noqa: S608  # it is quoted
     # In the same round trip: what the function needs is set first, and put back when it is done.
     return f"""
         SELECT {_ANSWER}, pg_catalog.set_config('lock_timeout', s.before, true)
@@ -114,7 +125,7 @@ def _call(function: str, type_: str, rest: str, lock_timeout: str | None) -> str
             SELECT pg_catalog.current_setting('lock_timeout'),
                    pg_catalog.set_config('lock_timeout', '{lock_timeout}', true)
         ) AS s(before, set), LATERAL {function}(
-            CASE WHEN s.set IS NOT NULL THEN $1::pg_catalog.{type_} END, {rest}
+            CASE WHEN s.set IS NOT NULL THEN {first} END, {rest}
         ) AS a
     """  # noqa: S608  # it is quoted
 
@@ -210,16 +221,16 @@ def _arguments(commits: Sequence[Commit]) -> tuple[object, ...]:
     _check_size(events)
     binary, firsts, sizes = _joined([event.data for event in events])
     return (
-        list(streams),
+        "\n".join(streams),
         *map(_text, writes),
-        event_streams,
+        "\n".join(event_streams),
         _text(event_writes),
         _text(event_offsets),
-        [event.type for event in events],
-        [event.data if isinstance(event.data, str) else None for event in events],
+        "\n".join([event.type for event in events]),
+        "\n".join([event.data if isinstance(event.data, str) else "" for event in events]),
         binary,
-        [event.metadata for event in events],
-        _text([event.id for event in events]),
+        "\n".join([event.metadata for event in events]),
+        "{" + ",".join([f"{event.id.int:032x}" for event in events]) + "}",
         firsts,
         sizes,
     )
@@ -235,7 +246,11 @@ def _joined(data: Sequence[str | bytes]) -> tuple[bytes | None, str | None, str 
     return b"".join(binary), _text(firsts), _text(sizes)
 
 
-def _text(values: Iterable[int | UUID]) -> str:
+def _microseconds(time: datetime | None) -> int | str:
+    return "NULL" if time is None else utc_to_microseconds(time)
+
+
+def _text(values: Iterable[int | str]) -> str:
     """Write an array as PostgreSQL reads it."""
     return "{" + ",".join(map(str, values)) + "}"
 

@@ -56,7 +56,9 @@ class PostgresJoinedEngine:
         written: Called with the connection when something was written.
     """
 
-    capabilities: frozenset[Capability] = frozenset({Capability.SESSIONS, Capability.GLOBAL_ORDER})
+    capabilities: frozenset[Capability] = frozenset(
+        {Capability.SESSIONS, Capability.GLOBAL_ORDER, Capability.TIMES}
+    )
     limitations: Mapping[Capability, str] = MappingProxyType(
         {
             Capability.PUSH: "a transaction gets no notifications",

@@ -64,7 +64,7 @@ class Reader:
         self._all = f"""
             SELECT {columns}, e.stream, e.extent
             FROM {quoted(schema)}.read_all(
-                $1, $2, $3, $4, {SCAN}, {PAGE_BYTES}, {place.number}
+                $1, $2, $3, $4, {SCAN}, {PAGE_BYTES}, {place.number}, $5
             ) AS e
         """  # noqa: S608  # quoted
 
@@ -93,7 +93,7 @@ class Reader:
         """Fetch a page of all streams, up to the stable frontier."""
         types = None if query.types is None else sorted(query.types)
         progress, *rows = await ask(
-            connection, self._all, query.after, query.max_count, types, query.prefix
+            connection, self._all, query.after, query.max_count, types, query.prefix, query.stream
         )
         until: int = progress["position"]
         extent: int = progress["extent"]

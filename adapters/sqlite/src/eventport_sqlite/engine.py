@@ -24,7 +24,7 @@ from eventport_sqlite.locks import refuse_while_locked
 Q = TypeVar("Q")
 P = TypeVar("P")
 
-_EVERYWHERE: Final = frozenset({Capability.SESSIONS, Capability.GLOBAL_ORDER})
+_EVERYWHERE: Final = frozenset({Capability.SESSIONS, Capability.GLOBAL_ORDER, Capability.TIMES})
 _IN_FILES: Final = frozenset({Capability.SHARED, Capability.DURABLE})
 
 

@@ -49,7 +49,9 @@ class SQLiteJoinedEngine:
         inline: The handlers that run with each commit.
     """
 
-    capabilities: frozenset[Capability] = frozenset({Capability.SESSIONS, Capability.GLOBAL_ORDER})
+    capabilities: frozenset[Capability] = frozenset(
+        {Capability.SESSIONS, Capability.GLOBAL_ORDER, Capability.TIMES}
+    )
     limitations: Mapping[Capability, str] = MappingProxyType(
         {
             Capability.PUSH: "a transaction does not see later commits of others",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import aiosqlite
 
@@ -26,7 +26,8 @@ async def run_on(
     """
     # aiosqlite's public methods run one statement each. Several in one hop, which is what makes
     # a savepoint impossible to tear, need the method below them.
-    plain = connection._connection  # as above
+    vendor: Any = connection
+    plain: sqlite3.Connection | None = vendor._connection  # noqa: SLF001  # see above
     if plain is None:
         raise StoreClosedError("the connection has been closed")
 
@@ -39,5 +40,5 @@ async def run_on(
             plain.row_factory, plain.text_factory = rows, text
 
     with translated():
-        result: T = await connection._execute(work)  # type: ignore[no-untyped-call]  # as above
+        result: T = await vendor._execute(work)  # noqa: SLF001  # see above
     return result

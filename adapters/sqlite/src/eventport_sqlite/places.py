@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from typing import Annotated, TypeAlias
+from pathlib import Path
+from typing import Annotated, TypeAlias, cast
 
 from msgspec import Meta
 
@@ -31,9 +32,18 @@ def path_in(url: str) -> str:
     return name[1:] or MEMORY
 
 
+def relative_to(url: str, folder: Path) -> str:
+    """Return a URL whose relative path starts from a directory; see `Adapter.relative_to`."""
+    base, mark, query = url.partition("?")
+    scheme, slashes, name = base.partition(":///")
+    if not slashes or not name or name.startswith("/") or name == MEMORY:
+        return url
+    return f"{scheme}:///{folder.absolute() / name}{mark}{query}"
+
+
 def check_path(path: object) -> str:
     """Return the name of a file, or raise `InvalidArgumentTypeError`."""
     if isinstance(path, str | os.PathLike):
-        return os.fsdecode(path)
+        return os.fsdecode(cast("str | os.PathLike[str]", path))
     message = f"path must be text or a path, not {path!r}"
     raise InvalidArgumentTypeError(message)

@@ -1,5 +1,7 @@
 """SES: a unit of work over several streams, and what refuses them."""
 
+# ruff: noqa: D205  # a clause is one sentence, and may take two lines
+
 from __future__ import annotations
 
 from eventport import (
@@ -70,7 +72,9 @@ async def an_exception_commits_no_stream(t: Trial) -> None:
 
 @clause("SES-26", needs=("sessions", "global_order"))
 async def the_order_of_appends_is_the_global_order(t: Trial) -> None:
-    """Events of one session are in global order as appended, even if streams alternate."""
+    """The events of one session are in the global order as they were appended, stream by stream or
+    not.
+    """
     async with t.store.session() as session:
         for stream in ("a", "b", "a", "c", "b"):
             await session.append(stream, make(2))

@@ -7,7 +7,6 @@ from collections.abc import (
     Callable,
     Iterable,
 )
-from datetime import UTC, datetime
 from typing import Self, TypeVar
 
 from anyio import Event
@@ -52,6 +51,7 @@ class ReferenceSubscription:
         self.store = store
         self.types = types
         self.prefix = prefix
+        self.stream: str | None = None
         self.position = after
         self.caught_up = Event()
         self.left = False
@@ -81,9 +81,15 @@ class ReferenceSubscription:
         """Look for the next event, and move on."""
         for event in self.store.after(self.position):
             self.position = event.position
-            if self.store.matches(event, self.types, self.prefix):
+            if self.is_wanted(event):
                 return self.store.hand_out(event)
         return None
+
+    def is_wanted(self, event: RecordedEvent) -> bool:
+        """Return whether an event matches all filters."""
+        return self.store.matches(event, self.types, self.prefix) and (
+            self.stream is None or event.stream == self.stream
+        )
 
     async def wait(self, seen: int) -> None:
         """Wait until something has been written since then."""
@@ -163,18 +169,31 @@ class ReferenceSession:
         head = self.head(stream)
         if not self.store.holds(expected, head):
             raise self.store.conflict(stream, expected, head)
-        seen = self.everything(stream)[first - 1 : last]
+        seen = [
+            event
+            for event in self.everything(stream)
+            if first <= event.version and (last is None or event.version <= last)
+        ]
         return ReadResult((seen[::-1] if backwards else seen)[:most], head)
 
     def everything(self, stream: str) -> list[RecordedEvent]:
         """Return the stream up to the pin, and then the session's own events."""
         pin = self.pin(stream)
-        now = datetime.now(UTC)
         own = [
-            RecordedEvent(stream, version, 0, event.type, event.data, event.metadata, event.id, now)
+            RecordedEvent(
+                stream,
+                version,
+                0,
+                event.type,
+                event.data,
+                event.metadata,
+                event.id,
+                self.store.time(stream, event),
+            )
             for version, event in enumerate(self.own.get(stream, ()), pin + 1)
         ]
         old = self.store.database.streams.get(stream, [])[:pin]
+        old = [event for event in old if self.store.database.is_visible(event)]
         return [self.store.hand_out(event) for event in old + own]
 
     async def iterate(

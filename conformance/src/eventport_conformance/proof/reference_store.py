@@ -15,7 +15,7 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Any, Literal, NoReturn, Self, TypeVar
 
 from anyio.lowlevel import checkpoint
 
@@ -196,20 +196,27 @@ class ReferenceStore(ReferenceData):
     async def subscribe(
         self,
         *,
-        after: int = 0,
+        after: int | Literal["end"] = 0,
         types: Collection[str] | None = None,
         prefix: str | None = None,
+        stream: str | None = None,
     ) -> AsyncGenerator[Subscription, None]:
         """Follow the store."""
         self.check_open()
-        after, chosen = check_int("after", after), check_types(types)
-        self.check_reached(after)
-        subscription = self.new_subscription(after, chosen, check_prefix(prefix))
+        begin = self.end() if after == "end" else check_int("after", after)
+        chosen, name = check_types(types), None if stream is None else check_stream(stream)
+        self.check_reached(begin)
+        subscription = self.new_subscription(begin, chosen, check_prefix(prefix))
+        subscription.stream = name
         try:
             yield subscription
         finally:
             subscription.left = True
             self.database.signal.notify()
+
+    def end(self) -> int:
+        """Return where a subscription to what is new begins."""
+        return self.last_position()
 
     def check_reached(self, position: int) -> None:
         """Refuse a position beyond the last event."""

@@ -9,7 +9,8 @@ CREATE OR REPLACE FUNCTION {schema}.read_all(
     only_prefix    pg_catalog.text,
     scan           bigint,
     max_bytes      bigint,
-    place          bigint DEFAULT NULL -- see check_place
+    place          bigint DEFAULT NULL, -- see check_place
+    only_stream    pg_catalog.text DEFAULT NULL
 )
 RETURNS TABLE (
     extent         bigint,
@@ -39,7 +40,7 @@ BEGIN
     SELECT coalesce(max(e.position), 0) INTO extent FROM {schema}.events e
         WHERE e.position <= until;
     until := extent;
-    IF (only_types IS NOT NULL OR only_prefix IS NOT NULL) AND after_position < extent THEN
+    IF num_nonnulls(only_types, only_prefix, only_stream) > 0 AND after_position < extent THEN
         until := after_position + least(scan, extent - after_position);
     END IF;
     "position" := until;
@@ -56,6 +57,7 @@ BEGIN
             WHERE e.position > after_position AND e.position <= until
                 AND (only_types IS NULL OR e.type = ANY (only_types))
                 AND (only_prefix IS NULL OR starts_with(e.stream, only_prefix))
+                AND (only_stream IS NULL OR e.stream = only_stream)
             ORDER BY e.position LIMIT max_count
         ) AS s
         WHERE s.extent - s.size < max_bytes
