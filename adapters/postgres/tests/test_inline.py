@@ -249,7 +249,7 @@ async def test_a_handler_that_does_not_end_is_given_up(
     url: str, schema: str, admin: Connection, store: PostgresEventStore, model: Model
 ) -> None:
     await model.create(admin)
-    async with await PostgresEventStore.connect(url, schema=schema, timeout=0.3) as impatient:
+    async with await PostgresEventStore.connect(url, schema=schema, timeout=2) as impatient:
         impatient.inline(model.project)
 
         @impatient.inline
