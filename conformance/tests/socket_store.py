@@ -267,6 +267,7 @@ class SocketHarness(Harness):
         push=Unsupported("the server speaks only when it is asked"),
         shared=Supported(),
         durable=Supported(),
+        guards=Unsupported("it has no index"),
         hooks=Supported(),
     )
     absent: ClassVar[Any] = {"url": "the server lives in the process of the tests"}

@@ -30,6 +30,7 @@ class Mine(Harness):
         push=Unsupported("alone"),
         shared=Unsupported("alone"),
         durable=Unsupported("in memory"),
+        guards=Supported(),
         hooks=Supported(),
     )
 
@@ -83,6 +84,7 @@ class Soon(Mine):
         push=Unsupported("alone"),
         shared=Unsupported("alone"),
         durable=Unsupported("in memory"),
+        guards=Supported(),
         hooks=Planned("issue 7"),
     )
 

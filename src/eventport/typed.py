@@ -258,6 +258,7 @@ class EventTypes(Generic[E]):
             event.metadata,
             event.id,
             event.recorded_at,
+            event.tags,
         )
 
     def decode(self, event: RecordedEvent) -> E:

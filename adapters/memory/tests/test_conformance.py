@@ -7,7 +7,7 @@ from eventport_conformance import Capabilities, UrlHarness, conformance
 
 class MemoryHarness(UrlHarness):
     name, location = "memory", "memory://"
-    capabilities = Capabilities.only("sessions", "global_order", "hooks")
+    capabilities = Capabilities.only("sessions", "global_order", "guards", "hooks")
     backends = ("asyncio", "trio")
     absent = dict.fromkeys(("address", "open_at", "restart"), "there is no server")
 

@@ -9,14 +9,16 @@ from eventport_conformance import Capabilities, UrlHarness, conformance
 
 class FileHarness(UrlHarness):
     name, location = "sqlite", "sqlite:///{folder}/events.db"
-    capabilities = Capabilities.only("sessions", "global_order", "shared", "durable", "hooks")
+    capabilities = Capabilities.only(
+        "sessions", "global_order", "shared", "durable", "guards", "hooks"
+    )
     server = f"SQLite {sqlite3.sqlite_version}"
     absent = dict.fromkeys(("address", "open_at", "restart"), "SQLite has no server")
 
 
 class InMemoryHarness(FileHarness):
     name, location = "sqlite-in-memory", "sqlite://"
-    capabilities = Capabilities.only("sessions", "global_order", "hooks")
+    capabilities = Capabilities.only("sessions", "global_order", "guards", "hooks")
 
 
 TestFile = conformance(FileHarness)

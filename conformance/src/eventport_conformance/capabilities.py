@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, get_args
 
 
-Feature: TypeAlias = Literal["sessions", "global_order", "push", "shared", "durable", "hooks"]
+Feature: TypeAlias = Literal[
+    "sessions", "global_order", "push", "shared", "durable", "guards", "hooks"
+]
 """What not every store can do."""
 
 FEATURES: Final[tuple[Feature, ...]] = get_args(Feature)
@@ -62,6 +64,8 @@ class Capabilities:
     """Several stores, also in several processes, work on the same events."""
     durable: Answer
     """Events outlive the process that appended them."""
+    guards: Answer
+    """A commit can depend on streams that it does not write, and on what a query matches."""
     hooks: Answer
     """The store has `after_commit`."""
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from eventport.boundaries import Query
 from eventport.expectations import Expectation
 
 
@@ -23,6 +24,8 @@ class EncodedEvent(Struct, frozen=True, gc=False):
     id: UUID
     size: int
     """The size of data and metadata in UTF-8, in bytes."""
+    tags: frozenset[str] = frozenset()
+    """What it is about; engines store them with the event."""
 
 
 class StreamWrite(Struct, frozen=True):
@@ -33,11 +36,39 @@ class StreamWrite(Struct, frozen=True):
     events: Sequence[EncodedEvent]
 
 
-class Guard(Struct, frozen=True):
+class StreamGuard(Struct, frozen=True):
     """What is expected of a stream that the commit does not write to."""
 
     stream: str
     expected: Expectation
+
+
+class Seen(Struct, frozen=True, array_like=True):
+    """Which matching events the reader of a query has seen; a token holds it.
+
+    On an engine whose order is exact, the floor says it all. Where positions become visible out
+    of order, the floor is the stable frontier of the read, and those seen above it are listed.
+    """
+
+    floor: int = 0
+    """All matching events up to this position were seen."""
+    positions: frozenset[int] = frozenset()
+    """The positions of those above it that were seen."""
+
+    def covers(self, position: int) -> bool:
+        """Return whether a matching event at this position was seen."""
+        return position <= self.floor or position in self.positions
+
+
+class QueryGuard(Struct, frozen=True):
+    """No event may match a query but those that were seen."""
+
+    query: Query
+    seen: Seen
+
+
+Guard: TypeAlias = StreamGuard | QueryGuard
+"""A condition of a commit beyond the expectations of its writes."""
 
 
 class Commit(Struct, frozen=True):
@@ -96,6 +127,17 @@ class Conflict(Struct, frozen=True):
     """The version that the stream really has; a read that starts now can show it."""
 
 
+class QueryConflict(Struct, frozen=True):
+    """A commit of which nothing was written: an event matches a guard's query, and was not seen.
+
+    The event is named by its place; the store reads it for the error.
+    """
+
+    query: Query
+    stream: str
+    version: int
+
+
 class Failed(Struct, frozen=True):
     """A commit that met an error of its own, while others of its batch may have been written.
 
@@ -113,4 +155,4 @@ class Blocked(Struct, frozen=True):
     """
 
 
-Outcome: TypeAlias = Committed | Conflict | Failed | Blocked
+Outcome: TypeAlias = Committed | Conflict | QueryConflict | Failed | Blocked

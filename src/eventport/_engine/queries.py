@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 from msgspec import Struct
 
+from eventport._engine.commits import Seen
+from eventport.boundaries import Query
 from eventport.events import RecordedEvent
 from eventport.validation import MAX_INT
 
@@ -65,22 +68,48 @@ class AllQuery(Struct, frozen=True):
     """Only events of these types; None for all."""
     prefix: str | None = None
     """Only events of streams whose names start with this; None for all."""
+    query: Query | None = None
+    """Only events that match this; None for all."""
 
     def resumed(self, position: int, max_count: int | None = None) -> AllQuery:
         """Return the same query after another position, and perhaps for fewer events."""
         count = self.max_count if max_count is None else max_count
-        return AllQuery(position, count, self.types, self.prefix)
+        return AllQuery(position, count, self.types, self.prefix, self.query)
 
     @property
     def is_filtered(self) -> bool:
         """Whether some events are to be left out."""
-        return self.types is not None or self.prefix is not None
+        return (self.types, self.prefix, self.query) != (None, None, None)
 
-    def matches(self, stream: str, type_: str) -> bool:
-        """Return whether an event of this stream and type is wanted."""
-        return (self.types is None or type_ in self.types) and (
-            self.prefix is None or stream.startswith(self.prefix)
+    def matches(self, stream: str, type_: str, tags: AbstractSet[str]) -> bool:
+        """Return whether an event of this stream and type, with these tags, is wanted."""
+        return (
+            (self.types is None or type_ in self.types)
+            and (self.prefix is None or stream.startswith(self.prefix))
+            and (self.query is None or self.query.covers(type_, tags))
         )
+
+
+class MatchQuery(Struct, frozen=True):
+    """Events of all streams that match a query, as of now."""
+
+    query: Query
+    after: int = 0
+    """Only events after this position."""
+    until: int | None = None
+    """Only events up to this position, inclusive; None for all that can be seen."""
+    max_count: int | None = None
+    """At most this many events; None for all."""
+    backwards: bool = False
+    """Newest first; it does not change the range."""
+
+    def after_page(self, page: MatchPage, until: int) -> MatchQuery:
+        """Return what is left to ask for once a page of this query has been read."""
+        last = page.events[-1].position
+        left = None if self.max_count is None else self.max_count - len(page.events)
+        if self.backwards:
+            return MatchQuery(self.query, self.after, last - 1, left, backwards=True)
+        return MatchQuery(self.query, last, until, left)
 
 
 class StreamPage(Struct, frozen=True):
@@ -104,3 +133,20 @@ class AllPage(Struct, frozen=True):
     """Last position scanned, whether or not anything matched."""
     head: int
     """The stable frontier: no event at or below it can still appear."""
+
+
+class MatchPage(Struct, frozen=True):
+    """Events that match a query, and what a reader of them has seen, both from one moment."""
+
+    events: Sequence[RecordedEvent]
+    """In the order asked for. Fewer than asked for, if there are `more`."""
+    head: int
+    """The position of the newest event that could be seen, or above it, if there is a gap."""
+    seen: Seen
+    """What a reader has seen that gets all events of the query up to the head.
+
+    That is regardless of range and count. The floor is the stable frontier, and the positions
+    are those of all matching events above it.
+    """
+    more: bool = False
+    """Whether the page was cut to bound memory, and has at least one event."""

@@ -11,9 +11,9 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from types import TracebackType
-from typing import Literal, Self, TypeAlias
+from typing import Self, TypeVar
 
 from anyio import Event
 from anyio.lowlevel import checkpoint
@@ -21,6 +21,7 @@ from anyio.lowlevel import checkpoint
 from eventport._concurrency.affinity import Affinity
 from eventport._concurrency.shielding import run_shielded
 from eventport._concurrency.signal import Signal
+from eventport._engine.all_reader import check_all_query, iterate_all, read_all
 from eventport._engine.buffered_session import BufferedSession
 from eventport._engine.calls import RemoteCalls
 from eventport._engine.codec import encode_events
@@ -31,6 +32,7 @@ from eventport._engine.commits import (
     Conflict,
     Failed,
     Outcome,
+    QueryConflict,
     StreamWrite,
 )
 from eventport._engine.engine import (
@@ -39,17 +41,27 @@ from eventport._engine.engine import (
     Interruptible,
     KnowsLast,
     Listens,
+    Queries,
     Remote,
     Unblocks,
 )
-from eventport._engine.group_commit import GroupCommit
+from eventport._engine.group_commit import Batching, GroupCommit
 from eventport._engine.history import History
 from eventport._engine.hooks import Hooks
 from eventport._engine.listener import Listener
 from eventport._engine.parking import Parking
-from eventport._engine.queries import AllPage, AllQuery, StreamPage, StreamQuery
-from eventport._engine.stream_reader import PAGE_EVENTS, StreamReader, require
+from eventport._engine.queries import (
+    AllPage,
+    AllQuery,
+    MatchPage,
+    MatchQuery,
+    StreamPage,
+    StreamQuery,
+)
+from eventport._engine.querying import Querying, check_guard, check_match_query
+from eventport._engine.stream_reader import StreamReader, require
 from eventport._engine.subscription import Feed, PollingSubscription
+from eventport.boundaries import Query
 from eventport.errors import (
     ConcurrencyError,
     EventportError,
@@ -60,25 +72,12 @@ from eventport.errors import (
 from eventport.events import NewEvent, RecordedEvent
 from eventport.expectations import ANY, Expectation
 from eventport.protocols import AfterCommitHook, Capability, Session, Subscription
-from eventport.results import AllResult, AppendResult
-from eventport.validation import (
-    check_expectation,
-    check_int,
-    check_prefix,
-    check_stream,
-    check_types,
-)
+from eventport.results import AllResult, AppendResult, QueryResult
+from eventport.validation import check_expectation, check_stream
 
 
-Batching: TypeAlias = Literal["always", "contended", "never"]
-"""When commits that arrive at the same time are written as one batch.
-
-- ``"always"``: each commit goes through the group. There is one call of `Engine.commit` at a time.
-- ``"contended"``: a commit that finds no other pending is written by the caller's own task, which
-  saves a task; the others go through the group.
-- ``"never"``: each commit is written alone and at once, for engines that have nothing to share or
-  that form groups of their own.
-"""
+P = TypeVar("P")
+Q = TypeVar("Q")
 
 
 class Store(StreamReader):
@@ -108,6 +107,7 @@ class Store(StreamReader):
         self._drained: Event | None = None
         self._hooks = Hooks()
         self._listener = Listener(engine, self._signal) if isinstance(engine, Listens) else None
+        self._querying = Querying(engine, self._page, self._all_page, self._match_page)
         self._feed = Feed(
             self._all_page,
             self._signal,
@@ -147,18 +147,44 @@ class Store(StreamReader):
         """See `HookStore.after_commit`."""
         return self._hooks.add(hook)
 
+    async def query(
+        self,
+        query: Query,
+        /,
+        *,
+        after: int = 0,
+        max_count: int | None = None,
+        backwards: bool = False,
+    ) -> QueryResult:
+        """See `Streams.query`."""
+        wanted = check_match_query(query, after, max_count, backwards=backwards)
+        self._check_open()
+        self._require(Capability.GLOBAL_ORDER)
+        return await self._querying.read(wanted)
+
     async def append(
-        self, stream: str, events: Iterable[NewEvent], *, expected: Expectation = ANY
+        self,
+        stream: str,
+        events: Iterable[NewEvent],
+        *,
+        expected: Expectation = ANY,
+        unless: Query | None = None,
+        since: str | None = None,
     ) -> AppendResult:
         """See `Streams.append`."""
         stream = check_stream(stream)
         expected = check_expectation(expected)
+        guards = check_guard(unless, since)
         encoded = encode_events(events)
+        if guards:
+            self._check_open()
+            self._require(Capability.GUARDS)
         if not encoded:
             page = await self._page(StreamQuery(stream, max_count=0))
             require(stream, expected, page.version)
+            await self._querying.look(guards)
             return AppendResult(page.version, None, created=False, deduplicated=False)
-        committed = await self._submit(Commit((StreamWrite(stream, expected, encoded),)))
+        committed = await self._submit(Commit((StreamWrite(stream, expected, encoded),), guards))
         written = committed.writes[0]
         return AppendResult(
             written.version, written.positions[-1], written.created, committed.deduplicated
@@ -168,7 +194,7 @@ class Store(StreamReader):
     async def session(self) -> AsyncGenerator[Session, None]:
         """See `EventStore.session`."""
         self._check_open()
-        session = BufferedSession(self._page, self._submit, self._require)
+        session = BufferedSession(self._page, self._submit, self._querying, self._require)
         try:
             yield session
         except BaseException:
@@ -183,21 +209,13 @@ class Store(StreamReader):
         max_count: int = 1000,
         types: Collection[str] | None = None,
         prefix: str | None = None,
+        query: Query | None = None,
     ) -> AllResult:
         """See `EventStore.read_all`."""
-        count = check_int("max_count", max_count)
-        query = _all_query(after, types, prefix, count)
+        wanted = check_all_query(after, types, prefix, query, max_count)
         self._check_open()
         self._require(Capability.GLOBAL_ORDER)
-        events: list[RecordedEvent] = []
-        position = query.after
-        head: int | None = None
-        while len(events) < count and (head is None or position < head):
-            page = await self._all_page(query.resumed(position, count - len(events)))
-            head = page.head if head is None else head
-            events += _up_to(head, page.events)
-            position = max(position, min(page.position, head))
-        return AllResult(events, position)
+        return await read_all(self._all_page, wanted)
 
     async def iterate_all(
         self,
@@ -205,17 +223,14 @@ class Store(StreamReader):
         after: int = 0,
         types: Collection[str] | None = None,
         prefix: str | None = None,
+        query: Query | None = None,
     ) -> AsyncGenerator[RecordedEvent, None]:
         """See `EventStore.iterate_all`."""
-        query = _all_query(after, types, prefix)
+        wanted = check_all_query(after, types, prefix, query)
         self._require(Capability.GLOBAL_ORDER)
-        head: int | None = None
-        while head is None or query.after < head:
-            page = await self._all_page(query)
-            head = page.head if head is None else head
-            for event in _up_to(head, page.events):
+        async with aclosing(iterate_all(self._all_page, wanted)) as events:
+            async for event in events:
                 yield event
-            query = query.resumed(max(query.after, page.position))
 
     @asynccontextmanager
     async def subscribe(
@@ -224,12 +239,13 @@ class Store(StreamReader):
         after: int = 0,
         types: Collection[str] | None = None,
         prefix: str | None = None,
+        query: Query | None = None,
     ) -> AsyncGenerator[Subscription, None]:
         """See `EventStore.subscribe`."""
         self._check_open()
         self._require(Capability.GLOBAL_ORDER)
-        query = _all_query(after, types, prefix)
-        subscription = PollingSubscription(self._feed, query, self._check_loop)
+        wanted = check_all_query(after, types, prefix, query)
+        subscription = PollingSubscription(self._feed, wanted, self._check_loop)
         await subscription.begin()
         if self._listener is not None:
             self._listener.start()
@@ -273,12 +289,26 @@ class Store(StreamReader):
         if self._hooks:
             detailed = Commit(commit.writes, commit.guards, detailed=True)
             return await run_shielded(self._submit_with_hooks, detailed)
-        return _committed(await self._dispatch(commit))
+        return await self._written(await self._dispatch(commit))
 
     async def _submit_with_hooks(self, commit: Commit) -> Committed:
-        committed = _committed(await self._dispatch(commit))
+        committed = await self._written(await self._dispatch(commit))
         await self._hooks.call(commit, committed)
         return committed
+
+    async def _written(self, outcome: Outcome) -> Committed:
+        """Return what was written, or raise what kept it from that."""
+        match outcome:
+            case Conflict():
+                raise ConcurrencyError(outcome.stream, outcome.expected, outcome.actual)
+            case QueryConflict(query, stream, version):
+                raise await self._querying.boundary_error(query, stream, version)
+            case Failed():
+                raise outcome.error
+            case Blocked():
+                raise StoreUnavailableError("a stream is locked by another transaction")
+            case Committed():
+                return outcome
 
     async def _dispatch(self, commit: Commit) -> Outcome:
         """Write a commit, and count it as pending until then."""
@@ -313,23 +343,24 @@ class Store(StreamReader):
     # The path of a read.
 
     async def _page(self, query: StreamQuery) -> StreamPage:
-        self._check_open()
-        try:
-            if self._remote is None:
-                return await self._engine.read_stream(query)
-            return await self._remote.read(self._engine.read_stream, query)
-        except EventportError as exc:
-            self._check_open(exc)  # what was closed meanwhile fails for that reason
-            raise
+        return await self._fetch(self._engine.read_stream, query)
 
     async def _all_page(self, query: AllQuery) -> AllPage:
+        return await self._fetch(self._engine.read_all, query)
+
+    async def _match_page(self, query: MatchQuery) -> MatchPage:
+        engine = self._engine
+        assert isinstance(engine, Queries)  # noqa: S101  # or else the store looks at all events
+        return await self._fetch(engine.query, query)
+
+    async def _fetch(self, read: Callable[[Q], Awaitable[P]], query: Q) -> P:
         self._check_open()
         try:
             if self._remote is None:
-                return await self._engine.read_all(query)
-            return await self._remote.read(self._engine.read_all, query)
+                return await read(query)
+            return await self._remote.call(lambda: read(query))
         except EventportError as exc:
-            self._check_open(exc)
+            self._check_open(exc)  # what was closed meanwhile fails for that reason
             raise
 
     def _last_position(self, engine: Engine) -> Callable[[], Awaitable[int]] | None:
@@ -367,27 +398,3 @@ class Store(StreamReader):
             reason = self.limitations.get(capability, "this backend cannot do it")
             message = f"{type(self).__name__}: no {capability.value}: {reason}"
             raise NotSupportedError(message)
-
-
-def _all_query(
-    after: object, types: object, prefix: object, max_count: int = PAGE_EVENTS
-) -> AllQuery:
-    """Check what a caller asks for."""
-    return AllQuery(check_int("after", after), max_count, check_types(types), check_prefix(prefix))
-
-
-def _committed(outcome: Outcome) -> Committed:
-    if isinstance(outcome, Conflict):
-        raise ConcurrencyError(outcome.stream, outcome.expected, outcome.actual)
-    if isinstance(outcome, Failed):
-        raise outcome.error
-    if isinstance(outcome, Blocked):
-        raise StoreUnavailableError("a stream is locked by another transaction")
-    return outcome
-
-
-def _up_to(head: int, events: Sequence[RecordedEvent]) -> Sequence[RecordedEvent]:
-    """Leave out what was committed after a read had fixed its end."""
-    if not events or events[-1].position <= head:
-        return events
-    return [event for event in events if event.position <= head]

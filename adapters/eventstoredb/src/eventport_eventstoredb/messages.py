@@ -80,7 +80,7 @@ def append_request(
                 "type": event.type,
                 "content-type": JSON if isinstance(event.data, str) else BYTES,
             },
-            custom_metadata=plain_metadata(event.metadata),
+            custom_metadata=plain_metadata(event),
             data=_data(event),
         )
         for event in events
@@ -200,7 +200,7 @@ def _record(library: Library, event: EncodedEvent, stream: str) -> Any:
         data=_data(event),
         stream=stream,
     )
-    wrapped = envelope(event.metadata, event.type if type_ != event.type else None)
+    wrapped = envelope(event, event.type if type_ != event.type else None)
     for key, value in wrapped.items():
         record.properties[key].string_value = value
     return record

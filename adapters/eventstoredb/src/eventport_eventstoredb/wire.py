@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from eventport.adapter import decode_event, utc_from_microseconds
+from eventport.adapter import EncodedEvent, decode_event, utc_from_microseconds
 from eventport.errors import CorruptEventError
 from eventport.events import RecordedEvent
 
@@ -20,6 +20,9 @@ ENVELOPE: Final = "eventport-metadata"
 
 ENVELOPE_TYPE: Final = "eventport-type"
 """The key of the true type, where the server accepts fewer characters than we do."""
+
+ENVELOPE_TAGS: Final = "eventport-tags"
+"""The key of the tags, as a JSON array in one string, beside the metadata."""
 
 JSON: Final = "application/json"
 BYTES: Final = "application/octet-stream"
@@ -36,6 +39,7 @@ _PLAIN_TYPE: Final = re.compile(r"[a-zA-Z0-9_.$:-]+")
 _NOT_CARRIED: Final = re.compile(r"[^a-zA-Z0-9_.$-]")
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
+_decode_tags: Final = msgspec.json.Decoder(frozenset[str]).decode
 
 
 class Stored(Protocol):
@@ -84,9 +88,10 @@ def decode(event: Stored) -> RecordedEvent:
     system, raw = event.metadata, event.custom_metadata
     type_, stream, version = system["type"], stream_of(event), event.stream_revision + 1
     try:
-        metadata = raw.decode() or "{}"
+        metadata, tags = raw.decode() or "{}", ""
         if _ENVELOPE_BYTES in raw and ENVELOPE in (found := _decode(raw)):
             metadata, type_ = found[ENVELOPE], found.get(ENVELOPE_TYPE, type_)
+            tags = found.get(ENVELOPE_TAGS, "")
         data = event.data.decode() if system["content-type"] == JSON else event.data
         return decode_event(
             stream=stream,
@@ -97,6 +102,7 @@ def decode(event: Stored) -> RecordedEvent:
             metadata=metadata,
             id_=to_uuid(event.id),
             recorded_at=utc_from_microseconds(int(system["created"]) // _TICKS),
+            tags=_decode_tags(tags) if tags else (),
         )
     except UnicodeDecodeError as exc:
         # Its text quotes what the event holds.
@@ -115,22 +121,27 @@ def to_uuid(id_: Any) -> UUID:
     return UUID(id_.string)
 
 
-def plain_metadata(metadata: str) -> bytes:
+def plain_metadata(event: EncodedEvent) -> bytes:
     """Encode metadata for an append to one stream, where the server keeps it as it is.
 
-    What looks like an envelope goes into one, so that it is not opened on the way back.
+    What looks like an envelope goes into one, so that it is not opened on the way back; so does
+    the metadata of an event with tags.
     """
-    return _encode(envelope(metadata, None)) if ENVELOPE in metadata else metadata.encode()
+    if event.tags or ENVELOPE in event.metadata:
+        return _encode(envelope(event, None))
+    return event.metadata.encode()
 
 
-def envelope(metadata: str, type_: str | None) -> dict[str, str]:
+def envelope(event: EncodedEvent, type_: str | None) -> dict[str, str]:
     """Wrap metadata for an append to several streams, which re-renders it.
 
     Args:
-        metadata: A JSON object as text; it travels as one string, which stays as it is.
+        event: Its metadata and tags travel as one string each, which stay as they are.
         type_: The event's true type, if it is stored under another.
     """
-    wrapped = {ENVELOPE: metadata}
+    wrapped = {ENVELOPE: event.metadata}
+    if event.tags:
+        wrapped[ENVELOPE_TAGS] = _encode(sorted(event.tags)).decode()
     if type_ is not None:
         wrapped[ENVELOPE_TYPE] = type_
     return wrapped

@@ -99,6 +99,8 @@ def _encode(event: EncodedEvent) -> Document:
     if '"$' in event.metadata or (type(event.data) is str and '"$' in event.data):
         encoded["data"], encoded["metadata"] = _mark(data), _mark(metadata)
         encoded["marked"] = True
+    if event.tags:
+        encoded["tags"] = sorted(event.tags)
     return encoded
 
 
@@ -110,7 +112,8 @@ def _decode_event(
         raise TypeError("type, metadata and id must be text, an object and a UUID")
     if "marked" in event:
         data, metadata = _unmark(data), _unmark(metadata)
-    return RecordedEvent(stream, version, position, type_, data, metadata, id_, time)
+    tags = frozenset(event.get("tags", ()))
+    return RecordedEvent(stream, version, position, type_, data, metadata, id_, time, tags)
 
 
 def _mark(value: Any) -> Any:

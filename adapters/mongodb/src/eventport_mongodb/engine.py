@@ -54,6 +54,7 @@ class MongoDBEngine:
                 "change streams need a replica set; on a server that stands alone subscriptions "
                 "poll"
             ),
+            Capability.GUARDS: "not yet",
         }
     )
     capabilities: frozenset[Capability] = _EVERYWHERE

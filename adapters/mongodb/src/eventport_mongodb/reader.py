@@ -67,7 +67,8 @@ class Reader:
         events = [
             event
             for event in _decode(documents)
-            if query.after < event.position <= until and query.matches(event.stream, event.type)
+            if query.after < event.position <= until
+            and query.matches(event.stream, event.type, event.tags)
         ]
         if len(events) > query.max_count or (len(events) == query.max_count and query.is_filtered):
             events = events[: query.max_count]

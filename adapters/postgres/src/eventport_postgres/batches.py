@@ -87,8 +87,11 @@ class Statements:
         arrays[11] = _BYTES
         many = ", ".join(arrays.get(n, f"${n}") for n in range(2, 14))
         self._one, self._many = (
-            _call(f"{name}.{function}", type_, f"{rest}, {place.number}", lock_timeout)
-            for function, type_, rest in (("append_one", "text", one), ("append", "text[]", many))
+            _call(f"{name}.{function}", type_, f"{rest}, {place.number}{tags}", lock_timeout)
+            for function, type_, rest, tags in (
+                ("append_one", "text", one, ""),
+                ("append", "text[]", many, ", $16"),
+            )
         )
 
     def write(self, commits: Sequence[Commit]) -> tuple[Any, ...]:
@@ -99,7 +102,7 @@ class Statements:
         """
         if len(commits) == 1 and len(commits[0].writes) == 1:
             (write,) = commits[0].writes
-            if len(write.events) == 1:
+            if len(write.events) == 1 and not write.events[0].tags:
                 return self._one, *_arguments_of_one(write)
         return self._many, *_arguments(commits)
 
@@ -222,7 +225,17 @@ def _arguments(commits: Sequence[Commit]) -> tuple[object, ...]:
         _text([event.id for event in events]),
         firsts,
         sizes,
+        _tags(events),
     )
+
+
+def _tags(events: Sequence[EncodedEvent]) -> list[str | None] | None:
+    """Write the tags of each event as JSON; None if there are none at all."""
+    if not any(event.tags for event in events):
+        return None
+    return [
+        msgspec.json.encode(sorted(event.tags)).decode() if event.tags else None for event in events
+    ]
 
 
 def _joined(data: Sequence[str | bytes]) -> tuple[bytes | None, str | None, str | None]:

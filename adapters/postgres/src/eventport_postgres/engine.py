@@ -53,11 +53,15 @@ class PostgresEngine:
         transaction_pooling: Whether a pooler hides which backend does the work.
     """
 
-    capabilities: frozenset[Capability] = frozenset(Capability) - {Capability.PUSH}
+    capabilities: frozenset[Capability] = frozenset(Capability) - {
+        Capability.PUSH,
+        Capability.GUARDS,
+    }
     limitations: Mapping[Capability, str] = MappingProxyType(
         {
             Capability.PUSH: "a pooler in transaction mode passes no notifications on; "
             "subscriptions poll",
+            Capability.GUARDS: "not yet",
         }
     )
 
@@ -155,7 +159,7 @@ class PostgresEngine:
 class ListeningPostgresEngine(PostgresEngine):
     """Also notifies other stores of its commits, and listens for theirs."""
 
-    capabilities = frozenset(Capability)
+    capabilities = frozenset(Capability) - {Capability.GUARDS}
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from asyncpg import Record
 from msgspec import convert
+from msgspec.json import Decoder
 
 from eventport.adapter import AllPage, AllQuery, StreamPage, StreamQuery, decode_event
 from eventport.events import RecordedEvent
@@ -23,6 +24,9 @@ SCAN: Final = 100_000
 """How many positions a filtered page looks at, so that a rare filter does not take forever."""
 
 
+_decode_tags: Final = Decoder(frozenset[str]).decode
+
+
 class Reader:
     """The queries on one schema; each takes the connection to ask."""
 
@@ -33,7 +37,8 @@ class Reader:
         # Of an event's id, its bytes; asyncpg would make a UUID of a class of its own of it.
         columns = (
             "pg_catalog.uuid_send(e.id), e.position, e.version, e.type, "
-            "e.data::pg_catalog.text, e.binary_data, e.metadata::pg_catalog.text, e.recorded_at"
+            "e.data::pg_catalog.text, e.binary_data, e.metadata::pg_catalog.text, e.recorded_at, "
+            "pg_catalog.array_to_json(e.tags)::pg_catalog.text"
         )
         self._head = f"""
             SELECT pg_catalog.max(version) FROM {events}
@@ -64,7 +69,7 @@ class Reader:
         self._all = f"""
             SELECT {columns}, e.stream, e.extent
             FROM {quoted(schema)}.read_all(
-                $1, $2, $3, $4, {SCAN}, {PAGE_BYTES}, {place.number}
+                $1, $2, $3, $4, {SCAN}, {PAGE_BYTES}, {place.number}, $5
             ) AS e
         """  # noqa: S608  # quoted
 
@@ -92,8 +97,10 @@ class Reader:
     async def all(self, connection: AnyConnection, query: AllQuery) -> AllPage:
         """Fetch a page of all streams, up to the stable frontier."""
         types = None if query.types is None else sorted(query.types)
+        wanted = query.query
+        matches = None if wanted is None or wanted.matches is None else wanted.to_json()
         progress, *rows = await ask(
-            connection, self._all, query.after, query.max_count, types, query.prefix
+            connection, self._all, query.after, query.max_count, types, query.prefix, matches
         )
         until: int = progress["position"]
         extent: int = progress["extent"]
@@ -121,6 +128,7 @@ def _decode(rows: Sequence[Record], stream: str | None = None) -> list[RecordedE
             metadata=metadata,
             id_=id_,
             recorded_at=recorded_at,
+            tags=() if tags is None else _decode_tags(tags),
         )
         for id_, (
             _,
@@ -131,6 +139,7 @@ def _decode(rows: Sequence[Record], stream: str | None = None) -> list[RecordedE
             binary,
             metadata,
             recorded_at,
+            tags,
             named,
             _,
         ) in zip(ids, rows, strict=True)

@@ -17,7 +17,7 @@ from eventport_postgres.asking import AnyConnection, ask, ask_one
 DEFAULT_SCHEMA: Final = "eventport"
 """The schema in which the tables are, if no other is named."""
 
-MIGRATIONS: Final = ("1_tables.sql", "2_identity.sql", "3_times.sql")
+MIGRATIONS: Final = ("1_tables.sql", "2_identity.sql", "3_times.sql", "4_tags.sql")
 """What leads from each version to the next, from nothing to the first onwards."""
 
 FUNCTIONS: Final = (

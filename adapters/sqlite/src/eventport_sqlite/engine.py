@@ -9,7 +9,16 @@ from types import MappingProxyType
 from typing import Final, TypeAlias, TypeVar
 
 from eventport import Capability
-from eventport.adapter import AllPage, AllQuery, Commit, Outcome, StreamPage, StreamQuery
+from eventport.adapter import (
+    AllPage,
+    AllQuery,
+    Commit,
+    MatchPage,
+    MatchQuery,
+    Outcome,
+    StreamPage,
+    StreamQuery,
+)
 
 from eventport_sqlite import statements
 from eventport_sqlite.connection import MEMORY, Connection, translated
@@ -23,7 +32,7 @@ P = TypeVar("P")
 
 _WriteBatch: TypeAlias = Callable[[Database, Sequence[Commit]], list[Outcome]]
 
-_EVERYWHERE: Final = frozenset({Capability.SESSIONS, Capability.GLOBAL_ORDER})
+_EVERYWHERE: Final = frozenset({Capability.SESSIONS, Capability.GLOBAL_ORDER, Capability.GUARDS})
 _IN_FILES: Final = frozenset({Capability.SHARED, Capability.DURABLE})
 
 
@@ -75,6 +84,10 @@ class SQLiteEngine:
     async def read_all(self, query: AllQuery, /) -> AllPage:
         """See `Engine.read_all`: there is one writer, so positions are in commit order."""
         return await self._reader.run(_in_place, statements.read_all, query)
+
+    async def query(self, query: MatchQuery, /) -> MatchPage:
+        """See `Queries.query`: there is one writer, so all that is committed was seen."""
+        return await self._reader.run(_in_place, statements.read_matches, query)
 
     async def close(self) -> None:
         """See `Engine.close`."""

@@ -16,6 +16,8 @@ from eventport.adapter import (
     AllPage,
     AllQuery,
     Commit,
+    MatchPage,
+    MatchQuery,
     Outcome,
     StreamPage,
     StreamQuery,
@@ -49,7 +51,9 @@ class SQLiteJoinedEngine:
         inline: The handlers that run with each commit.
     """
 
-    capabilities: frozenset[Capability] = frozenset({Capability.SESSIONS, Capability.GLOBAL_ORDER})
+    capabilities: frozenset[Capability] = frozenset(
+        {Capability.SESSIONS, Capability.GLOBAL_ORDER, Capability.GUARDS}
+    )
     limitations: Mapping[Capability, str] = MappingProxyType(
         {
             Capability.PUSH: "a transaction does not see later commits of others",
@@ -77,6 +81,10 @@ class SQLiteJoinedEngine:
     async def read_all(self, query: AllQuery, /) -> AllPage:
         """See `Engine.read_all`."""
         return await self._ask(statements.read_all, query)
+
+    async def query(self, query: MatchQuery, /) -> MatchPage:
+        """See `Queries.query`."""
+        return await self._ask(statements.read_matches, query)
 
     async def close(self) -> None:
         """Leave the connection and its transaction to their owner."""

@@ -15,6 +15,7 @@ CREATE OR REPLACE FUNCTION {schema}.append(
     event_metadata pg_catalog.text[],
     event_ids      pg_catalog.uuid[],
     place          bigint DEFAULT NULL, -- see check_place
+    event_tags     pg_catalog.text[] DEFAULT NULL, -- of each event: a JSON array, or null for none
     OUT outcomes   integer[], -- of each commit: 0 if written, -1 if there already, or the write of
                               -- it, counted from 1, whose expectation failed
     OUT heads      bigint[],  -- of each write that was tried: the version that its stream had
@@ -100,17 +101,25 @@ BEGIN
                e.data::json, e.binary_data, e.metadata::json, e.id,
                greatest(now, floors[write_streams[e.write]]),
                coalesce(octet_length(e.data), octet_length(e.binary_data))
-                   + octet_length(e.metadata)
+                   + octet_length(e.metadata),
+               CASE WHEN e.tags IS NOT NULL
+                   THEN ARRAY(SELECT json_array_elements_text(e.tags::json)) END
         FROM unnest(
             event_streams, event_writes, event_offsets, event_types, event_data, event_binary,
-            event_metadata, event_ids
-        ) AS e(stream, write, ordinal, type, data, binary_data, metadata, id)
+            event_metadata, event_ids, event_tags
+        ) AS e(stream, write, ordinal, type, data, binary_data, metadata, id, tags)
         WHERE NOT failures OR outcomes[write_commits[e.write]] = 0
         RETURNING events.position, events.recorded_at
     )
     SELECT array_agg(w.position ORDER BY w.position),
            array_agg((EXTRACT(epoch FROM w.recorded_at) * 1000000)::bigint ORDER BY w.position)
     INTO positions, times FROM written AS w;
+    IF event_tags IS NOT NULL THEN
+        INSERT INTO {schema}.tags
+        SELECT t.tag, e.position, e.type
+        FROM {schema}.events e, unnest(e.tags) AS t(tag)
+        WHERE e.position = ANY (positions);
+    END IF;
 
     IF failures THEN
         -- A commit that some earlier try has written, maybe one of this very batch, is no failure.
