@@ -60,8 +60,8 @@ async def retry_conflicts(
 ) -> T:
     """Run a function, and run it again as long as it raises `ConcurrencyError`.
 
-    After a conflict it waits for its turn at the stream or the query: of the tasks of one process that lost a
-    race, only one at a time runs it again.
+    After a conflict it waits for its turn at the stream or the query: of the tasks of one process
+    that lost a race, only one at a time runs it again.
 
     Args:
         store: The store that the function writes to.

@@ -30,7 +30,7 @@ GIVEN_URL = os.environ.get("EVENTPORT_TEST_POSTGRES_URL", "")
 class PostgresHarness(Harness):
     name = "postgres"
     capabilities = Capabilities.only(
-        "sessions", "global_order", "push", "shared", "durable", "hooks"
+        "sessions", "global_order", "push", "shared", "durable", "guards", "hooks"
     )
     absent = {"restart": "the server belongs to others"}  # a constant
     server_url: ClassVar[str] = GIVEN_URL

@@ -148,10 +148,16 @@ class Failed(Struct, frozen=True):
 
 
 class Blocked(Struct, frozen=True):
-    """A stream of this commit is locked by somebody's open transaction; nothing of it was written.
+    """Something that this commit needs is locked by somebody's open transaction.
 
-    Only engines with the part `Unblocks` return it: the store writes the commit again when its
-    streams are free.
+    Nothing of it was written. Only engines with the part `Unblocks` return it: the store writes
+    the commit again when what it waits for is free.
+    """
+
+    on: frozenset[str] = frozenset()
+    """What it waits for: streams, or names that the engine gives to other locks.
+
+    Empty for the streams of the commit.
     """
 
 

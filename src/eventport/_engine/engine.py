@@ -210,6 +210,8 @@ class Unblocks(Protocol):
     async def find_lockers(self, streams: Collection[str], /) -> Mapping[str, Hashable | None]:
         """Return for each stream the transaction that keeps it locked; None if none does.
 
+        It is asked about names in `Blocked.on`, too.
+
         Any value will do that differs between transactions: a stream that has passed on to
         another one was free in between.
         """

@@ -15,6 +15,7 @@ from eventport._concurrency.shielding import start_task
 from eventport._engine.commits import Blocked, Commit, Outcome
 from eventport._engine.engine import Unblocks
 from eventport.errors import StoreUnavailableError
+from eventport.validation import control_character
 
 
 _log: Final = logging.getLogger("eventport")
@@ -75,12 +76,14 @@ class Parking:
             outcome = await self._write(commit)
             if not isinstance(outcome, Blocked):
                 return outcome
+            streams = outcome.on or streams
         deadline = current_time() + self._engine.timeout
         while True:
             await self._wait(streams, deadline)
             outcome = await self._write(commit)
             if not isinstance(outcome, Blocked):
                 return outcome
+            streams = outcome.on or streams
 
     async def _wait(self, streams: frozenset[str], deadline: float) -> None:
         waiter = _Waiter(streams)
@@ -126,7 +129,8 @@ class Parking:
             return {}
 
     def _locked_error(self, streams: frozenset[str]) -> StoreUnavailableError:
-        names = ", ".join(map(repr, sorted(streams)[:3]))
+        named = sorted(name for name in streams if control_character(name) is None)
+        names = ", ".join(map(repr, named[:3])) or "what a condition depends on"
         message = (
             f"another transaction has kept a stream locked for {self._engine.timeout:g} s (one of "
             f"{names}); nothing was written: end that transaction, or raise the option timeout"

@@ -23,6 +23,12 @@ from eventport.adapter import (
 from eventport.errors import PayloadTooLargeError
 from eventport.expectations import Expectation, exact_version
 
+from eventport_postgres.guards import (
+    broken_guards,
+    guards_json,
+    has_tags_or_guards,
+    locks_of_all,
+)
 from eventport_postgres.schema import Place, quoted
 
 
@@ -61,9 +67,13 @@ _BYTES: Final = """
         ) WITH ORDINALITY AS b(first, size, n) ORDER BY b.n
     ) END
 """
-_ANSWER: Final = ", ".join(
-    f"a.{column}::pg_catalog.text"
-    for column in ("outcomes", "heads", "positions", "times", "earlier_positions", "earlier_times")
+_COLUMNS: Final = (
+    "outcomes",
+    "heads",
+    "positions",
+    "times",
+    "earlier_positions",
+    "earlier_times",
 )
 """What the functions return, for `outcomes`."""
 
@@ -86,11 +96,20 @@ class Statements:
         arrays = {n: f"${n}::pg_catalog.text::pg_catalog.{_ARRAYS[n]}[]" for n in _ARRAYS}
         arrays[11] = _BYTES
         many = ", ".join(arrays.get(n, f"${n}") for n in range(2, 14))
-        self._one, self._many = (
-            _call(f"{name}.{function}", type_, f"{rest}, {place.number}{tags}", lock_timeout)
-            for function, type_, rest, tags in (
-                ("append_one", "text", one, ""),
-                ("append", "text[]", many, ", $16"),
+        guards = (
+            "$17::pg_catalog.text::pg_catalog.int4[], $18::pg_catalog.text::pg_catalog.bool[], $19"
+        )
+        self._one, self._many, self._guarded = (
+            _call(f"{name}.{function}", type_, rest, lock_timeout, columns)
+            for function, type_, rest, columns in (
+                ("append_one", "text", f"{one}, {place.number}", _COLUMNS),
+                ("append", "text[]", f"{many}, {place.number}", _COLUMNS),
+                (
+                    "append_guarded",
+                    "text[]",
+                    f"{many}, {place.number}, $16, {guards}",
+                    (*_COLUMNS, "broken"),
+                ),
             )
         )
 
@@ -102,17 +121,31 @@ class Statements:
         """
         if len(commits) == 1 and len(commits[0].writes) == 1:
             (write,) = commits[0].writes
-            if len(write.events) == 1 and not write.events[0].tags:
+            if len(write.events) == 1 and not write.events[0].tags and not commits[0].guards:
                 return self._one, *_arguments_of_one(write)
-        return self._many, *_arguments(commits)
+        events, arguments = _arguments(commits)
+        if not has_tags_or_guards(commits):
+            return self._many, *arguments
+        keys, exclusive = locks_of_all(commits)
+        return (
+            self._guarded,
+            *arguments,
+            _tags(events),
+            _text(keys),
+            _text("t" if one else "f" for one in exclusive),
+            guards_json(commits, _encode_expected),
+        )
 
 
-def _call(function: str, type_: str, rest: str, lock_timeout: str | None) -> str:
+def _call(
+    function: str, type_: str, rest: str, lock_timeout: str | None, columns: Sequence[str]
+) -> str:
+    answer = ", ".join(f"a.{column}::pg_catalog.text" for column in columns)
     if lock_timeout is None:
-        return f"SELECT {_ANSWER} FROM {function}($1, {rest}) AS a"  # noqa: S608  # it is quoted
+        return f"SELECT {answer} FROM {function}($1, {rest}) AS a"  # noqa: S608  # it is quoted
     # In the same round trip: what the function needs is set first, and put back when it is done.
     return f"""
-        SELECT {_ANSWER}, pg_catalog.set_config('lock_timeout', s.before, true)
+        SELECT {answer}, pg_catalog.set_config('lock_timeout', s.before, true)
         FROM (
             SELECT pg_catalog.current_setting('lock_timeout'),
                    pg_catalog.set_config('lock_timeout', '{lock_timeout}', true)
@@ -124,18 +157,25 @@ def _call(function: str, type_: str, rest: str, lock_timeout: str | None) -> str
 
 def outcomes(commits: Sequence[Commit], row: Iterable[Any]) -> list[Outcome]:
     """Read the server's answer to a batch."""
-    codes, heads, positions, times, earlier_positions, earlier_times, *_ = row
+    codes, heads, positions, times, earlier_positions, earlier_times, *rest = row
+    broken = broken_guards(rest[0], commits) if has_tags_or_guards(commits) else {}
     heads_of = iter(_list(heads))
     written = _events(positions, times)
     earlier = _events(earlier_positions, earlier_times)
     found: list[Outcome] = []
-    for commit, code in zip(commits, _list(codes), strict=True):
+    for index, (commit, code) in enumerate(zip(commits, _list(codes), strict=True)):
         before = [next(heads_of) for _ in commit.writes]
         if code == 0:
             found.append(Committed(_written(commit, before, written)))
         elif code < 0:
-            firsts = [exact_version(write.expected) or 0 for write in commit.writes]
+            exact = [exact_version(write.expected) for write in commit.writes]
+            firsts = [
+                head if version is None else version
+                for version, head in zip(exact, before, strict=True)
+            ]
             found.append(Committed(_written(commit, firsts, earlier), deduplicated=True))
+        elif index in broken:
+            found.append(broken[index])
         else:
             write: StreamWrite = commit.writes[code - 1]
             found.append(Conflict(write.stream, write.expected, before[code - 1]))
@@ -191,7 +231,8 @@ def _size(data: str | bytes) -> int:
     return len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
 
 
-def _arguments(commits: Sequence[Commit]) -> tuple[object, ...]:
+def _arguments(commits: Sequence[Commit]) -> tuple[list[EncodedEvent], tuple[object, ...]]:
+    """Return the events of a batch, and the arguments that all functions for batches take."""
     streams: dict[str, int] = {}
     writes: tuple[list[int], list[int], list[int], list[int]] = ([], [], [], [])
     commit_of, stream_of, expected_of, size_of = writes
@@ -212,7 +253,7 @@ def _arguments(commits: Sequence[Commit]) -> tuple[object, ...]:
             events += write.events
     _check_size(events)
     binary, firsts, sizes = _joined([event.data for event in events])
-    return (
+    return events, (
         list(streams),
         *map(_text, writes),
         event_streams,
@@ -225,7 +266,6 @@ def _arguments(commits: Sequence[Commit]) -> tuple[object, ...]:
         _text([event.id for event in events]),
         firsts,
         sizes,
-        _tags(events),
     )
 
 
@@ -248,7 +288,7 @@ def _joined(data: Sequence[str | bytes]) -> tuple[bytes | None, str | None, str 
     return b"".join(binary), _text(firsts), _text(sizes)
 
 
-def _text(values: Iterable[int | UUID]) -> str:
+def _text(values: Iterable[int | str | UUID]) -> str:
     """Write an array as PostgreSQL reads it."""
     return "{" + ",".join(map(str, values)) + "}"
 

@@ -16,6 +16,8 @@ from eventport.adapter import (
     AllQuery,
     Commit,
     Committed,
+    MatchPage,
+    MatchQuery,
     Outcome,
     StreamPage,
     StreamQuery,
@@ -53,15 +55,11 @@ class PostgresEngine:
         transaction_pooling: Whether a pooler hides which backend does the work.
     """
 
-    capabilities: frozenset[Capability] = frozenset(Capability) - {
-        Capability.PUSH,
-        Capability.GUARDS,
-    }
+    capabilities: frozenset[Capability] = frozenset(Capability) - {Capability.PUSH}
     limitations: Mapping[Capability, str] = MappingProxyType(
         {
             Capability.PUSH: "a pooler in transaction mode passes no notifications on; "
             "subscriptions poll",
-            Capability.GUARDS: "not yet",
         }
     )
 
@@ -117,6 +115,10 @@ class PostgresEngine:
         """See `Engine.read_all`: the frontier is below all transactions that are open."""
         return await self._read(self._reader.all, query)
 
+    async def query(self, query: MatchQuery, /) -> MatchPage:
+        """See `Queries.query`."""
+        return await self._read(self._reader.matches, query)
+
     async def last_position(self) -> int:
         """See `KnowsLast.last_position`."""
         return await self._read(self._reader.last_position)
@@ -159,7 +161,7 @@ class PostgresEngine:
 class ListeningPostgresEngine(PostgresEngine):
     """Also notifies other stores of its commits, and listens for theirs."""
 
-    capabilities = frozenset(Capability) - {Capability.GUARDS}
+    capabilities = frozenset(Capability)
 
     def __init__(
         self,

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Final
 from uuid import UUID
 
 from asyncpg import Record
 from msgspec import convert
-from msgspec.json import Decoder
+from msgspec.json import Decoder, encode
 
-from eventport.adapter import AllPage, AllQuery, StreamPage, StreamQuery, decode_event
+from eventport.adapter import (
+    MAX_INT,
+    AllPage,
+    AllQuery,
+    MatchPage,
+    MatchQuery,
+    Seen,
+    StreamPage,
+    StreamQuery,
+    decode_event,
+)
 from eventport.events import RecordedEvent
 
 from eventport_postgres.asking import AnyConnection, ask, ask_one
+from eventport_postgres.guards import matches_of
 from eventport_postgres.schema import Place, quoted
 
 
@@ -73,6 +85,13 @@ class Reader:
             ) AS e
         """  # noqa: S608  # quoted
 
+        self._matches = f"""
+            SELECT {columns}, e.stream, e.extent
+            FROM {quoted(schema)}.read_matches(
+                $1, $2, $3, $4, $5, {PAGE_BYTES}, {place.number}
+            ) AS e
+        """  # noqa: S608  # quoted
+
     async def stream(self, connection: AnyConnection, query: StreamQuery) -> StreamPage:
         """Fetch a page of one stream."""
         if query.is_empty:
@@ -112,6 +131,27 @@ class Reader:
             # moment; only if it was never handed out, this is another history.
             extent = query.after
         return AllPage(events, max(query.after, until), extent)
+
+    async def matches(self, connection: AnyConnection, query: MatchQuery) -> MatchPage:
+        """Fetch a page of what a query matches, and what its reader has seen."""
+        until = MAX_INT if query.until is None else query.until
+        matches = encode(matches_of(query.query)).decode()
+        first, *rows = await ask(
+            connection,
+            self._matches,
+            matches,
+            query.after,
+            until,
+            query.max_count,
+            query.backwards,
+        )
+        rows.sort(key=itemgetter("extent"))
+        fresh: str = first["data"] or "{}"
+        positions = frozenset(int(one) for one in fresh[1:-1].split(",") if one)
+        more = bool(rows) and rows[-1]["extent"] >= PAGE_BYTES
+        return MatchPage(
+            _decode(rows), first["position"], Seen(first["extent"], positions), more=more
+        )
 
 
 def _decode(rows: Sequence[Record], stream: str | None = None) -> list[RecordedEvent]:

@@ -22,10 +22,14 @@ MIGRATIONS: Final = ("1_tables.sql", "2_identity.sql", "3_times.sql", "4_tags.sq
 
 FUNCTIONS: Final = (
     "check_place.sql",
+    "lock_key.sql",
     "append.sql",
     "append_one.sql",
     "frontier.sql",
     "read_all.sql",
+    "matching.sql",
+    "append_guarded.sql",
+    "read_matches.sql",
 )
 """What is made anew with each version, and when the schema was given another name."""
 

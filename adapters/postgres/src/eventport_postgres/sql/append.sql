@@ -4,7 +4,8 @@ CREATE OR REPLACE FUNCTION {schema}.append(
     write_commits  integer[],          -- of each write: its commit, counted from 1
     write_streams  integer[],          -- of each write: its stream, as an index of streams
     write_expected bigint[],           -- of each write: a version, or -1 for any, or -2 for one
-                                       -- that exists
+                                       -- that exists; -3 if it must not be written, or -10 and
+                                       -- less if it may be there already, after version 0 and more
     write_sizes    integer[],          -- of each write: how many events it has
     event_streams  pg_catalog.text[],  -- and of each event ...
     event_writes   integer[],
@@ -55,11 +56,18 @@ BEGIN
         namespace, (CASE WHEN is_called THEN last_value ELSE last_value - 1 END)::bit(32)::integer
     ) FROM {schema}.positions;
 
-    -- In the order of the locks, so that no two batches wait for each other.
-    PERFORM pg_advisory_xact_lock(l.key) FROM (
-        SELECT DISTINCT hashtextextended(u.stream, namespace) AS key
-        FROM unnest(streams) AS u(stream) ORDER BY key
-    ) AS l;
+    -- All appends share one lock, which a huge batch takes alone, in place of more locks for its
+    -- streams than the server has.
+    IF cardinality(streams) > 1000 THEN
+        PERFORM pg_advisory_xact_lock({schema}.lock_key(0));
+    ELSE
+        PERFORM pg_advisory_xact_lock_shared({schema}.lock_key(0));
+        -- In the order of the locks, so that no two batches wait for each other.
+        PERFORM pg_advisory_xact_lock(l.key) FROM (
+            SELECT DISTINCT hashtextextended(u.stream, namespace) AS key
+            FROM unnest(streams) AS u(stream) ORDER BY key
+        ) AS l;
+    END IF;
 
     -- How the streams stand now becomes how they stand after one commit after the other.
     heads := array_fill(0::bigint, ARRAY[cardinality(write_commits)]);
@@ -134,8 +142,12 @@ BEGIN
                 SELECT s.position, s.recorded_at FROM {schema}.events s
                 WHERE s.stream = e.stream AND s.id = e.id
                     -- Far above what any stream can have, the sum would overflow.
-                    AND s.version = CASE WHEN write_expected[e.write] BETWEEN 0 AND 1::bigint << 62
-                        THEN write_expected[e.write] + e.ordinal END
+                    AND s.version = CASE
+                        WHEN write_expected[e.write] BETWEEN 0 AND 1::bigint << 62
+                            THEN write_expected[e.write] + e.ordinal
+                        WHEN write_expected[e.write] <= -10
+                            THEN -10 - write_expected[e.write] + e.ordinal
+                    END
                 LIMIT 1
             ) AS v ON true
             WHERE outcomes[write_commits[e.write]] > 0
