@@ -89,7 +89,7 @@ def typing(session: nox.Session) -> None:
     install(session, "typing", "tests")
     session.run("mypy")
     session.run("pyright")
-    session.run("pyright", "-p", "pyright-strict.json")  # what is clean under all rules
+    session.run("pyright", "-p", "pyright-strict.json")  # the product, under all rules
 
 
 @nox.session(python=[None, *OTHER_PYTHONS])  # type: ignore[list-item]  # None is this one

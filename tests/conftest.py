@@ -11,6 +11,8 @@ import pytest
 
 from hypothesis import HealthCheck, settings
 
+from eventport_conformance.waiting import HANG_SECONDS
+
 
 # A busy machine is slow to make examples, and slow to run them: that is no failure.
 settings.register_profile("no clocks", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -32,7 +34,7 @@ def in_time() -> Generator[None]:
         raise TimeoutError("this test hangs")
 
     before = signal.signal(signal.SIGALRM, fail)
-    signal.alarm(30)
+    signal.alarm(int(HANG_SECONDS))
     try:
         yield
     finally:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -101,14 +102,6 @@ def ndjson(lines: Sequence[Line]) -> str:
     return "".join(f"{json.dumps(line)}\n" for line in lines)
 
 
-def undated(text: str) -> list[Line]:
-    """Leave out when events were recorded, which an import stamps anew."""
-    lines = [json.loads(line) for line in text.splitlines()]
-    for line in lines:
-        del line["recorded_at"]
-    return lines
-
-
 def without_ids(text: str) -> list[Line]:
     lines = [json.loads(line) for line in text.splitlines()]
     for line in lines:
@@ -159,7 +152,24 @@ def test_a_log_of_real_size_comes_out_as_it_went_in(eventport: Command, tmp_path
     other = eventport("import", "out.ndjson", "--store", "sqlite:///other.db")
     assert "8577 events written" in other.stderr
     copy = eventport("export", "--store", "sqlite:///other.db").stdout
-    assert undated(copy) == undated(text)
+    assert copy == text  # times included
+
+
+async def test_an_import_says_so_if_the_store_stamps_events_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dated = {"stream": "s", "type": "E", "data": 1, "recorded_at": "2020-02-29T12:00:00.000001Z"}
+    file = BytesIO(ndjson([dated, {"stream": "s", "type": "E", "data": 2}]).encode())
+    source = importing.check_all(file, lambda _: None)
+    async with MemoryEventStore() as keeps:
+        assert await importing.write(keeps, source, lambda _: None) == (2, 0)
+        first, second = (await keeps.read("s")).events
+    assert first.recorded_at == datetime(2020, 2, 29, 12, 0, 0, 1, UTC)
+    assert second.recorded_at > first.recorded_at
+    monkeypatch.setattr(MemoryEngine, "capabilities", frozenset({Capability.SESSIONS}))
+    async with MemoryEventStore() as stamps:
+        assert await importing.write(stamps, source, lambda _: None) == (2, 1)
+        assert await importing.write(stamps, source, lambda _: None) == (0, 0)
 
 
 def test_import_leaves_out_what_holds_positions_of_another_store(eventport: Command) -> None:
@@ -170,13 +180,26 @@ def test_import_leaves_out_what_holds_positions_of_another_store(eventport: Comm
         "eventport/dead-letters/orders/1",
         "eventport/command/1",
     )
-    lines = [json.dumps({"stream": name, "type": "T", "data": {}}) + "\n" for name in streams]
+    lines = [
+        json.dumps({"stream": name, "type": "eventport.T", "data": {}}) + "\n" for name in streams
+    ]
     done = eventport("import", "-", stdin="".join(lines))
     assert done.returncode == 0
     assert "2 events written" in done.stderr
     assert "3 events left out" in done.stderr
     shown = eventport("export").stdout.splitlines()
     assert [json.loads(line)["stream"] for line in shown] == ["order-1", "eventport/command/1"]
+
+
+def test_import_refuses_a_programs_event_in_a_stream_of_the_toolkit(eventport: Command) -> None:
+    lines = [
+        json.dumps({"stream": name, "type": "T", "data": {}}) + "\n"
+        for name in ("order-1", "eventport/key/email/ada")
+    ]
+    done = eventport("import", "-", stdin="".join(lines))
+    assert done.returncode == 1
+    assert "line 2: stream 'eventport/key/email/ada'" in done.stderr
+    assert not eventport("export").stdout
 
 
 def test_import_reads_standard_input(eventport: Command) -> None:
@@ -406,8 +429,8 @@ async def test_without_sessions_the_order_is_that_of_the_file_as_well() -> None:
     file = BytesIO(ndjson(log).encode())
     source = importing.check_all(file, lambda _: None)
     async with WithoutSessions(MemoryEngine()) as store:
-        assert await importing.write(store, source, lambda _: None) == 500
-        assert await importing.write(store, source, lambda _: None) == 0
+        assert (await importing.write(store, source, lambda _: None)).written == 500
+        assert (await importing.write(store, source, lambda _: None)).written == 0
         events = (await store.read_all(max_count=1000)).events
     assert [event.stream for event in events] == [line["stream"] for line in log]
 
@@ -458,7 +481,7 @@ async def test_what_comes_while_a_file_is_imported_waits_for_the_next_time() -> 
     file.seek(0, os.SEEK_END)
     file.write(b', and then {"stream":"a","ty')
     async with MemoryEventStore() as store:
-        assert await importing.write(store, source, lambda _: None) == 1
+        assert (await importing.write(store, source, lambda _: None)).written == 1
 
 
 async def test_a_file_is_read_from_where_it_stands() -> None:
@@ -467,7 +490,7 @@ async def test_a_file_is_read_from_where_it_stands() -> None:
     file.readline()
     source = importing.check_all(file, lambda _: None)
     async with MemoryEventStore() as store:
-        assert await importing.write(store, source, lambda _: None) == 1
+        assert (await importing.write(store, source, lambda _: None)).written == 1
 
 
 async def test_a_batch_ends_before_it_is_too_large() -> None:

@@ -36,6 +36,7 @@ PAGES = sorted(
         ("docs/commands.md", 5),
         ("docs/aggregates.md", 5),
         ("docs/inline-projections.md", 1),
+        ("docs/boundaries.md", 3),
     ],
 )
 def test_the_programs_of_a_page_run(tmp_path: Path, page: str, programs: int) -> None:

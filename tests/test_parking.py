@@ -68,7 +68,9 @@ def store(engine: LockingEngine) -> Store:
 async def test_a_locked_stream_holds_up_nobody_else(engine: LockingEngine, store: Store) -> None:
     engine.lockers = {"locked": "somebody"}
     async with create_task_group() as tasks:
-        for number in range(3):
+        tasks.start_soon(store.append, "locked", [NewEvent("E", 0)])
+        await engine.was_asked_again()  # so it is parked: trio starts tasks in any order
+        for number in (1, 2):
             tasks.start_soon(store.append, "locked", [NewEvent("E", number)])
             await store.append("free", [NewEvent("E", number)])
         await engine.was_asked_again()

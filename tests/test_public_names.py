@@ -42,6 +42,7 @@ NAMES = [
     "Capability",
     "ConcurrencyError",
     "ConfigurationError",
+    "CopiedEvent",
     "CorruptEventError",
     "EventStore",
     "EventportError",

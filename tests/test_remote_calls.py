@@ -8,7 +8,7 @@ from typing import Final
 import anyio.lowlevel
 import pytest
 
-from anyio import Event, create_task_group, sleep_forever
+from anyio import CancelScope, Event, create_task_group, sleep_forever
 
 from eventport import NewEvent, StoreUnavailableError
 from eventport._engine.calls import RemoteCalls
@@ -315,3 +315,53 @@ async def test_a_page_of_another_history_is_never_handed_out(
         engine.before = [DOWN]
         with pytest.raises(HistoryReplacedError):
             await anext(subscription)
+
+
+class HangingEngine(FarEngine):
+    """Never answers a commit, which it has written or not."""
+
+    def __init__(self, *, writes: bool) -> None:
+        super().__init__()
+        self.reached = Event()
+        self._writes = writes
+
+    async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
+        if self.reached.is_set():
+            return await super().commit(batch)
+        if self._writes:
+            await super().commit(batch)
+        self.reached.set()
+        await sleep_forever()
+        raise AssertionError
+
+
+@pytest.mark.parametrize("writes", [True, False])
+async def test_a_cancelled_lone_caller_waits_until_it_is_known_what_became_of_its_commit(
+    *, writes: bool
+) -> None:
+    engine = HangingEngine(writes=writes)
+    store = Store(engine, batching="contended")
+    with CancelScope() as scope:
+        async with create_task_group() as tasks:
+            tasks.start_soon(store.append, "a", [NewEvent("A", 1)])
+            await engine.reached.wait()
+            tasks.start_soon(store.append, "b", [NewEvent("B", 2)])  # it waits for the first
+            await anyio.wait_all_tasks_blocked()
+            scope.cancel()
+    assert engine.calls[-1] == "find 1"
+    assert await stored(engine) == ([1] if writes else [])
+    await store.append("c", [NewEvent("C", 3)])  # the store is as it was
+    assert (await stored(engine))[-1] == 3
+
+
+async def test_a_lone_caller_that_is_cancelled_before_anything_was_sent_does_not_wait() -> None:
+    engine = FarEngine()
+    engine.before = [DOWN] * 1000
+    store = Store(engine, batching="contended")
+    async with create_task_group() as tasks:
+        tasks.start_soon(store.append, "a", [NewEvent("A", 1)])
+        while not engine.calls:
+            await anyio.lowlevel.checkpoint()
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+    assert set(engine.calls) == {"commit 1"}

@@ -630,8 +630,10 @@ async def test_leaving_ends_a_read_that_nobody_waits_for() -> None:
     engine = Watched()
     store = opened(engine)
     ended: list[str] = []
+    impatient = anyio.CancelScope()
 
     async def linger() -> None:
+        impatient.cancel()
         try:
             await anyio.sleep_forever()
         finally:
@@ -639,7 +641,7 @@ async def test_leaving_ends_a_read_that_nobody_waits_for() -> None:
 
     engine.before_read = linger
     async with store.subscribe() as subscription:
-        with move_on_after(0.01):
+        with impatient:
             await anext(subscription)
         await wait_all_tasks_blocked()
         assert ended == []

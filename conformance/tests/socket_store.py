@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import pickle
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, ClassVar, Final, TypeAlias
 from uuid import uuid4
 
@@ -20,7 +20,7 @@ from anyio.abc import SocketAttribute, SocketStream, TaskGroup, TaskStatus
 from anyio.streams.buffered import BufferedByteReceiveStream
 from msgspec import Struct
 
-from eventport import Capability, NewEvent, PayloadTooLargeError
+from eventport import Capability, ConfigurationError, NewEvent, PayloadTooLargeError
 from eventport.adapter import (
     AllPage,
     AllQuery,
@@ -72,6 +72,12 @@ class Find(Struct):
     commits: list[Commit]
 
 
+class Refusal(Struct):
+    """The answer of a server that will not do it."""
+
+    reason: str
+
+
 Request: TypeAlias = Hello | Write | Find | StreamQuery | AllQuery
 
 
@@ -109,6 +115,10 @@ class Server:
         self._running: anyio.CancelScope | None = None
         self._ended = anyio.Event()
         self._newest: dict[str, SocketStream] = {}
+        self.flowing = anyio.Event()
+        self.flowing.set()
+        self.refused: tuple[type[Request], ...] = ()
+        """The kinds of requests that it refuses for now."""
 
     async def start(self) -> None:
         """Listen, on the same port each time."""
@@ -140,6 +150,7 @@ class Server:
             with suppress(*LOST):
                 while True:
                     request = await frames.receive()
+                    await self.flowing.wait()
                     if isinstance(request, Hello):
                         client = request.client
                         self._newest[client] = stream
@@ -148,6 +159,8 @@ class Server:
                     await frames.send(await self._answer(request))
 
     async def _answer(self, request: Request) -> Any:
+        if isinstance(request, self.refused):
+            return Refusal("read-only" if isinstance(request, Write) else "denied")
         match request:
             case Hello():
                 return None
@@ -187,7 +200,13 @@ class SocketEngine:
     """The client, a `Remote` engine. It has one connection, and makes a new one when that drops."""
 
     capabilities: frozenset[Capability] = frozenset(
-        {Capability.SESSIONS, Capability.GLOBAL_ORDER, Capability.SHARED, Capability.DURABLE}
+        {
+            Capability.SESSIONS,
+            Capability.GLOBAL_ORDER,
+            Capability.SHARED,
+            Capability.DURABLE,
+            Capability.TIMES,
+        }
     )
     limitations: Mapping[Capability, str] = {
         Capability.PUSH: "the server speaks only when it is asked"
@@ -217,7 +236,7 @@ class SocketEngine:
                     await self.frames.receive()
                 error = AnswerLostError
                 await self.frames.send(request)
-                return await self.frames.receive()
+                return self.checked(await self.frames.receive())
             except LOST as exc:
                 await self.forget()
                 message = f"{self.name}: the connection dropped"
@@ -225,6 +244,16 @@ class SocketEngine:
             except BaseException:
                 await self.forget()
                 raise
+
+    def checked(self, answer: Any) -> Any:
+        """Return an answer, or raise the error for a refusal."""
+        if not isinstance(answer, Refusal):
+            return answer
+        if answer.reason == "read-only":
+            message = f"{self.name} takes no writes"
+            raise ConnectionLostError(message)
+        message = f"{self.name} refuses a question"
+        raise ConfigurationError(message)
 
     async def forget(self) -> None:
         """Close the connection: an answer may be on it that no one waits for."""
@@ -268,6 +297,7 @@ class SocketHarness(Harness):
         shared=Supported(),
         durable=Supported(),
         guards=Unsupported("it has no index"),
+        times=Supported(),
         hooks=Supported(),
     )
     absent: ClassVar[Any] = {"url": "the server lives in the process of the tests"}
@@ -303,3 +333,24 @@ class SocketHarness(Harness):
     async def restart(self) -> None:
         await self.running.kill()
         await self.running.start()
+
+    @asynccontextmanager
+    async def frozen(self) -> AsyncGenerator[None, None]:
+        self.running.flowing = anyio.Event()
+        yield
+        self.running.flowing.set()
+
+    def troubles(self) -> Mapping[str, Callable[[], AbstractAsyncContextManager[None]]]:
+        return {
+            "denied": lambda: self.refusing(Find, StreamQuery, AllQuery),
+            "slow": self.frozen,
+        }
+
+    def read_only(self) -> AbstractAsyncContextManager[None]:
+        return self.refusing(Write)
+
+    @asynccontextmanager
+    async def refusing(self, *kinds: type[Request]) -> AsyncGenerator[None, None]:
+        self.running.refused = kinds
+        yield
+        self.running.refused = ()

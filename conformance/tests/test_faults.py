@@ -12,13 +12,19 @@ import pytest
 
 from conformance.tests.socket_store import (
     Disk,
+    Refusal,
     Request,
     Server,
     SocketEngine,
     SocketHarness,
 )
 
-from eventport import RecordedEvent, StoreUnavailableError
+from eventport import (
+    ConfigurationError,
+    NotSupportedError,
+    RecordedEvent,
+    StoreUnavailableError,
+)
 from eventport.adapter import (
     AllPage,
     AllQuery,
@@ -27,6 +33,7 @@ from eventport.adapter import (
     Committed,
     Conflict,
     ConnectionLostError,
+    Failed,
     Outcome,
     Store,
     StreamPage,
@@ -211,6 +218,51 @@ class WritesLater(SocketEngine):
         return answers[len(kept) :]
 
 
+class NotFoundIfRefused(SocketEngine):
+    """It takes a search that was refused for one that has found nothing."""
+
+    async def find(self, commits: Sequence[Commit], /) -> Sequence[Committed | None]:
+        try:
+            return await super().find(commits)
+        except ConfigurationError:
+            return [None for _ in commits]
+
+
+class RefusesWhatIsWritten(SocketEngine):
+    """It takes a search that was refused for the refusal of the append."""
+
+    async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
+        try:
+            return await super().commit(batch)
+        except AnswerLostError:
+            while True:
+                try:
+                    found = await self.find(batch)
+                except ConnectionLostError:
+                    await anyio.sleep(0.01)
+                else:
+                    return [one or Failed(StoreUnavailableError("gone")) for one in found]
+
+
+class RefusesForGood(SocketEngine):
+    """It reports a server that takes no writes for now as one that cannot write."""
+
+    def checked(self, answer: Any) -> Any:
+        if isinstance(answer, Refusal) and answer.reason == "read-only":
+            raise NotSupportedError("the server does not write")
+        return super().checked(answer)
+
+
+class EndsInSilence(SocketEngine):
+    """It takes an answer that does not come in time for one that will never come."""
+
+    async def read_all(self, query: AllQuery, /) -> AllPage:
+        try:
+            return await super().read_all(query)
+        except anyio.get_cancelled_exc_class():
+            raise NotSupportedError("the server does not answer") from None
+
+
 class RestartsItsReads(Store):
     """Its subscriptions read in the reader's own task, and begin again when it has given up."""
 
@@ -262,7 +314,11 @@ KILLED_BY: dict[type[SocketEngine | Store | Server], tuple[str, ...]] = {
     EndsItsSubscriptions: ("FLT-08", "FLT-15"),
     GivesUp: ("FLT-14",),
     TakesItsOwnForARetry: ("FLT-14",),
-    WaitsForEver: ("FLT-09",),
+    WaitsForEver: ("FLT-09", "FLT-17", "FLT-18"),
+    NotFoundIfRefused: ("FLT-20",),
+    RefusesWhatIsWritten: ("FLT-20",),
+    RefusesForGood: ("FLT-21",),
+    EndsInSilence: ("FLT-19",),
     Impatient: ("FLT-10",),
     WritesLater: ("FLT-09",),
     RestartsItsReads: ("FLT-16",),

@@ -36,7 +36,7 @@ GROUPS: Final = ("REA", "ITR", "AGG", "GLO", "SUB", "SES", "CON", "HOK", "SIZ", 
 def harness_of(make: Callable[[], Engine]) -> type[Harness]:
     class HardHarness(Harness):
         name = "hard"
-        capabilities = Capabilities.only("sessions", "global_order", "guards", "hooks")
+        capabilities = Capabilities.only("sessions", "global_order", "guards", "times", "hooks")
 
         @asynccontextmanager
         async def open(self) -> AsyncGenerator[EventStore, None]:
@@ -47,6 +47,7 @@ def harness_of(make: Callable[[], Engine]) -> type[Harness]:
 
 
 HARNESSES: Final = {name: harness_of(make) for name, make in MAKERS.items()}
+TINY_PAGES: Final = HARNESSES["tiny pages"]
 CLAUSES: Final = [one for one in clauses_for(harness_of(MemoryEngine)) if one.group in GROUPS]
 
 

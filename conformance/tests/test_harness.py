@@ -38,6 +38,7 @@ def answers(**changes: Any) -> Capabilities:
         "shared": Unsupported("alone"),
         "durable": Unsupported("alone"),
         "guards": Supported(),
+        "times": Supported(),
         "hooks": Supported(),
         **changes,
     }
@@ -62,6 +63,7 @@ def test_no_feature_has_a_default() -> None:
             push=Supported(),
             shared=Supported(),
             durable=Supported(),
+            times=Supported(),
         )
 
 
@@ -103,7 +105,7 @@ def test_only_what_is_named_is_supported() -> None:
 
 class Short(UrlHarness):
     name, location = "short", "memory://"
-    capabilities = Capabilities.only("sessions", "global_order", "guards", "hooks")
+    capabilities = Capabilities.only("sessions", "global_order", "guards", "times", "hooks")
 
 
 def run(harness: type[Harness], id_: str) -> Outcome:

@@ -71,6 +71,7 @@ class FileHarness(Harness):
         shared=Supported(),
         durable=Supported(),
         guards=Unsupported("it has no index"),
+        times=Supported(),
         hooks=Supported(),
     )
     engine: ClassVar[type[SharedFileEngine]] = SharedFileEngine

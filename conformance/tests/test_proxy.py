@@ -187,6 +187,52 @@ async def test_it_falls_silent_after_some_bytes(direction: Direction, count: int
         assert proxy.cuts == 0
 
 
+async def test_it_silences_open_lines_alone() -> None:
+    async with echo() as (proxy, heard), await dial(proxy) as line:
+        await line.send(b"a")
+        assert await receive(line, 2) == b"aa"
+        proxy.silence(new=False)
+        await line.send(b"b")
+        async with await dial(proxy) as another:
+            await another.send(b"c")
+            assert await receive(another, 2) == b"cc"
+        assert heard == [b"a", b"c"]
+
+
+async def test_something_may_happen_before_an_answer_is_lost() -> None:
+    async with echo() as (proxy, heard), await dial(proxy) as line, await dial(proxy) as other:
+        seen: list[bytes] = []
+
+        async def before() -> None:
+            await other.send(b"x")
+            seen.append(await receive(other, 2))
+            proxy.drop()
+
+        proxy.lose(b"MARK", "answer", before=before)
+        await line.send(b"MARK")
+        assert await receive(line, 1) == await receive(other, 1) == b""
+        assert (seen, heard) == ([b"xx"], [b"MARK", b"x"])
+
+
+async def test_it_edits_answers_and_counts_connections() -> None:
+    async with echo() as (proxy, heard), await dial(proxy) as line, await dial(proxy) as other:
+        proxy.edit_answer = bytes.upper
+        for one in (line, other):
+            await one.send(b"a")
+            assert await receive(one, 2) == b"AA"
+        assert heard == [b"a", b"a"]
+        assert proxy.connections == 2
+
+
+async def test_new_lines_may_lead_elsewhere() -> None:
+    async with echo() as (there, heard), echo() as (proxy, first):
+        proxy.target = (there.host, there.port)
+        async with await dial(proxy) as line:
+            await line.send(b"a")
+            assert await receive(line, 2) == b"aa"
+        assert (heard, first) == ([b"a"], [])
+
+
 async def test_it_refuses_new_lines_and_keeps_the_old() -> None:
     async with echo() as (proxy, _), await dial(proxy) as line:
         await line.send(b"a")

@@ -31,6 +31,7 @@ class Mine(Harness):
         shared=Unsupported("alone"),
         durable=Unsupported("in memory"),
         guards=Supported(),
+        times=Supported(),
         hooks=Supported(),
     )
 
@@ -85,6 +86,7 @@ class Soon(Mine):
         shared=Unsupported("alone"),
         durable=Unsupported("in memory"),
         guards=Supported(),
+        times=Supported(),
         hooks=Planned("issue 7"),
     )
 

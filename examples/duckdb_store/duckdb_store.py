@@ -57,6 +57,7 @@ class DuckDBEngine:
         Capability.SHARED: "DuckDB lets one process open a file; use SQLite to share events",
         Capability.PUSH: "there are no commits by other processes",
         Capability.GUARDS: "this example has no index of tags; use SQLite",
+        Capability.TIMES: "each event gets the time of its commit",
     }
 
     def __init__(self, path: str) -> None:

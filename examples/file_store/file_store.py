@@ -48,7 +48,7 @@ class FileEngine:
     """Keeps events in one file, for one process."""
 
     capabilities: frozenset[Capability] = frozenset(
-        {Capability.SESSIONS, Capability.GLOBAL_ORDER, Capability.DURABLE}
+        {Capability.SESSIONS, Capability.GLOBAL_ORDER, Capability.DURABLE, Capability.TIMES}
     )
     limitations: Mapping[Capability, str] = {
         Capability.SHARED: "one process holds the file; use SQLite to share events",
@@ -171,8 +171,8 @@ def _rows(write: adapter.StreamWrite, first: int, start: int, before: list[Row])
     """Make the rows of one write; in a stream the time never goes back, whatever clocks do."""
     now = max([datetime.now(UTC), *(row.recorded_at for row in before)])
     rows: list[Row] = []
-    for i, event in enumerate(write.events):
+    for i, (event, at) in enumerate(zip(write.events, write.times(now), strict=True)):
         text, blob = (None, event.data) if isinstance(event.data, bytes) else (event.data, None)
         who = (write.stream, first + i, event.type)
-        rows.append(Row(*who, text, blob, event.metadata, event.id, now, event.tags, start + 1 + i))
+        rows.append(Row(*who, text, blob, event.metadata, event.id, at, event.tags, start + 1 + i))
     return rows

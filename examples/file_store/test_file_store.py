@@ -9,7 +9,7 @@ from eventport_conformance import Capabilities, UrlHarness, conformance
 
 class FileHarness(UrlHarness):
     name, location = "file", "file:///{folder}/orders.events"
-    capabilities = Capabilities.only("sessions", "global_order", "durable", "hooks")
+    capabilities = Capabilities.only("sessions", "global_order", "durable", "times", "hooks")
     backends = ("asyncio", "trio")
     adapter = ADAPTER
     absent = dict.fromkeys(

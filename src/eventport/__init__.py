@@ -24,7 +24,7 @@ from eventport.errors import (
     StoreUnavailableError,
     WrongEventLoopError,
 )
-from eventport.events import NewEvent, RecordedEvent
+from eventport.events import CopiedEvent, NewEvent, RecordedEvent
 from eventport.expectations import ANY, NO_STREAM, STREAM_EXISTS, Expectation
 from eventport.protocols import Capability, EventStore, Session, Streams, Subscription
 from eventport.results import AggregateResult, AllResult, AppendResult, QueryResult, ReadResult
@@ -41,6 +41,7 @@ __all__ = [
     "Capability",
     "ConcurrencyError",
     "ConfigurationError",
+    "CopiedEvent",
     "CorruptEventError",
     "EventStore",
     "EventportError",

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 from uuid import UUID
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from eventport.context import COMMAND_ID, current_context
-from eventport.conversion import conversion_of
 from eventport.errors import InvalidArgumentError, NotSupportedError
 from eventport.events import NewEvent, RecordedEvent
 from eventport.protocols import Capability, EventStore, Session, Streams
-from eventport.toolkit_streams import digest, toolkit_stream
+from eventport.toolkit_streams import digest, not_a_record, read_record, toolkit_stream
 from eventport.typed import EventTypes
+from eventport.typed.conversion import conversion_of
 
 
 class CommandRecord(Struct, frozen=True):
@@ -51,10 +52,13 @@ class _Entry(Struct, frozen=True):
 Recorded: TypeAlias = RecordedEvent[CommandRecord]
 """A record, and when and where it was stored."""
 
+_RECORDED: Final = "eventport.CommandRecorded"
+_ACTED: Final = "eventport.UserActed"
+
 _records: Final = EventTypes[CommandRecord]()
-_records.register(CommandRecord, name="eventport.CommandRecorded")
+_records.register(CommandRecord, name=_RECORDED)
 _entries: Final = EventTypes[_Entry]()
-_entries.register(_Entry, name="eventport.UserActed")
+_entries.register(_Entry, name=_ACTED)
 
 
 class CommandLog:
@@ -180,11 +184,13 @@ class CommandLog:
         name = toolkit_stream("user", self._stored(user))
         async with aclosing(self._store.iterate(name, backwards=backwards)) as entries:
             async for event in entries:
-                entry = _entries.decode(event)
+                entry = read_record(event, _ACTED, _Entry)
                 found = await self._store.read(
                     _stream_of(str(entry.id)), from_version=entry.record, to_version=entry.record
                 )
-                yield _records.typed(found.events[0])
+                if not found.events:
+                    raise not_a_record(event, _ACTED, "it names a record that does not exist")
+                yield _record(found.events[0], str(entry.id))
 
     def _stored(self, user: str) -> str:
         return digest(user, self._secret) if self._hashed else user
@@ -192,7 +198,19 @@ class CommandLog:
 
 async def _read(streams: Streams, command_id: str) -> list[Recorded]:
     found = await streams.read(_stream_of(command_id))
-    return [_records.typed(event) for event in found.events]
+    return [_record(event, command_id) for event in found.events]
+
+
+def _record(event: RecordedEvent, command_id: str) -> Recorded:
+    """Return a stored record, once it is known to be one of this command.
+
+    Raises:
+        CorruptEventError: something else has written to its stream.
+    """
+    record = read_record(event, _RECORDED, CommandRecord)
+    if str(record.id) != command_id:
+        raise not_a_record(event, _RECORDED, "it is about another command")
+    return replace(cast("Recorded", event), data=record)
 
 
 def _stream_of(command_id: str) -> str:

@@ -15,13 +15,13 @@ from msgspec.structs import replace
 from eventport.command_log import CommandLog
 from eventport.conflicts import ATTEMPTS, retry_conflicts, run_in_session
 from eventport.context import COMMAND_HASH, COMMAND_ID, CORRELATION_ID, current_context
-from eventport.conversion import conversion_of
 from eventport.errors import EventportError, InvalidArgumentTypeError
 from eventport.events import NewEvent, RecordedEvent
 from eventport.folding import EventCodec, Fold, StateLoader, replay
 from eventport.protocols import EventStore, Session, Streams
 from eventport.results import AggregateResult
 from eventport.turns import turn
+from eventport.typed.conversion import conversion_of
 from eventport.validation import MAX_INT, check_int, check_metadata, check_stream, show
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet  # msgspec resolves field types at run time
 from datetime import datetime  # as above
 from typing import TYPE_CHECKING, Any, Generic
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from msgspec import Struct, field
+
+from eventport._ids import new_id
 
 
 if TYPE_CHECKING:
@@ -31,15 +33,31 @@ class NewEvent(Struct, frozen=True):
     """What happened, such as ``"OrderPlaced"``: up to 500 UTF-8 bytes, no control characters."""
     data: Any
     """Bytes, or JSON: ``None``, bool, int64, finite float, str, list, dict with str keys."""
-    metadata: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)  # pyright: ignore[reportUnknownVariableType]  # an alias is slower to call
     """A JSON object about the event; it cannot override anything that the store records."""
-    id: UUID = field(default_factory=uuid4)
+    id: UUID = field(default_factory=new_id)
     """The event's identity. An append that is retried with the same ids is not written twice."""
     tags: AbstractSet[str] = frozenset()
     """What it is about, such as ``{"course:1", "student:7"}``, so that a `Query` finds it.
 
     At most 50, each of 1 to 200 UTF-8 bytes without control characters.
     """
+
+
+class CopiedEvent(NewEvent, frozen=True, kw_only=True):
+    """An event that was recorded before, in another store, to be appended with its time.
+
+    Stores with `Capability.TIMES` keep that time; the others refuse it. The event otherwise
+    counts as any other, so that a copy can be repeated.
+    """
+
+    recorded_at: datetime
+    """When the event was first recorded anywhere: an aware time."""
+
+    @classmethod
+    def of(cls, event: RecordedEvent[Any]) -> CopiedEvent:
+        """Return what has to be appended to another store to copy an event there."""
+        return cls(event.type, event.data, event.metadata, event.id, recorded_at=event.recorded_at)
 
 
 class RecordedEvent(Struct, Generic[T_co], frozen=True):
@@ -67,10 +85,11 @@ class RecordedEvent(Struct, Generic[T_co], frozen=True):
     id: UUID
     """The event's identity."""
     recorded_at: datetime
-    """When the store recorded it: aware, UTC, in microseconds.
+    """When it was first recorded, by this store or by the one that it was copied from.
 
-    It never goes back within a stream. For an event of a session that has not committed yet it is
-    provisional.
+    Aware, UTC, in microseconds. A store that stamps an event never lets it go back within a
+    stream; copies keep what they have. For an event of a session that has not committed yet it
+    is provisional.
     """
     tags: frozenset[str] = frozenset()
     """What it is about, as it was appended."""

@@ -6,15 +6,16 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Final, cast
 
+from msgspec import Struct
+
 from eventport.errors import (
-    CorruptEventError,
     EventportError,
     InvalidArgumentError,
     InvalidArgumentTypeError,
 )
 from eventport.events import NewEvent
 from eventport.protocols import Session, Streams
-from eventport.toolkit_streams import digest, toolkit_stream
+from eventport.toolkit_streams import digest, not_a_record, read_record, toolkit_stream
 from eventport.validation import show
 
 
@@ -44,6 +45,14 @@ class DuplicateKeyError(EventportError):
 
     def __repr__(self) -> str:
         return f"<DuplicateKeyError: {self}>"
+
+
+class _Record(Struct, frozen=True):
+    """That an owner has claimed a key, or released it."""
+
+    name: str
+    key: str
+    owner: str
 
 
 class UniqueKeys:
@@ -138,15 +147,21 @@ class UniqueKeys:
         return toolkit_stream("key", self.name, key)
 
     async def look_up(self, streams: Streams, key: str) -> tuple[str | None, int]:
-        """Return the owner of what `key` returns, and the version of its stream."""
+        """Return the owner of what `key` returns, and the version of its stream.
+
+        Raises:
+            CorruptEventError: something else has written to that stream.
+        """
         stream = self.stream(key)
         found = await streams.read(stream, backwards=True, max_count=1)
-        if not found.events or found.events[0].type == RELEASED:
+        if not found.events:
             return None, found.version
-        if found.events[0].type != CLAIMED:
-            message = f"stream {stream!r} is eventport's own, but ends with an event that is not"
-            raise CorruptEventError(message)
-        return found.events[0].data["owner"], found.version
+        event = found.events[0]
+        type_ = RELEASED if event.type == RELEASED else CLAIMED
+        record = read_record(event, type_, _Record)
+        if (record.name, record.key) != (self.name, key):
+            raise not_a_record(event, type_, "it is about another key")
+        return record.owner if type_ == CLAIMED else None, found.version
 
 
 class KeyChanges:

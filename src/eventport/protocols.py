@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Ite
 from contextlib import AbstractAsyncContextManager
 from enum import Enum
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeAlias, TypeVar, runtime_checkable
+from typing import Any, Literal, Protocol, Self, TypeAlias, TypeVar, runtime_checkable
 
 from anyio import Event
 
@@ -17,6 +17,9 @@ from eventport.results import AggregateResult, AllResult, AppendResult, QueryRes
 
 
 S = TypeVar("S")
+
+After: TypeAlias = int | Literal["end"]
+"""Where a subscription begins: after a position, or after all that is there."""
 
 
 class Capability(Enum):
@@ -34,6 +37,8 @@ class Capability(Enum):
     """Events outlive the process that appended them."""
     GUARDS = "guards"
     """A commit can depend on streams that it does not write, and on what a query matches."""
+    TIMES = "times"
+    """A `CopiedEvent` keeps the time at which it was first recorded."""
 
 
 class Streams(Protocol):
@@ -133,6 +138,7 @@ class Streams(Protocol):
             ConcurrencyError: `expected` does not hold; nothing was written.
             BoundaryError: an event matches `unless` and was not seen; nothing was written.
             InvalidEventError: an event cannot be stored unharmed; nothing was written.
+            NotSupportedError: a `CopiedEvent`, on a backend without `Capability.TIMES`.
             PayloadTooLargeError: the backend refuses the size; nothing was written.
             StoreUnavailableError: the outcome could not be learned; retry with the same events.
         """
@@ -247,7 +253,8 @@ class EventStore(Streams, Protocol):
     ) -> AllResult:
         """Read events of all streams in the order of their commits.
 
-        Once a position has been seen, no event at or below it ever appears later.
+        Once a position has been seen, no event at or below it ever appears later. An event has to
+        match all filters that are given.
 
         Args:
             after: Only events after this position; 0 for the beginning.
@@ -272,14 +279,25 @@ class EventStore(Streams, Protocol):
     def subscribe(
         self,
         *,
-        after: int = 0,
+        after: After = 0,
         types: Collection[str] | None = None,
         prefix: str | None = None,
         query: Query | None = None,
+        stream: str | None = None,
     ) -> AbstractAsyncContextManager[Subscription]:
         """Follow the store: first the events after a position, then each new one, without end.
 
-        It survives lost connections; no event is missed or repeated.
+        It survives lost connections; no event is missed or repeated. An event has to match all
+        filters that are given.
+
+        Args:
+            after: Only events after this position; 0 for the beginning. ``"end"`` for what
+                becomes readable from now on: `Subscription.position` is where the store ended
+                when the block was entered, which takes one look-up.
+            types: Only events of these types.
+            prefix: Only events of streams whose name starts with this.
+            query: Only events that match this.
+            stream: Only events of the stream of exactly this name.
 
         Raises:
             HistoryReplacedError: `after` lies beyond the head; or, after a lost connection, the

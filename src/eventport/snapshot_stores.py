@@ -5,15 +5,11 @@ from __future__ import annotations
 from typing import Final, Protocol
 from uuid import UUID
 
-import msgspec
-
 from msgspec import Struct
 
-from eventport.conversion import explain
-from eventport.errors import CorruptEventError
 from eventport.events import NewEvent, RecordedEvent
 from eventport.protocols import Streams
-from eventport.toolkit_streams import toolkit_stream
+from eventport.toolkit_streams import not_a_record, read_record, toolkit_stream
 from eventport.validation import check_int
 
 
@@ -125,7 +121,11 @@ class StreamSnapshotStore:
         """
         count = 1 if to_version is None else self._retention
         found = await self._store.read(self.stream(stream), backwards=True, max_count=count)
-        return _newest([_decode(event) for event in found.events], to_version)
+        snapshots = [_decode(event) for event in found.events]
+        for event, snapshot in zip(found.events, snapshots, strict=True):
+            if snapshot.stream != stream:
+                raise not_a_record(event, SNAPSHOT, "it is of another stream")
+        return _newest(snapshots, to_version)
 
 
 def _newest(snapshots: list[Snapshot], to_version: int | None) -> Snapshot | None:
@@ -136,10 +136,4 @@ def _newest(snapshots: list[Snapshot], to_version: int | None) -> Snapshot | Non
 
 
 def _decode(event: RecordedEvent) -> Snapshot:
-    try:
-        return msgspec.convert({**event.metadata, "state": event.data}, Snapshot)
-    except msgspec.ValidationError as exc:
-        path, reason = explain(exc)
-        where = f"event {event.version} of stream {event.stream!r}"
-        message = f"{where} is not a snapshot: {reason}" + (path and f" at {path}")
-        raise CorruptEventError(message) from exc
+    return read_record(event, SNAPSHOT, Snapshot, {**event.metadata, "state": event.data})

@@ -14,20 +14,20 @@ import msgspec
 from anyio.abc import TaskGroup
 from msgspec import Struct
 
-from eventport.conversion import conversion_of, explain, is_pydantic
 from eventport.errors import EventportError, InvalidArgumentError
 from eventport.events import RecordedEvent
 from eventport.folding import Fold
 from eventport.protocols import Streams
 from eventport.results import AggregateResult
-from eventport.sameness import find_difference
-from eventport.shape import shape_of
 from eventport.snapshot_stores import (
     MemorySnapshotStore,
     Snapshot,
     SnapshotStore,
     StreamSnapshotStore,
 )
+from eventport.typed.conversion import conversion_of, explain, is_pydantic
+from eventport.typed.sameness import find_difference
+from eventport.typed.shape import shape_of
 from eventport.validation import check_int, show
 
 

@@ -6,14 +6,18 @@ import hmac
 import re
 
 from hashlib import sha256
-from typing import Final, cast
+from typing import Any, Final, TypeVar, cast
 
-from eventport.errors import InvalidStreamNameError
-from eventport.validation import MAX_NAME_BYTES, show
+from msgspec import ValidationError, convert
+
+from eventport.errors import CorruptEventError, InvalidStreamNameError
+from eventport.events import RecordedEvent
+from eventport.typed.conversion import explain
+from eventport.validation import MAX_NAME_BYTES, TOOLKIT_STREAMS, show
 
 
-PREFIX: Final = "eventport/"
-"""How the name of every stream of the toolkit begins; leave such names to it."""
+R = TypeVar("R")
+
 
 _HASH_BYTES: Final = 1 + 64  # the mark and a SHA-256 in hexadecimal digits
 # What would make two lists of parts look alike, and what no name may contain.
@@ -34,7 +38,7 @@ def toolkit_stream(kind: str, *parts: str) -> str:
         if not isinstance(cast("object", part), str):
             message = f"a part of a stream's name must be text, not {show(part)}"
             raise InvalidStreamNameError(message)
-    name = PREFIX + "/".join([kind, *(_ambiguous.sub(_escape, part) for part in parts)])
+    name = TOOLKIT_STREAMS + "/".join([kind, *(_ambiguous.sub(_escape, part) for part in parts)])
     try:
         raw = name.encode()
     except UnicodeEncodeError as exc:
@@ -48,7 +52,37 @@ def toolkit_stream(kind: str, *parts: str) -> str:
 
 def is_toolkit_stream(name: str) -> bool:
     """Return whether a stream is one of the toolkit's own."""
-    return name.startswith(PREFIX)
+    return name.startswith(TOOLKIT_STREAMS)
+
+
+def read_record(event: RecordedEvent, type_: str, as_: type[R], value: Any = None) -> R:
+    """Return a record of the toolkit's own, once it is known to be one.
+
+    Args:
+        event: An event of one of the toolkit's streams.
+        type_: The type that it must have.
+        as_: What the record is.
+        value: What to convert; None for the event's data.
+
+    Raises:
+        CorruptEventError: something else has written to that stream.
+    """
+    if event.type != type_:
+        raise not_a_record(event, type_, f"its type is {show(event.type)}")
+    try:
+        return convert(event.data if value is None else value, as_)
+    except ValidationError as exc:
+        path, reason = explain(exc)
+        raise not_a_record(event, type_, reason + (path and f" at {path}")) from exc
+
+
+def not_a_record(event: RecordedEvent, wanted: str, reason: str) -> CorruptEventError:
+    """Make the error for what the toolkit has not written to a stream of its own."""
+    message = (
+        f"stream {event.stream!r} belongs to eventport's toolkit, but its event {event.version} "
+        f"is no {wanted} of it: {reason}"
+    )
+    return CorruptEventError(message)
 
 
 def digest(text: str, secret: bytes | None = None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from inspect import iscoroutinefunction
 from typing import Any, Final, Literal, TypeAlias, TypeVar, cast, get_args
@@ -29,6 +29,12 @@ MAX_TAG_BYTES: Final = 200
 
 MAX_INT: Final = 2**63 - 1
 """The largest version, position or count that can be asked for."""
+
+TOOLKIT_STREAMS: Final = "eventport/"
+"""How the name of every stream of the toolkit begins; leave such names to it."""
+
+TOOLKIT_TYPES: Final = "eventport."
+"""How the type of every event in such a stream begins."""
 
 NamedExpectation: TypeAlias = Literal["any", "no_stream", "stream_exists"]
 
@@ -57,6 +63,25 @@ def check_event_type(name: object) -> str:
     if type(name) is str and _is_plain(name):
         return name
     return _check_name(name, "event type", InvalidEventTypeError)
+
+
+def check_toolkit_types(stream: str, types: Iterable[str]) -> None:
+    """Refuse to append events of a program's own types to a stream of the toolkit.
+
+    Such an append is a mistake, since the toolkit could take its event for a record of its own,
+    such as a checkpoint or a claim of a key.
+
+    Raises:
+        InvalidStreamNameError: an event's type is not one of the toolkit's.
+    """
+    for type_ in types:
+        if not type_.startswith(TOOLKIT_TYPES):
+            message = (
+                f"stream {show(stream)} belongs to eventport's toolkit, and an event of type "
+                f"{show(type_)} does not: choose a name that does not begin with "
+                f"{TOOLKIT_STREAMS!r}"
+            )
+            raise InvalidStreamNameError(message)
 
 
 def check_prefix(prefix: object) -> str | None:

@@ -10,7 +10,6 @@ from typing import Any
 import aiosqlite
 import pytest
 
-from anyio import fail_after
 from tests.toolkit.accounts import ACCOUNT, Deposit
 from tests.toolkit.read_models import PLACES
 from tests.toolkit.stages import QUICK, running
@@ -25,6 +24,7 @@ from eventport.projections import (
     open_checkpoints,
 )
 
+from eventport_conformance.waiting import no_hang
 from eventport_sqlite import SQLiteEventStore
 
 
@@ -74,7 +74,7 @@ async def test_an_append_that_would_wait_for_its_own_handler_is_refused(tmp_path
             await store.append("other-1", [NewEvent("Never", {})])
 
         await store.append("order-1", [NewEvent("Added", {})])
-        with fail_after(60), pytest.raises(ProjectionStoppedError) as caught:
+        with no_hang(), pytest.raises(ProjectionStoppedError) as caught:
             await Runner(store, projection, checkpoints).run()
         assert isinstance(caught.value.__cause__, NotSupportedError)
         assert "using(context.connection)" in str(caught.value)

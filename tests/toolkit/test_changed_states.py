@@ -17,9 +17,9 @@ import pytest
 
 from eventport import NewEvent
 from eventport.folding import Fold
-from eventport.shape import shape_of
 from eventport.snapshots import MemorySnapshotStore, Snapshots, every
 from eventport.typed import EventTypes
+from eventport.typed.shape import shape_of
 
 from eventport_memory import MemoryEventStore
 
@@ -80,7 +80,7 @@ async def test_a_changed_class_is_replayed_from_the_beginning(change: str) -> No
 
 async def test_the_same_class_in_another_process_is_the_same_shape() -> None:
     code = (
-        "from dataclasses import *\nfrom eventport.shape import shape_of\n"
+        "from dataclasses import *\nfrom eventport.typed.shape import shape_of\n"
         "fields = [('n', set[int], field(default_factory=set)), ('m', object, field)]\n"
         "print(shape_of(make_dataclass('Account', fields)))"
     )

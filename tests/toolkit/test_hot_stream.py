@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from anyio import fail_after, to_thread
+from anyio import to_thread
 from tests.toolkit.accounts import TYPES, Deposited
 from tests.toolkit.read_models import PLACES
 
 from eventport import connect
+
+from eventport_conformance.waiting import HANG_SECONDS, no_hang
 
 
 WORKER = Path(__file__).parent / "workers" / "deposit.py"
@@ -28,7 +30,7 @@ async def test_no_task_gives_up(request: pytest.FixtureRequest, database: str, w
         await store.append("account-1", [TYPES.new(Deposited(1))])
         processes = [_start(place.url, way) for _ in range(2)]
         try:
-            with fail_after(200):
+            with no_hang(seconds=5 * HANG_SECONDS):
                 for process in processes:
                     assert process.stdout is not None
                     assert await to_thread.run_sync(process.stdout.readline) == "ready\n"

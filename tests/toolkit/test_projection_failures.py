@@ -15,7 +15,7 @@ import anyio.lowlevel
 import pydantic
 import pytest
 
-from anyio import Event, create_task_group, fail_after, sleep, sleep_forever
+from anyio import Event, create_task_group, sleep, sleep_forever
 from tests.toolkit.accounts import ACCOUNT, Deposit
 from tests.toolkit.stages import KINDS, QUICK, Stage, open_stage, running
 
@@ -35,6 +35,7 @@ from eventport.projections import (
 )
 from eventport.typed import EventTypes
 
+from eventport_conformance.waiting import no_hang
 from eventport_memory import MemoryEventStore
 from eventport_memory.engine import MemoryEngine
 from eventport_sqlite import SQLiteEventStore
@@ -85,7 +86,7 @@ async def test_a_renewal_that_falls_due_with_a_failure_stores_only_what_was_hand
         )
         projection.on("Added")(handler)
         runner = stage.runner(projection, lease=0.3)
-        with fail_after(60):
+        with no_hang():
             async with create_task_group() as group:
 
                 async def run(runner: Runner[Any] = runner) -> None:
@@ -136,7 +137,7 @@ async def test_a_cancellation_that_a_handler_lets_out_is_an_error_of_the_handler
     (bad,) = await stage.append("order-1", "Poison")
     good += await stage.append("order-1", "Added")
     seen: list[int] = []
-    with fail_after(60), pytest.raises(ProjectionStoppedError) as caught:
+    with no_hang(), pytest.raises(ProjectionStoppedError) as caught:
         await stage.runner(_cancelling(stage, seen)).run()
     assert caught.value.event.position == bad
     assert seen == [bad] * 4  # once with its batch, three times alone
@@ -158,7 +159,7 @@ async def test_a_preparation_that_lets_a_cancellation_out_ends_the_runner_with_a
         @projection.on("Added")
         async def added(event: RecordedEvent, context: ProjectionContext[Any]) -> None: ...
 
-        with fail_after(60), pytest.raises(Exception, match="cancelled"):
+        with no_hang(), pytest.raises(Exception, match="cancelled"):
             await Runner(store, projection, MemoryCheckpoints()).run()
 
 
@@ -186,7 +187,7 @@ async def test_an_error_that_cannot_be_printed_goes_to_the_dead_letters_or_stops
 
         return made
 
-    with fail_after(60), pytest.raises(ProjectionStoppedError) as caught:
+    with no_hang(), pytest.raises(ProjectionStoppedError) as caught:
         await stage.runner(projection()).run()
     assert "UnprintableError" in str(caught.value)
     runner = await stage.run_until(projection(on_poison="dead_letter"), good)
@@ -215,7 +216,7 @@ async def test_the_data_of_events_gets_into_no_log_no_error_text_and_no_dead_let
 
         return made
 
-    with fail_after(60), pytest.raises(ProjectionStoppedError) as caught:
+    with no_hang(), pytest.raises(ProjectionStoppedError) as caught:
         await stage.runner(projection()).run()
     assert SECRET not in str(caught.value)
     assert SECRET not in repr(caught.value)
@@ -275,7 +276,7 @@ async def _open_readable(file: Path) -> tuple[Readable, SQLiteEventStore]:
 
 
 async def _until(condition: Any) -> None:
-    with fail_after(60):
+    with no_hang():
         while not condition():  # noqa: ASYNC110  # there is no event for it
             await sleep(0.01)
 

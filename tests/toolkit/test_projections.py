@@ -286,7 +286,7 @@ async def test_a_runner_that_lost_the_lease_changes_nothing(stage: Stage) -> Non
     assert old is not None
     async with old.advance(0) as connection:
         await stage.model.prepare(ProjectionContext(connection, 1))
-    runner = stage.runner(projection, lease=0.05)
+    runner = stage.runner(projection, lease=8)
     async with running(runner):
         await runner.wait_until(expected[-1])
     assert (await stage.checkpoints.load(projection.id)).position >= expected[-1]

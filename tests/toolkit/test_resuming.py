@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from anyio import fail_after, sleep
+from anyio import sleep
 from tests.toolkit.read_models import PLACES
 from tests.toolkit.stages import KINDS, QUICK, Stage, open_stage, running
 
@@ -23,6 +23,7 @@ from eventport.projections import (
 )
 from eventport.projections.sql import SqlCheckpoints
 
+from eventport_conformance.waiting import no_hang
 from eventport_memory import MemoryEventStore
 
 
@@ -56,7 +57,7 @@ def resumed(seen: list[int]) -> Projection[Any]:
 async def refused(stage: Stage, store: EventStore) -> str:
     before = await stage.checkpoints.load(ID)
     seen: list[int] = []
-    with fail_after(60), pytest.raises(CheckpointMismatchError) as caught:
+    with no_hang(), pytest.raises(CheckpointMismatchError) as caught:
         await Runner(store, resumed(seen), stage.checkpoints).run()
     after = await stage.checkpoints.load(ID)
     assert (after.position, after.owner) == (before.position, None)
@@ -241,7 +242,7 @@ async def test_leases_depend_on_no_clock_of_a_database(
             assert clock not in statements
         assert await checkpoints.acquire(ID, "silent", 0.2) is not None
         taken, asked = None, 0
-        with fail_after(60):
+        with no_hang():
             while taken is None:
                 asked += 1
                 taken = await checkpoints.acquire(ID, "stand-by", 0.2)

@@ -17,7 +17,6 @@ from tests.toolkit.conftest import OpenStore
 from eventport import CorruptEventError, EventStore, InvalidArgumentError, NewEvent
 from eventport.commands import CommandHandler, Decider
 from eventport.folding import Fold, replay
-from eventport.shape import shape_of
 from eventport.snapshots import (
     MemorySnapshotStore,
     Snapshot,
@@ -28,6 +27,7 @@ from eventport.snapshots import (
     every,
 )
 from eventport.typed import EventTypes
+from eventport.typed.shape import shape_of
 
 from eventport_conformance.waiting import no_hang
 from eventport_memory import MemoryEventStore
@@ -184,9 +184,12 @@ async def test_a_stream_of_snapshots_that_others_wrote_to_breaks_nothing(store: 
     await move(store, 1, 2)
     snapshot_store = StreamSnapshotStore(store)
     snapshots = Snapshots(snapshot_store, Account)
-    for surprise in (NewEvent("Surprise", {"a": 1}), NewEvent("Surprise", b"", {"version": "x"})):
+    for surprise in (
+        NewEvent("eventport.Surprise", {"a": 1}),
+        NewEvent("eventport.Surprise", b"", {"version": "x"}),
+    ):
         await store.append(snapshot_store.stream(STREAM), [surprise])
-        with pytest.raises(CorruptEventError, match="is not a snapshot"):
+        with pytest.raises(CorruptEventError, match="is no eventport\\.SnapshotTaken"):
             await snapshot_store.latest(STREAM)
         assert (await snapshots.load(store, STREAM, ACCOUNT)).state.balance == 3
     assert snapshots.stats.broken == 2

@@ -332,8 +332,8 @@ async def test_a_hashed_value_is_stored_nowhere(
 
 async def test_a_stream_that_is_no_keys_any_more_is_not_taken_for_free(store: EventStore) -> None:
     await give(store, ADA, "user-1")
-    await store.append(EMAILS.stream(ADA), [NewEvent("Surprise", {})])
-    with pytest.raises(CorruptEventError, match="ends with an event that is not"):
+    await store.append(EMAILS.stream(ADA), [NewEvent("eventport.Surprise", {})])
+    with pytest.raises(CorruptEventError, match="is no eventport\\.KeyClaimed"):
         await EMAILS.find_by(store, ADA)
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Literal, Self, TypeVar
 
 from anyio import Event
 from anyio.lowlevel import checkpoint
@@ -199,12 +199,14 @@ class Notebook:
     async def subscribe(
         self,
         *,
-        after: int = 0,
+        after: int | Literal["end"] = 0,
         types: Collection[str] | None = None,
         prefix: str | None = None,
         query: Query | None = None,
+        stream: str | None = None,
     ) -> AsyncGenerator[Subscription]:
-        yield Tail(self, after, types, prefix, query)
+        begin = len(self.events) if after == "end" else after
+        yield Tail(self, begin, types, prefix, query, stream)
 
     async def aclose(self) -> None:
         await checkpoint()
@@ -267,12 +269,14 @@ class Tail:
         types: Collection[str] | None,
         prefix: str | None,
         query: Query | None,
+        stream: str | None,
     ) -> None:
         self.store = store
         self.position = after
         self.types = types
         self.prefix = prefix
         self.query = query
+        self.stream = stream
         self.caught_up = Event()
 
     def __aiter__(self) -> Self:
@@ -289,10 +293,11 @@ class Tail:
                 query=self.query,
             )
             self.position = found.position
-            if found.events:
+            if found.events and self.stream in {None, found.events[0].stream}:
                 return found.events[0]
-            self.caught_up.set()
-            await changed.wait()
+            if not found.events:
+                self.caught_up.set()
+                await changed.wait()
 
 
 def open_notebook() -> EventStore:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Final
 
 import anyio
 
+from adapters.eventstoredb.tests.double.database import LAST_REVISION
 from adapters.eventstoredb.tests.double.stubs import KURRENT
 from anyio import to_thread
 
-from eventport import EventportError
+from eventport import EventportError, NewEvent
 from eventport.adapter import Store
 
 from eventport_conformance import (
@@ -52,7 +56,14 @@ class DoubleProcess:
         self.port = int(self._line())
 
     def empty(self) -> None:
-        assert self._ask("empty") == "empty\n"
+        assert self._ask("empty") == "done\n"
+
+    def do(self, *what: str | int) -> None:
+        """Let it do something; see its script."""
+        assert self._ask(json.dumps(what)) == "done\n"
+
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
 
     def restart(self) -> None:
         assert int(self._ask("restart")) == self.port
@@ -70,12 +81,17 @@ class DoubleProcess:
 
 class EventStoreDBHarness(Harness):
     name = f"eventstoredb-{'kurrentdb' if KURRENT else 'esdb'}"
+    absent = {
+        "slow_clock": "its server records the times, and no one may set it",
+        "read_only": "a server that takes no writes is a follower, and tests of its own meet it",
+    }
     capabilities = Capabilities.only(
         *(("sessions",) if SESSIONS else ()),
         "global_order",
         "push",
         "shared",
         "durable",
+        "times",
         "hooks",
     )
 
@@ -83,6 +99,15 @@ class EventStoreDBHarness(Harness):
     async def second_client(self) -> AsyncGenerator[EventStoreDBEventStore, None]:
         async with await EventStoreDBEventStore.connect(self.url()) as store:
             yield store
+
+    @asynccontextmanager
+    async def odd_client(self) -> AsyncGenerator[EventStoreDBEventStore, None]:
+        odd = f"{self.url()}&NodePreference=follower&KeepAliveInterval=10000&ConnectionName=odd"
+        async with await EventStoreDBEventStore.connect(odd) as store:
+            yield store
+
+    def refused_event(self) -> NewEvent:
+        return NewEvent("Large", bytes(17_000_000 if KURRENT else 1_100_000))
 
     @asynccontextmanager
     async def without_polling(self) -> AsyncGenerator[Store, None]:
@@ -116,9 +141,40 @@ class DoubleHarness(EventStoreDBHarness):
     async def restart(self) -> None:
         await to_thread.run_sync(self.double.restart)
 
+    async def delete_stream(self, stream: str) -> None:
+        await to_thread.run_sync(self.double.do, "truncate", stream, LAST_REVISION)
+
+    async def truncate_stream(self, stream: str, before: int) -> None:
+        await to_thread.run_sync(self.double.do, "truncate", stream, before - 1)
+
+    @asynccontextmanager
+    async def frozen(self) -> AsyncGenerator[None, None]:
+        self.double.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.double.signal(signal.SIGCONT)
+
+    def troubles(self) -> Mapping[str, Callable[[], AbstractAsyncContextManager[None]]]:
+        return {
+            "refused reads": partial(self.fault, "denied", "Read"),
+            "refused appends": partial(self.fault, "denied", "BatchAppend"),
+            "refused login": partial(self.fault, "denied", "*"),
+            "lost connections": partial(self.fault, "drop-before", "*"),
+        }
+
+    @asynccontextmanager
+    async def fault(self, kind: str, method: str) -> AsyncGenerator[None, None]:
+        await to_thread.run_sync(self.double.do, "fault", kind, method, 1_000_000)
+        try:
+            yield
+        finally:
+            await to_thread.run_sync(self.double.do, "fault", kind, method, 0)
+
 
 class RealHarness(EventStoreDBHarness):
-    absent = {  # a constant
+    absent = {
+        **EventStoreDBHarness.absent,
         "address": "the client follows the addresses that a cluster reports, past any proxy",
         "open_at": "the client follows the addresses that a cluster reports, past any proxy",
         "restart": "the server belongs to others",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
@@ -11,7 +9,7 @@ import pytest
 
 from adapters.eventstoredb.tests.double.server import serve
 from adapters.eventstoredb.tests.double.state import Double, Fault
-from adapters.eventstoredb.tests.test_servers import GUARD, collected, numbered, set_metadata
+from adapters.eventstoredb.tests.test_servers import collected, numbered, set_metadata
 
 from eventport import (
     ConcurrencyError,
@@ -21,12 +19,13 @@ from eventport import (
     run_in_session,
 )
 
+from eventport_conformance.waiting import HANG_SECONDS, no_hang
 from eventport_eventstoredb import EventStoreDBEventStore
 
 
 @pytest.fixture(params=["25.1", "26.0", "26.1"])
 async def newer(request: pytest.FixtureRequest) -> AsyncGenerator[Double, None]:
-    async with asyncio.timeout(GUARD), serve(Double(version=request.param)) as served:
+    async with no_hang(seconds=5 * HANG_SECONDS), serve(Double(version=request.param)) as served:
         yield served
 
 

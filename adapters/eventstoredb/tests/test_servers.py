@@ -8,6 +8,7 @@ import sys
 import textwrap
 
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, Final
 from uuid import uuid4
 
@@ -34,10 +35,11 @@ from eventport import (
     StoreUnavailableError,
 )
 
+from eventport_conformance.dropping import in_the_end
+from eventport_conformance.waiting import HANG_SECONDS, no_hang
 from eventport_eventstoredb import EventStoreDBEventStore
 
 
-GUARD: Final = 60
 VERSIONS: Final[tuple[Version, ...]] = ("23.10", "25.1", "26.0", "26.1") if KURRENT else ("23.10",)
 
 
@@ -69,7 +71,7 @@ def collected(store: EventStoreDBEventStore) -> list[RecordedEvent]:
 
 @pytest.fixture(params=VERSIONS)
 async def server(request: pytest.FixtureRequest) -> AsyncGenerator[Double, None]:
-    async with asyncio.timeout(GUARD), serve(Double(version=request.param)) as served:
+    async with no_hang(seconds=5 * HANG_SECONDS), serve(Double(version=request.param)) as served:
         yield served
 
 
@@ -224,7 +226,9 @@ async def test_a_read_ends_although_the_server_does_not_answer(server: Double) -
         with pytest.raises(StoreUnavailableError, match="not known"):
             await store.append("a", numbered(1), expected=3)
         server.frozen.clear()
-        assert (await store.append("a", numbered(1))).version == 1
+        again = partial(store.append, "a", numbered(1), expected=NO_STREAM)
+        # On a busy machine, the timeout may pass although the server answers.
+        assert (await in_the_end("append", again)).version == 1
 
 
 async def test_an_append_that_is_not_answered_holds_up_no_other(
@@ -245,7 +249,7 @@ async def test_an_append_that_is_not_answered_holds_up_no_other(
 async def test_the_same_append_from_two_stores_holds_up_no_other(
     server: Double, on_server: EventStoreDBEventStore
 ) -> None:
-    server.lag = 0.3
+    server.held.add("a")
     server.commit_timeout = 1
     events = numbered(3)
     async with await EventStoreDBEventStore.connect(server.uri, timeout=20) as other:
@@ -257,7 +261,8 @@ async def test_the_same_append_from_two_stores_holds_up_no_other(
         ]
         await until(lambda: bool(server.in_flight))
         await on_server.append("b", numbered(1))
-        assert not all(task.done() for task in both)
+        assert not any(task.done() for task in both)
+        server.held.clear()
         results = await asyncio.gather(*both)
         assert [result.version for result in results] == [3, 3]
         assert engine._client._calls.channel is channel
@@ -329,7 +334,7 @@ def test_a_program_ends_that_leaves_a_subscription_open() -> None:
         [sys.executable, "-c", textwrap.dedent(program)],
         capture_output=True,
         check=False,
-        timeout=GUARD,
+        timeout=HANG_SECONDS,
     )
     assert done.stdout == b"1\n", done.stderr.decode()
 

@@ -12,6 +12,9 @@ from typing import Any, Final
 from adapters.mongodb.tests.servers import START_SECONDS, Server
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
+from pymongo.read_concern import ReadConcern
+
+from eventport_conformance.chaos import Found
 
 
 MEMBERS: Final = 3
@@ -91,3 +94,18 @@ class ReplicaSet:
                 return bool(client.admin.command("hello")["isWritablePrimary"])
         except PyMongoError:
             return False
+
+
+def stored_in(url: str) -> list[Found]:
+    """Return all events that a majority has, as a bare driver finds them; positions have no gap."""
+    with MongoClient[Any](url, uuidRepresentation="standard") as client:
+        events = client.get_default_database().get_collection(
+            "events", read_concern=ReadConcern("majority")
+        )
+        found = [
+            Found(one["_id"] + place, one["stream"], one["version"] + place, str(event["id"]))
+            for one in events.find().sort("_id")
+            for place, event in enumerate(one["events"])
+        ]
+    assert [event.position for event in found] == list(range(1, len(found) + 1)), "a gap"
+    return found

@@ -5,44 +5,34 @@
 
 from __future__ import annotations
 
-import os
 import random
 import secrets
-import time
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack
-from typing import Any
+from pathlib import Path
 
 import anyio
 import pytest
 
-from adapters.mongodb.tests.ledger import check, stored
-from adapters.mongodb.tests.processes import follow, output
-from adapters.mongodb.tests.replica_set import ReplicaSet
-from adapters.mongodb.tests.servers import mongod, with_database, with_options
+from adapters.mongodb.tests.conftest import needs_mongod
+from adapters.mongodb.tests.replica_set import ReplicaSet, stored_in
+from adapters.mongodb.tests.servers import with_database, with_options
 from anyio import to_thread
-from pymongo import AsyncMongoClient
 
-from eventport import NewEvent, connect
+from eventport import connect
 
+from eventport_conformance.chaos import Found, Writers, chaos_seconds, check, follow
 from eventport_conformance.proxy import Proxy, open_proxy
-from eventport_conformance.scripts import Start
 from eventport_conformance.waiting import HANG_SECONDS, no_hang, until
 
 
-pytestmark = pytest.mark.skipif(
-    mongod() is None, reason="what stands in for mongod has no replica sets of several members"
-)
+pytestmark = needs_mongod
 
-SECONDS = float(os.environ.get("EVENTPORT_CHAOS_SECONDS", "0"))
+SECONDS = chaos_seconds(0)
 GUARD = SECONDS + 5 * HANG_SECONDS
-WRITERS = ("a-pymongo", "b-motor", "c-pymongo")
-TASKS = 3
+DRIVERS = ("pymongo", "motor", "pymongo")
 DATABASE = "chaos"
-PROGRESS = 20
-"""How many events must be written between two faults."""
-
 FAULTS = ("kill", "freeze", "step down", "drop", "silence", "nothing")
 
 
@@ -53,7 +43,7 @@ class Chaos:
         self.members = members
         self._proxies = proxies
 
-    async def strike(self, fault: str) -> None:
+    async def strike(self, fault: str, writers: Writers) -> None:
         """Let something fail, wait until work goes on, and mend it."""
         primary = await to_thread.run_sync(self.members.primary)
         match fault:
@@ -72,26 +62,12 @@ class Chaos:
                     await proxy.heal()
             case _:
                 pass
-        await self.progress()
+        await writers.progress()
         if fault == "kill":
             await to_thread.run_sync(primary.start)
         elif fault == "freeze":
             primary.thaw()
-        await self.progress()
-
-    async def progress(self) -> None:
-        """Wait until more has been written."""
-        enough = await self._count() + PROGRESS
-
-        async def is_enough() -> bool:
-            return await self._count() >= enough
-
-        await until(is_enough, "appends succeed")
-
-    async def _count(self) -> int:
-        primary = await to_thread.run_sync(self.members.primary)
-        async with AsyncMongoClient[Any](primary.url, directConnection=True) as client:
-            return await client[DATABASE]["events"].estimated_document_count()
+        await writers.progress()
 
 
 @pytest.fixture
@@ -109,52 +85,33 @@ async def chaos(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Chao
         yield Chaos(members, proxies)
 
 
-async def test_chaos_loses_doubles_and_hides_nothing(chaos: Chaos, start: Start) -> None:
+async def test_chaos_loses_doubles_and_hides_nothing(chaos: Chaos, tmp_path: Path) -> None:
     seed = secrets.randbits(32)
     print(f"seed {seed}")  # noqa: T201  # pytest shows it with a failure
     chosen = random.Random(seed)
-    end = time.monotonic() + SECONDS
+    url = with_database(chaos.members.url, DATABASE)
+    place = with_options(url, timeout=12)
+    writers = Writers([with_options(place, driver=driver) for driver in DRIVERS], tmp_path)
+    seen: list[Found] = []
+    found: list[Found] = []
     struck = 0
-    found: list[list[Any]] = []
-    with no_hang(seconds=GUARD):
-        url = with_database(chaos.members.url, DATABASE)
-        place = with_options(url, timeout=12)
-        # What opens first creates the collection.
-        reader = start("tail.py", place)
-        await to_thread.run_sync(reader.ready)
-        writers = [
-            start(
-                "write_through.py",
-                with_options(place, driver=name.partition("-")[2]),
-                name,
-                TASKS,
-            )
-            for name in WRITERS
-        ]
-        seen: list[Any] = []
-
-        async def read() -> None:
-            seen.extend(await to_thread.run_sync(follow, reader))
-
-        acknowledged: list[Any] = []
-        unknown: list[str] = []
-        async with anyio.create_task_group() as reading:
-            reading.start_soon(read)
-            await chaos.progress()
-            struck = 0
-            while struck == 0 or time.monotonic() < end:
-                for fault in chosen.sample(FAULTS, len(FAULTS)):
-                    await chaos.strike(fault)
-                    struck += 1
-            for writer in writers:
-                done, doubtful = await to_thread.run_sync(output, writer)
-                acknowledged += done
-                unknown += doubtful
-            found = await to_thread.run_sync(stored, url)
-            async with connect(url) as store:
-                await store.append("end", [NewEvent("Ended", None)])
-    print(  # noqa: T201  # for those who pass -s
-        f"{struck} faults, {len(found)} events, {len(acknowledged)} appends acknowledged, "
-        f"{len(unknown)} events unknown"
-    )
-    check(found, acknowledged, unknown, seen)
+    try:
+        with no_hang(seconds=GUARD):
+            async with connect(place) as store, anyio.create_task_group() as reading:
+                reading.start_soon(follow, store, seen)
+                for _ in DRIVERS:
+                    writers.start()
+                await writers.progress()
+                end = anyio.current_time() + SECONDS
+                while struck == 0 or anyio.current_time() < end:
+                    for fault in chosen.sample(FAULTS, len(FAULTS)):
+                        await chaos.strike(fault, writers)
+                        struck += 1
+                await writers.stop()
+                found = await to_thread.run_sync(stored_in, url)
+                await until(lambda: len(seen) >= len(found), "the reader sees all events")
+                await store.aclose()
+    finally:
+        writers.end()
+    counted = check(found, tmp_path, seen)
+    print(f"{struck} faults, {counted}")  # noqa: T201  # for those who pass -s

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 
-from collections.abc import AsyncGenerator, Generator
-from contextlib import ExitStack, asynccontextmanager
-from typing import Any, ClassVar
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from functools import partial
+from typing import Any, ClassVar, Final
+from unittest.mock import patch
 from urllib.parse import urlsplit
 
 import pytest
@@ -19,25 +22,46 @@ from adapters.mongodb.tests.servers import (
     with_options,
 )
 from anyio import to_thread
-from pymongo import MongoClient
+from pymongo import AsyncMongoClient, MongoClient
 
 from eventport import NewEvent
 from eventport.adapter import Store
 
 from eventport_conformance import Capabilities, Harness, conformance
 from eventport_conformance.hard import without_polling
+from eventport_conformance.harness import Hook
 from eventport_mongodb import MongoDBEventStore
 from eventport_mongodb.driver import DriverName
 
 
 IS_OUR_SERVER = URL_VARIABLE not in os.environ
 
+ABSENT: Final[Mapping[Hook, str]] = {
+    "delete_stream": "its events are never removed",
+    "truncate_stream": "its events are never removed",
+    "read_only": "a server that takes no writes is a secondary, and tests of its own meet it",
+}
+
+ODD: Final = {
+    "readPreference": "secondaryPreferred",
+    "readConcernLevel": "available",
+    "w": 1,
+    "retryWrites": "false",
+    "retryReads": "false",
+    "tz_aware": "true",
+    "uuidRepresentation": "javaLegacy",
+    "unicode_decode_error_handler": "replace",
+    "compressors": "zlib",
+}
+"""Settings of a client, none of which may change what is stored."""
+
 
 class PyMongoHarness(Harness):
     name = "mongodb"
     capabilities = Capabilities.only(
-        "sessions", "global_order", "push", "shared", "durable", "hooks"
+        "sessions", "global_order", "push", "shared", "durable", "times", "hooks"
     )
+    absent = ABSENT
     driver: ClassVar[DriverName] = "pymongo"
     server_url: ClassVar[str]
     own_server: ClassVar[Server]
@@ -75,13 +99,54 @@ class PyMongoHarness(Harness):
         async with await MongoDBEventStore.connect(there, driver=self.driver, timeout=5) as store:
             yield store
 
+    @asynccontextmanager
+    async def slow_clock(self) -> AsyncGenerator[None, None]:
+        real = time.time_ns
+        with patch("time.time_ns", lambda: real() - 3_600 * 10**9):
+            yield
+
+    @asynccontextmanager
+    async def odd_client(self) -> AsyncGenerator[MongoDBEventStore, None]:
+        odd = with_options(self.database_url, **ODD)
+        async with await MongoDBEventStore.connect(odd, driver=self.driver) as store:
+            yield store
+
     if IS_OUR_SERVER:
+
+        @asynccontextmanager
+        async def frozen(self) -> AsyncGenerator[None, None]:
+            self.own_server.freeze()
+            try:
+                yield
+            finally:
+                self.own_server.thaw()
+
+        def troubles(self) -> Mapping[str, Callable[[], AbstractAsyncContextManager[None]]]:
+            return {
+                "not authorized": partial(self.failing, errorCode=13),
+                "time-out": partial(self.failing, errorCode=50),
+                "interrupted": partial(self.failing, errorCode=11601),
+                "closed": partial(self.failing, closeConnection=True),
+            }
+
+        @asynccontextmanager
+        async def failing(self, **how: object) -> AsyncGenerator[None, None]:
+            """Let commands fail that read or write."""
+            data = {"failCommands": ["find", "aggregate", "insert"], **how}
+            async with AsyncMongoClient[Any](self.server_url) as client:
+                await client.admin.command(
+                    {"configureFailPoint": "failCommand", "mode": "alwaysOn", "data": data}
+                )
+                try:
+                    yield
+                finally:
+                    await client.admin.command({"configureFailPoint": "failCommand", "mode": "off"})
 
         async def restart(self) -> None:
             await to_thread.run_sync(self.own_server.kill)
             await to_thread.run_sync(self.own_server.start)
     else:
-        absent = {"restart": f"the server of {URL_VARIABLE} is not ours to kill"}  # a constant
+        absent = {**ABSENT, "restart": f"the server of {URL_VARIABLE} is not ours to kill"}
 
 
 class MotorHarness(PyMongoHarness):
@@ -91,7 +156,7 @@ class MotorHarness(PyMongoHarness):
 
 class StandaloneHarness(PyMongoHarness):
     name = "mongodb-standalone"
-    capabilities = Capabilities.only("global_order", "shared", "durable", "hooks")
+    capabilities = Capabilities.only("global_order", "shared", "durable", "times", "hooks")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -6,14 +6,15 @@ import asyncio
 
 from collections.abc import Callable, Generator
 from functools import partial
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from adapters.mongodb.tests.ledger import Ledger, check, stored
-from adapters.mongodb.tests.replica_set import ReplicaSet
-from adapters.mongodb.tests.servers import Server, mongod, new_database
+from adapters.mongodb.tests.conftest import needs_mongod
+from adapters.mongodb.tests.replica_set import ReplicaSet, stored_in
+from adapters.mongodb.tests.servers import Server, new_database
 from anyio import to_thread
 from pymongo import AsyncMongoClient, MongoClient
 from pymongo.asynchronous.collection import AsyncCollection
@@ -21,16 +22,14 @@ from pymongo.asynchronous.collection import AsyncCollection
 from eventport import ANY, NO_STREAM, NewEvent
 from eventport.adapter import Commit, Committed, Conflict, StreamWrite, encode_events
 from eventport.expectations import Expectation
-from eventport.protocols import EventStore
 
+from eventport_conformance.chaos import Found, Journal, Writer, check, follow
 from eventport_conformance.waiting import HANG_SECONDS, no_hang, until
 from eventport_mongodb import MongoDBEventStore
 from eventport_mongodb.driver import DriverName
 
 
-pytestmark = pytest.mark.skipif(
-    mongod() is None, reason="what stands in for mongod has no replica sets of several members"
-)
+pytestmark = needs_mongod
 
 TASKS = 4
 WRITTEN = 12
@@ -47,6 +46,12 @@ def members(tmp_path_factory: pytest.TempPathFactory) -> Generator[ReplicaSet, N
         yield replica_set
     finally:
         replica_set.kill()
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Generator[Journal]:
+    with Journal(tmp_path / "journal") as opened:
+        yield opened
 
 
 def kill(_: ReplicaSet, primary: Server) -> None:
@@ -71,23 +76,15 @@ def heal(primary: Server) -> None:
 @pytest.mark.parametrize("driver", ["pymongo", "motor"])
 @pytest.mark.parametrize("fault", [kill, freeze, step_down])
 async def test_a_change_of_the_primary_loses_doubles_and_hides_nothing(
-    members: ReplicaSet, driver: DriverName, fault: Fault
+    members: ReplicaSet, driver: DriverName, fault: Fault, journal: Journal, tmp_path: Path
 ) -> None:
     async with new_database(members.url) as url:
-        ledger = Ledger("a")
         ended = False
-        seen: list[Any] = []
-
-        async def follow(reader: EventStore) -> None:
-            async with reader.subscribe() as subscription:
-                async for event in subscription:
-                    if event.type == "Ended":
-                        return
-                    seen.append([event.position, event.stream, event.version, event.data])
+        seen: list[Found] = []
 
         async def acknowledged(more: int) -> None:
-            enough = len(ledger.acknowledged) + more
-            await until(lambda: len(ledger.acknowledged) >= enough, "appends succeed")
+            enough = journal.acknowledged + more
+            await until(lambda: journal.acknowledged >= enough, "appends succeed")
 
         opening = MongoDBEventStore.connect(url, driver=driver, timeout=60)
         with no_hang(seconds=3 * HANG_SECONDS):
@@ -96,10 +93,11 @@ async def test_a_change_of_the_primary_loses_doubles_and_hides_nothing(
                 await MongoDBEventStore.connect(url, driver=driver) as reader,
                 asyncio.TaskGroup() as reading,
             ):
-                reading.create_task(follow(reader))
+                reading.create_task(follow(reader, seen))
                 async with asyncio.TaskGroup() as writing:
                     for task in range(TASKS):
-                        writing.create_task(ledger.write(store, task, lambda: ended))
+                        writer = Writer(store, f"w-{task}", journal)
+                        writing.create_task(writer.write(lambda: ended))
                     await acknowledged(WRITTEN)
                     primary = await to_thread.run_sync(members.primary)
                     await to_thread.run_sync(fault, members, primary)
@@ -107,10 +105,11 @@ async def test_a_change_of_the_primary_loses_doubles_and_hides_nothing(
                     await to_thread.run_sync(heal, primary)
                     await acknowledged(WRITTEN)
                     ended = True
-                found = await to_thread.run_sync(stored, url)
-                await store.append("end", [NewEvent("Ended", None)])
-        check(found, ledger.acknowledged, ledger.unknown, seen)
-        assert ledger.unknown == []
+                found = await to_thread.run_sync(stored_in, url)
+                await until(lambda: len(seen) >= len(found), "the reader sees all events")
+                await reader.aclose()
+        check(found, tmp_path, seen)
+        assert journal.unknown == 0
 
 
 async def test_what_no_majority_has_is_not_acknowledged_though_another_of_its_batch_failed(
@@ -154,9 +153,10 @@ async def test_what_no_majority_has_is_not_acknowledged_though_another_of_its_ba
             written, conflict = await committing
         assert isinstance(written, Committed)
         assert isinstance(conflict, Conflict)
-        found = await to_thread.run_sync(stored, url)
-        assert [data for *_, data in found] == ["first", "theirs", "second", "s"]
-        assert found[-1][:3] == [written.writes[0].positions[0], "s", written.writes[0].version]
+        found = await to_thread.run_sync(stored_in, url)
+        assert [event.stream for event in found] == ["s", "theirs", "s", "s"]
+        assert found[-1].position == written.writes[0].positions[0]
+        assert found[-1].version == written.writes[0].version
 
 
 def has_document(member: Server, events: AsyncCollection[Any], position: int) -> bool:

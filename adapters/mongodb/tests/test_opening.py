@@ -205,3 +205,34 @@ async def test_without_motor_the_remedy_is_named(url: str, monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "motor.motor_asyncio", None)
     with pytest.raises(ConfigurationError, match=r"pip install 'eventport-mongodb\[motor\]'"):
         await MongoDBEventStore.connect(url, driver="motor")
+
+
+@pytest.mark.parametrize("driver", ["pymongo", "motor"])
+async def test_without_create_nothing_is_created(url: str, driver: str) -> None:
+    mistyped = with_options(url, driver=driver, collection="mistyped", create="false")
+    with pytest.raises(ConfigurationError, match=r"mistyped is not there: check the names"):
+        async with connect(mistyped):
+            pass
+    async with AsyncMongoClient[Any](url) as client:
+        assert await client.get_default_database().list_collection_names() == []
+    async with connect(with_options(url, driver=driver, collection="there")) as store:
+        await store.append("s", [NewEvent("A", 1)])
+    async with connect(url, driver=driver, collection="there", create=False) as store:
+        assert (await store.read("s")).exists
+
+
+async def test_commands_that_read_create_nothing(url: str) -> None:
+    for command in (["read", "s"], ["export"], ["tail"]):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "eventport",
+            *command,
+            "--store",
+            url,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, said = await process.communicate()
+        assert (process.returncode, b"is not there: check the names" in said) == (1, True), said
+    async with AsyncMongoClient[Any](url) as client:
+        assert await client.get_default_database().list_collection_names() == []

@@ -12,12 +12,13 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from eventport_conformance.proxy import Proxy, open_proxy
 from eventport_postgres import PostgresEventStore
 
 
 sys.path.insert(0, str(Path(__file__).parent))  # for what tests and workers share
 
-from server import server_url  # see above
+from server import Server, bare_connection, running_server, server_url  # see above
 
 
 _numbers = count()
@@ -34,6 +35,21 @@ def url() -> Generator[str]:
         yield found
 
 
+@pytest.fixture(scope="session")
+def server() -> Generator[Server]:
+    """Run a server that a test may disconnect, kill and restart; nobody else is on it."""
+    # What a server has written when it is killed is there, on disk or not; only machines forget it.
+    with running_server("fsync = off\n") as running:
+        yield running
+
+
+@pytest.fixture
+async def line(server: Server) -> AsyncGenerator[Proxy, None]:
+    """Give a proxy in front of that server."""
+    async with open_proxy(server.socket) as opened:
+        yield opened
+
+
 @pytest.fixture
 def schema() -> str:
     return f"t_{getpid()}_{next(_numbers)}"
@@ -42,12 +58,10 @@ def schema() -> str:
 @pytest.fixture
 async def admin(url: str, schema: str) -> AsyncGenerator[asyncpg.Connection, None]:
     """A bare connection, which also takes the schema away at the end."""
-    connection = await asyncpg.connect(url)
-    yield connection
-    await connection.close()
-    connection = await asyncpg.connect(url)  # a test may have closed the first one
-    await connection.execute(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE')
-    await connection.close()
+    async with bare_connection(url) as connection:
+        yield connection
+    async with bare_connection(url) as connection:  # a test may have closed the first one
+        await connection.execute(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE')
 
 
 @pytest.fixture

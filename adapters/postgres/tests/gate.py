@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
+from eventport_conformance.waiting import no_hang
+
 
 _SQL = """
 CREATE FUNCTION "{schema}".pass_the_gate() RETURNS trigger LANGUAGE plpgsql AS $function$
@@ -43,7 +45,7 @@ async def closed_gate(admin: asyncpg.Connection, schema: str) -> AsyncGenerator[
 
 async def wait_until(admin: asyncpg.Connection, sql: str, *args: object) -> None:
     """Wait until a query gives something that is true."""
-    async with asyncio.timeout(60):
+    async with no_hang():
         while not await admin.fetchval(sql, *args):  # noqa: ASYNC110  # the server announces nothing
             await asyncio.sleep(0.005)
 

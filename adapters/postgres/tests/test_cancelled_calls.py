@@ -15,6 +15,7 @@ from gate import build_gate, closed_gate, somebody_at_the_gate
 
 from eventport import NewEvent
 
+from eventport_conformance.waiting import HANG_SECONDS, no_hang
 from eventport_postgres import PostgresEventStore
 
 
@@ -71,7 +72,7 @@ async def storm(store: PostgresEventStore, rng: random.Random) -> None:
 async def test_a_storm_of_cancelled_calls_leaves_a_store_that_works(
     url: str, schema: str, admin: asyncpg.Connection, pool_size: int
 ) -> None:
-    async with asyncio.timeout(120):
+    async with no_hang(seconds=5 * HANG_SECONDS):
         store = await PostgresEventStore.connect(url, schema=schema, pool_size=pool_size)
         await store.append("s", [NewEvent("E", "x" * 2000) for _ in range(500)])
         await storm(store, random.Random(pool_size))
@@ -84,14 +85,14 @@ async def test_a_pool_of_the_caller_gets_no_cancellation_of_ours(
     url: str, schema: str, admin: asyncpg.Connection
 ) -> None:
     async with (
-        asyncio.timeout(120),
+        no_hang(seconds=5 * HANG_SECONDS),
         asyncpg.create_pool(url, min_size=2, max_size=3) as pool,
     ):
         async with await PostgresEventStore.on_pool(pool, schema=schema) as store:
             await store.append("s", [NewEvent("E", "x" * 2000) for _ in range(500)])
             storming = asyncio.create_task(storm(store, random.Random(5)))
             while not storming.done():
-                assert await pool.fetchval("SELECT 1", timeout=60) == 1
+                assert await pool.fetchval("SELECT 1", timeout=HANG_SECONDS) == 1
                 await asyncio.sleep(0.001)
             storming.result()
         assert pool.get_idle_size() == pool.get_size()
@@ -110,7 +111,7 @@ async def test_a_cancelled_append_to_a_locked_stream_ends_and_leaves_nothing(
                 await asyncio.sleep(0.005)
             appending.cancel()
             # Nothing on the server ends before this; only the lock would.
-            done, _ = await asyncio.wait([appending], timeout=60)
+            done, _ = await asyncio.wait([appending], timeout=HANG_SECONDS)
             assert done
             assert appending.cancelled()
             assert not parking.parked["s"]
@@ -128,7 +129,7 @@ async def test_an_append_that_is_alone_on_the_wire_is_taken_back(
         appending = asyncio.create_task(store.append("s", [NewEvent("Gated", "given up")]))
         await somebody_at_the_gate(admin)
         appending.cancel()
-        done, _ = await asyncio.wait([appending], timeout=60)
+        done, _ = await asyncio.wait([appending], timeout=HANG_SECONDS)
         assert done
         assert appending.cancelled()
     await store.append("s", [NewEvent("E", "last")])
@@ -145,7 +146,7 @@ async def test_an_append_that_is_queued_is_dropped_at_once(
         queued = asyncio.create_task(store.append("q", [NewEvent("E", "queued")]))
         await asyncio.sleep(0.05)
         queued.cancel()
-        await asyncio.wait([queued], timeout=60)
+        await asyncio.wait([queued], timeout=HANG_SECONDS)
         assert queued.cancelled()
     assert (await alone).version == 1
     assert not (await store.read("q")).exists
@@ -156,15 +157,18 @@ async def test_an_append_that_shares_a_batch_waits_for_it(
 ) -> None:
     await build_gate(admin, schema)
     async with closed_gate(admin, schema):
-        first, second = (
-            asyncio.create_task(store.append(f"s-{number}", [NewEvent("Gated", number)]))
-            for number in range(2)
+        alone, first, second = (
+            asyncio.create_task(store.append(name, [NewEvent("Gated", name)]))
+            for name in ("alone", "s-0", "s-1")
         )
+        await somebody_at_the_gate(admin)
+        alone.cancel()
+        await asyncio.wait([alone], timeout=60)
         await somebody_at_the_gate(admin)
         first.cancel()
         await asyncio.sleep(0.2)
         assert not first.done()  # or else the other one would be cut off
-    await asyncio.wait([first, second], timeout=60)
+    await asyncio.wait([first, second], timeout=HANG_SECONDS)
     assert first.cancelled()
     assert second.result().version == 1
     assert (await store.read("s-0")).version == 1

@@ -12,11 +12,12 @@ import pytest
 
 from anyio import to_thread
 from gate import wait_until
-from proxy import Proxy, proxy
-from server import Server, Standby, running_server, running_standby
+from server import Server, Standby, bare_connection, running_server, running_standby, url_through
 
 from eventport import NewEvent, StoreUnavailableError
 
+from eventport_conformance.proxy import Proxy, open_proxy
+from eventport_conformance.waiting import HANG_SECONDS, until
 from eventport_postgres import PostgresEventStore
 
 
@@ -34,7 +35,7 @@ def standby(primary: Server) -> Generator[Standby]:
 
 def switch(line: Proxy, server: Server | Standby) -> None:
     """Let the address lead to another server."""
-    line.socket = server.socket
+    line.target = server.socket
     line.drop()
 
 
@@ -50,10 +51,10 @@ async def test_a_standby_that_shows_for_a_moment_ends_nothing(
     primary: Server, standby: Standby, schema: str
 ) -> None:
     seen: list[Any] = []
-    admin = await asyncpg.connect(primary.url)
     async with (
-        proxy(primary.socket) as line,
-        await PostgresEventStore.connect(line.url, schema=schema) as store,
+        bare_connection(primary.url) as admin,
+        open_proxy(primary.socket) as line,
+        await PostgresEventStore.connect(url_through(line), schema=schema) as store,
         store.subscribe() as subscription,
     ):
 
@@ -72,27 +73,24 @@ async def test_a_standby_that_shows_for_a_moment_ends_nothing(
             for work in (store.append("s", [NewEvent("E", 2)]), store.read("s"), store.read_all())
         ]
         connected = line.connections
-        async with asyncio.timeout(60):
-            while line.connections < connected + 10:  # noqa: ASYNC110  # all of them try
-                await asyncio.sleep(0.005)
-        assert not any(task.done() for task in tasks)
+        await until(lambda: line.connections >= connected + 10, "all of them try")
+        assert [task for task in tasks if task.done()] == []
         switch(line, primary)
         appended, read, _ = await asyncio.gather(*tasks)
         assert appended.version == 2
         assert read.version in {1, 2}
         await store.append("s", [NewEvent("E", 3)])
-        await asyncio.wait_for(following, 60)
+        await asyncio.wait_for(following, HANG_SECONDS)
     assert seen == [1, 2, 3]
-    await admin.close()
 
 
 async def test_a_pool_that_gets_to_a_standby_gives_its_connections_up(
     primary: Server, standby: Standby, schema: str
 ) -> None:
-    admin = await asyncpg.connect(primary.url)
     async with (
-        proxy(primary.socket) as line,
-        asyncpg.create_pool(line.url, min_size=2, max_size=3) as pool,
+        bare_connection(primary.url) as admin,
+        open_proxy(primary.socket) as line,
+        asyncpg.create_pool(url_through(line), min_size=2, max_size=3) as pool,
         await PostgresEventStore.on_pool(pool, schema=schema) as store,
     ):
         await store.append("s", [NewEvent("E", 1)])
@@ -103,22 +101,49 @@ async def test_a_pool_that_gets_to_a_standby_gives_its_connections_up(
             for work in (store.append("s", [NewEvent("E", 2)]), store.read_all())
         ]
         connected = line.connections
-        async with asyncio.timeout(60):
-            while line.connections < connected + 6:  # noqa: ASYNC110  # all of them try
-                await asyncio.sleep(0.005)
-        assert not any(task.done() for task in tasks)
-        line.socket = primary.socket  # those that are open stay with the standby
+        await until(lambda: line.connections >= connected + 6, "all of them try")
+        assert [task for task in tasks if task.done()] == []
+        line.target = primary.socket  # those that are open stay with the standby
         appended, _ = await asyncio.gather(*tasks)
         assert appended.version == 2
-    await admin.close()
+
+
+async def test_a_call_that_is_cancelled_while_it_looks_at_a_server_leaves_no_connection(
+    primary: Server, standby: Standby, schema: str
+) -> None:
+    looking = asyncio.Event()
+
+    async def fall_silent() -> None:
+        looking.set()
+        await asyncio.Event().wait()
+
+    async with (
+        bare_connection(primary.url) as admin,
+        bare_connection(standby.url) as follower,
+        open_proxy(primary.socket) as line,
+        await PostgresEventStore.connect(url_through(line), schema=schema) as store,
+    ):
+        await caught_up(admin)
+        line.lose(b"pg_is_in_recovery", "answer", before=fall_silent)
+        switch(line, standby)
+        reading = asyncio.create_task(store.read("s"))
+        await asyncio.wait_for(looking.wait(), HANG_SECONDS)
+        reading.cancel()
+        await asyncio.wait([reading])
+        await wait_until(
+            follower,
+            "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'client backend'",
+        )
 
 
 async def test_a_server_that_is_left_read_only_is_one_that_is_out_of_reach(
     primary: Server, schema: str
 ) -> None:
-    async with await PostgresEventStore.connect(primary.url, schema=schema) as store:
+    async with (
+        bare_connection(primary.url) as admin,
+        await PostgresEventStore.connect(primary.url, schema=schema) as store,
+    ):
         await store.append("s", [NewEvent("E", 1)])
-        admin = await asyncpg.connect(primary.url)
 
         async def let_write(value: str) -> None:
             await admin.execute(f"ALTER SYSTEM SET default_transaction_read_only = '{value}'")
@@ -134,21 +159,20 @@ async def test_a_server_that_is_left_read_only_is_one_that_is_out_of_reach(
         await admin.execute("SET default_transaction_read_only = off")
         await admin.execute("ALTER SYSTEM RESET default_transaction_read_only")
         await admin.execute("SELECT pg_reload_conf()")
-        assert (await asyncio.wait_for(appending, 60)).version == 2
-        await admin.close()
+        assert (await asyncio.wait_for(appending, HANG_SECONDS)).version == 2
 
 
 async def test_a_lost_answer_after_a_failover_that_lost_events_is_found(
     primary: Server, standby: Standby, schema: str
 ) -> None:
-    admin = await asyncpg.connect(primary.url)
     async with (
-        proxy(primary.socket) as line,
-        await PostgresEventStore.connect(line.url, schema=schema) as store,
+        bare_connection(primary.url) as admin,
+        bare_connection(standby.url) as follower,
+        open_proxy(primary.socket) as line,
+        await PostgresEventStore.connect(url_through(line), schema=schema) as store,
     ):
         await store.append("s", [NewEvent("E", "kept")])
         await caught_up(admin)
-        follower = await asyncpg.connect(standby.url)
         await follower.execute("ALTER SYSTEM SET primary_conninfo = ''")
         await follower.execute("SELECT pg_reload_conf()")
         await wait_until(admin, "SELECT count(*) = 0 FROM pg_stat_replication")
@@ -157,14 +181,13 @@ async def test_a_lost_answer_after_a_failover_that_lost_events_is_found(
         await admin.close()
         await to_thread.run_sync(primary.stop)
         await to_thread.run_sync(standby.promote)
-        line.lose = b"marked"
+        line.lose(b"marked", "answer")
         switch(line, standby)
         result = await store.append("s", [NewEvent("E", "marked")])
-        assert line.lose is None
+        assert line.losses_due == 0
         assert (result.version, result.deduplicated) == (2, False)
         rows = await follower.fetch(f'SELECT data::text FROM "{schema}".events ORDER BY position')
         assert [row[0] for row in rows] == ['"kept"', '"marked"']
-        await follower.close()
     await to_thread.run_sync(primary.start)
 
 
@@ -173,15 +196,16 @@ async def test_nothing_acknowledged_is_lost_by_the_promotion_of_a_synchronous_st
 ) -> None:
     acknowledged: list[Any] = []
     unknown: set[str] = set()
-    admin = await asyncpg.connect(primary.url)
-    await admin.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
-    await admin.execute("SELECT pg_reload_conf()")
-    await wait_until(admin, "SELECT count(*) FROM pg_stat_replication WHERE sync_state <> 'async'")
-    await admin.close()
+    async with bare_connection(primary.url) as admin:
+        await admin.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        await admin.execute("SELECT pg_reload_conf()")
+        await wait_until(
+            admin, "SELECT count(*) FROM pg_stat_replication WHERE sync_state <> 'async'"
+        )
     promoted = asyncio.Event()
     async with (
-        proxy(primary.socket) as line,
-        await PostgresEventStore.connect(line.url, schema=schema) as store,
+        open_proxy(primary.socket) as line,
+        await PostgresEventStore.connect(url_through(line), schema=schema) as store,
     ):
 
         async def work(number: int) -> None:
@@ -201,14 +225,13 @@ async def test_nothing_acknowledged_is_lost_by_the_promotion_of_a_synchronous_st
             await asyncio.sleep(0.005)
         await to_thread.run_sync(primary.stop)
         await to_thread.run_sync(standby.promote)
-        follower = await asyncpg.connect(standby.url)
-        await follower.execute("ALTER SYSTEM SET synchronous_standby_names = ''")
-        await follower.execute("SELECT pg_reload_conf()")
-        switch(line, standby)
-        promoted.set()
-        await asyncio.gather(*tasks)
-        rows = await follower.fetch(f'SELECT id::text FROM "{schema}".events')
-        await follower.close()
+        async with bare_connection(standby.url) as follower:
+            await follower.execute("ALTER SYSTEM SET synchronous_standby_names = ''")
+            await follower.execute("SELECT pg_reload_conf()")
+            switch(line, standby)
+            promoted.set()
+            await asyncio.gather(*tasks)
+            rows = await follower.fetch(f'SELECT id::text FROM "{schema}".events')
     stored = [row[0] for row in rows]
     assert len(set(stored)) == len(stored)
     assert set(acknowledged) <= set(stored)

@@ -6,14 +6,14 @@ import asyncio
 import itertools
 import random
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, TypeAlias
 
 import asyncpg
 import pytest
 
-from server import Server, running_server
+from server import Server, bare_connection, url_through
 
 from eventport import (
     ConcurrencyError,
@@ -26,7 +26,7 @@ from eventport import (
     connect,
 )
 
-from eventport_conformance.proxy import open_proxy
+from eventport_conformance.proxy import Proxy
 from eventport_conformance.waiting import no_hang, until
 from eventport_postgres import PostgresEventStore
 
@@ -249,7 +249,7 @@ async def test_a_handler_that_does_not_end_is_given_up(
     url: str, schema: str, admin: Connection, store: PostgresEventStore, model: Model
 ) -> None:
     await model.create(admin)
-    async with await PostgresEventStore.connect(url, schema=schema, timeout=0.3) as impatient:
+    async with await PostgresEventStore.connect(url, schema=schema, timeout=2) as impatient:
         impatient.inline(model.project)
 
         @impatient.inline
@@ -447,121 +447,113 @@ async def test_a_connection_that_is_lost_inside_a_handler_is_no_failure(
     assert await same() == 2
 
 
-@pytest.fixture(scope="module")
-def server() -> Generator[Server]:
-    """A server of our own, so that its socket is known."""
-    with running_server("fsync = off\n") as running:
-        yield running
-
-
 @pytest.mark.parametrize("lost", [b"BEGIN", b"stream-b", b"a handler", b"IMMEDIATE", b"COMMIT"])
 async def test_an_answer_that_is_lost_doubles_nothing(
-    server: Server, schema: str, model: Model, lost: bytes
+    server: Server, line: Proxy, schema: str, model: Model, lost: bytes
 ) -> None:
-    async with open_proxy(server.socket) as line:
-        url = f"postgresql://postgres@127.0.0.1:{line.port}/postgres"
-        async with no_hang(), await PostgresEventStore.connect(url, schema=schema) as s:
-            admin = await asyncpg.connect(server.url)
-            await model.create(admin)
-            s.inline(model.project)
+    async with (
+        no_hang(),
+        bare_connection(server.url) as admin,
+        await PostgresEventStore.connect(url_through(line), schema=schema) as s,
+    ):
+        await model.create(admin)
+        s.inline(model.project)
 
-            @s.inline
-            async def ask(connection: Connection, _: Events) -> None:
-                await connection.execute("SELECT 'a handler'")
+        @s.inline
+        async def ask(connection: Connection, _: Events) -> None:
+            await connection.execute("SELECT 'a handler'")
 
-            await s.append("a", events(0))
-            for number in range(1, 4):
-                line.lose(lost, "answer")
-                results = await asyncio.gather(
-                    s.append("a", events(number, number)),
-                    s.append("stream-b", events(number)),
-                    s.append("c", events(number), expected=0),
-                    return_exceptions=True,
-                )
-                assert line.losses_due == 0
-                assert [getattr(result, "version", None) for result in results] == [
-                    2 * number + 1,
-                    number,
-                    1 if number == 1 else None,
-                ]
-                assert number == 1 or isinstance(results[2], ConcurrencyError)
-            assert await model.rows(admin) == await stored(s)
-            await admin.close()
+        await s.append("a", events(0))
+        for number in range(1, 4):
+            line.lose(lost, "answer")
+            results = await asyncio.gather(
+                s.append("a", events(number, number)),
+                s.append("stream-b", events(number)),
+                s.append("c", events(number), expected=0),
+                return_exceptions=True,
+            )
+            assert line.losses_due == 0
+            assert [getattr(result, "version", None) for result in results] == [
+                2 * number + 1,
+                number,
+                1 if number == 1 else None,
+            ]
+            assert number == 1 or isinstance(results[2], ConcurrencyError)
+        assert await model.rows(admin) == await stored(s)
     assert line.cuts == 3
 
 
 async def test_a_failure_after_a_lost_answer_doubles_nothing(
-    server: Server, schema: str, model: Model
+    server: Server, line: Proxy, schema: str, model: Model
 ) -> None:
-    async with open_proxy(server.socket) as line:
-        url = f"postgresql://postgres@127.0.0.1:{line.port}/postgres"
-        async with (
-            no_hang(),
-            await PostgresEventStore.connect(url, schema=schema) as s,
-            await PostgresEventStore.connect(server.url, schema=schema) as other,
-            asyncio.TaskGroup() as tasks,
-        ):
-            admin = await asyncpg.connect(server.url)
-            await model.create(admin)
-            s.inline(model.project)
+    async with (
+        no_hang(),
+        bare_connection(server.url) as admin,
+        await PostgresEventStore.connect(url_through(line), schema=schema) as s,
+        await PostgresEventStore.connect(server.url, schema=schema) as other,
+        asyncio.TaskGroup() as tasks,
+    ):
+        await model.create(admin)
+        s.inline(model.project)
 
-            @s.inline
-            async def refuse(_: Connection, events: Events) -> None:
-                if events[0].stream == "b":
-                    raise LookupError
-                # It waits for the batch, which holds the lock, and is quicker than its retry.
-                tasks.create_task(other.append("b", [NewEvent("E", "other")]))
+        @s.inline
+        async def refuse(_: Connection, events: Events) -> None:
+            if events[0].stream == "b":
+                raise LookupError
+            # It waits for the batch, which holds the lock, and is quicker than its retry.
+            tasks.create_task(other.append("b", [NewEvent("E", "other")]))
 
-            line.lose(b"COMMIT", "answer")
-            appended, refused = await asyncio.gather(
-                s.append("a", events(1)),
-                s.append("b", events(2), expected=1),  # a conflict at first
-                return_exceptions=True,
-            )
-            assert getattr(appended, "version", None) == 1
-            assert isinstance(refused, InlineProjectionError)
-            assert [row[1] for row in await stored(s)] == ["a", "b"]
-            assert await model.rows(admin) == (await stored(s))[:1]
-            await admin.close()
+        line.lose(b"COMMIT", "answer")
+        appended, refused = await asyncio.gather(
+            s.append("a", events(1)),
+            s.append("b", events(2), expected=1),  # a conflict at first
+            return_exceptions=True,
+        )
+        assert getattr(appended, "version", None) == 1
+        assert isinstance(refused, InlineProjectionError)
+        assert [row[1] for row in await stored(s)] == ["a", "b"]
+        assert await model.rows(admin) == (await stored(s))[:1]
 
 
-async def test_connections_that_drop_at_random(server: Server, schema: str, model: Model) -> None:
+async def test_connections_that_drop_at_random(
+    server: Server, line: Proxy, schema: str, model: Model
+) -> None:
     rng = random.Random(1)
     tasks, cuts = 12, 20
     appends = itertools.count(1)
-    async with open_proxy(server.socket) as line:
-        url = f"postgresql://postgres@127.0.0.1:{line.port}/postgres"
-        async with no_hang(), await PostgresEventStore.connect(url, schema=schema) as s:
-            admin = await asyncpg.connect(server.url)
-            await model.create(admin)
-            s.inline(model.project)
+    async with (
+        no_hang(),
+        bare_connection(server.url) as admin,
+        await PostgresEventStore.connect(url_through(line), schema=schema) as s,
+    ):
+        await model.create(admin)
+        s.inline(model.project)
 
-            done = asyncio.Event()
+        done = asyncio.Event()
 
-            drops = 0
+        drops = 0
 
-            async def disturb() -> None:
-                nonlocal drops
-                while True:
-                    await asyncio.sleep(rng.uniform(0.001, 0.08))
-                    line.drop(reset=True)
-                    drops += 1
-                    done.clear()
-                    await done.wait()  # on a slow machine, nothing would get through in between
+        async def disturb() -> None:
+            nonlocal drops
+            while True:
+                await asyncio.sleep(rng.uniform(0.001, 0.08))
+                line.drop(reset=True)
+                drops += 1
+                done.clear()
+                await done.wait()  # on a slow machine, nothing would get through in between
 
-            async def work(name: int) -> None:
-                while drops < cuts:  # however fast the machine is
-                    number = next(appends)
-                    await s.append(f"s-{(name + number) % 5}", events(name, number))
-                    done.set()
+        async def work(name: int) -> None:
+            while drops < cuts:  # however fast the machine is
+                number = next(appends)
+                await s.append(f"s-{(name + number) % 5}", events(name, number))
+                done.set()
 
-            disturbing = asyncio.create_task(disturb())
-            await asyncio.gather(*(work(name) for name in range(tasks)))
-            disturbing.cancel()
-            rows = await model.rows(admin)
-            assert rows == await stored(s)
-            assert len(rows) == 2 * (next(appends) - 1)
-            await admin.close()
+        disturbing = asyncio.create_task(disturb())
+        await asyncio.gather(*(work(name) for name in range(tasks)))
+        disturbing.cancel()
+        rows = await model.rows(admin)
+        assert rows == await stored(s)
+        assert len(rows) == 2 * (next(appends) - 1)
 
 
 async def test_what_a_handler_must_be(store: PostgresEventStore) -> None:

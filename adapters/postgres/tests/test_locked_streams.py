@@ -11,8 +11,11 @@ from typing import Any
 import asyncpg
 import pytest
 
+from server import bare_connection
+
 from eventport import NewEvent, StoreUnavailableError
 
+from eventport_conformance.waiting import HANG_SECONDS, no_hang
 from eventport_postgres import PostgresEventStore
 
 
@@ -49,7 +52,7 @@ async def with_handlers(
 async def test_appends_to_other_streams_go_on_however_many_wait(
     url: str, schema: str, admin: asyncpg.Connection, opened: Callable[..., Any]
 ) -> None:
-    async with asyncio.timeout(120), opened(url, schema) as store:
+    async with no_hang(seconds=5 * HANG_SECONDS), opened(url, schema) as store:
         await store.append("free-0", [NewEvent("E", 0)])
         async with admin.transaction():
             await store.using(admin).append("locked", [NewEvent("E", "first")])
@@ -74,7 +77,7 @@ async def test_appends_to_other_streams_go_on_however_many_wait(
 async def test_only_appends_that_wait_too_long_fail(
     url: str, schema: str, admin: asyncpg.Connection, opened: Callable[..., Any]
 ) -> None:
-    async with opened(url, schema, timeout=1) as store:
+    async with opened(url, schema, timeout=2) as store:
         await store.append("free", [NewEvent("E", 0)])
         async with admin.transaction():
             await store.using(admin).append("locked", [NewEvent("E", "first")])
@@ -91,17 +94,16 @@ async def test_a_stream_with_many_writers_starves_no_append(
     url: str, schema: str, admin: asyncpg.Connection
 ) -> None:
     # It is locked whenever one looks, but by another transaction each time.
-    async with asyncio.timeout(120), own(url, schema) as store:
+    async with no_hang(seconds=5 * HANG_SECONDS), own(url, schema) as store:
         await store.append("hot", [NewEvent("E", 0)])
         waiting = asyncio.Event()
 
         async def hold() -> None:
-            connection = await asyncpg.connect(url)
-            while not waiting.is_set():
-                async with connection.transaction():
-                    await store.using(connection).append("hot", [NewEvent("E", "held")])
-                    await asyncio.sleep(0.07)  # longer than a batch waits
-            await connection.close()
+            async with bare_connection(url) as connection:
+                while not waiting.is_set():
+                    async with connection.transaction():
+                        await store.using(connection).append("hot", [NewEvent("E", "held")])
+                        await asyncio.sleep(0.07)  # longer than a batch waits
 
         holders = [asyncio.create_task(hold()) for _ in range(2)]
         for number in range(3):

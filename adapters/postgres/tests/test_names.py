@@ -14,11 +14,10 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
-from anyio import fail_after
-
 from eventport import NewEvent
 from eventport.projections.checkpoints import DeadLetter, ProjectionId
 
+from eventport_conformance.waiting import no_hang
 from eventport_postgres import PostgresEventStore, PostgresSchema
 from eventport_postgres.projections import PostgresCheckpoints
 
@@ -164,7 +163,7 @@ async def test_a_store_under_traps(trapped: str, schema: str) -> None:
     ):
         await use(store)
         async with store.subscribe() as subscription:
-            with fail_after(60):
+            with no_hang():
                 for _ in range(6):
                     await anext(subscription)
         async with pool.acquire() as connection, connection.transaction():

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from anyio import to_thread
+from server import bare_connection
 from tests.doc_examples import blocks, run_page
 
 from eventport import NewEvent
@@ -32,20 +33,19 @@ async def test_the_page_does_what_it_says(
 
     try:
         assert await to_thread.run_sync(run) == 4
-        connection = await asyncpg.connect(shop)
-        for block in blocks(PAGE):
-            if block.language == "sql":
-                await connection.execute(block.text)
-        await connection.execute("SET ROLE app")
-        async with (
-            asyncpg.create_pool(shop, min_size=1, max_size=2, init=become_app) as pool,
-            await PostgresEventStore.on_pool(pool, schema="orders", migrate="explicit") as store,
-        ):
-            assert (await store.append("order-1", [NewEvent("OrderPaid", {})])).version == 2
-            assert len((await store.read_all()).events) == 3
-        await connection.execute("RESET ROLE")
-        await connection.execute("DROP OWNED BY app")
-        await connection.close()
+        async with bare_connection(shop) as connection:
+            for block in blocks(PAGE):
+                if block.language == "sql":
+                    await connection.execute(block.text)
+            async with (
+                asyncpg.create_pool(shop, min_size=1, max_size=2, init=become_app) as pool,
+                await PostgresEventStore.on_pool(
+                    pool, schema="orders", migrate="explicit"
+                ) as store,
+            ):
+                assert (await store.append("order-1", [NewEvent("OrderPaid", {})])).version == 2
+                assert len((await store.read_all()).events) == 3
+            await connection.execute("DROP OWNED BY app")
     finally:
         await admin.execute(f"DROP DATABASE {schema} WITH (FORCE)")
         await admin.execute("DROP ROLE app")

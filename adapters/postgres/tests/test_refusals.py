@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from anyio import to_thread
-from server import Server, running_server
+from server import Server, bare_connection, running_server
 
 from eventport import (
     ConfigurationError,
@@ -77,16 +77,16 @@ async def test_names_types_and_prefixes_are_only_data(store: PostgresEventStore)
     "name", ['"; DROP SCHEMA public; --', "o'clock", "Größe %s {schema}", "a.b"]
 )
 async def test_a_schema_may_have_any_name(url: str, name: str) -> None:
-    admin = await asyncpg.connect(url)
-    try:
-        async with await PostgresEventStore.connect(url, schema=name) as store:
-            await store.append("s", EVENT)
-            assert (await store.read_all()).events[0].stream == "s"
-        assert await admin.fetchval("SELECT count(*) FROM pg_namespace WHERE nspname = $1", name)
-    finally:
-        quoted = name.replace('"', '""')
-        await admin.execute(f'DROP SCHEMA IF EXISTS "{quoted}" CASCADE')
-        await admin.close()
+    async with bare_connection(url) as admin:
+        try:
+            async with await PostgresEventStore.connect(url, schema=name) as store:
+                await store.append("s", EVENT)
+                assert (await store.read_all()).events[0].stream == "s"
+            found = "SELECT count(*) FROM pg_namespace WHERE nspname = $1"
+            assert await admin.fetchval(found, name)
+        finally:
+            quoted = name.replace('"', '""')
+            await admin.execute(f'DROP SCHEMA IF EXISTS "{quoted}" CASCADE')
 
 
 @pytest.mark.parametrize(
@@ -142,26 +142,25 @@ async def test_a_foreign_schema_is_refused_and_left_alone(
 
 
 async def test_a_role_without_the_right_to_create_tables(server: Server, schema: str) -> None:
-    admin = await asyncpg.connect(server.url)
-    await admin.execute(
-        """
-        CREATE ROLE app LOGIN;
-        REVOKE ALL ON SCHEMA public FROM PUBLIC;
-        REVOKE ALL ON DATABASE postgres FROM PUBLIC;
-        GRANT CONNECT ON DATABASE postgres TO app;
-        ALTER DEFAULT PRIVILEGES REVOKE ALL ON FUNCTIONS FROM PUBLIC;
-        ALTER DEFAULT PRIVILEGES REVOKE ALL ON TYPES FROM PUBLIC;
-        """
-    )
     mine = server.url.replace("postgres:@", "app:@")
-    with pytest.raises(ConfigurationError, match="permission denied"):
-        await PostgresEventStore.connect(mine, schema=schema)
-    await PostgresSchema.upgrade(server.url, schema=schema)
     page = await to_thread.run_sync(DOCS.read_text)
     grants = [line for line in page.splitlines() if line.startswith("GRANT ")]
-    for grant in grants:
-        await admin.execute(grant.replace("orders", schema))
-    await admin.close()
+    async with bare_connection(server.url) as admin:
+        await admin.execute(
+            """
+            CREATE ROLE app LOGIN;
+            REVOKE ALL ON SCHEMA public FROM PUBLIC;
+            REVOKE ALL ON DATABASE postgres FROM PUBLIC;
+            GRANT CONNECT ON DATABASE postgres TO app;
+            ALTER DEFAULT PRIVILEGES REVOKE ALL ON FUNCTIONS FROM PUBLIC;
+            ALTER DEFAULT PRIVILEGES REVOKE ALL ON TYPES FROM PUBLIC;
+            """
+        )
+        with pytest.raises(ConfigurationError, match="permission denied"):
+            await PostgresEventStore.connect(mine, schema=schema)
+        await PostgresSchema.upgrade(server.url, schema=schema)
+        for grant in grants:
+            await admin.execute(grant.replace("orders", schema))
     for migrate in ("auto", "explicit"):
         async with await PostgresEventStore.connect(mine, schema=schema, migrate=migrate) as store:
             await store.append("s", EVENT)
@@ -178,28 +177,26 @@ async def test_servers_that_are_too_old() -> None:
 
 
 async def test_servers_that_only_pretend_to_lock(server: Server) -> None:
-    admin = await asyncpg.connect(server.url)
-    await admin.execute("CREATE DATABASE pretender")
-    await admin.close()
+    async with bare_connection(server.url) as admin:
+        await admin.execute("CREATE DATABASE pretender")
     url = server.url.replace("/postgres?", "/pretender?")
-    admin = await asyncpg.connect(url)
-    await admin.execute(
-        """
-        SET allow_system_table_mods = on;
-        CREATE OR REPLACE VIEW pg_catalog.pg_locks AS SELECT * FROM pg_lock_status() WHERE false;
-        """
-    )
-    await admin.close()
+    async with bare_connection(url) as admin:
+        await admin.execute(
+            """
+            SET allow_system_table_mods = on;
+            CREATE OR REPLACE VIEW pg_catalog.pg_locks
+            AS SELECT * FROM pg_lock_status() WHERE false;
+            """
+        )
     with pytest.raises(NotSupportedError, match="pretends"):
         await PostgresEventStore.connect(url)
 
 
 async def test_databases_that_cannot_hold_all_text(server: Server) -> None:
-    admin = await asyncpg.connect(server.url)
-    await admin.execute(
-        "CREATE DATABASE latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
-    )
-    await admin.close()
+    async with bare_connection(server.url) as admin:
+        await admin.execute(
+            "CREATE DATABASE latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+        )
     with pytest.raises(NotSupportedError, match="UTF8"):
         await PostgresEventStore.connect(server.url.replace("/postgres?", "/latin?"))
 

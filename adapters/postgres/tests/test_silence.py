@@ -4,41 +4,31 @@ from __future__ import annotations
 
 import asyncio
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import asyncpg
 import pytest
 
-from proxy import Proxy, proxy
-from server import Server, running_server
+from server import bare_connection, url_through
 
 from eventport import EventportError, NewEvent, StoreClosedError, StoreUnavailableError
 
-from eventport_conformance.waiting import until
+from eventport_conformance.dropping import in_the_end
+from eventport_conformance.proxy import Proxy
+from eventport_conformance.waiting import HANG_SECONDS, no_hang, until
 from eventport_postgres import PostgresEventStore
 
 
 TIMEOUT = 3.0
 
 
-@pytest.fixture(scope="module")
-def server() -> Generator[Server]:
-    with running_server("fsync = off\n") as running:
-        yield running
-
-
-@pytest.fixture
-async def line(server: Server) -> AsyncGenerator[Proxy, None]:
-    async with proxy(server.socket) as found:
-        yield found
-
-
 async def ended(work: Awaitable[Any]) -> BaseException | None:
     """Wait for the end of a call, and return what it raised."""
     task = asyncio.ensure_future(work)
-    done, _ = await asyncio.wait([task], timeout=60)
+    done, _ = await asyncio.wait([task], timeout=HANG_SECONDS)
     assert done, "it does not end"
     return task.exception()
 
@@ -53,9 +43,11 @@ async def follow(store: PostgresEventStore, seen: list[Any]) -> None:
 
 async def listening(store: PostgresEventStore) -> None:
     """Wait until the store listens, too."""
-    await store.append("s", [NewEvent("E", 0)])
-    await store.read("s")
-    await store.read_all()
+    first = NewEvent("E", 0)
+    # On a busy machine, the timeout may pass although the server answers.
+    await in_the_end("append", lambda: store.append("s", [first], expected=0))
+    await in_the_end("read", lambda: store.read("s"))
+    await in_the_end("read_all", store.read_all)
     async with store.subscribe():
         await until_it_listens(store)
 
@@ -68,7 +60,7 @@ async def until_it_listens(store: PostgresEventStore) -> None:
 
 
 async def test_calls_and_closing_end(line: Proxy, schema: str) -> None:
-    store = await PostgresEventStore.connect(line.url, schema=schema, timeout=TIMEOUT)
+    store = await PostgresEventStore.connect(url_through(line), schema=schema, timeout=TIMEOUT)
     await listening(store)
     calls: list[Callable[[], Awaitable[Any]]] = [
         lambda: store.read("s"),
@@ -76,62 +68,58 @@ async def test_calls_and_closing_end(line: Proxy, schema: str) -> None:
         lambda: store.append("s", [NewEvent("E", 1)]),
     ]
     for call in calls:
-        line.silence()
+        line.silence(new=False)
         error = await ended(call())
         assert error is None or isinstance(error, EventportError)
-    line.silence()
+    line.silence(new=False)
     assert await ended(store.aclose()) is None
 
 
 async def test_a_subscription_goes_on_with_other_connections(line: Proxy, schema: str) -> None:
     seen: list[Any] = []
-    async with await PostgresEventStore.connect(line.url, schema=schema, timeout=TIMEOUT) as store:
+    async with await PostgresEventStore.connect(
+        url_through(line), schema=schema, timeout=TIMEOUT
+    ) as store:
         await listening(store)
         following = asyncio.create_task(follow(store, seen))
-        async with asyncio.timeout(60):
-            for number in range(1, 4):
-                line.silence()
-                await store.append("s", [NewEvent("E", number)])
-                while number not in seen:  # noqa: ASYNC110  # nothing announces it
-                    await asyncio.sleep(0.005)
+        for number in range(1, 4):
+            line.silence(new=False)
+            append = partial(store.append, "s", [NewEvent("E", number)], expected=number)
+            await in_the_end("append", append)  # as above
+            await until(lambda: bool(seen) and seen[-1] == number, "it is seen")  # noqa: B023  # at once
     await following
     assert seen == [0, 1, 2, 3]
 
 
 async def test_a_pool_of_the_caller_gets_its_connections_back(line: Proxy, schema: str) -> None:
-    async with asyncio.timeout(120):
-        async with (
-            asyncpg.create_pool(line.url, min_size=2, max_size=3) as pool,
-            await PostgresEventStore.on_pool(pool, schema=schema, timeout=TIMEOUT) as store,
-        ):
-            await listening(store)
-            line.silence()
-            for _ in range(10):  # each may find one of the silent ones
-                try:
-                    await store.append("s", [NewEvent("E", 1)])
-                    await store.read("s")
-                except StoreUnavailableError:
-                    continue
-                break
-            else:
-                pytest.fail("it does not recover")
-            line.silence()
-            assert await ended(store.aclose()) is None
-            assert pool.get_idle_size() == pool.get_size()
-            pool.terminate()
+    async with (
+        no_hang(seconds=5 * HANG_SECONDS),
+        asyncpg.create_pool(url_through(line), min_size=2, max_size=3) as pool,
+        await PostgresEventStore.on_pool(pool, schema=schema, timeout=TIMEOUT) as store,
+    ):
+        await listening(store)
+        line.silence(new=False)
+        await in_the_end("append", lambda: store.append("s", [NewEvent("E", 1)]))
+        await in_the_end("read", lambda: store.read("s"))
+        line.silence(new=False)
+        assert await ended(store.aclose()) is None
+        assert pool.get_idle_size() == pool.get_size()
+        pool.terminate()
 
 
 async def test_a_cancelled_call_on_a_silent_connection_ends(line: Proxy, schema: str) -> None:
-    store = await PostgresEventStore.connect(line.url, schema=schema, timeout=60, pool_size=1)
+    store = await PostgresEventStore.connect(
+        url_through(line), schema=schema, timeout=60, pool_size=1
+    )
     await listening(store)
-    line.silence()
+    line.silence(new=False)
     reading = asyncio.create_task(store.read("s"))
     await asyncio.sleep(0.1)
     reading.cancel()
-    await asyncio.wait([reading], timeout=60)
+    await asyncio.wait([reading], timeout=HANG_SECONDS)
     assert reading.cancelled()
     assert await ended(store.read("s")) is None  # on another connection
-    line.silence()
+    line.silence(new=False)
     assert await ended(store.aclose()) is None
 
 
@@ -141,7 +129,7 @@ async def test_a_pool_that_is_closed_before_its_store_is_let_go(url: str, schema
     seen: list[Any] = []
     following = asyncio.create_task(follow(store, seen))
     await store.append("s", [NewEvent("E", 0)])
-    async with asyncio.timeout(60):
+    async with no_hang():
         await until(lambda: bool(seen), "the subscription has caught up")
         await until_it_listens(store)
         await pool.close()
@@ -151,22 +139,23 @@ async def test_a_pool_that_is_closed_before_its_store_is_let_go(url: str, schema
             await store.append("s", [NewEvent("E", 1)])
         await store.aclose()
         await following
-    admin = await asyncpg.connect(url)
-    await admin.execute(f'DROP SCHEMA "{schema}" CASCADE')
-    await admin.close()
+    async with bare_connection(url) as admin:
+        await admin.execute(f'DROP SCHEMA "{schema}" CASCADE')
 
 
 async def test_closing_ends_although_nobody_answers_any_more(line: Proxy, schema: str) -> None:
     # asyncpg's issue 1326: what it sends to cancel a query has no limit of its own.
-    store = await PostgresEventStore.connect(line.url, schema=schema, timeout=TIMEOUT)
+    store = await PostgresEventStore.connect(url_through(line), schema=schema, timeout=TIMEOUT)
     await listening(store)
     line.silence()
-    line.deaf = True
     reading = [asyncio.create_task(store.read("s")) for _ in range(4)]
     await asyncio.sleep(0.1)
     for task in reading:
         task.cancel()
-    await asyncio.wait(reading, timeout=60)
-    assert all(task.cancelled() for task in reading)
+    await asyncio.wait(reading, timeout=HANG_SECONDS)
+    # On a busy machine, the timeout may pass before they are cancelled.
+    assert all(
+        task.cancelled() or isinstance(task.exception(), StoreUnavailableError) for task in reading
+    )
     assert isinstance(await ended(store.append("s", [NewEvent("E", 1)])), StoreUnavailableError)
     assert await ended(store.aclose()) is None

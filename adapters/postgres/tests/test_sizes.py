@@ -41,3 +41,19 @@ async def test_emoji_beyond_the_limit_are_refused_with_nothing_written(
     with pytest.raises(PayloadTooLargeError, match="the most is 268435456"):
         await store.append("s", [NewEvent("E", text)])
     assert not (await store.read("s")).exists
+
+
+async def test_a_batch_keeps_line_ends_and_empty_values(store: PostgresEventStore) -> None:
+    events = [
+        NewEvent("E", "a\nb\r\n\x0b\x0c\x1c\x85\u2028\u2029"),
+        NewEvent("E", b"\n"),
+        NewEvent("E", {"\n": "\n", "": ""}, {"\n": "\n\n"}),
+        NewEvent("E", b""),
+        NewEvent("E", ""),
+        NewEvent("E", None, {"": None}),
+    ]
+    await store.append("s", events)
+    found = (await store.read("s")).events
+    assert [(e.data, e.metadata, e.id) for e in found] == [
+        (e.data, e.metadata, e.id) for e in events
+    ]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,31 +13,19 @@ import asyncpg
 import pytest
 
 from gate import build_gate, closed_gate, somebody_at_the_gate, wait_until
-from proxy import Proxy, proxy
-from server import Server, running_server
+from server import Server, bare_connection, url_through
 
 from eventport import NewEvent, StoreUnavailableError
 
+from eventport_conformance.proxy import Proxy
+from eventport_conformance.waiting import no_hang, until
 from eventport_postgres import PostgresEventStore
-
-
-@pytest.fixture(scope="module")
-def server() -> Generator[Server]:
-    with running_server("fsync = off\n") as running:
-        yield running
 
 
 @pytest.fixture
 async def admin(server: Server) -> AsyncGenerator[asyncpg.Connection, None]:
-    connection = await asyncpg.connect(server.url)
-    yield connection
-    await connection.close()
-
-
-@pytest.fixture
-async def line(server: Server) -> AsyncGenerator[Proxy, None]:
-    async with proxy(server.socket) as found:
-        yield found
+    async with bare_connection(server.url) as connection:
+        yield connection
 
 
 async def written(admin: asyncpg.Connection, schema: str) -> list[tuple[str, str]]:
@@ -56,6 +45,9 @@ async def append_a_batch(store: PostgresEventStore) -> list[Any]:
     ]
     return await asyncio.gather(first, *rest, return_exceptions=True)
 
+
+SERVED_BY = re.compile(rb"K\x00\x00\x00\x0c(.{4})", re.DOTALL)
+"""The message in which a server says which of its processes serves a connection."""
 
 BATCH = [("first", "0"), *(("s", f'"marked {number}"') for number in range(3))]
 
@@ -80,15 +72,17 @@ async def test_a_table_locked_during_the_search_doubles_nothing(
     admin: asyncpg.Connection,
     disturb: Callable[[asyncpg.Connection], Awaitable[None]],
 ) -> None:
-    async with await PostgresEventStore.connect(line.url, schema=schema) as store:
-        locker = await asyncpg.connect(server.url)
+    async with (
+        bare_connection(server.url) as locker,
+        await PostgresEventStore.connect(url_through(line), schema=schema) as store,
+    ):
         transaction = locker.transaction()
 
         async def lock() -> None:
             await transaction.start()
             await locker.execute(f'LOCK TABLE "{schema}".events IN ACCESS EXCLUSIVE MODE')
 
-        line.lose, line.before_the_drop = b"marked", lock
+        line.lose(b"marked", "answer", before=lock)
         appending = asyncio.create_task(append_a_batch(store))
         await wait_until(
             admin, "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation IS NOT NULL"
@@ -96,7 +90,6 @@ async def test_a_table_locked_during_the_search_doubles_nothing(
         await disturb(admin)
         await asyncio.sleep(0.3)  # longer than an append would wait for a lock
         await transaction.rollback()
-        await locker.close()
         results = await appending
     assert not [result for result in results if isinstance(result, BaseException)]
     assert await written(admin, schema) == BATCH
@@ -106,17 +99,20 @@ async def test_a_login_refused_during_the_search_doubles_nothing(
     line: Proxy, schema: str, admin: asyncpg.Connection
 ) -> None:
     await admin.execute(f'CREATE ROLE "{schema}" LOGIN SUPERUSER')
-    url = line.url.replace("postgres@", f"{schema}@")
+    url = url_through(line, schema)
     async with await PostgresEventStore.connect(url, schema=schema) as store:
+        refused = asyncio.Event()
 
         async def refuse() -> None:
             await admin.execute(f'ALTER ROLE "{schema}" NOLOGIN')
+            line.drop()
+            refused.set()
 
-        line.lose, line.before_the_drop = b"marked", refuse
+        line.lose(b"marked", "answer", before=refuse)
         appending = asyncio.create_task(append_a_batch(store))
-        while not line.drops:  # noqa: ASYNC110  # it is on its way
-            await asyncio.sleep(0.005)
-        await asyncio.sleep(0.2)
+        await refused.wait()
+        connections = line.connections
+        await until(lambda: line.connections > connections, "the search tries to log in")
         await admin.execute(f'ALTER ROLE "{schema}" LOGIN')
         results = await appending
     assert not [result for result in results if isinstance(result, BaseException)]
@@ -127,13 +123,14 @@ async def test_a_login_that_stays_refused_leaves_it_unknown(
     line: Proxy, schema: str, admin: asyncpg.Connection
 ) -> None:
     await admin.execute(f'CREATE ROLE "{schema}" LOGIN SUPERUSER')
-    url = line.url.replace("postgres@", f"{schema}@")
-    async with await PostgresEventStore.connect(url, schema=schema, timeout=0.5) as store:
+    url = url_through(line, schema)
+    async with await PostgresEventStore.connect(url, schema=schema, timeout=2) as store:
 
         async def refuse() -> None:
             await admin.execute(f'ALTER ROLE "{schema}" NOLOGIN')
+            line.drop()
 
-        line.lose, line.before_the_drop = b"marked", refuse
+        line.lose(b"marked", "answer", before=refuse)
         with pytest.raises(StoreUnavailableError, match="whether the append was written"):
             await store.append("s", [NewEvent("E", "marked")])
 
@@ -142,16 +139,21 @@ async def test_a_login_that_stays_refused_leaves_it_unknown(
 async def store_on_its_own(
     line: Proxy, schema: str, _: asyncpg.Connection
 ) -> AsyncGenerator[PostgresEventStore, None]:
-    async with await PostgresEventStore.connect(line.url, schema=schema) as store:
+    async with await PostgresEventStore.connect(url_through(line), schema=schema) as store:
         yield store
+
+
+def as_a_pooler_does(answer: bytes) -> bytes:
+    """Name another process than the one that serves."""
+    return SERVED_BY.sub(lambda _: b"K\x00\x00\x00\x0c\x00\x7f\x00\x01", answer)
 
 
 @asynccontextmanager
 async def store_behind_a_pooler_in_session_mode(
     line: Proxy, schema: str, _: asyncpg.Connection
 ) -> AsyncGenerator[PostgresEventStore, None]:
-    line.invent_numbers = True
-    async with await PostgresEventStore.connect(line.url, schema=schema) as store:
+    line.edit_answer = as_a_pooler_does
+    async with await PostgresEventStore.connect(url_through(line), schema=schema) as store:
         yield store
 
 
@@ -169,7 +171,7 @@ async def store_after_set_role(
 
     async with (
         asyncpg.create_pool(
-            line.url.replace("postgres@", f"{schema}_login@"), min_size=2, max_size=4, setup=become
+            url_through(line, f"{schema}_login"), min_size=2, max_size=4, setup=become
         ) as pool,
         await PostgresEventStore.on_pool(pool, schema=schema) as store,
     ):
@@ -180,7 +182,7 @@ async def store_after_set_role(
 async def store_whose_server_is_set_back(
     line: Proxy, schema: str, admin: asyncpg.Connection
 ) -> AsyncGenerator[PostgresEventStore, None]:
-    async with await PostgresEventStore.connect(line.url, schema=schema) as store:
+    async with await PostgresEventStore.connect(url_through(line), schema=schema) as store:
         await admin.execute("SET allow_system_table_mods = on")
         try:
             await admin.execute(
@@ -207,6 +209,7 @@ async def store_whose_server_is_set_back(
     ],
 )
 async def test_an_append_still_in_progress_is_not_written_twice(
+    server: Server,
     line: Proxy,
     schema: str,
     admin: asyncpg.Connection,
@@ -214,10 +217,11 @@ async def test_an_append_still_in_progress_is_not_written_twice(
 ) -> None:
     # The first try is at work on the server while its connection is dropped; it would write after
     # somebody had looked for its event.
-    gatekeeper = await asyncpg.connect(
-        host=line.socket.rpartition("/")[0], user="postgres", database="postgres"
-    )
-    async with asyncio.timeout(60), opened(line, schema, admin) as store:
+    async with (
+        no_hang(),
+        bare_connection(server.url) as gatekeeper,
+        opened(line, schema, admin) as store,
+    ):
         await build_gate(gatekeeper, schema)
         async with closed_gate(gatekeeper, schema):
             appending = asyncio.create_task(store.append("s", [NewEvent("Gated", "once")]))
@@ -228,8 +232,7 @@ async def test_an_append_still_in_progress_is_not_written_twice(
         assert (result.version, result.deduplicated) == (1, False)
         # If it has been written twice, the second one has been waiting for the first.
         await store.append("s", [NewEvent("E", "last")])
-    assert await written(gatekeeper, schema) == [("s", '"once"'), ("s", '"last"')]
-    await gatekeeper.close()
+        assert await written(gatekeeper, schema) == [("s", '"once"'), ("s", '"last"')]
 
 
 @asynccontextmanager
@@ -267,8 +270,11 @@ async def test_the_answer_for_what_no_standby_has_is_that_it_is_not_known(
     server: Server, schema: str, admin: asyncpg.Connection
 ) -> None:
     event = NewEvent("E", "not replicated")
-    async with await PostgresEventStore.connect(server.url, schema=schema, timeout=0.5) as store:
-        await store.append("s", [NewEvent("E", "before")])
+    async with (
+        await PostgresEventStore.connect(server.url, schema=schema) as other,
+        await PostgresEventStore.connect(server.url, schema=schema, timeout=1.5) as store,
+    ):
+        await other.append("s", [NewEvent("E", "before")])
         async with missing_standby(server, admin):
             with pytest.raises(StoreUnavailableError, match="whether the append was written"):
                 await store.append("s", [event], expected=1)
@@ -279,7 +285,7 @@ async def test_the_answer_for_what_no_standby_has_is_that_it_is_not_known(
             await wait_until(admin, f'SELECT count(*) = 2 FROM "{schema}".events')
             with pytest.raises(StoreUnavailableError):
                 await store.append("s", [event], expected=1)
-        result = await store.append("s", [event], expected=1)
+        result = await other.append("s", [event], expected=1)
         assert (result.version, result.deduplicated) == (2, True)
 
 
@@ -287,10 +293,12 @@ async def test_what_is_there_already_makes_a_joined_transaction_wait_for_a_stand
     server: Server, schema: str, admin: asyncpg.Connection
 ) -> None:
     event = NewEvent("E", "not replicated")
-    async with await PostgresEventStore.connect(server.url, schema=schema) as store:
+    async with (
+        await PostgresEventStore.connect(server.url, schema=schema) as store,
+        bare_connection(server.url) as caller,
+    ):
         await store.append("s", [event], expected=0)
         async with missing_standby(server, admin):
-            caller = await asyncpg.connect(server.url)
             transaction = caller.transaction()
             await transaction.start()
             result = await store.using(caller).append("s", [event], expected=0)
@@ -302,13 +310,14 @@ async def test_what_is_there_already_makes_a_joined_transaction_wait_for_a_stand
                 caller.get_server_pid(),
             )
         await committing
-        await caller.close()
 
 
 async def test_a_search_that_finds_what_no_standby_has_does_not_acknowledge(
     server: Server, line: Proxy, schema: str, admin: asyncpg.Connection
 ) -> None:
-    async with await PostgresEventStore.connect(line.url, schema=schema, timeout=2) as store:
+    async with await PostgresEventStore.connect(
+        url_through(line), schema=schema, timeout=2
+    ) as store:
         await store.append("s", [NewEvent("E", "before")])
         async with missing_standby(server, admin):
             appending = asyncio.create_task(store.append("s", [NewEvent("E", "marked")]))

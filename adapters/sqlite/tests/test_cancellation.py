@@ -20,6 +20,7 @@ from anyio import CancelScope
 from eventport import NewEvent
 from eventport.projections import ProjectionId
 
+from eventport_conformance.waiting import HANG_SECONDS
 from eventport_sqlite import SQLiteEventStore
 from eventport_sqlite.projections import SQLiteCheckpoints
 
@@ -99,7 +100,7 @@ async def check_usable(store: SQLiteEventStore, query: Query) -> None:
 
 def check_threads(before: list[threading.Thread]) -> None:
     for thread in set(threading.enumerate()) - set(before):
-        thread.join(5)  # it may still be about to return from its last function
+        thread.join(HANG_SECONDS)  # it may still be about to return from its last function
         assert not thread.is_alive()
 
 
@@ -313,7 +314,7 @@ async def test_appends_that_wait_for_a_lock_are_given_up_at_once(
             for index in order:
                 tasks[index].cancel()
             # The first is alone in the thread, the second a batch, and the rest is queued.
-            done, pending = await asyncio.wait(tasks, timeout=60)
+            done, pending = await asyncio.wait(tasks, timeout=HANG_SECONDS)
             assert len(done) == 5
             assert not pending
             assert all(task.cancelled() for task in tasks)
@@ -330,7 +331,7 @@ async def test_one_that_stays_is_written_whatever_the_others_do(path: Path) -> N
             for index in (0, 1, 3):
                 tasks[index].cancel()
             holder.execute("ROLLBACK")
-        await asyncio.wait(tasks, timeout=60)
+        await asyncio.wait(tasks, timeout=HANG_SECONDS)
         assert [task.cancelled() for task in tasks] == [True, True, False, True, False]
         heads = [(await store.read(f"s{index}")).version for index in range(5)]
         assert heads[2] == heads[4] == 2
@@ -343,10 +344,10 @@ async def test_reads_that_nobody_waits_for_are_not_done(store: SQLiteEventStore)
 
     def block(_: object) -> None:
         held.set()
-        hold.wait(60)
+        hold.wait(HANG_SECONDS)
 
     blocking = asyncio.create_task(store._sqlite._reader.run(block))
-    await asyncio.to_thread(held.wait, 60)
+    await asyncio.to_thread(held.wait, HANG_SECONDS)
     impatient = [
         asyncio.create_task(store._sqlite._reader.run(lambda _: done.append(1))) for _ in "abc"
     ]
@@ -372,7 +373,7 @@ async def test_checkpoints_that_wait_for_a_lock_are_given_up_at_once(path: Path)
             task = asyncio.create_task(work())
             await asyncio.sleep(0.2)
             task.cancel()
-            done, _ = await asyncio.wait([task], timeout=60)
+            done, _ = await asyncio.wait([task], timeout=HANG_SECONDS)
             assert done
             holder.execute("ROLLBACK")
         await work()

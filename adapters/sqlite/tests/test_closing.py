@@ -151,7 +151,7 @@ async def test_closing_leaves_no_thread_and_no_log_behind(path: Path) -> None:
         threads = set(threading.enumerate()) - before
     assert len(threads) == 2
     for thread in threads:
-        thread.join(5)
+        thread.join(HANG_SECONDS)
         assert not thread.is_alive()
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
@@ -167,7 +167,7 @@ async def test_a_store_that_cannot_be_opened_leaves_no_thread_behind(no_database
     with pytest.raises(EventportError):
         await SQLiteEventStore.open(no_database)
     for thread in set(threading.enumerate()) - before:
-        thread.join(5)
+        thread.join(HANG_SECONDS)
         assert not thread.is_alive()
 
 

@@ -3,22 +3,65 @@
 from __future__ import annotations
 
 import sqlite3
+import time
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Final
+from unittest.mock import patch
+
+from eventport import EventStore, NewEvent, connect
 
 from eventport_conformance import Capabilities, UrlHarness, conformance
+from eventport_sqlite import SQLiteEventStore
+
+
+LARGEST: Final = 20_000_000
+"""How many bytes an event may hold at most: a limit that SQLite lets an application set."""
 
 
 class FileHarness(UrlHarness):
     name, location = "sqlite", "sqlite:///{folder}/events.db"
     capabilities = Capabilities.only(
-        "sessions", "global_order", "shared", "durable", "guards", "hooks"
+        "sessions", "global_order", "shared", "durable", "guards", "times", "hooks"
     )
     server = f"SQLite {sqlite3.sqlite_version}"
-    absent = dict.fromkeys(("address", "open_at", "restart"), "SQLite has no server")
+    absent = {
+        **dict.fromkeys(
+            ("address", "open_at", "restart", "frozen", "troubles", "read_only"),
+            "SQLite has no server",
+        ),
+        **dict.fromkeys(("delete_stream", "truncate_stream"), "its events are never removed"),
+    }
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[EventStore, None]:
+        async with super().open() as store:
+            assert isinstance(store, SQLiteEventStore)
+            await store._sqlite._writer.run(
+                lambda db: db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST)
+            )
+            yield store
+
+    def refused_event(self) -> NewEvent:
+        return NewEvent("Large", bytes(LARGEST + 1))
+
+    @asynccontextmanager
+    async def slow_clock(self) -> AsyncGenerator[None, None]:
+        real = time.time_ns
+        with patch("time.time_ns", lambda: real() - 3_600 * 10**9):
+            yield
+
+    @asynccontextmanager
+    async def odd_client(self) -> AsyncGenerator[EventStore, None]:
+        async with connect(f"{self.url()}?synchronous=normal&busy_timeout=90") as store:
+            yield store
 
 
 class InMemoryHarness(FileHarness):
     name, location = "sqlite-in-memory", "sqlite://"
-    capabilities = Capabilities.only("sessions", "global_order", "guards", "hooks")
+    capabilities = Capabilities.only("sessions", "global_order", "guards", "times", "hooks")
+    absent = {**FileHarness.absent, "odd_client": "a database in memory has one client"}
 
 
 TestFile = conformance(FileHarness)

@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias, get_args
 
 
 Feature: TypeAlias = Literal[
-    "sessions", "global_order", "push", "shared", "durable", "guards", "hooks"
+    "sessions", "global_order", "push", "shared", "durable", "guards", "times", "hooks"
 ]
 """What not every store can do."""
 
@@ -66,6 +66,8 @@ class Capabilities:
     """Events outlive the process that appended them."""
     guards: Answer
     """A commit can depend on streams that it does not write, and on what a query matches."""
+    times: Answer
+    """Copies keep the time at which they were first recorded."""
     hooks: Answer
     """The store has `after_commit`."""
 

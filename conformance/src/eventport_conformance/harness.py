@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias, get_args
 
@@ -19,7 +19,20 @@ Backend: TypeAlias = Literal["asyncio", "trio"]
 """An event loop that the clauses run on."""
 
 Hook: TypeAlias = Literal[
-    "second_client", "url", "address", "open_at", "restart", "without_polling", "refused_event"
+    "second_client",
+    "url",
+    "address",
+    "open_at",
+    "restart",
+    "without_polling",
+    "refused_event",
+    "delete_stream",
+    "truncate_stream",
+    "frozen",
+    "troubles",
+    "read_only",
+    "slow_clock",
+    "odd_client",
 ]
 """What a harness may offer beyond `open`."""
 
@@ -110,6 +123,57 @@ class Harness:
         """
         raise NotImplementedError
 
+    async def delete_stream(self, stream: str) -> None:
+        """Delete a stream as another program does, past all stores, so that it can be made anew.
+
+        Optional, for servers that delete streams.
+        """
+        raise NotImplementedError
+
+    async def truncate_stream(self, stream: str, before: int) -> None:
+        """Hide the events of a stream below a version, those to come included, past all stores.
+
+        Optional, for servers that truncate streams.
+        """
+        raise NotImplementedError
+
+    def frozen(self) -> AbstractAsyncContextManager[None]:
+        """Let the server hang while a block runs: nothing is answered, and nothing is closed.
+
+        Optional; SIGSTOP does it. It is used together with `address` and `open_at`.
+        """
+        raise NotImplementedError
+
+    def troubles(self) -> Mapping[str, Callable[[], AbstractAsyncContextManager[None]]]:
+        """Return what may go wrong on the server, by name; it does while a block runs.
+
+        Optional, such as a table that is locked, a login that is refused, statements that are
+        cancelled or time out. It is used together with `address` and `open_at`, while the store
+        looks for an append whose answer was lost.
+        """
+        raise NotImplementedError
+
+    def read_only(self) -> AbstractAsyncContextManager[None]:
+        """Let the server take no writes while a block runs.
+
+        Optional. It is used together with `address` and `open_at`.
+        """
+        raise NotImplementedError
+
+    def slow_clock(self) -> AbstractAsyncContextManager[None]:
+        """Let the clock by which events are recorded be an hour slow while a block runs.
+
+        Optional.
+        """
+        raise NotImplementedError
+
+    def odd_client(self) -> AbstractAsyncContextManager[EventStore]:
+        """Open another store on the data of the one that `open` gave, with unusual settings.
+
+        Optional: those of the role or of the connection, such as another time zone or encoding.
+        """
+        raise NotImplementedError
+
 
 def given_hooks(harness: type[Harness]) -> tuple[Hook, ...]:
     """Return which of the optional methods a harness has, and does not call absent."""
@@ -159,6 +223,10 @@ def check_harness(harness: type[Harness]) -> None:
     _check_hooks(harness)
 
 
+_ON_A_PROXY: Final[tuple[Hook, ...]] = ("frozen", "troubles", "read_only")
+"""Methods whose clauses open a store through a proxy."""
+
+
 def _check_hooks(harness: type[Harness]) -> None:
     """Raise `TypeError` for optional methods that do not go together."""
     where, hooks = harness.__qualname__, given_hooks(harness)
@@ -169,6 +237,10 @@ def _check_hooks(harness: type[Harness]) -> None:
     if ("address" in hooks) != ("open_at" in hooks):
         message = f"{where} has one of address() and open_at(), which are of use only together"
         raise TypeError(message)
+    for hook in _ON_A_PROXY:
+        if hook in hooks and "open_at" not in hooks:
+            message = f"{where} has {hook}(), which needs address() and open_at()"
+            raise TypeError(message)
     for feature in ("shared", "durable"):
         claimed = isinstance(getattr(harness.capabilities, feature), Supported)
         if claimed and "second_client" not in hooks:

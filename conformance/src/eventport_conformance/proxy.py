@@ -1,10 +1,13 @@
-"""A proxy on loopback that drops, stalls, silences or refuses connections to a server."""
+"""A proxy on loopback that drops, stalls, silences or refuses connections to a server.
+
+It knows no protocol: a test says at which bytes something happens, or how answers are changed.
+"""
 
 from __future__ import annotations
 
 import asyncio
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from socket import SO_LINGER, SOL_SOCKET
@@ -36,6 +39,7 @@ class _Marked:
     what: Loss
     times: int
     then_refuse: bool
+    before: Callable[[], Awaitable[None]] | None
 
 
 @dataclass(eq=False)
@@ -58,7 +62,6 @@ class Proxy:
     """
 
     def __init__(self, target: Address, tasks: TaskGroup) -> None:
-        self._target = target
         self._tasks = tasks
         self._listening: anyio.CancelScope | None = None
         self._refusing = anyio.Event()
@@ -69,10 +72,16 @@ class Proxy:
         self._is_silent = False
         self._flowing = anyio.Event()
         self._flowing.set()
+        self.target = target
+        """Where new connections lead; a test may change it, as a failover does."""
+        self.edit_answer: Callable[[bytes], bytes] | None = None
+        """Returns what clients are sent in place of a piece of an answer."""
         self.host: Final = _LOOPBACK
         """Where clients connect to."""
         self.port = 0
         """Where clients connect to; it stays the same."""
+        self.connections = 0
+        """How many clients have connected so far."""
         self.cuts = 0
         """How often `cut_after` and `lose` have dropped connections."""
         self.passed: dict[Direction, int] = {"to_server": 0, "to_client": 0}
@@ -85,7 +94,15 @@ class Proxy:
         """
         self._left = {direction: count}
 
-    def lose(self, marker: bytes, what: Loss, *, times: int = 1, then_refuse: bool = False) -> None:
+    def lose(
+        self,
+        marker: bytes,
+        what: Loss,
+        *,
+        times: int = 1,
+        then_refuse: bool = False,
+        before: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         """Drop a connection at a request that holds some bytes, as often as is said.
 
         Args:
@@ -93,21 +110,25 @@ class Proxy:
             what: What gets lost: the request, or else the answer to it.
             times: How often.
             then_refuse: Whether all other connections are dropped with it, and new ones refused.
+            before: Awaited before the connection drops, for a lost answer when the server has
+                sent it; it may call `drop`.
         """
-        self._marked = _Marked(marker, what, times, then_refuse)
+        self._marked = _Marked(marker, what, times, then_refuse, before)
 
     @property
     def losses_due(self) -> int:
         """How often `lose` has still to drop a connection."""
         return 0 if self._marked is None else self._marked.times
 
-    def silence(self) -> None:
+    def silence(self, *, new: bool = True) -> None:
         """Pass nothing on any more, either way, and close nothing, as a host that has vanished.
 
-        Clients can still connect. What comes is lost; connections that were silent stay so, new
-        ones work after `heal`.
+        Clients can still connect. What comes is lost, and connections that were silent stay so.
+
+        Args:
+            new: Whether new connections are silent, too, until `heal`.
         """
-        self._is_silent = True
+        self._is_silent = new
         for line in self._lines:
             line.is_silent = True
 
@@ -174,6 +195,7 @@ class Proxy:
             self._refusing.set()
 
     async def _serve(self, client: SocketStream) -> None:
+        self.connections += 1
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(client)
             line = _Line(client, self._is_silent)
@@ -181,7 +203,7 @@ class Proxy:
                 self._lines.add(line)
                 stack.callback(self._lines.discard, line)
                 try:
-                    server = await _connect(self._target)
+                    server = await _connect(self.target)
                 except OSError:
                     return  # a server that is down: the client sees the end of the line
                 await stack.enter_async_context(server)
@@ -201,6 +223,8 @@ class Proxy:
                 if self._is_lost(data, direction, line):
                     await self._cut_marked(line)
                     return
+                if self.edit_answer is not None and direction == "to_client":
+                    data = self.edit_answer(data)
                 due = self._due(data, direction)
                 await self._send(sink, data[:due], direction)
                 if due is not None and not line.is_silent:
@@ -242,9 +266,12 @@ class Proxy:
 
     async def _cut_marked(self, line: _Line) -> None:
         self.cuts += 1
-        if self._marked is not None and self._marked.then_refuse:
-            await self.refuse()
-            self.drop()
+        if (marked := self._marked) is not None:
+            if marked.before is not None:
+                await marked.before()
+            if marked.then_refuse:
+                await self.refuse()
+                self.drop()
         line.scope.cancel()
 
     async def _send(self, sink: ByteStream, data: bytes, direction: Direction) -> None:

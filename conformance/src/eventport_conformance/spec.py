@@ -27,11 +27,11 @@ Some words that all clauses use:
   ids, at these versions.
 
 What not every store can do is named in brackets after the sentence: *sessions* over several
-streams, the *global order*, *push*, being *shared* by several stores, being *durable*, and
-after-commit *hooks*. A store that cannot do it says why, and has to pass the clauses about refusing
-it, which are marked with *without*. Clauses about other processes, lost connections and servers
-that die need optional harness methods; the report lists the missing ones. No clause is ever
-skipped.
+streams, the *global order*, *push*, being *shared* by several stores, being *durable*, the *times*
+of copies, and after-commit *hooks*. A store that cannot do it says why, and has to pass the clauses
+about refusing it, which are marked with *without*. Clauses about other processes, lost connections
+and servers that die need optional harness methods; the report lists the missing ones. No clause is
+ever skipped.
 """
 
 

@@ -8,7 +8,9 @@ import contextvars
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
-from anyio import CancelScope, Event, get_cancelled_exc_class
+from anyio import CancelScope, get_cancelled_exc_class
+
+from eventport._concurrency.one_shot import OneShot, one_shot_factory, runs_on_asyncio
 
 
 P = ParamSpec("P")
@@ -21,7 +23,7 @@ async def run_shielded(function: Callable[P, Awaitable[T]], *args: P.args, **kwa
     A shielded anyio scope keeps off other scopes, but not asyncio's own ``Task.cancel()``, which
     ``asyncio.timeout`` and ``asyncio.TaskGroup`` use. So the work gets a task of its own.
     """
-    ended = Event()
+    ended = one_shot_factory()()
     results: list[T] = []
     errors: list[BaseException] = []
 
@@ -45,7 +47,7 @@ async def run_shielded(function: Callable[P, Awaitable[T]], *args: P.args, **kwa
     return results[0]
 
 
-async def wait_out(event: Event) -> None:
+async def wait_out(event: OneShot) -> None:
     """Wait for an event that is sure to be set; a cancellation takes effect only after it."""
     try:
         await event.wait()
@@ -71,7 +73,7 @@ def start_task(
     Returns:
         What the caller must keep a reference to until the work is done.
     """
-    if not _runs_on_asyncio():
+    if not runs_on_asyncio():
         import trio  # noqa: PLC0415  # it is the event loop that we run on, so it is there
 
         return trio.lowlevel.spawn_system_task(work, context=contextvars.copy_context())
@@ -89,10 +91,3 @@ def start_task(
     task = asyncio.create_task(begin())
     task.add_done_callback(end)
     return task
-
-
-def _runs_on_asyncio() -> bool:
-    try:
-        return asyncio.current_task() is not None  # there is none if trio is a guest of the loop
-    except RuntimeError:
-        return False

@@ -56,8 +56,9 @@ def _look_up(name: str, config: str | os.PathLike[str] | None) -> tuple[str, dic
             f"it has: {', '.join(sorted(tables)) or 'none'}"
         )
         raise ConfigurationError(message)
-    table = tables[name]
-    url = table.get("url") if isinstance(table, Mapping) else None
+    found = tables[name]
+    table = cast("Mapping[str, Any]", found if isinstance(found, Mapping) else {})
+    url = table.get("url")
     if not isinstance(url, str):
         message = f'{path}: [stores.{name}] needs a url, such as url = "sqlite:///orders.db"'
         raise ConfigurationError(message)

@@ -9,7 +9,7 @@ from eventport._engine.querying import check_query
 from eventport._engine.stream_reader import PAGE_EVENTS
 from eventport.events import RecordedEvent
 from eventport.results import AllResult
-from eventport.validation import check_int, check_prefix, check_types
+from eventport.validation import check_int, check_prefix, check_stream, check_types
 
 
 async def read_all(fetch: Callable[[AllQuery], Awaitable[AllPage]], query: AllQuery) -> AllResult:
@@ -39,7 +39,13 @@ async def iterate_all(
 
 
 def check_all_query(
-    after: object, types: object, prefix: object, query: object, max_count: object = PAGE_EVENTS
+    after: object,
+    types: object,
+    prefix: object,
+    query: object,
+    max_count: object = PAGE_EVENTS,
+    *,
+    stream: object = None,
 ) -> AllQuery:
     """Check what a caller asks for."""
     return AllQuery(
@@ -47,6 +53,7 @@ def check_all_query(
         check_int("max_count", max_count),
         check_types(types),
         check_prefix(prefix),
+        None if stream is None else check_stream(stream),
         None if query is None else check_query(query),
     )
 

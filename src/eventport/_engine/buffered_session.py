@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
-from eventport._engine.codec import decode_event, encode_events
+from eventport._engine.codec import decode_event
 from eventport._engine.commits import (
     Commit,
     Committed,
@@ -25,7 +25,12 @@ from eventport.events import NewEvent, RecordedEvent
 from eventport.expectations import ANY, STREAM_EXISTS, Expectation, exact_version, holds
 from eventport.protocols import Capability
 from eventport.results import AppendResult, QueryResult
-from eventport.validation import check_expectation, check_stream
+from eventport.validation import (
+    TOOLKIT_STREAMS,
+    check_expectation,
+    check_stream,
+    check_toolkit_types,
+)
 
 
 class BufferedSession(StreamReader):
@@ -39,6 +44,7 @@ class BufferedSession(StreamReader):
         read: Fetches a page of a stream as it is stored.
         submit: Writes the commit.
         querying: Reads what a query matches, and looks at guards.
+        encode: Checks and encodes events.
         require_capability: Raises `NotSupportedError` for what the engine cannot do.
     """
 
@@ -47,11 +53,13 @@ class BufferedSession(StreamReader):
         read: Callable[[StreamQuery], Awaitable[StreamPage]],
         submit: Callable[[Commit], Awaitable[Committed]],
         querying: Querying,
+        encode: Callable[[object], tuple[EncodedEvent, ...]],
         require_capability: Callable[[Capability], None],
     ) -> None:
         self._read = read
         self._submit = submit
         self._querying = querying
+        self._encode = encode
         self._require_capability = require_capability
         self._pins: dict[str, int] = {}
         self._own: dict[str, list[tuple[EncodedEvent, datetime]]] = {}
@@ -123,7 +131,9 @@ class BufferedSession(StreamReader):
         guards = check_guard(unless, since)
         if guards:
             self._require_capability(Capability.GUARDS)
-        encoded = encode_events(events)
+        encoded = self._encode(events)
+        if stream.startswith(TOOLKIT_STREAMS):
+            check_toolkit_types(stream, (event.type for event in encoded))
         pin = self._pins.get(stream)
         if pin is None:
             head = (await self._page(StreamQuery(stream, max_count=0))).version
@@ -143,8 +153,9 @@ class BufferedSession(StreamReader):
             self._require_capability(Capability.SESSIONS)
         own = self._own.setdefault(stream, [])
         now = max(datetime.now(UTC), own[-1][1]) if own else datetime.now(UTC)
-        own.extend((event, now) for event in encoded)
-        self._writes.append(StreamWrite(stream, head, encoded))
+        write = StreamWrite(stream, head, encoded)
+        own.extend(zip(encoded, write.times(now), strict=True))
+        self._writes.append(write)
         return AppendResult(head + len(encoded), None, created=head == 0, deduplicated=False)
 
     async def commit(self) -> None:
@@ -205,7 +216,8 @@ class BufferedSession(StreamReader):
             return StreamPage([], head)
         low, high = min(wanted), max(wanted)
         stored = StreamQuery(stream, low, min(high, pin), backwards=query.backwards)
-        below = [] if stored.is_empty else (await self._stored(stored)).events
+        older = StreamPage([], 0) if stored.is_empty else await self._stored(stored)
+        below = older.events
         own = self._own_events(stream, pin, range(max(low, pin + 1), high + 1))
         if query.backwards:
             return StreamPage([*reversed(own), *below], head)
@@ -227,7 +239,8 @@ class BufferedSession(StreamReader):
         events: list[RecordedEvent] = []
         for version in versions:
             event, time = own[version - pin - 1]
-            time = max(time, self._latest.get(stream, time))
+            if event.recorded_at is None:
+                time = max(time, self._latest.get(stream, time))
             events.append(
                 decode_event(
                     stream=stream,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
-from anyio import current_time, fail_after, sleep
+from anyio import CancelScope, get_cancelled_exc_class, sleep
 
 from eventport._concurrency.backoff import Backoff
+from eventport._concurrency.one_shot import running_clock
+from eventport._concurrency.shielding import run_shielded
 from eventport._engine.commits import Commit, Failed, Outcome
 from eventport._engine.engine import (
     AnswerLostError,
@@ -32,26 +33,50 @@ _SHORTEST_CALL: Final = 0.01
 
 
 class Deadline:
-    """The moment at which attempts end, and the pauses between them."""
+    """The moment at which attempts end, and the pauses between them.
 
-    def __init__(self, seconds: float) -> None:
-        self._end = current_time() + seconds
+    Args:
+        seconds: How long they go on for.
+        clock: That of the event loop; None to find out which one runs.
+        start: When they began; None for now.
+    """
+
+    def __init__(
+        self,
+        seconds: float,
+        clock: Callable[[], float] | None = None,
+        start: float | None = None,
+    ) -> None:
+        self._clock = clock or running_clock()
+        self._end = (self._clock() if start is None else start) + seconds
         self._last = self._end - _LAST * seconds
         self._backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
 
     @property
     def left(self) -> float:
         """How many seconds a call that begins now may take."""
-        return max(self._end - current_time(), _SHORTEST_CALL)
+        return max(self._end - self._clock(), _SHORTEST_CALL)
 
     @property
     def passed(self) -> bool:
         """Whether that moment is over."""
-        return current_time() >= self._end
+        return self._clock() >= self._end
 
     async def pause(self) -> None:
         """Wait before the next attempt."""
         await sleep(min(self._backoff.next(), self.left))
+
+    async def limit(self, call: Awaitable[T], error: type[ConnectionLostError], where: str) -> T:
+        """Treat a call that does not end in time as one whose connection dropped silently."""
+        seconds = self.left
+        cause: TimeoutError | None = None
+        try:
+            with CancelScope(deadline=self._clock() + seconds):
+                return await call
+        except TimeoutError as exc:
+            cause = exc
+        message = f"{where}: no answer within {seconds:.3g} s"
+        raise error(message) from (cause or TimeoutError())
 
 
 async def retry_lost(
@@ -59,6 +84,7 @@ async def retry_lost(
     seconds: float,
     where: str,
     on_loss: Callable[[], None] = lambda: None,
+    clock: Callable[[], float] | None = None,
 ) -> T:
     """Make a call that changes nothing, and make it again if the connection drops.
 
@@ -67,16 +93,16 @@ async def retry_lost(
         seconds: For how long to try.
         where: The place that errors name, without any secret.
         on_loss: Called for each connection that was lost.
+        clock: That of the event loop; None to find out which one runs.
 
     Raises:
         ConnectionLostError: it did not succeed in time.
     """
-    deadline = Deadline(seconds)
+    deadline = Deadline(seconds, clock)
     reason: ConnectionLostError | None = None
     while True:
         try:
-            with _lost_after(deadline.left, ConnectionLostError, where):
-                return await call()
+            return await deadline.limit(call(), ConnectionLostError, where)
         except ConnectionLostError as exc:
             on_loss()
             reason = _telling(reason, exc)
@@ -97,6 +123,7 @@ class RemoteCalls:
         self._engine = engine
         self._remote = remote
         self._progress: _Progress | None = None
+        self._clock: Callable[[], float] | None = None
         self.losses = 0
         """How often a connection was lost so far."""
 
@@ -106,7 +133,9 @@ class RemoteCalls:
         Raises:
             StoreUnavailableError: the server gave no answer in time.
         """
-        return await retry_lost(call, self._remote.timeout, self._engine.name, self._note_loss)
+        return await retry_lost(
+            call, self._remote.timeout, self._engine.name, self._note_loss, self._running_clock()
+        )
 
     def interrupt(self) -> None:
         """Let the running `commit` end soon: nobody waits for it any more.
@@ -124,31 +153,51 @@ class RemoteCalls:
         Only the append's own answer acknowledges it, or what `Remote.find` finds. An error of
         the search is no answer to the append.
         """
-        before, state = self._progress, _Progress(batch, self._remote.timeout)
-        self._progress = state
+        before = self._progress
+        state = self._progress = _Progress(batch, self._remote.timeout, self._running_clock())
         try:
-            while state.left:
-                lost = await self._try(state)
-                if not state.left:
-                    break
-                if state.abandoned and not state.unknown:
-                    state.abandon()
-                elif state.reason is not None and state.deadline.passed:
-                    self._give_up(state, state.reason)
-                elif lost is not None and not state.is_first_search:
-                    await state.deadline.pause()
+            await self._finish(state)
         finally:
             self._progress = before
         return state.result()
+
+    async def commit_here(self, commit: Commit) -> Sequence[Outcome]:
+        """Write one commit in the task of its caller, who may be cancelled.
+
+        The cancellation goes on when it is known what became of the commit: whatever was sent is
+        found out, and nothing is written any more after that.
+        """
+        state = _Progress([commit], self._remote.timeout, self._running_clock())
+        try:
+            await self._finish(state)
+        except get_cancelled_exc_class():
+            if state.abandon():
+                await run_shielded(self._finish, state)
+            raise
+        return state.result()
+
+    async def _finish(self, state: _Progress) -> None:
+        """Write and find, until each commit has an outcome."""
+        while state.left:
+            lost = await self._try(state)
+            if not state.left:
+                break
+            if state.abandoned and not state.unknown:
+                state.leave_unwritten()
+            elif state.reason is not None and state.deadline.passed:
+                self._give_up(state, state.reason)
+            elif lost is not None and not state.is_first_search:
+                await state.deadline.pause()
 
     async def _try(self, state: _Progress) -> ConnectionLostError | None:
         """Write or find what has no outcome yet; return the loss of a connection."""
         part = state.part
         try:
             if state.unknown:
-                found = await self._find(part, state.deadline.left)
+                found = await self._find(part, state.deadline)
             else:
-                found = await self._write(part, state.deadline.left)
+                state.is_sent = True
+                found = await self._write(part, state.deadline)
         except ConnectionLostError as exc:
             self._note_loss()
             state.lose(exc)
@@ -160,9 +209,10 @@ class RemoteCalls:
             found = [await self._write_alone(commit) for commit in part]
         return state.take(found)
 
-    async def _write(self, batch: Sequence[Commit], seconds: float) -> Sequence[Outcome | None]:
-        with _lost_after(seconds, AnswerLostError, self._engine.name):
-            return await self._engine.commit(batch)
+    def _write(
+        self, batch: Sequence[Commit], deadline: Deadline
+    ) -> Awaitable[Sequence[Outcome | None]]:
+        return deadline.limit(self._engine.commit(batch), AnswerLostError, self._engine.name)
 
     async def _write_alone(self, commit: Commit) -> Outcome:
         """Write a commit of a batch of which others are written already."""
@@ -171,10 +221,10 @@ class RemoteCalls:
         except Exception as exc:  # noqa: BLE001  # it is handed to the caller
             return Failed(exc)
 
-    async def _find(self, batch: Sequence[Commit], seconds: float) -> Sequence[Outcome | None]:
+    async def _find(self, batch: Sequence[Commit], deadline: Deadline) -> Sequence[Outcome | None]:
+        search = self._remote.find(batch)
         try:
-            with _lost_after(seconds, AnswerLostError, self._engine.name):
-                return await self._remote.find(batch)
+            return await deadline.limit(search, AnswerLostError, self._engine.name)
         except AnswerLostError:
             raise
         except Exception as exc:
@@ -183,6 +233,11 @@ class RemoteCalls:
 
     def _note_loss(self) -> None:
         self.losses += 1
+
+    def _running_clock(self) -> Callable[[], float]:
+        if self._clock is None:
+            self._clock = running_clock()
+        return self._clock
 
     def _give_up(self, state: _Progress, cause: Exception) -> None:
         """Fail the commits that have no outcome, and say what is known of them."""
@@ -199,8 +254,12 @@ class RemoteCalls:
 class _Progress:
     """How far a batch is: the outcomes so far, and whether the others may have been written."""
 
-    def __init__(self, batch: Sequence[Commit], seconds: float) -> None:
+    def __init__(self, batch: Sequence[Commit], seconds: float, clock: Callable[[], float]) -> None:
         self.outcomes: list[Outcome | None] = [None] * len(batch)
+        self.left: Sequence[int] = range(len(batch))
+        """The indices of the commits that have no outcome."""
+        self.is_sent = False
+        """Whether a call of the engine is on its way, or has raised."""
         self.unknown = False
         """Whether the last attempt may have written the others."""
         self.abandoned = False
@@ -210,27 +269,32 @@ class _Progress:
         self.is_first_search = False
         """Whether the next step is the first search for them, which needs no pause before it."""
         self._batch = batch
-        self._writing = Deadline(seconds)
-        # Whether it was written must be found out, even if that takes longer.
-        self._finding = Deadline(2 * seconds)
+        self._seconds = seconds
+        self._clock = clock
+        self._start = clock()
+        self._writing = Deadline(seconds, clock, self._start)
+        self._finding: Deadline | None = None
 
     @property
-    def left(self) -> list[int]:
-        """The indices of the commits that have no outcome."""
-        return [index for index, outcome in enumerate(self.outcomes) if outcome is None]
-
-    @property
-    def part(self) -> list[Commit]:
+    def part(self) -> Sequence[Commit]:
         """The commits that have no outcome."""
+        if len(self.left) == len(self._batch):
+            return self._batch
         return [self._batch[index] for index in self.left]
 
     @property
     def deadline(self) -> Deadline:
         """Until when the next step is tried."""
-        return self._finding if self.unknown else self._writing
+        if not self.unknown:
+            return self._writing
+        if self._finding is None:
+            # Whether it was written must be found out, even if that takes longer.
+            self._finding = Deadline(2 * self._seconds, self._clock, self._start)
+        return self._finding
 
     def lose(self, error: ConnectionLostError) -> None:
         """Note a lost connection; if an answer was lost, the others may have been written."""
+        self.is_sent = False
         self.reason = _telling(self.reason, error)
         self.is_first_search = isinstance(error, AnswerLostError) and not self.unknown
         self.unknown = self.unknown or isinstance(error, AnswerLostError)
@@ -238,19 +302,31 @@ class _Progress:
     def take(self, found: Sequence[Outcome | None]) -> ConnectionLostError | None:
         """Note outcomes, as far as there are any; return the loss of a connection."""
         lost: ConnectionLostError | None = None
-        self.unknown = False
+        self.unknown = self.is_sent = False
+        left: list[int] = []
         for index, outcome in zip(self.left, found, strict=True):
             if isinstance(outcome, Failed) and isinstance(outcome.error, ConnectionLostError):
                 if not isinstance(lost, AnswerLostError):
                     lost = outcome.error
+                left.append(index)
+            elif outcome is None:
+                left.append(index)
             else:
                 self.outcomes[index] = outcome
+        self.left = left
         if lost is not None:
             self.lose(lost)
         return lost
 
-    def abandon(self) -> None:
-        """Leave unwritten what has no outcome."""
+    def abandon(self) -> bool:
+        """Note that nobody waits any more; return whether something may have been written."""
+        self.abandoned = True
+        if self.is_sent and not self.unknown:
+            self.lose(AnswerLostError("its caller was cancelled"))
+        return self.unknown
+
+    def leave_unwritten(self) -> None:
+        """Give up what has no outcome."""
         error = StoreUnavailableError("nothing was written: its callers have given up")
         self.take([Failed(error)] * len(self.left))
 
@@ -262,16 +338,3 @@ class _Progress:
 def _telling(before: ConnectionLostError | None, now: ConnectionLostError) -> ConnectionLostError:
     """Return which of two errors says more; a timeout says less than what went wrong before."""
     return now if before is None or not isinstance(now.__cause__, TimeoutError) else before
-
-
-@contextmanager
-def _lost_after(
-    seconds: float, error: type[ConnectionLostError], where: str
-) -> Generator[None, None, None]:
-    """Treat a call that does not end in time as one whose connection dropped silently."""
-    try:
-        with fail_after(seconds):
-            yield
-    except TimeoutError as exc:
-        message = f"{where}: no answer within {seconds:.3g} s"
-        raise error(message) from exc

@@ -22,7 +22,7 @@ from eventport.errors import (
     InvalidArgumentTypeError,
     InvalidEventError,
 )
-from eventport.events import NewEvent, RecordedEvent
+from eventport.events import CopiedEvent, NewEvent, RecordedEvent
 from eventport.validation import check_event_type, check_tags, show, show_key
 
 
@@ -46,8 +46,9 @@ def encode_events(events: object) -> tuple[EncodedEvent, ...]:
         InvalidArgumentTypeError: `events` is not an iterable of events.
         InvalidEventError: an event cannot be stored so that it comes out equal.
     """
+    given = events
     if isinstance(events, NewEvent | str | bytes | Mapping) or not isinstance(events, Iterable):
-        message = f"events must be a sequence of NewEvent, such as [event], not a {_kind(events)}"
+        message = f"events must be a sequence of NewEvent, such as [event], not a {_kind(given)}"
         raise InvalidArgumentTypeError(message)
     encoded = tuple([_encode_event(event) for event in cast("Iterable[object]", events)])
     if len(encoded) > 1 and len({event.id.int for event in encoded}) < len(encoded):
@@ -135,10 +136,10 @@ def _encode_event(event: object) -> EncodedEvent:
         raise InvalidEventError(message)
     type_ = check_event_type(event.type)
     id_ = event.id
-    if not isinstance(id_, UUID):
-        message = f"event {type_!r}: id must be a uuid.UUID, not {show(id_)}"
-        raise InvalidEventError(message)
     if type(id_) is not UUID:  # libraries that make UUIDs of other versions have subclasses
+        if not isinstance(cast("object", id_), UUID):
+            message = f"event {type_!r}: id must be a uuid.UUID, not {show(id_)}"
+            raise InvalidEventError(message)
         id_ = UUID(int=id_.int)
     data, metadata = event.data, event.metadata
     if type(metadata) is not dict:
@@ -157,6 +158,7 @@ def _encode_event(event: object) -> EncodedEvent:
         id_,
         len(raw) + len(raw_metadata),
         _NO_TAGS if event.tags is _NO_TAGS else _check_tags(event.tags, type_),
+        None if type(event) is NewEvent else _first_recorded(event),
     )
 
 
@@ -165,6 +167,24 @@ def _check_tags(tags: AbstractSet[str], type_: str) -> frozenset[str]:
         return check_tags(tags)
     except InvalidArgumentError as exc:
         message = f"event {type_!r}: {exc}"
+        raise InvalidEventError(message) from exc
+
+
+def _first_recorded(event: NewEvent) -> datetime | None:
+    """Return the time of a copy, in UTC."""
+    if not isinstance(event, CopiedEvent):
+        return None
+    time = cast("object", event.recorded_at)
+    if not isinstance(time, datetime) or time.utcoffset() is None:
+        message = (
+            f"event {event.type!r} ({event.id}): recorded_at must be an aware datetime: "
+            "give it a timezone"
+        )
+        raise InvalidEventError(message)
+    try:
+        return time.astimezone(UTC)
+    except OverflowError as exc:
+        message = f"event {event.type!r} ({event.id}): recorded_at is not a year that UTC has"
         raise InvalidEventError(message) from exc
 
 
@@ -199,7 +219,7 @@ def _diagnose(value: Any, name: str) -> str | None:
 
 
 def _problems(value: Any, path: str, depth: int) -> Iterator[str]:  # noqa: C901, PLR0912
-    kind = type(value)
+    kind = type(cast("object", value))
     if kind is dict or kind is list:
         if depth > MAX_DEPTH:
             yield f"{path[:60]}… is nested deeper than {MAX_DEPTH} levels: flatten it"

@@ -26,6 +26,11 @@ class EncodedEvent(Struct, frozen=True, gc=False):
     """The size of data and metadata in UTF-8, in bytes."""
     tags: frozenset[str] = frozenset()
     """What it is about; engines store them with the event."""
+    recorded_at: datetime | None = None
+    """The time of a copy: aware, UTC. None for an event that gets the time of its commit.
+
+    Engines without `Capability.TIMES` never get any.
+    """
 
 
 class StreamWrite(Struct, frozen=True):
@@ -34,6 +39,18 @@ class StreamWrite(Struct, frozen=True):
     stream: str
     expected: Expectation
     events: Sequence[EncodedEvent]
+
+    def times(self, now: datetime) -> list[datetime]:
+        """Return the time of each event: a copy keeps its own, the others get `now`.
+
+        After a copy whose time is later than `now`, others get that time, so that none that the
+        store stamps is before the one before it.
+        """
+        times: list[datetime] = []
+        for event in self.events:
+            now = now if event.recorded_at is None else max(now, event.recorded_at)
+            times.append(event.recorded_at or now)
+        return times
 
 
 class StreamGuard(Struct, frozen=True):

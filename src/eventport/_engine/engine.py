@@ -64,12 +64,15 @@ class Engine(Protocol):
         same append has written.
 
         The events of a commit get increasing positions in the order of the commit. Within a
-        stream `recorded_at` never goes back, whatever clocks do.
+        stream the times that the engine stamps never go back, whatever clocks do. A copy keeps
+        its `EncodedEvent.recorded_at` as it is, even if that is before the event before it; what
+        is appended after it is not before it. `StreamWrite.times` does that within one write.
 
         How it is called depends on how the `Store` groups commits. With ``"always"`` there is one
-        call at a time, and it is never cancelled. With ``"contended"`` a lone commit is written
-        by the caller's own task, and with ``"never"`` each commit is: then calls may overlap, and
-        one that is cancelled first comes to its end.
+        call at a time, and it is never cancelled. With ``"contended"`` there is one call at a
+        time, and with ``"never"`` there may be several; then a cancelled caller reaches it, and
+        it first comes to its end. A `Remote` engine with ``"contended"`` need not do that: the
+        store finds out what became of the commit.
 
         Raises:
             ConnectionLostError: nothing was written; the same batch may be tried again.

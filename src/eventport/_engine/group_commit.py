@@ -10,6 +10,7 @@ from typing import Final, Literal, TypeAlias, cast
 from anyio import Event, get_cancelled_exc_class
 from anyio.lowlevel import checkpoint
 
+from eventport._concurrency.one_shot import OneShot, one_shot_factory
 from eventport._concurrency.shielding import start_task, wait_out
 from eventport._engine.commits import Commit, Outcome
 from eventport.errors import NotSupportedError, StoreUnavailableError
@@ -20,7 +21,7 @@ Batching: TypeAlias = Literal["always", "contended", "never"]
 
 - ``"always"``: each commit goes through the group. There is one call of `Engine.commit` at a time.
 - ``"contended"``: a commit that finds no other pending is written by the caller's own task, which
-  saves a task; the others go through the group.
+  saves a task; those that arrive meanwhile form the first batch after it.
 - ``"never"``: each commit is written alone and at once, for engines that have nothing to share or
   that form groups of their own.
 """
@@ -58,14 +59,19 @@ class GroupCommit:
             it has written nothing, unless it raises `StoreUnavailableError`.
         give_up: Called when every caller of the batch that is being written has been cancelled:
             `commit` may then end early, by raising.
+        commit_here: Writes a commit that is alone, in the caller's own task, which saves a task
+            and a turn of the event loop. If it is cancelled, it raises only when nothing will be
+            written any more. None to have all written by the group's own task.
     """
 
     def __init__(
         self,
         commit: Callable[[Sequence[Commit]], Awaitable[Sequence[Outcome]]],
         give_up: Callable[[], None] | None = None,
+        commit_here: Callable[[Commit], Awaitable[Sequence[Outcome]]] | None = None,
     ) -> None:
         self._commit = commit
+        self._commit_here = commit_here
         self._give_up = give_up
         # In order, and each can be taken out at once, however many there are.
         self._queue: OrderedDict[_Request, None] = OrderedDict()
@@ -73,8 +79,10 @@ class GroupCommit:
         self._working = False
         self._worker: object = None
         self._idle: Event | None = None
+        self._one_shot: Callable[[], OneShot] | None = None
+        """Known from the first commit on: the group may be made outside of an event loop."""
 
-    async def submit(self, commit: Commit) -> Outcome:
+    async def submit(self, commit: Commit, *, is_alone: bool = False) -> Outcome:
         """Commit together with others, and return this commit's own outcome.
 
         A caller that is cancelled before its commit is on the wire leaves nothing behind. Later it
@@ -82,16 +90,24 @@ class GroupCommit:
         written once this has returned or raised. The batch is asked to end early if all of its
         callers have been cancelled.
 
+        Args:
+            commit: What to write.
+            is_alone: Whether no other caller is pending, nor has an answer that it has not taken
+                yet: that one may well commit again in the same turn of the event loop.
+
         Raises:
             NotSupportedError: a commit of this very group is waiting for it.
         """
         if _writing.get() is self:
             raise NotSupportedError(_WAITS_FOR_ITSELF)
-        request = _Request(commit)
+        if is_alone and self._commit_here is not None and not self._working:
+            return await self._write_here(commit, self._commit_here)
+        if self._one_shot is None:
+            self._one_shot = one_shot_factory()
+        request = _Request(commit, self._one_shot())
         self._queue[request] = None
         if not self._working:
-            self._working = True
-            self._worker = start_task(self._work, never_begun=self._stop)
+            self._start()
         try:
             await request.ended.wait()
         except get_cancelled_exc_class():
@@ -114,6 +130,26 @@ class GroupCommit:
         request.abandoned = True
         if self._give_up is not None and all(one.abandoned for one in self._written):
             self._give_up()
+
+    async def _write_here(
+        self, commit: Commit, write: Callable[[Commit], Awaitable[Sequence[Outcome]]]
+    ) -> Outcome:
+        """Write a lone commit; those that arrive meanwhile form the first batch after it."""
+        self._working = True
+        token = _writing.set(self)
+        try:
+            (outcome,) = await write(commit)
+        finally:
+            _writing.reset(token)
+            if self._queue:
+                self._start()
+            else:
+                self._stop()
+        return outcome
+
+    def _start(self) -> None:
+        self._working = True
+        self._worker = start_task(self._work, never_begun=self._stop)
 
     async def _work(self) -> None:
         token = _writing.set(self)  # for this task, and for what it calls
@@ -191,14 +227,17 @@ class _Request:
 
     __slots__ = ("abandoned", "commit", "ended", "error", "events", "outcome", "size")
 
-    def __init__(self, commit: Commit) -> None:
+    def __init__(self, commit: Commit, ended: OneShot) -> None:
         self.commit = commit
-        self.ended = Event()
+        self.ended = ended
         self.abandoned = False
         self.outcome: Outcome | None = None
         self.error: Exception | None = None
-        self.events = sum(len(write.events) for write in commit.writes)
-        self.size = sum(event.size for write in commit.writes for event in write.events)
+        self.events = self.size = 0
+        for write in commit.writes:
+            self.events += len(write.events)
+            for event in write.events:
+                self.size += event.size
 
     def end(self) -> None:
         """Give the caller its result; there is none only if the event loop ended early."""

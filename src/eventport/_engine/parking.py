@@ -12,7 +12,7 @@ from anyio import CancelScope, Event, current_time, fail_after, get_cancelled_ex
 
 from eventport._concurrency.backoff import Backoff
 from eventport._concurrency.shielding import start_task
-from eventport._engine.commits import Blocked, Commit, Outcome
+from eventport._engine.commits import Blocked, Commit, Outcome, StreamGuard
 from eventport._engine.engine import Unblocks
 from eventport.errors import StoreUnavailableError
 from eventport.validation import control_character
@@ -71,19 +71,20 @@ class Parking:
         Raises:
             StoreUnavailableError: they have not been free in time; nothing was written.
         """
-        streams = frozenset(write.stream for write in commit.writes)
-        if not self.parked or self.parked.keys().isdisjoint(streams):
+        if not self.parked or self.parked.keys().isdisjoint(_streams(commit)):
             outcome = await self._write(commit)
             if not isinstance(outcome, Blocked):
                 return outcome
-            streams = outcome.on or streams
+            streams = outcome.on or _streams(commit)
+        else:
+            streams = _streams(commit)
         deadline = current_time() + self._engine.timeout
         while True:
             await self._wait(streams, deadline)
             outcome = await self._write(commit)
             if not isinstance(outcome, Blocked):
                 return outcome
-            streams = outcome.on or streams
+            streams = outcome.on or _streams(commit)
 
     async def _wait(self, streams: frozenset[str], deadline: float) -> None:
         waiter = _Waiter(streams)
@@ -136,3 +137,8 @@ class Parking:
             f"{names}); nothing was written: end that transaction, or raise the option timeout"
         )
         return StoreUnavailableError(message)
+
+
+def _streams(commit: Commit) -> frozenset[str]:
+    guarded = [guard.stream for guard in commit.guards if isinstance(guard, StreamGuard)]
+    return frozenset([*guarded, *(write.stream for write in commit.writes)])

@@ -68,24 +68,27 @@ class AllQuery(Struct, frozen=True):
     """Only events of these types; None for all."""
     prefix: str | None = None
     """Only events of streams whose names start with this; None for all."""
+    stream: str | None = None
+    """Only events of the stream of this name; None for all."""
     query: Query | None = None
     """Only events that match this; None for all."""
 
     def resumed(self, position: int, max_count: int | None = None) -> AllQuery:
         """Return the same query after another position, and perhaps for fewer events."""
         count = self.max_count if max_count is None else max_count
-        return AllQuery(position, count, self.types, self.prefix, self.query)
+        return AllQuery(position, count, self.types, self.prefix, self.stream, self.query)
 
     @property
     def is_filtered(self) -> bool:
         """Whether some events are to be left out."""
-        return (self.types, self.prefix, self.query) != (None, None, None)
+        return (self.types, self.prefix, self.stream, self.query) != (None, None, None, None)
 
     def matches(self, stream: str, type_: str, tags: AbstractSet[str]) -> bool:
         """Return whether an event of this stream and type, with these tags, is wanted."""
         return (
             (self.types is None or type_ in self.types)
             and (self.prefix is None or stream.startswith(self.prefix))
+            and (self.stream is None or stream == self.stream)
             and (self.query is None or self.query.covers(type_, tags))
         )
 

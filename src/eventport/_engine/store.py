@@ -30,6 +30,7 @@ from eventport._engine.commits import (
     Commit,
     Committed,
     Conflict,
+    EncodedEvent,
     Failed,
     Outcome,
     QueryConflict,
@@ -71,9 +72,14 @@ from eventport.errors import (
 )
 from eventport.events import NewEvent, RecordedEvent
 from eventport.expectations import ANY, Expectation
-from eventport.protocols import AfterCommitHook, Capability, Session, Subscription
+from eventport.protocols import After, AfterCommitHook, Capability, Session, Subscription
 from eventport.results import AllResult, AppendResult, QueryResult
-from eventport.validation import check_expectation, check_stream
+from eventport.validation import (
+    TOOLKIT_STREAMS,
+    check_expectation,
+    check_stream,
+    check_toolkit_types,
+)
 
 
 P = TypeVar("P")
@@ -95,12 +101,17 @@ class Store(StreamReader):
         self._engine = engine
         self._remote = RemoteCalls(engine, engine) if isinstance(engine, Remote) else None
         self._batching = batching
+        self._encode = (
+            encode_events if Capability.TIMES in engine.capabilities else self._encode_new
+        )
         self._check_caller = engine.check_caller if isinstance(engine, ChecksCaller) else None
         self._affinity = Affinity()
         self._signal = Signal()
         interrupt = engine.interrupt if isinstance(engine, Interruptible) else None
         self._group = GroupCommit(
-            self._commit, self._remote.interrupt if self._remote else interrupt
+            self._commit,
+            self._remote.interrupt if self._remote else interrupt,
+            self._commit_here if batching == "contended" else None,
         )
         self._parking = Parking(engine, self._write) if isinstance(engine, Unblocks) else None
         self._pending = 0
@@ -175,7 +186,9 @@ class Store(StreamReader):
         stream = check_stream(stream)
         expected = check_expectation(expected)
         guards = check_guard(unless, since)
-        encoded = encode_events(events)
+        encoded = self._encode(events)
+        if stream.startswith(TOOLKIT_STREAMS):
+            check_toolkit_types(stream, (event.type for event in encoded))
         if guards:
             self._check_open()
             self._require(Capability.GUARDS)
@@ -194,7 +207,9 @@ class Store(StreamReader):
     async def session(self) -> AsyncGenerator[Session, None]:
         """See `EventStore.session`."""
         self._check_open()
-        session = BufferedSession(self._page, self._submit, self._querying, self._require)
+        session = BufferedSession(
+            self._page, self._submit, self._querying, self._encode, self._require
+        )
         try:
             yield session
         except BaseException:
@@ -236,17 +251,19 @@ class Store(StreamReader):
     async def subscribe(
         self,
         *,
-        after: int = 0,
+        after: After = 0,
         types: Collection[str] | None = None,
         prefix: str | None = None,
         query: Query | None = None,
+        stream: str | None = None,
     ) -> AsyncGenerator[Subscription, None]:
         """See `EventStore.subscribe`."""
         self._check_open()
         self._require(Capability.GLOBAL_ORDER)
-        wanted = check_all_query(after, types, prefix, query)
+        from_end = isinstance(after, str) and after == "end"
+        wanted = check_all_query(0 if from_end else after, types, prefix, query, stream=stream)
         subscription = PollingSubscription(self._feed, wanted, self._check_loop)
-        await subscription.begin()
+        await subscription.begin(from_end=from_end)
         if self._listener is not None:
             self._listener.start()
         try:
@@ -282,6 +299,13 @@ class Store(StreamReader):
         await self.aclose()
 
     # The path of a commit: submit, dispatch, commit.
+
+    def _encode_new(self, events: object) -> tuple[EncodedEvent, ...]:
+        """Encode events, and refuse copies, whose times the engine could not keep."""
+        encoded = encode_events(events)
+        if any(event.recorded_at is not None for event in encoded):
+            self._require(Capability.TIMES)
+        return encoded
 
     async def _submit(self, commit: Commit) -> Committed:
         """Commit, call the hooks, and raise for a conflict."""
@@ -326,11 +350,18 @@ class Store(StreamReader):
 
     async def _write(self, commit: Commit) -> Outcome:
         """Write a commit, alone or together with others."""
-        if self._batching == "never":
-            await checkpoint()  # nothing may come between the commit and its result
-        elif self._batching == "always" or self._pending > 1:
-            return await self._group.submit(commit)
+        if self._batching != "never":
+            return await self._group.submit(commit, is_alone=self._pending == 1)
+        await checkpoint()  # nothing may come between the commit and its result
         return (await self._commit([commit]))[0]
+
+    async def _commit_here(self, commit: Commit) -> Sequence[Outcome]:
+        try:
+            if self._remote is None:
+                return await self._engine.commit([commit])
+            return await self._remote.commit_here(commit)
+        finally:
+            self._signal.notify()
 
     async def _commit(self, batch: Sequence[Commit]) -> Sequence[Outcome]:
         try:

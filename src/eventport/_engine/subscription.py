@@ -156,9 +156,17 @@ class PollingSubscription:
         """See `Subscription.caught_up`."""
         return self._caught_up
 
-    async def begin(self) -> None:
-        """Refuse a position beyond the head; if the store cannot be reached, check that later."""
-        if self._query.after:
+    async def begin(self, *, from_end: bool = False) -> None:
+        """Go to the end, or refuse a position beyond it.
+
+        If the store cannot be reached, a position is checked later; the end has to be known now.
+        """
+        if from_end:
+            losses = self._feed.losses()
+            page = await self._feed.read(AllQuery(max_count=1))
+            self._query = self._query.resumed(page.head)
+            self._position, self._verified = page.head, losses
+        elif self._query.after:
             with suppress(StoreUnavailableError):
                 losses = self._feed.losses()
                 await self._feed.history.verify(self._query.after, None)

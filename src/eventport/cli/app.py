@@ -21,7 +21,7 @@ from eventport import connect
 from eventport._config.connecting import connect_existing
 from eventport._config.schemas import StoreSchema
 from eventport._config.targets import resolve
-from eventport.cli import exporting, importing, projecting
+from eventport.cli import exporting, importing, projecting, tailing
 from eventport.cli.showing import event_writer, progress_bar
 from eventport.errors import EventportError
 
@@ -191,7 +191,7 @@ def import_events(
     export can be imported after an earlier one.
     """
 
-    async def work(source: importing.Source) -> int:
+    async def work(source: importing.Source) -> importing.Imported:
         async with connect(store) as target:
             with progress_bar("importing", source.events) as progress:
                 return await importing.write(target, source, progress)
@@ -204,11 +204,14 @@ def import_events(
     ):
         with progress_bar("checking", importing.size_of(readable)) as progress:
             source = importing.check_all(readable, progress, renumber=renumber)
-        written = anyio.run(work, source)
+        written, stamped = anyio.run(work, source)
         there = source.events - written
         _say(f"{written} events written, {there} already there, {source.streams} streams")
-        if written and source.dated:
-            _say(f"recorded_at of these {written} is the time of this import, not that of the file")
+        if stamped:
+            _say(
+                f"recorded_at of {stamped} of them is the time of this import: this kind of store "
+                "cannot keep that of the file"
+            )
         if source.left_out:
             _say(
                 f"{source.left_out} events left out: checkpoints and dead letters of projections, "
@@ -285,22 +288,38 @@ def tail_store(
     store: Store = None,
     prefix: Prefix = None,
     types: Types = None,
-    after: After = 0,
+    stream: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only the stream of exactly this name.")
+    ] = None,
+    after: Annotated[
+        int | None,
+        typer.Option(
+            min=0, metavar="POSITION", help="Only events after this position of the whole store."
+        ),
+    ] = None,
+    last: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="COUNT", help="Begin with the last events; 0 for new ones."),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Show all events, then each new one.
+    """Show all events, or the last ones, then each new one.
 
-    Ctrl-C ends it, with exit code 0.
+    An event has to match all filters that are given. Ctrl-C ends it, with exit code 0.
     """
+    if after is not None and last is not None:
+        raise typer.BadParameter("give --after or --last, not both")
+    chosen = tailing.Selection(types or None, prefix, stream)
 
     async def work() -> None:
         show = event_writer(json=json)
-        async with (
-            connect_existing(store) as source,
-            source.subscribe(after=after, types=types or None, prefix=prefix) as events,
-        ):
-            async for event in events:
-                show(event)
+        async with connect_existing(store) as source:
+            begin = after or 0
+            if last is not None:
+                begin = await tailing.find_start(source, chosen, last)
+            async with source.subscribe(after=begin, **msgspec.structs.asdict(chosen)) as events:
+                async for event in events:
+                    show(event)
 
     with _ending(interrupted=0):
         anyio.run(work)

@@ -41,6 +41,15 @@ class ImportConflictError(EventportError):
     """A stream of the store holds other events than the file."""
 
 
+class Imported(NamedTuple):
+    """What an import has done."""
+
+    written: int
+    """How many events were written."""
+    stamped: int
+    """How many of these got the time of the import, though their lines give another."""
+
+
 class Source(NamedTuple):
     """A file whose lines have all been checked."""
 
@@ -51,8 +60,6 @@ class Source(NamedTuple):
     events: int
     """How many of them can be written."""
     streams: int
-    dated: int = 0
-    """How many of the events say when they were first recorded."""
     renumber: bool = False
     """Whether versions are counted from 1, whatever the lines say."""
     left_out: int = 0
@@ -105,7 +112,7 @@ def check_all(
     """
     start = file.tell()
     size = size_of(file)
-    events, dated, left_out = 0, 0, 0
+    events, left_out = 0, 0
     streams: set[str] = set()
     for parsed in parse(file, size, renumber=renumber, look=refuse_repeated_keys):
         check(parsed)
@@ -113,13 +120,12 @@ def check_all(
             left_out += 1
         else:
             events += 1
-            dated += parsed.recorded_at is not None
             streams.add(parsed.stream)
         progress(parsed.size)
-    return Source(file, start, size, events, len(streams), dated, renumber, left_out)
+    return Source(file, start, size, events, len(streams), renumber, left_out)
 
 
-async def write(store: EventStore, source: Source, progress: Callable[[int], object]) -> int:
+async def write(store: EventStore, source: Source, progress: Callable[[int], object]) -> Imported:
     """Append what is not in the store yet, in the order of the file.
 
     The events of a batch are committed together if the store can do that; otherwise each run of
@@ -131,24 +137,26 @@ async def write(store: EventStore, source: Source, progress: Callable[[int], obj
         source: What.
         progress: Is called with the number of events of each batch, after it.
 
-    Returns:
-        How many events were written.
+    An event keeps the `recorded_at` of its line if the store can keep it.
 
     Raises:
         ImportConflictError: a stream holds other events; what stands before that line in the file
             has been written.
     """
-    written = 0
+    written = stamped = 0
+    keeps_times = Capability.TIMES in store.capabilities
     source.file.seek(source.start)
     lines = parse(source.file, source.size, renumber=source.renumber)
     for batch in _batches(line for line in lines if not holds_positions(line.stream)):
-        work = partial(_write_batch, batch)
+        work = partial(_write_batch, batch, keeps_times)
         if Capability.SESSIONS in store.capabilities:
-            written += await run_in_session(store, work)
+            new = await run_in_session(store, work)
         else:
-            written += await work(store)
+            new = await work(store)
+        written += len(new)
+        stamped += 0 if keeps_times else sum(parsed.recorded_at is not None for parsed in new)
         progress(len(batch))
-    return written
+    return Imported(written, stamped)
 
 
 def _batches(events: Iterable[Parsed]) -> Iterator[Sequence[Parsed]]:
@@ -164,13 +172,18 @@ def _batches(events: Iterable[Parsed]) -> Iterator[Sequence[Parsed]]:
         yield batch
 
 
-async def _write_batch(batch: Sequence[Parsed], streams: Streams) -> int:
+async def _write_batch(
+    batch: Sequence[Parsed],
+    keeps_times: bool,  # noqa: FBT001  # the caller's partial names no arguments
+    streams: Streams,
+) -> Sequence[Parsed]:
+    """Append what is not there yet, and return it."""
     there = await _find(batch, streams)
     new = [parsed for parsed in batch if parsed.version > there[parsed.stream]]
     for run in _runs(new):
-        events = [parsed.event for parsed in run]
+        events = [parsed.copied() if keeps_times else parsed.event for parsed in run]
         await streams.append(run[0].stream, events, expected=run[0].version - 1)
-    return len(new)
+    return new
 
 
 def _runs(events: Iterable[Parsed]) -> Iterator[Sequence[Parsed]]:

@@ -16,10 +16,11 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 from msgspec.structs import replace
 
 from eventport._engine.codec import encode_events
-from eventport.conversion import explain
 from eventport.errors import EventportError, InvalidEventError
-from eventport.events import NewEvent, RecordedEvent
-from eventport.validation import check_stream, show_key
+from eventport.events import CopiedEvent, NewEvent, RecordedEvent
+from eventport.toolkit_streams import is_toolkit_stream
+from eventport.typed.conversion import explain
+from eventport.validation import check_stream, check_toolkit_types, show_key
 
 
 NAMESPACE: Final = UUID("5a7c1e45-8fc0-4777-bb73-58a8f6bbb324")
@@ -59,6 +60,13 @@ class Parsed(NamedTuple):
     event: NewEvent
     recorded_at: datetime | None
     """When it was first recorded, if the line says so."""
+
+    def copied(self) -> NewEvent:
+        """Return the event with the time that the line gives, if it gives one."""
+        event, time = self.event, self.recorded_at
+        if time is None:
+            return event
+        return CopiedEvent(event.type, event.data, event.metadata, event.id, recorded_at=time)
 
 
 _decode: Final = msgspec.json.Decoder(Line).decode
@@ -157,7 +165,9 @@ def check(parsed: Parsed) -> None:
     """Raise the error that a store would raise for an event, with the number of its line."""
     try:
         check_stream(parsed.stream)
-        encode_events([parsed.event])
+        encode_events([parsed.copied()])
+        if is_toolkit_stream(parsed.stream):
+            check_toolkit_types(parsed.stream, [parsed.event.type])
     except EventportError as exc:
         raise _bad_line(parsed.line, exc) from exc
 

@@ -65,7 +65,7 @@ async def _opened(
     projection = load_projection(name)
     async with (
         (connect if create else connect_existing)(store) as events,
-        open_checkpoints(events, checkpoints or store) as kept,
+        open_checkpoints(events, checkpoints, create=create) as kept,
     ):
         yield projection, events, kept
 
@@ -96,7 +96,7 @@ async def status(name: str, store: str | None, checkpoints: str | None) -> dict[
     """Return what is known about a projection, as JSON can hold it."""
     async with _opened(name, store, checkpoints, create=False) as (projection, events, kept):
         checkpoint = await kept.load(projection.id)
-        head = await find_head(events, checkpoint.position)
+        head = await find_head(events)
         lag = await lag_behind(events, projection, checkpoint.position, head)
         active = await kept.active(projection.id.name)
         letters = await kept.dead_letters(projection.id)

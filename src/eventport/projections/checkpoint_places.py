@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, Protocol, runtime_checkable
 
 from eventport._config.connecting import find
+from eventport._config.options import accepted_options
 from eventport.projections.checkpoints import CheckpointStore
 from eventport.projections.stream_checkpoints import StreamCheckpoints
 from eventport.protocols import EventStore
@@ -27,7 +28,7 @@ class KeepsCheckpoints(Protocol):
 
 @asynccontextmanager
 async def open_checkpoints(
-    store: EventStore, target: str | None = None
+    store: EventStore, target: str | None = None, *, create: bool = True
 ) -> AsyncGenerator[CheckpointStore[Any]]:
     """Open the checkpoints that go with a store.
 
@@ -37,6 +38,11 @@ async def open_checkpoints(
             the place of the store itself. If that kind of store keeps checkpoints in the
             transaction of the read model, they are there; otherwise, and for ``"streams"``, they
             are streams of the event store.
+        create: Whether to make the tables of `target` if there are none.
+
+    Raises:
+        ConfigurationError: `target` leads to no checkpoints, or there are none and none are to be
+            made.
     """
     if target is None:
         own = store.checkpoints() if isinstance(store, KeepsCheckpoints) else None
@@ -47,7 +53,10 @@ async def open_checkpoints(
     elif target != STREAMS:
         found = find(target)
         if (make := found.adapter.checkpoints) is not None:
-            async with make(found.url, **found.known_to(make)) as checkpoints:
+            options = found.known_to(make)
+            if not create and "create" in accepted_options(make):
+                options["create"] = False
+            async with make(found.url, **options) as checkpoints:
                 yield checkpoints
             return
     yield StreamCheckpoints(store)

@@ -13,7 +13,7 @@ from eventport.errors import InvalidArgumentError, InvalidArgumentTypeError
 from eventport.events import RecordedEvent
 from eventport.projections.checkpoints import ProjectionId
 from eventport.projections.retrying import Retries
-from eventport.toolkit_streams import PREFIX, is_toolkit_stream
+from eventport.toolkit_streams import is_toolkit_stream
 from eventport.validation import check_event_type, check_int, check_prefix, check_stream, show
 
 
@@ -190,7 +190,7 @@ class Projection(Generic[C]):
 
     def wants(self, event: RecordedEvent) -> bool:
         """Return whether an event of its types is for it, and not one of the toolkit's own."""
-        asked = self.prefix is not None and self.prefix.startswith(PREFIX)
+        asked = self.prefix is not None and is_toolkit_stream(self.prefix)
         return asked or not is_toolkit_stream(event.stream)
 
     async def set_up(self, target: ProjectionContext[C]) -> None:

@@ -35,7 +35,7 @@ async def verify(store: EventStore, projection: ProjectionId, checkpoint: Checkp
         raise CheckpointMismatchError(projection, reason)
     known = 0 if last is None else last.position
     if checkpoint.position > known:
-        head = await find_head(store, known)
+        head = await find_head(store)
         if head < checkpoint.position:
             reason = (
                 f"its checkpoint is at position {checkpoint.position}, beyond the head of the "

@@ -148,7 +148,7 @@ class Runner(Generic[C]):
         position = self.position
         if self._feed is None:
             position = (await self._checkpoints.load(self._projection.id)).position
-        self._head = await find_head(self._store, max(position, self._head))
+        self._head = max(await find_head(self._store), position, self._head)
         return Progress(
             position,
             self._head,
@@ -265,7 +265,7 @@ class Runner(Generic[C]):
         scanned = feed.scanned
         with move_on_after(max(self._seconds, _SILENCE) / 3):
             try:
-                return await find_head(self._store, scanned) <= max(scanned, feed.scanned)
+                return await find_head(self._store) <= max(scanned, feed.scanned)
             except StoreUnavailableError as exc:
                 _log.warning("projection %s: %s", self._projection.id, exc)
         return False
@@ -279,7 +279,7 @@ class Runner(Generic[C]):
             # A store that is written to all the time never has nothing new.
             begin = time.monotonic()
             try:
-                await self.wait_until(await find_head(self._store, self.position))
+                await self.wait_until(await find_head(self._store))
                 if time.monotonic() - begin < _CAUGHT_UP:
                     await self._checkpoints.activate(projection)
                     break

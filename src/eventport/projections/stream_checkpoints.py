@@ -10,20 +10,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import Any, Final
+from typing import Final
 
 from anyio import Lock
-from msgspec import convert, to_builtins
+from msgspec import Struct, to_builtins
 from msgspec.structs import replace
 
 from eventport._concurrency.shielding import run_shielded
 from eventport.errors import ConcurrencyError
-from eventport.events import NewEvent
+from eventport.events import NewEvent, RecordedEvent
 from eventport.projections.checkpoints import Checkpoint, DeadLetter, LastEvent, ProjectionId
 from eventport.projections.refusals import LeaseLostError, NoDeadLetterError
 from eventport.projections.standing_by import StandBy
 from eventport.protocols import EventStore
-from eventport.toolkit_streams import toolkit_stream
+from eventport.toolkit_streams import read_record, toolkit_stream
 
 
 CHECKPOINT: Final = "eventport.ProjectionCheckpoint"
@@ -57,16 +57,13 @@ class StreamCheckpoints:
         self, projection: ProjectionId, owner: str, seconds: float, store_id: str | None = None
     ) -> StreamLease | None:
         """See `CheckpointStore.acquire`."""
-        version, head = await self._head(_checkpoint_stream(projection))
-        if (
-            head
-            and head["owner"] not in {None, owner}
-            and not self._stand_by.has_run_out(projection, version, head["lease"])
+        version, found = await self._checkpoint(projection)
+        if found.owner not in {None, owner} and not self._stand_by.has_run_out(
+            projection, version, found.lease
         ):
             return None
-        found = _checkpoint(head)
-        checkpoint = replace(found, owner=owner, store_id=found.store_id or store_id)
-        lease = StreamLease(self._store, projection, seconds, checkpoint, version)
+        checkpoint = replace(found, owner=owner, store_id=found.store_id or store_id, lease=seconds)
+        lease = StreamLease(self._store, projection, checkpoint, version)
         try:
             await lease.renew(checkpoint.position)
         except LeaseLostError:
@@ -75,24 +72,25 @@ class StreamCheckpoints:
 
     async def load(self, projection: ProjectionId) -> Checkpoint:
         """See `CheckpointStore.load`."""
-        return _checkpoint((await self._head(_checkpoint_stream(projection)))[1])
+        _, found = await self._checkpoint(projection)
+        return found.plain
 
     async def reset(self, projection: ProjectionId, position: int) -> None:
         """See `CheckpointStore.reset`."""
-        event = _checkpoint_event(Checkpoint(position), 0)
+        event = _checkpoint_event(_Kept(position))
         await self._store.append(_checkpoint_stream(projection), [event])
 
     async def active(self, name: str) -> int:
         """See `CheckpointStore.active`."""
-        _, head = await self._head(_active_stream(name))
-        return head["generation"] if head else 0
+        _, generation = await self._active(name)
+        return generation
 
     async def activate(self, projection: ProjectionId) -> None:
         """See `CheckpointStore.activate`."""
         stream = _active_stream(projection.name)
         while True:
-            version, head = await self._head(stream)
-            if head and head["generation"] >= projection.generation:
+            version, generation = await self._active(projection.name)
+            if generation >= projection.generation:
                 return
             event = NewEvent(ACTIVATED, {"generation": projection.generation})
             try:
@@ -106,11 +104,11 @@ class StreamCheckpoints:
         letters: dict[int, DeadLetter] = {}
         async with aclosing(self._store.iterate(_dead_letter_stream(projection))) as events:
             async for event in events:
-                data = event.data
-                if event.type == GIVEN_UP:
-                    letters[data["position"]] = convert(data, DeadLetter)
+                if event.type == RESOLVED:
+                    letters.pop(read_record(event, RESOLVED, _Resolved).position, None)
                 else:
-                    letters.pop(data["position"], None)
+                    letter = read_record(event, GIVEN_UP, DeadLetter)
+                    letters[letter.position] = letter
         return sorted(letters.values(), key=lambda letter: letter.position)
 
     @asynccontextmanager
@@ -122,10 +120,20 @@ class StreamCheckpoints:
         event = NewEvent(RESOLVED, {"position": position})
         await self._store.append(_dead_letter_stream(projection), [event])
 
-    async def _head(self, stream: str) -> tuple[int, dict[str, Any]]:
+    async def _checkpoint(self, projection: ProjectionId) -> tuple[int, _Kept]:
+        version, event = await self._last(_checkpoint_stream(projection))
+        return version, _Kept() if event is None else read_record(event, CHECKPOINT, _Kept)
+
+    async def _active(self, name: str) -> tuple[int, int]:
+        version, event = await self._last(_active_stream(name))
+        if event is None:
+            return version, 0
+        return version, read_record(event, ACTIVATED, _Activated).generation
+
+    async def _last(self, stream: str) -> tuple[int, RecordedEvent | None]:
         # These streams grow all the time, and only their last event counts.
         found = await self._store.read(stream, backwards=True, max_count=1)
-        return found.version, found.events[0].data if found.events else {}
+        return found.version, found.events[0] if found.events else None
 
 
 class StreamLease:
@@ -135,17 +143,15 @@ class StreamLease:
         self,
         store: EventStore,
         projection: ProjectionId,
-        seconds: float,
-        checkpoint: Checkpoint,
+        checkpoint: _Kept,
         version: int,
     ) -> None:
         self._store = store
         self._projection = projection
-        self._seconds = seconds
         self._current = checkpoint
         self._version = version
         self._lock = Lock()  # the renewal must not overtake the end of a batch
-        self.checkpoint = checkpoint
+        self.checkpoint = checkpoint.plain
         """See `Lease.checkpoint`."""
 
     async def renew(self, position: int) -> None:
@@ -185,7 +191,7 @@ class StreamLease:
                 last_event=last_event or current.last_event,
             )
             stream = _checkpoint_stream(self._projection)
-            event = _checkpoint_event(changed, self._seconds)
+            event = _checkpoint_event(changed)
             try:
                 result = await self._store.append(stream, [event], expected=self._version)
             except ConcurrencyError as exc:
@@ -193,12 +199,32 @@ class StreamLease:
             self._current, self._version = changed, result.version
 
 
-def _checkpoint_event(checkpoint: Checkpoint, seconds: float) -> NewEvent:
-    return NewEvent(CHECKPOINT, {**to_builtins(checkpoint), "lease": seconds})
+class _Kept(Checkpoint, frozen=True):
+    """A checkpoint as it stands in its stream."""
+
+    lease: float = 0.0
+    """How many seconds the lease lasts after this."""
+
+    @property
+    def plain(self) -> Checkpoint:
+        """What others need to know of it."""
+        return Checkpoint(self.position, self.owner, self.last_event, self.store_id)
 
 
-def _checkpoint(head: dict[str, Any]) -> Checkpoint:
-    return convert(head, Checkpoint)
+class _Activated(Struct, frozen=True):
+    """Which generation readers are to use."""
+
+    generation: int
+
+
+class _Resolved(Struct, frozen=True):
+    """Which dead letter is one no longer."""
+
+    position: int
+
+
+def _checkpoint_event(checkpoint: _Kept) -> NewEvent:
+    return NewEvent(CHECKPOINT, to_builtins(checkpoint))
 
 
 def holds_positions(stream: str) -> bool:

@@ -17,6 +17,7 @@ from eventport_eventstoredb.wire import (
     decode,
     is_foreign,
     prefix_pattern,
+    stream_pattern,
     to_commit_position,
     to_position,
     type_pattern,
@@ -126,6 +127,8 @@ def _read(query: AllQuery, commit_position: int | None) -> AllRead:
     limit = min(query.max_count + 1, PAGE_EVENTS)  # one of them may be the one at `after`
     if query.types is not None or query.query is not None:
         limit = max(limit, _SCAN)
+    if query.stream is not None:
+        return AllRead(commit_position, limit, stream_pattern(query.stream), by_stream=True)
     if query.prefix is not None:
         return AllRead(commit_position, limit, prefix_pattern(query.prefix), by_stream=True)
     if query.types is not None:

@@ -97,7 +97,7 @@ def translate(library: Library, exc: Exception, stream: str) -> Exception:
 
 def _translate_call(library: Library, exc: Any, stream: str) -> Exception:
     code, text = exc.code().name, _short(exc.details() or "")
-    trailers = dict(tuple(exc.trailing_metadata() or ()))
+    trailers: dict[str, Any] = dict(tuple(exc.trailing_metadata() or ()))
     for detail in _details(library, trailers):
         if error := _of_detail(detail, text):
             return error

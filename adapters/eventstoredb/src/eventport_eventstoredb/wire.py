@@ -10,7 +10,12 @@ from uuid import UUID
 
 import msgspec
 
-from eventport.adapter import EncodedEvent, decode_event, utc_from_microseconds
+from eventport.adapter import (
+    EncodedEvent,
+    decode_event,
+    utc_from_microseconds,
+    utc_to_microseconds,
+)
 from eventport.errors import CorruptEventError
 from eventport.events import RecordedEvent
 
@@ -23,6 +28,8 @@ ENVELOPE_TYPE: Final = "eventport-type"
 
 ENVELOPE_TAGS: Final = "eventport-tags"
 """The key of the tags, as a JSON array in one string, beside the metadata."""
+ENVELOPE_TIME: Final = "eventport-recorded-at"
+"""The key of the time of a copy, in microseconds since 1970: the server stamps its own."""
 
 JSON: Final = "application/json"
 BYTES: Final = "application/octet-stream"
@@ -89,9 +96,10 @@ def decode(event: Stored) -> RecordedEvent:
     type_, stream, version = system["type"], stream_of(event), event.stream_revision + 1
     try:
         metadata, tags = raw.decode() or "{}", ""
+        at = int(system["created"]) // _TICKS
         if _ENVELOPE_BYTES in raw and ENVELOPE in (found := _decode(raw)):
             metadata, type_ = found[ENVELOPE], found.get(ENVELOPE_TYPE, type_)
-            tags = found.get(ENVELOPE_TAGS, "")
+            tags, at = found.get(ENVELOPE_TAGS, ""), int(found.get(ENVELOPE_TIME, at))
         data = event.data.decode() if system["content-type"] == JSON else event.data
         return decode_event(
             stream=stream,
@@ -101,7 +109,7 @@ def decode(event: Stored) -> RecordedEvent:
             data=data,
             metadata=metadata,
             id_=to_uuid(event.id),
-            recorded_at=utc_from_microseconds(int(system["created"]) // _TICKS),
+            recorded_at=utc_from_microseconds(at),
             tags=_decode_tags(tags) if tags else (),
         )
     except UnicodeDecodeError as exc:
@@ -124,10 +132,10 @@ def to_uuid(id_: Any) -> UUID:
 def plain_metadata(event: EncodedEvent) -> bytes:
     """Encode metadata for an append to one stream, where the server keeps it as it is.
 
-    What looks like an envelope goes into one, so that it is not opened on the way back; so does
-    the metadata of an event with tags.
+    What looks like an envelope goes into one, so that it is not opened on the way back. So does
+    that of an event with tags, and that of a copy, beside its time.
     """
-    if event.tags or ENVELOPE in event.metadata:
+    if event.tags or ENVELOPE in event.metadata or event.recorded_at is not None:
         return _encode(envelope(event, None))
     return event.metadata.encode()
 
@@ -144,6 +152,8 @@ def envelope(event: EncodedEvent, type_: str | None) -> dict[str, str]:
         wrapped[ENVELOPE_TAGS] = _encode(sorted(event.tags)).decode()
     if type_ is not None:
         wrapped[ENVELOPE_TYPE] = type_
+    if event.recorded_at is not None:
+        wrapped[ENVELOPE_TIME] = str(utc_to_microseconds(event.recorded_at))
     return wrapped
 
 
@@ -162,6 +172,11 @@ def type_pattern(types: Collection[str]) -> str:
     """Make one grouped pattern for events of these types, however they are stored."""
     stored = sorted({*types, *map(carried_type, types)})
     return f"(?:{'|'.join(map(re.escape, stored))})"
+
+
+def stream_pattern(stream: str) -> str:
+    """Make a pattern for one name."""
+    return f"(?:{re.escape(stream)})"
 
 
 def prefix_pattern(prefix: str) -> str:

@@ -217,7 +217,11 @@ class Database:
         self.check(stream, expected)
         if self.stream(stream).head < 0:
             raise WrongExpectedVersion(stream, expected, -1)
-        self.write([(f"$${stream}", [_json_event("$metadata", {"$tb": LAST_REVISION})])])
+        self.truncate(stream, LAST_REVISION)
+
+    def truncate(self, stream: str, before: int) -> None:
+        """Hide the events of a stream below a revision; the last one of all deletes it."""
+        self.write([(f"$${stream}", [_json_event("$metadata", {"$tb": before})])])
 
     def tombstone(self, stream: str, expected: int) -> None:
         """Delete a stream for good."""

@@ -1,14 +1,15 @@
 """A double of EventStoreDB and KurrentDB: their gRPC protocol in front of a `Database`.
 
 The real clients talk to it as they talk to the real servers. Run as a script it serves in a
-process of its own: it prints its port, and does what each line of its input says: ``empty`` or
-``restart``.
+process of its own: it prints its port, and does what each line of its input says: ``empty``,
+``restart``, or a list in JSON: ``["truncate", STREAM, $tb]`` or ``["fault", KIND, METHOD, TIMES]``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import os
 import sys
 
@@ -22,7 +23,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[4]))
 
 from adapters.eventstoredb.tests.double.sessions import Sessions
-from adapters.eventstoredb.tests.double.state import Double
+from adapters.eventstoredb.tests.double.state import Double, Fault
 from adapters.eventstoredb.tests.double.streams import Streams
 from adapters.eventstoredb.tests.double.stubs import aio, v1, v2
 from adapters.eventstoredb.tests.double.versions import Version
@@ -70,10 +71,27 @@ async def _main(arguments: Sequence[str]) -> None:
     while line == "restart\n":
         async with serve(double):
             print(double.port, flush=True)  # noqa: T201  # its parent reads it
-            while (line := await loop.run_in_executor(None, sys.stdin.readline)) == "empty\n":
-                double.reset()
-                double.attend()
-                print("empty", flush=True)  # noqa: T201  # as above
+            while line := await loop.run_in_executor(None, sys.stdin.readline):
+                if line == "restart\n":
+                    break
+                _do(double, line)
+                print("done", flush=True)  # noqa: T201  # as above
+
+
+def _do(double: Double, line: str) -> None:
+    """Do what a line says."""
+    if line == "empty\n":
+        double.reset()
+        double.attend()
+        return
+    match json.loads(line):
+        case ["truncate", str(stream), int(before)]:
+            double.database.truncate(stream, before)
+        case ["fault", kind, method, int(times)]:
+            double.faults[:] = [Fault(kind, method, times)]
+        case other:
+            message = f"{other!r} is nothing that it does"
+            raise ValueError(message)
 
 
 if __name__ == "__main__":

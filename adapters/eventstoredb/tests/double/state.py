@@ -60,6 +60,8 @@ class Double:
     calls: list[str] = field(default_factory=list[str])
     """The methods that were called, in order."""
     slowness: float = 0.3
+    held: set[str] = field(default_factory=set)
+    """Streams whose appends are carried out, and not answered until a test takes them out."""
     lag: float = 0
     """For how many seconds an event that was written cannot be read; it is not acknowledged yet."""
     commit_timeout: float = 0.5

@@ -108,6 +108,8 @@ class Streams(v1.grpc.StreamsServicer):  # type: ignore[misc]  # its base comes 
         double.in_flight.add(same)
         try:
             done = await double.perform(fault, work)
+            while stream in double.held:  # noqa: ASYNC110  # a test changes it at any time
+                await asyncio.sleep(0.02)
         finally:
             double.in_flight.discard(same)
         if isinstance(done, Exception):

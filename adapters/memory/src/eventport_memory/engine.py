@@ -26,6 +26,7 @@ from eventport.adapter import (
     Seen,
     StreamPage,
     StreamQuery,
+    StreamWrite,
     Written,
     decode_event,
     plan,
@@ -69,7 +70,12 @@ class MemoryEngine:
     """Keeps events in a list, and in a list for each stream."""
 
     capabilities: frozenset[Capability] = frozenset(
-        {Capability.SESSIONS, Capability.GLOBAL_ORDER, Capability.GUARDS}
+        {
+            Capability.SESSIONS,
+            Capability.GLOBAL_ORDER,
+            Capability.GUARDS,
+            Capability.TIMES,
+        }
     )
     limitations: Mapping[Capability, str] = MappingProxyType(
         {
@@ -136,26 +142,28 @@ class MemoryEngine:
         now = self._time_for(commit)
         return Committed(
             [
-                self._write(write.stream, first, write.events, now)
+                self._write(write, first, now)
                 for write, first in zip(commit.writes, planned, strict=True)
             ]
         )
 
-    def _write(
-        self, stream: str, first: int, events: Sequence[EncodedEvent], now: datetime
-    ) -> Written:
+    def _write(self, write: StreamWrite, first: int, now: datetime) -> Written:
+        stream = write.stream
         before = self._streams.setdefault(stream, [])
+        if before:  # a copy, which this very commit may have brought, can be of the future
+            now = max(now, before[-1].recorded_at)
         start = len(self._log) + 1
+        times = write.times(now)
         stored = [
-            _Stored(stream, first + index, start + index, event, now)
-            for index, event in enumerate(events)
+            _Stored(stream, first + index, start + index, event, time)
+            for index, (event, time) in enumerate(zip(write.events, times, strict=True))
         ]
         self._log += stored
         before += stored
         for one in stored:
             self._index.add(one.position, one.event.type, one.event.tags)
         positions = range(start, len(self._log) + 1)
-        return Written(first + len(stored) - 1, positions, first == 1, [now] * len(stored))
+        return Written(first + len(stored) - 1, positions, first == 1, times)
 
     def _time_for(self, commit: Commit) -> datetime:
         """Return the time, or that of a stream's last event if the clock was set back."""

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import UUID
 
 import bson
 import msgspec
 
 from eventport import CorruptEventError, PayloadTooLargeError, RecordedEvent
-from eventport.adapter import Commit, EncodedEvent, StreamWrite, utc_from_microseconds
+from eventport.adapter import (
+    Commit,
+    EncodedEvent,
+    StreamWrite,
+    utc_from_microseconds,
+    utc_to_microseconds,
+)
 
 from eventport_mongodb.driver import CODEC_OPTIONS, Document
 
@@ -38,7 +45,7 @@ def make_documents(commit: Commit, firsts: Sequence[int], position: int, at: int
         commit: What is to be written.
         firsts: The version of the first event of each write.
         position: The position of the first event.
-        at: The time, in microseconds since 1970.
+        at: The time of those that are no copies, in microseconds since 1970.
 
     Raises:
         PayloadTooLargeError: a document would be larger than MongoDB allows.
@@ -47,18 +54,27 @@ def make_documents(commit: Commit, firsts: Sequence[int], position: int, at: int
     pairs = zip(commit.writes, firsts, strict=True)
     for stream, stretch in groupby(pairs, key=lambda pair: pair[0].stream):
         writes = list(stretch)
-        events = [event for write, _ in writes for event in write.events]
+        # A stretch has one time, but for its copies.
+        merged = StreamWrite(
+            stream, "any", [event for write, _ in writes for event in write.events]
+        )
+        events, times = merged.events, merged.times(utc_from_microseconds(at))
+        last = times[-1]
         document: Document = {
             "_id": position,
             "stream": stream,
             "version": writes[0][1],
             "count": len(events),
-            "at": at,
-            "events": [_encode(event) for event in events],
+            "at": utc_to_microseconds(last),
+            "events": [
+                _encode(event, None if time == last else utc_to_microseconds(time))
+                for event, time in zip(events, times, strict=True)
+            ],
         }
         _check_size(document, (write for write, _ in writes))
         documents.append(document)
         position += len(events)
+        at = max(at, document["at"])  # the stream may come again
     return documents
 
 
@@ -72,6 +88,12 @@ def end_of(document: Document) -> int:
     """Return the position of the last event of a document."""
     end: int = document["_id"] + document["count"] - 1
     return end
+
+
+def times_of(document: Document) -> list[datetime]:
+    """Return the time of each event of a document."""
+    at = document["at"]
+    return [utc_from_microseconds(event.get("at", at)) for event in document["events"]]
 
 
 def decode_document(document: Document) -> list[RecordedEvent]:
@@ -91,9 +113,10 @@ def decode_document(document: Document) -> list[RecordedEvent]:
         raise CorruptEventError(message) from exc
 
 
-def _encode(event: EncodedEvent) -> Document:
+def _encode(event: EncodedEvent, at: int | None) -> Document:
+    """Make the part of a document for one event, with a time if it is not the document's."""
     data = event.data if type(event.data) is bytes else _decode(event.data)
-    metadata = {} if event.metadata == "{}" else _decode(event.metadata)
+    metadata: Any = {} if event.metadata == "{}" else _decode(event.metadata)
     encoded: Document = {"id": event.id, "type": event.type, "data": data, "metadata": metadata}
     # Few events have such keys, so most need no walk in Python.
     if '"$' in event.metadata or (type(event.data) is str and '"$' in event.data):
@@ -101,34 +124,40 @@ def _encode(event: EncodedEvent) -> Document:
         encoded["marked"] = True
     if event.tags:
         encoded["tags"] = sorted(event.tags)
+    if at is not None:
+        encoded["at"] = at
     return encoded
 
 
 def _decode_event(
-    event: Document, stream: str, version: int, position: int, time: Any
+    event: Document, stream: str, version: int, position: int, time: datetime
 ) -> RecordedEvent:
     data, metadata, id_, type_ = event["data"], event["metadata"], event["id"], event["type"]
-    if type(metadata) is not dict or type(id_) is not UUID or type(type_) is not str:
+    if type(event["metadata"]) is not dict or type(id_) is not UUID or type(type_) is not str:
         raise TypeError("type, metadata and id must be text, an object and a UUID")
     if "marked" in event:
         data, metadata = _unmark(data), _unmark(metadata)
+    if "at" in event:
+        time = utc_from_microseconds(event["at"])
     tags = frozenset(event.get("tags", ()))
     return RecordedEvent(stream, version, position, type_, data, metadata, id_, time, tags)
 
 
 def _mark(value: Any) -> Any:
-    if type(value) is dict:
+    kind = type(cast("object", value))
+    if kind is dict:
         return {
             _MARK + key if key.startswith(("$", _MARK)) else key: _mark(item)
             for key, item in value.items()
         }
-    return [_mark(item) for item in value] if type(value) is list else value
+    return [_mark(item) for item in value] if kind is list else value
 
 
 def _unmark(value: Any) -> Any:
-    if type(value) is dict:
+    kind = type(cast("object", value))
+    if kind is dict:
         return {key.removeprefix(_MARK): _unmark(item) for key, item in value.items()}
-    return [_unmark(item) for item in value] if type(value) is list else value
+    return [_unmark(item) for item in value] if kind is list else value
 
 
 def _check_size(document: Document, writes: Iterable[StreamWrite]) -> None:

@@ -83,10 +83,11 @@ async def settled(result: Awaitable[T]) -> T:
 
 async def close_client(client: Client) -> None:
     """Close a client; Motor does that by blocking, while it takes leave of the server."""
-    if isinstance(client, AsyncMongoClient):
-        await client.close()
+    vendor: Any = client
+    if isinstance(vendor, AsyncMongoClient):
+        await vendor.close()
     else:
-        await to_thread.run_sync(client.close)
+        await to_thread.run_sync(vendor.close)
 
 
 def make_client(url: str, driver: DriverName, timeout: float) -> Client:

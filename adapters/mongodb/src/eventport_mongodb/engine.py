@@ -29,7 +29,9 @@ from eventport_mongodb.translation import translated
 from eventport_mongodb.writer import Writer
 
 
-_EVERYWHERE: Final = frozenset({Capability.GLOBAL_ORDER, Capability.SHARED, Capability.DURABLE})
+_EVERYWHERE: Final = frozenset(
+    {Capability.GLOBAL_ORDER, Capability.SHARED, Capability.DURABLE, Capability.TIMES}
+)
 _REPLICATED: Final = frozenset({Capability.SESSIONS, Capability.PUSH})
 
 

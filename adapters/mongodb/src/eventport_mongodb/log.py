@@ -14,7 +14,7 @@ from pymongo.errors import DuplicateKeyError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from eventport import IncompatibleStoreError
+from eventport import ConfigurationError, IncompatibleStoreError
 from eventport.adapter import run_shielded
 
 from eventport_mongodb.driver import CODEC_OPTIONS, Client, Collection, Document, settled
@@ -70,10 +70,14 @@ class Log:
             read_concern=MAJORITY if self.replicated else ReadConcern("local"),
         )
 
-    async def prepare(self) -> None:
+    async def prepare(self, create: bool) -> None:  # noqa: FBT001  # asked by position
         """Create the index, and with it the collection, unless it is there.
 
+        Args:
+            create: Whether that is allowed.
+
         Raises:
+            ConfigurationError: it is not there, and is not to be created.
             IncompatibleStoreError: it holds something else, or is of a newer version.
         """
         name = self.name
@@ -92,6 +96,12 @@ class Log:
                 return
             message = f"{name} holds something else; it was not touched: name another collection"
             raise IncompatibleStoreError(message)
+        if not create:
+            message = (
+                f"{name} is not there: check the names of the database and of the collection, or "
+                "let it be created"
+            )
+            raise ConfigurationError(message)
         keys = [("stream", ASCENDING), ("version", ASCENDING)]
         await self.collection.create_index(keys, name=INDEX, unique=True)
 
@@ -185,12 +195,17 @@ class Log:
         return found, cut
 
     async def of_all(
-        self, first: int, last: int, types: frozenset[str] | None, prefix: str | None
+        self,
+        first: int,
+        last: int,
+        types: frozenset[str] | None,
+        prefix: str | None,
+        stream: str | None,
     ) -> tuple[list[Document], bool]:
         """Return the documents with events in a range of positions, and whether there are more.
 
-        A document that cannot have events of these types, or is of a stream with another prefix,
-        may be left out or not.
+        A document that cannot have events of these types, or is of a stream with another prefix
+        or name, may be left out or not.
         """
         where: dict[str, Any] = {"_id": {"$gte": first, "$lte": last}}
         wanted: dict[str, Any] = {}
@@ -198,6 +213,8 @@ class Log:
             wanted["events.type"] = {"$in": sorted(types)}
         if prefix is not None:
             wanted["stream"] = {"$gte": prefix, **_below_next(prefix)}
+        if stream is not None:
+            wanted["stream"] = stream
         if wanted:
             # The first place is always read: it shows whether a document extends over it.
             where["$or"] = [wanted, {"_id": first}]
@@ -219,7 +236,8 @@ class Log:
         size = 0
         try:
             async for batch in cursor:
-                found += bson.decode_all(cast("bytes", batch), CODEC_OPTIONS)
+                documents: list[Document] = cast("Any", bson).decode_all(batch, CODEC_OPTIONS)
+                found += documents
                 size += len(batch)
                 if size > PAGE_BYTES and cursor.alive:
                     return found, True

@@ -60,7 +60,7 @@ class Reader:
             return AllPage([], query.after, head)
         until = min(head, query.after + (SCAN if query.is_filtered else query.max_count))
         documents, cut = await self._ask(
-            self._log.of_all, query.after + 1, until, query.types, query.prefix
+            self._log.of_all, query.after + 1, until, query.types, query.prefix, query.stream
         )
         if cut:
             until = min(until, end_of(documents[-1]))

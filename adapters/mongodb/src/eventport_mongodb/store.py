@@ -64,6 +64,7 @@ class MongoDBEventStore(Store):
         database: str | None = None,
         collection: str = COLLECTION,
         timeout: Timeout = 30.0,  # noqa: ASYNC109  # of the server, not of this call
+        create: bool = True,
     ) -> Self:
         """Open a store through a client of the caller's, which stays the caller's to close.
 
@@ -74,9 +75,11 @@ class MongoDBEventStore(Store):
             timeout: For about how many seconds an append or a read is tried while the server
                 cannot be reached, before it fails. A connection that gives no answer for a third
                 of it, and at least for a second, is lost.
+            create: Whether to create the collection if it is not there.
 
         Raises:
-            ConfigurationError: the server refuses the user, or a name or option is wrong.
+            ConfigurationError: the server refuses the user, or a name or option is wrong, or the
+                collection is not there and may not be created.
             IncompatibleStoreError: the collection holds something else, or is of a newer
                 version; it was not touched.
             NotSupportedError: this is not asyncio.
@@ -84,7 +87,10 @@ class MongoDBEventStore(Store):
         """
         require_asyncio("MongoDB", "its drivers do")
         asker = Asker(timeout)
-        return cls(await _open(client, "MongoDB", database, collection, asker, owns_client=False))
+        engine = await _open(
+            client, "MongoDB", database, collection, asker, owns_client=False, create=create
+        )
+        return cls(engine)
 
     @classmethod
     @checks_options
@@ -95,6 +101,7 @@ class MongoDBEventStore(Store):
         driver: DriverName = "pymongo",
         collection: str = COLLECTION,
         timeout: Timeout = 30.0,  # noqa: ASYNC109  # of the server, not of this call
+        create: bool = True,
     ) -> Self:
         """Open the store that a URL names: ``mongodb://host/database?replicaSet=rs0``.
 
@@ -107,7 +114,9 @@ class MongoDBEventStore(Store):
 
         async def opening() -> Self:
             try:
-                engine = await _open(client, where, None, collection, asker, owns_client=True)
+                engine = await _open(
+                    client, where, None, collection, asker, owns_client=True, create=create
+                )
             except BaseException:
                 await close_client(client)
                 raise
@@ -124,6 +133,7 @@ async def _open(
     asker: Asker,
     *,
     owns_client: bool,
+    create: bool,
 ) -> MongoDBEngine:
     """Make the engine, once the collection is known to be, or has been made, a store's."""
 
@@ -141,7 +151,7 @@ async def _open(
     replicated = "setName" in hello or hello.get("msg") == "isdbgrid"
     with translated(where):
         log = Log(client, name, collection, replicated=replicated)
-    await ask(log.prepare)
+    await ask(log.prepare, create)
     store_id = await ask(log.identify)
     make = ReplicatedEngine if replicated else MongoDBEngine
     return make(log, asker, store_id, owns_client=owns_client)

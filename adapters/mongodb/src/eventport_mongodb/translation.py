@@ -91,7 +91,7 @@ def describe(exc: Exception) -> str:
     """
     code = _code_of(exc)
     if code is not None:
-        details = getattr(exc, "details", None) or {}
+        details: dict[str, Any] = getattr(exc, "details", None) or {}
         name = details.get("codeName", "error")
         return f"{_PLAIN.get(code, 'the server refuses')} ({name}, code {code})"
     if isinstance(exc, ConnectionFailure):

@@ -26,13 +26,12 @@ from eventport.adapter import (
     StreamQuery,
     Written,
     plan,
-    utc_from_microseconds,
 )
 from eventport.expectations import exact_version
 
 from eventport_mongodb.asking import Asker
 from eventport_mongodb.claiming import Claim, Claimer
-from eventport_mongodb.documents import end_of, make_documents
+from eventport_mongodb.documents import end_of, make_documents, times_of
 from eventport_mongodb.driver import Document
 from eventport_mongodb.heads import Heads, PlannedHeads, head_in
 from eventport_mongodb.log import Log
@@ -65,11 +64,12 @@ class _Planned:
         """Return what writing it has done."""
         written: list[Written] = []
         position: int = self.documents[0]["_id"]
-        time = utc_from_microseconds(self.documents[0]["at"])
+        times = [time for document in self.documents for time in times_of(document)]
         for write, first in zip(self.commit.writes, self.firsts, strict=True):
             count = len(write.events)
             positions = range(position, position + count)
-            written.append(Written(first + count - 1, positions, first == 1, [time] * count))
+            written.append(Written(first + count - 1, positions, first == 1, times[:count]))
+            del times[:count]
             position += count
         return Committed(written)
 

@@ -21,7 +21,8 @@ async def ask(
     its own. asyncpg can leave that out, as it does for its own questions, but has no public
     name for it.
     """
-    rows: list[Record] = await connection._execute(  # type: ignore[union-attr]
+    vendor: Any = connection
+    rows: list[Record] = await vendor._execute(  # noqa: SLF001  # see above
         sql, args, 0, within, record_class=Record, ignore_custom_codec=True
     )
     return rows

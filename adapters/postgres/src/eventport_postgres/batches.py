@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import accumulate
 from typing import Any, Final
-from uuid import UUID
 
 import msgspec
 
@@ -19,6 +18,7 @@ from eventport.adapter import (
     StreamWrite,
     Written,
     utc_from_microseconds,
+    utc_to_microseconds,
 )
 from eventport.errors import PayloadTooLargeError
 from eventport.expectations import Expectation, exact_version
@@ -46,7 +46,7 @@ _EXPECTED: Final[Mapping[Expectation, int]] = {"any": -1, "stream_exists": -2, "
 
 
 # The members of an array go through codecs that the caller may have set, unless they are text;
-# and asyncpg looks at each of them, at numbers even twice. So arrays are written as text.
+# and asyncpg looks at each of them several times. So each array is written as one text.
 _ARRAYS: Final = {
     2: "int4",
     3: "int4",
@@ -56,6 +56,8 @@ _ARRAYS: Final = {
     8: "int4",
     13: "uuid",
 }
+# Neither names nor JSON as we encode it have line ends in them, and none of them is empty.
+_LINES: Final = (1, 6, 9, 10, 12)
 # For bytes that would double them: they come as one value, and as the places in it.
 _BYTES: Final = """
     CASE WHEN $11::pg_catalog.bytea IS NOT NULL THEN ARRAY(
@@ -94,21 +96,26 @@ class Statements:
         name = quoted(schema)
         one = ", ".join(f"${n}" for n in range(2, 8))
         arrays = {n: f"${n}::pg_catalog.text::pg_catalog.{_ARRAYS[n]}[]" for n in _ARRAYS}
+        arrays |= {n: f"pg_catalog.string_to_array(${n}, E'\\n', '')" for n in _LINES}
         arrays[11] = _BYTES
-        many = ", ".join(arrays.get(n, f"${n}") for n in range(2, 14))
+        many = ", ".join(arrays[n] for n in range(2, 14))
+        times = "$16::pg_catalog.text::pg_catalog.int8[]"
         guards = (
-            "$17::pg_catalog.text::pg_catalog.int4[], $18::pg_catalog.text::pg_catalog.bool[], $19"
+            "pg_catalog.string_to_array($17, E'\\n', ''), $18::pg_catalog.text::pg_catalog.int4[], "
+            "$19::pg_catalog.text::pg_catalog.bool[], $20::pg_catalog.text"
         )
-        self._one, self._many, self._guarded = (
-            _call(f"{name}.{function}", type_, rest, lock_timeout, columns)
-            for function, type_, rest, columns in (
-                ("append_one", "text", f"{one}, {place.number}", _COLUMNS),
-                ("append", "text[]", f"{many}, {place.number}", _COLUMNS),
+        guarded = (*_COLUMNS, "broken")
+        self._one, self._many, self._copies, self._guarded = (
+            _call(f"{name}.{function}", first, rest, lock_timeout, answer)
+            for function, first, rest, answer in (
+                ("append_one", "$1::pg_catalog.text", f"{one}, {place.number}", _COLUMNS),
+                ("append", arrays[1], f"{many}, {place.number}", _COLUMNS),
+                ("append", arrays[1], f"{many}, {place.number}, {times}", _COLUMNS),
                 (
                     "append_guarded",
-                    "text[]",
-                    f"{many}, {place.number}, $16, {guards}",
-                    (*_COLUMNS, "broken"),
+                    arrays[1],
+                    f"{many}, {place.number}, {times}, {guards}",
+                    guarded,
                 ),
             )
         )
@@ -121,28 +128,38 @@ class Statements:
         """
         if len(commits) == 1 and len(commits[0].writes) == 1:
             (write,) = commits[0].writes
-            if len(write.events) == 1 and not write.events[0].tags and not commits[0].guards:
+            if len(write.events) == 1 and _is_plain(write.events[0]) and not commits[0].guards:
                 return self._one, *_arguments_of_one(write)
         events, arguments = _arguments(commits)
-        if not has_tags_or_guards(commits):
-            return self._many, *arguments
-        keys, exclusive = locks_of_all(commits)
-        return (
-            self._guarded,
-            *arguments,
-            _tags(events),
-            _text(keys),
-            _text("t" if one else "f" for one in exclusive),
-            guards_json(commits, _encode_expected),
-        )
+        times = [event.recorded_at for event in events]
+        stamps = _text(map(_microseconds, times)) if any(times) else None
+        if has_tags_or_guards(commits):
+            keys, exclusive = locks_of_all(commits)
+            return (
+                self._guarded,
+                *arguments,
+                stamps,
+                _tags(events),
+                _text(keys),
+                _text("t" if one else "f" for one in exclusive),
+                guards_json(commits, _encode_expected),
+            )
+        if stamps is not None:
+            return self._copies, *arguments, stamps
+        return self._many, *arguments
+
+
+def _is_plain(event: EncodedEvent) -> bool:
+    """Return whether an event has no more than the shorter way takes."""
+    return event.recorded_at is None and not event.tags
 
 
 def _call(
-    function: str, type_: str, rest: str, lock_timeout: str | None, columns: Sequence[str]
+    function: str, first: str, rest: str, lock_timeout: str | None, columns: Sequence[str]
 ) -> str:
     answer = ", ".join(f"a.{column}::pg_catalog.text" for column in columns)
     if lock_timeout is None:
-        return f"SELECT {answer} FROM {function}($1, {rest}) AS a"  # noqa: S608  # it is quoted
+        return f"SELECT {answer} FROM {function}({first}, {rest}) AS a"  # noqa: S608  # it is quoted
     # In the same round trip: what the function needs is set first, and put back when it is done.
     return f"""
         SELECT {answer}, pg_catalog.set_config('lock_timeout', s.before, true)
@@ -150,7 +167,7 @@ def _call(
             SELECT pg_catalog.current_setting('lock_timeout'),
                    pg_catalog.set_config('lock_timeout', '{lock_timeout}', true)
         ) AS s(before, set), LATERAL {function}(
-            CASE WHEN s.set IS NOT NULL THEN $1::pg_catalog.{type_} END, {rest}
+            CASE WHEN s.set IS NOT NULL THEN {first} END, {rest}
         ) AS a
     """  # noqa: S608  # it is quoted
 
@@ -254,28 +271,28 @@ def _arguments(commits: Sequence[Commit]) -> tuple[list[EncodedEvent], tuple[obj
     _check_size(events)
     binary, firsts, sizes = _joined([event.data for event in events])
     return events, (
-        list(streams),
+        "\n".join(streams),
         *map(_text, writes),
-        event_streams,
+        "\n".join(event_streams),
         _text(event_writes),
         _text(event_offsets),
-        [event.type for event in events],
-        [event.data if isinstance(event.data, str) else None for event in events],
+        "\n".join([event.type for event in events]),
+        "\n".join([event.data if isinstance(event.data, str) else "" for event in events]),
         binary,
-        [event.metadata for event in events],
-        _text([event.id for event in events]),
+        "\n".join([event.metadata for event in events]),
+        "{" + ",".join([f"{event.id.int:032x}" for event in events]) + "}",
         firsts,
         sizes,
     )
 
 
-def _tags(events: Sequence[EncodedEvent]) -> list[str | None] | None:
-    """Write the tags of each event as JSON; None if there are none at all."""
+def _tags(events: Sequence[EncodedEvent]) -> str | None:
+    """Write the tags of each event as a line of JSON, or as an empty one; None for none at all."""
     if not any(event.tags for event in events):
         return None
-    return [
-        msgspec.json.encode(sorted(event.tags)).decode() if event.tags else None for event in events
-    ]
+    return "\n".join(
+        [msgspec.json.encode(sorted(one.tags)).decode() if one.tags else "" for one in events]
+    )
 
 
 def _joined(data: Sequence[str | bytes]) -> tuple[bytes | None, str | None, str | None]:
@@ -288,7 +305,11 @@ def _joined(data: Sequence[str | bytes]) -> tuple[bytes | None, str | None, str 
     return b"".join(binary), _text(firsts), _text(sizes)
 
 
-def _text(values: Iterable[int | str | UUID]) -> str:
+def _microseconds(time: datetime | None) -> int | str:
+    return "NULL" if time is None else utc_to_microseconds(time)
+
+
+def _text(values: Iterable[int | str]) -> str:
     """Write an array as PostgreSQL reads it."""
     return "{" + ",".join(map(str, values)) + "}"
 

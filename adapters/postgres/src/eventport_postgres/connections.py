@@ -234,9 +234,12 @@ class OwnConnections(Connections):
             else {"server_settings": _SETTINGS}
         )
         connection: AnyConnection = await asyncpg.connect(self._url, timeout=within, **arguments)
-        keep_alive(connection)
-        with _ThrownAwayIfLost(connection):
+        try:
+            keep_alive(connection)
             await refuse_standby(connection, within)
+        except BaseException:
+            connection.terminate()  # nobody else knows of it
+            raise
         return connection
 
 
@@ -280,8 +283,13 @@ class PoolConnections(Connections):
     async def writing(self, within: float) -> AsyncGenerator[AnyConnection, None]:
         """See `Connections.writing`."""
         async with self.reading(within) as connection:
-            with _NoCancellationButOurs():
-                yield connection
+            try:
+                with _NoCancellationButOurs():
+                    yield connection
+            except asyncio.CancelledError:
+                # The search for what was sent ends its backend, which nobody else may have then.
+                connection.terminate()
+                raise
 
     def separate(self) -> PoolConnections:
         """See `Connections.separate`; the pool is one, and its size is the caller's business."""

@@ -183,7 +183,7 @@ class ListeningPostgresEngine(PostgresEngine):
             transaction_pooling=False,
         )
         # Channels belong to a database, and so do the numbers of its sequences.
-        self._push = Push(connections, f"eventport_{place.number}", timeout)
+        self._push = Push(connections, place.number, timeout)
 
     async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
         """See `Engine.commit`."""

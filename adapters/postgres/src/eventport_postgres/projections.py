@@ -9,6 +9,7 @@ from typing import Any, Final, Self, TypeAlias
 import asyncpg
 
 from eventport.adapter import require_asyncio
+from eventport.errors import ConfigurationError
 from eventport.projections.sql import Dialect, SqlCheckpoints, added_columns
 
 from eventport_postgres.asking import AnyConnection, ask, ask_one
@@ -90,6 +91,7 @@ class PostgresCheckpoints(SqlCheckpoints[Connection]):
         pool_size: int = 4,
         timeout: float = 30.0,  # noqa: ASYNC109  # it is not that of this call alone
         transaction_pooling: bool = False,
+        create: bool = True,
     ) -> AsyncGenerator[Self]:
         """Open the checkpoints in a database, and make their tables if they are not there.
 
@@ -99,11 +101,17 @@ class PostgresCheckpoints(SqlCheckpoints[Connection]):
             pool_size: How many connections to have at most.
             timeout: How many seconds to wait for the server.
             transaction_pooling: Whether a pooler in transaction mode is between.
+            create: Whether to make the schema and the tables if there are none.
+
+        Raises:
+            ConfigurationError: there are no checkpoints, and none are to be made.
         """
         require_asyncio("Postgres", "asyncpg does")
         url = check_url(url)
         connections = OwnConnections(url, pool_size, transaction_pooling=transaction_pooling)
-        async with cls.on_connections(connections, check_schema(schema), timeout) as checkpoints:
+        async with cls.on_connections(
+            connections, check_schema(schema), timeout, create=create
+        ) as checkpoints:
             yield checkpoints
 
     @classmethod
@@ -113,10 +121,14 @@ class PostgresCheckpoints(SqlCheckpoints[Connection]):
         connections: Connections,
         schema: str,
         timeout: float,  # noqa: ASYNC109  # as above
+        *,
+        create: bool = True,
     ) -> AsyncGenerator[Self]:
         """Open the checkpoints through connections, and close these at the end."""
         tables = _Tables(connections, schema, timeout)
         try:
+            if not create:
+                await tables.require()
             await tables.create()
             yield cls(tables)
         finally:
@@ -185,6 +197,16 @@ class _Tables:
     ) -> list[asyncpg.Record]:
         """See `Database.fetch`."""
         return await ask(connection, sql, *values)
+
+    async def require(self) -> None:
+        """Raise `ConfigurationError` unless the tables are there, in this or an earlier version."""
+        rows = await self.ask("SELECT pg_catalog.to_regclass($1) IS NOT NULL", self.projections)
+        if not rows[0][0]:
+            message = (
+                f"there are no checkpoints in schema {self._schema!r}: check the names of the "
+                "database and of the schema, or run a projection first"
+            )
+            raise ConfigurationError(message)
 
     async def create(self) -> None:
         """Make the tables, or bring those of an earlier version up to date."""

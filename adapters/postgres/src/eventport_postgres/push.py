@@ -14,7 +14,7 @@ from asyncpg import InterfaceError
 from eventport import EventportError, StoreUnavailableError
 from eventport.adapter import ConnectionLostError, run_shielded
 
-from eventport_postgres.asking import AnyConnection
+from eventport_postgres.asking import AnyConnection, ask, ask_one
 from eventport_postgres.connections import Connections
 from eventport_postgres.errors import DRIVER_ERRORS, lost, translated
 
@@ -23,6 +23,21 @@ _log: Final = logging.getLogger("eventport")
 
 INTERVAL: Final = 0.005
 """The shortest time, in seconds, between two notifications of one store."""
+
+_UNHEARD: Final = 0.1
+"""The same while nobody listens: a store that begins to may hear of it that much later."""
+
+# A session that listens holds a lock in shared mode. So this asks whether there is any: without
+# one it writes nothing, while NOTIFY is a commit of its own. The name can be that of no stream.
+_KEY: Final = "pg_catalog.hashtextextended('$listeners', $1::pg_catalog.oid::integer)"
+_NOTIFY: Final = f"""
+    SELECT CASE WHEN pg_catalog.pg_try_advisory_lock(l.key)
+        THEN NOT pg_catalog.pg_advisory_unlock(l.key)
+        ELSE pg_catalog.pg_notify($2, '') IS NOT NULL
+    END FROM (SELECT {_KEY}) AS l(key)
+"""  # noqa: S608  # it is a constant
+_LISTENS: Final = f"SELECT pg_catalog.pg_advisory_lock_shared({_KEY})"
+_LISTENS_NO_MORE: Final = f"SELECT pg_catalog.pg_advisory_unlock_shared({_KEY})"
 
 _LOOK: Final = 0.2
 """How many seconds pass, at most, until it is noticed that a pool is being closed."""
@@ -39,17 +54,18 @@ class Push:
 
     NOTIFY takes a lock that all transactions of a database share until they have ended, so it has
     no place in the transaction of an append. While the store listens, the connection that listens
-    also notifies; otherwise one that reads does.
+    also notifies; otherwise one that reads does. It only does so while another store listens.
 
     Args:
         connections: Where to get connections from.
-        channel: What stores on the same schema listen to.
+        place: The number of the store, from which channel and lock have their names.
         timeout: How many seconds the server has for an answer.
     """
 
-    def __init__(self, connections: Connections, channel: str, timeout: float) -> None:
+    def __init__(self, connections: Connections, place: int, timeout: float) -> None:
         self._connections = connections
-        self._channel = channel
+        self._place = place
+        self._channel = f"eventport_{place}"
         self._timeout = timeout
         self._due = False
         self._task: asyncio.Task[None] | None = None
@@ -98,6 +114,7 @@ class Push:
             try:
                 async with asyncio.timeout(_GOODBYE), self._lock:
                     await connection.remove_listener(self._channel, on_notification)
+                    await ask(connection, _LISTENS_NO_MORE, self._place)
             except (*DRIVER_ERRORS, asyncio.CancelledError):
                 connection.terminate()
 
@@ -106,6 +123,7 @@ class Push:
                 connection.add_termination_listener(on_end)
                 try:
                     async with asyncio.timeout(self._timeout):
+                        await ask(connection, _LISTENS, self._place)
                         await connection.add_listener(self._channel, on_notification)
                     self._listening = connection
                     yield
@@ -157,24 +175,30 @@ class Push:
     async def _notify(self) -> None:
         while self._due:
             self._due = False
+            is_heard = False
             try:
-                await self._send(f'NOTIFY "{self._channel}"')
+                is_heard = await self._send()
             except (*DRIVER_ERRORS, EventportError) as exc:
                 _log.info("no notification of other stores, so they poll: %s", translated(exc))
-            await asyncio.sleep(INTERVAL)
+            await asyncio.sleep(INTERVAL if is_heard else _UNHEARD)
 
-    async def _send(self, statement: str) -> None:
+    async def _send(self) -> bool:
+        """Notify those who listen; return whether there was anybody."""
         async with self._lock:
             connection = self._listening
             if connection is not None:
                 try:
-                    await connection.execute(statement, timeout=self._timeout)
+                    return await self._notify_on(connection)
                 except DRIVER_ERRORS:
                     connection.terminate()
                     raise
-                return
         async with self._connections.reading(self._timeout) as connection:
-            await connection.execute(statement, timeout=self._timeout)
+            return await self._notify_on(connection)
+
+    async def _notify_on(self, connection: AnyConnection) -> bool:
+        # A session's own lock does not keep it from trying; its own notifications it ignores.
+        arguments = (self._place, self._channel)
+        return bool((await ask_one(connection, _NOTIFY, *arguments, within=self._timeout))[0])
 
 
 def _is_in_transaction(connection: AnyConnection) -> bool:

@@ -119,7 +119,14 @@ class Reader:
         wanted = query.query
         matches = None if wanted is None or wanted.matches is None else wanted.to_json()
         progress, *rows = await ask(
-            connection, self._all, query.after, query.max_count, types, query.prefix, matches
+            connection,
+            self._all,
+            query.after,
+            query.max_count,
+            types,
+            query.prefix,
+            query.stream,
+            matches,
         )
         until: int = progress["position"]
         extent: int = progress["extent"]

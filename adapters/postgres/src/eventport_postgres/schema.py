@@ -17,7 +17,13 @@ from eventport_postgres.asking import AnyConnection, ask, ask_one
 DEFAULT_SCHEMA: Final = "eventport"
 """The schema in which the tables are, if no other is named."""
 
-MIGRATIONS: Final = ("1_tables.sql", "2_identity.sql", "3_times.sql", "4_tags.sql")
+MIGRATIONS: Final = (
+    "1_tables.sql",
+    "2_identity.sql",
+    "3_times.sql",
+    "4_copies.sql",
+    "5_tags.sql",
+)
 """What leads from each version to the next, from nothing to the first onwards."""
 
 FUNCTIONS: Final = (
@@ -127,11 +133,13 @@ async def require_current(connection: AnyConnection, schema: str) -> None:
     """Raise `IncompatibleStoreError` unless the schema is there in this version."""
     version = await find_version(connection, schema)
     if version < SCHEMA_VERSION:
-        there = f"has version {version}" if version else "is not there"
-        message = (
-            f"schema {schema!r} {there}, and {SCHEMA_VERSION} is needed: run `eventport schema "
-            "upgrade`, or open the store with migrate='auto'"
+        fault = (
+            f"has version {version}, and {SCHEMA_VERSION} is needed"
+            if version
+            else "is not there: check its name, and that of the database"
         )
+        remedy = "run `eventport schema upgrade`, or open the store with migrate='auto'"
+        message = f"schema {schema!r} {fault}; {remedy}"
         raise IncompatibleStoreError(message)
 
 

@@ -46,7 +46,7 @@ class PostgresEventStore(Store):
     """
 
     def __init__(self, engine: PostgresEngine) -> None:
-        super().__init__(engine)
+        super().__init__(engine, batching="contended")
         self._postgres = engine
 
     @classmethod

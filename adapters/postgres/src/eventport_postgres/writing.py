@@ -118,7 +118,7 @@ class Writer:
         self._landmark = landmark
         self._sequence = place.number
         self._asked: Backend | None = None
-        """The backend to which the last batch was sent; None behind a pooler that hides it."""
+        """The backend that has not answered yet; None if there is none, or a pooler hides it."""
         self._interrupted = False
         self._sent: asyncio.Timeout | None = None
         """What ends the wait for the server's answer to a batch."""
@@ -157,6 +157,7 @@ class Writer:
 
     async def _commit(self, commits: Sequence[Commit], within: float) -> Sequence[Outcome]:
         self._interrupted = False
+        self._asked = None  # a search must not end a backend that serves somebody else by now
         request = self._statements.write(commits)
         sent = False
         try:
@@ -168,7 +169,7 @@ class Writer:
                     else await self._connections.backend(connection, within)
                 )
                 self._asked, sent = backend, True
-                return await self._send(connection, commits, request, within)
+                return await self._send_first(connection, commits, request, within)
         except _Refused as refusal:
             raise _refused(commits, refusal.error) from refusal.error
         except EventportError:
@@ -199,6 +200,26 @@ class Writer:
         except DRIVER_ERRORS as exc:
             raise translated(exc) from exc
         return {row[0]: row[1] for row in rows}
+
+    async def _send_first(
+        self,
+        connection: AnyConnection,
+        commits: Sequence[Commit],
+        request: tuple[Any, ...],
+        within: float,
+    ) -> Sequence[Outcome]:
+        """Send a batch, and forget the backend when it has answered.
+
+        Its connection may serve somebody else by the time of a search, which would end it.
+        """
+        try:
+            found = await self._send(connection, commits, request, within)
+        except Exception as exc:
+            if not is_lost(exc):
+                self._asked = None
+            raise
+        self._asked = None
+        return found
 
     async def _send(
         self,

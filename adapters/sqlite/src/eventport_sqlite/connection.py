@@ -64,7 +64,7 @@ class Connection(aiosqlite.Connection):
 
     def stop(self) -> asyncio.Future[Any] | None:
         """Tell the thread to stop, and return what to wait for until it has."""
-        self._stopped = super().stop()
+        self._stopped = cast("Any", super()).stop()
         return self._stopped
 
     async def run(
@@ -129,7 +129,8 @@ class Connection(aiosqlite.Connection):
         # makes a transaction both fast and impossible to tear, need the queue below them.
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         call.future = future
-        self._tx.put_nowait((future, perform))
+        vendor: Any = self
+        vendor._tx.put_nowait((future, perform))  # noqa: SLF001  # see above
         with translated():
             return await future
 

@@ -32,7 +32,9 @@ P = TypeVar("P")
 
 _WriteBatch: TypeAlias = Callable[[Database, Sequence[Commit]], list[Outcome]]
 
-_EVERYWHERE: Final = frozenset({Capability.SESSIONS, Capability.GLOBAL_ORDER, Capability.GUARDS})
+_EVERYWHERE: Final = frozenset(
+    {Capability.SESSIONS, Capability.GLOBAL_ORDER, Capability.GUARDS, Capability.TIMES}
+)
 _IN_FILES: Final = frozenset({Capability.SHARED, Capability.DURABLE})
 
 

@@ -7,7 +7,7 @@ import time
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Concatenate, Final, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import aiosqlite
 
@@ -52,7 +52,12 @@ class SQLiteJoinedEngine:
     """
 
     capabilities: frozenset[Capability] = frozenset(
-        {Capability.SESSIONS, Capability.GLOBAL_ORDER, Capability.GUARDS}
+        {
+            Capability.SESSIONS,
+            Capability.GLOBAL_ORDER,
+            Capability.GUARDS,
+            Capability.TIMES,
+        }
     )
     limitations: Mapping[Capability, str] = MappingProxyType(
         {
@@ -145,9 +150,10 @@ async def _run_on(
     """Call a function in the thread of any connection of aiosqlite."""
     # aiosqlite's public methods run one statement each. Several in one hop, which is what makes
     # a savepoint impossible to tear, need the method below them.
-    plain = connection._connection  # as above
+    vendor: Any = connection
+    plain: sqlite3.Connection | None = vendor._connection  # noqa: SLF001  # see above
     if plain is None:
         raise StoreClosedError("the connection has been closed")
     with translated():
-        result: T = await connection._execute(function, plain)  # type: ignore[no-untyped-call]  # as above
+        result: T = await vendor._execute(function, plain)  # noqa: SLF001  # see above
     return result

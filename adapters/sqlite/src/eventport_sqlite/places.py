@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, TypeAlias, cast
 
 from msgspec import Meta
 
@@ -34,6 +34,6 @@ def path_in(url: str) -> str:
 def check_path(path: object) -> str:
     """Return the name of a file, or raise `InvalidArgumentTypeError`."""
     if isinstance(path, str | os.PathLike):
-        return os.fsdecode(path)
+        return os.fsdecode(cast("str | os.PathLike[str]", path))
     message = f"path must be text or a path, not {path!r}"
     raise InvalidArgumentTypeError(message)

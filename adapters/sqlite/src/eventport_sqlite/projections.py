@@ -18,7 +18,12 @@ from eventport.adapter import require_asyncio, run_shielded
 from eventport.errors import ConfigurationError, InvalidArgumentError
 from eventport.projections.sql import Dialect, SqlCheckpoints, added_columns
 
-from eventport_sqlite.connection import MEMORY, Synchronous, open_connection
+from eventport_sqlite.connection import (
+    MEMORY,
+    Synchronous,
+    open_connection,
+    require_database,
+)
 from eventport_sqlite.connection import Connection as OwnConnection
 from eventport_sqlite.database import Database
 from eventport_sqlite.locks import write_lock_on
@@ -81,6 +86,7 @@ class SQLiteCheckpoints(SqlCheckpoints[Connection]):
         *,
         synchronous: Synchronous = "full",
         busy_timeout: BusyTimeout = 30.0,
+        create: bool = True,
     ) -> AsyncGenerator[Self]:
         """Open the checkpoints in a file, and make their tables if they are not there.
 
@@ -88,16 +94,22 @@ class SQLiteCheckpoints(SqlCheckpoints[Connection]):
             path: The file. It may be that of an event store, if that has been opened before.
             synchronous: See `SQLiteEventStore.open`.
             busy_timeout: How many seconds to wait for the commits of others.
+            create: Whether to make the file and the tables if there are none.
+
+        Raises:
+            ConfigurationError: there are no checkpoints, and none are to be made.
         """
         name = check_path(path)
         require_asyncio("SQLite", "aiosqlite does")
+        if not create:
+            require_database(name)
         if name == MEMORY:
             raise ConfigurationError("checkpoints in memory would be alone there: name a file")
         writer = await open_connection(name, synchronous, busy_timeout, foreign=True)
         try:
             reader = await open_connection(name, synchronous, busy_timeout, foreign=True)
             try:
-                await writer.run_to_end(_create)
+                await writer.run_to_end(_create if create else _require, name)
                 yield cls(_File(name, writer, reader))
             finally:
                 await run_shielded(reader.close)
@@ -107,11 +119,16 @@ class SQLiteCheckpoints(SqlCheckpoints[Connection]):
     @classmethod
     @asynccontextmanager
     async def connect(
-        cls, url: str, *, synchronous: Synchronous = "full", busy_timeout: BusyTimeout = 30.0
+        cls,
+        url: str,
+        *,
+        synchronous: Synchronous = "full",
+        busy_timeout: BusyTimeout = 30.0,
+        create: bool = True,
     ) -> AsyncGenerator[Self]:
         """Open the checkpoints in the file that a URL names, as `open` does."""
         async with cls.open(
-            path_in(url), synchronous=synchronous, busy_timeout=busy_timeout
+            path_in(url), synchronous=synchronous, busy_timeout=busy_timeout, create=create
         ) as checkpoints:
             yield checkpoints
 
@@ -166,7 +183,14 @@ def _require_open(connection: Connection) -> None:
 # What happens in the thread of a connection.
 
 
-def _create(db: Database) -> None:
+def _require(db: Database, name: str) -> None:
+    if not _columns(db):
+        message = f"there are no checkpoints in {name}: check the name, or run a projection first"
+        raise ConfigurationError(message)
+    _create(db, name)  # at most, it brings them up to date
+
+
+def _create(db: Database, _: str) -> None:
     if _is_complete(db):
         return
     db.begin()

@@ -28,6 +28,7 @@ from eventport.adapter import (
     decode_event,
     plan,
     utc_from_microseconds,
+    utc_to_microseconds,
 )
 from eventport.errors import CorruptEventError
 from eventport.events import RecordedEvent
@@ -94,25 +95,27 @@ def write_commit(db: sqlite3.Connection, commit: Commit, now: int) -> Outcome:
     written: list[Written] = []
     for write, first in zip(commit.writes, planned, strict=True):
         stream = write.stream
+        times = write.times(utc_from_microseconds(now))
+        stamps = [utc_to_microseconds(time_) for time_ in times]
         row, *rows = [
             (
-                *(stream, version, event.type, event.data, event.metadata, event.id.bytes, now),
+                *(stream, version, event.type, event.data, event.metadata, event.id.bytes, at),
                 json.dumps(sorted(event.tags)) if event.tags else None,
             )
-            for version, event in enumerate(write.events, first)
+            for version, (event, at) in enumerate(zip(write.events, stamps, strict=True), first)
         ]
+        now = max(now, stamps[-1])  # the next write may be to the same stream
         position = db.execute(_INSERT, row).lastrowid or 0
         if rows:
             db.executemany(_INSERT, rows)
         # This transaction is the only one that writes, so AUTOINCREMENT leaves no gap in it.
         positions = range(position, position + len(write.events))
         if tags := [
-            (tag, at)
-            for event, at in zip(write.events, positions, strict=True)
+            (tag, place)
+            for event, place in zip(write.events, positions, strict=True)
             for tag in event.tags
         ]:
             db.executemany(_INSERT_TAG, tags)
-        times = [utc_from_microseconds(now)] * len(write.events)
         written.append(Written(first + len(rows), positions, first == 1, times))
     return Committed(written)
 
@@ -160,6 +163,9 @@ def read_all(db: sqlite3.Connection, query: AllQuery) -> AllPage:
     if query.prefix is not None:
         where += " AND substr(stream, 1, length(?)) = ?"
         values += (query.prefix, query.prefix)
+    if query.stream is not None:
+        where += " AND stream = ?"
+        values.append(query.stream)
     if query.query is not None:
         matching, tags = condition(query.query)
         where += f" AND {matching}"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import anyio
 
 from anyio.lowlevel import checkpoint
 
-from eventport import HistoryReplacedError, RecordedEvent
+from eventport import EventportError, HistoryReplacedError, RecordedEvent
 
 from eventport_conformance.clause import clause
 from eventport_conformance.helpers import catch_up, fill, make, quiet, take
@@ -340,3 +342,69 @@ async def beyond_the_head_is_refused(t: Trial) -> None:
     async with t.store.subscribe(after=last) as subscription:
         await fill(t.store, "b", 1)
         t.equal(_places(await take(subscription, 1)), [("b", 1)], "the event after the head")
+
+
+@clause("SUB-30", needs=("global_order",))
+async def from_the_end(t: Trial) -> None:
+    """A subscription after `"end"` yields only what is committed from then on, all of it."""
+    await fill(t.store, "a", 3)
+    last = (await t.store.read("a")).events[-1].position
+    async with t.store.subscribe(after="end") as subscription:
+        t.true(subscription.position >= last, "its position is that of the end, or after it")
+        await fill(t.store, "b", 2)
+        await fill(t.store, "a", 1)
+        seen = await take(subscription, 3)
+        t.equal(_places(seen), [("b", 1), ("b", 2), ("a", 4)], "events after the end")
+
+
+@clause("SUB-31", needs=("global_order",))
+async def from_the_end_of_nothing(t: Trial) -> None:
+    """A subscription after `"end"` of an empty store has position 0 and yields every event."""
+    async with t.store.subscribe(after="end") as subscription:
+        t.equal(subscription.position, 0, "position at the end of an empty store")
+        await fill(t.store, "a", 2)
+        t.equal(_places(await take(subscription, 2)), [("a", 1), ("a", 2)], "all events")
+
+
+@clause("SUB-32", needs=("global_order",))
+async def one_exact_stream(t: Trial) -> None:
+    """A subscription to a stream yields the events of exactly this stream, old and new."""
+    for stream in ("show-1", "show-10", "show", "Show-1", "show-1.", "show-1"):
+        await fill(t.store, stream, 1)
+    async with t.store.subscribe(stream="show-1") as subscription:
+        seen = await take(subscription, 2)
+        for stream in ("show-10", "show-1"):
+            await fill(t.store, stream, 1)
+        seen += await take(subscription, 1)
+        expected = [("show-1", 1), ("show-1", 2), ("show-1", 3)]
+        t.equal(_places(seen), expected, "events of the stream")
+
+
+@clause("SUB-33", needs=("global_order",))
+async def filters_are_combined_by_and(t: Trial) -> None:
+    """An event has to match all filters of a subscription that are given."""
+    for stream, type_ in (("a-1", "X"), ("a-2", "X"), ("a-1", "Y"), ("b-1", "X"), ("a-1", "X")):
+        await t.store.append(stream, make(1, type_))
+    async with t.store.subscribe(stream="a-1", types=["X"], prefix="a-") as subscription:
+        t.equal(_places(await take(subscription, 2)), [("a-1", 1), ("a-1", 3)], "matching events")
+    async with t.store.subscribe(stream="a-1", prefix="b-") as subscription:
+        await catch_up(subscription)
+    async with t.store.subscribe(types=["X"], prefix="b-") as subscription:
+        t.equal(_places(await take(subscription, 1)), [("b-1", 1)], "type and prefix")
+
+
+@clause("SUB-34", needs=("global_order",))
+async def places_that_do_not_exist_are_refused(t: Trial) -> None:
+    """A subscription after another text than `"end"`, or to a bad stream name, is refused."""
+    await fill(t.store, "a", 1)
+    wrong: Any
+    for wrong in ("start", "", "END", 1.0):
+        with t.raises(EventportError, f"subscribe(after={wrong!r})"):
+            async with t.store.subscribe(after=wrong) as subscription:
+                await take(subscription, 1)
+    for wrong in ("", "$all", 7):
+        with t.raises(EventportError, f"subscribe(stream={wrong!r})"):
+            async with t.store.subscribe(stream=wrong) as subscription:
+                await take(subscription, 1)
+    async with t.store.subscribe() as subscription:
+        t.equal(_places(await take(subscription, 1)), [("a", 1)], "a good subscription")

@@ -7,6 +7,7 @@ import pkgutil
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from functools import cache
 from importlib import import_module
 from typing import Any, Final
@@ -85,7 +86,26 @@ def _harness(
 
         without_polling = second_client  # only a mutant of it polls
 
+        @asynccontextmanager
+        async def odd_client(self) -> AsyncGenerator[EventStore, None]:
+            async with make(self.database) as store:
+                if isinstance(store, ReferenceStore):
+                    store.is_odd = True
+                yield store
+
         def refused_event(self) -> NewEvent:
             return NewEvent("Large", bytes(LARGEST + 1))
+
+        async def delete_stream(self, stream: str) -> None:
+            self.database.delete(stream)
+
+        async def truncate_stream(self, stream: str, before: int) -> None:
+            self.database.truncated[stream] = before
+
+        @asynccontextmanager
+        async def slow_clock(self) -> AsyncGenerator[None, None]:
+            self.database.clock_offset = timedelta(hours=-1)
+            yield
+            self.database.clock_offset = timedelta()
 
     return ProofHarness

@@ -77,9 +77,9 @@ class NoOpStore:
             yield event
 
     @asynccontextmanager
-    async def subscribe(self, *, after: int = 0, **_: Any) -> AsyncGenerator[_Nothing, None]:
+    async def subscribe(self, *, after: Any = 0, **_: Any) -> AsyncGenerator[_Nothing, None]:
         """Follow nothing."""
-        yield _Nothing(after)
+        yield _Nothing(0 if after == "end" else after)
 
     async def aclose(self) -> None:
         """Close nothing."""

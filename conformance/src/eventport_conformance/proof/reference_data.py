@@ -12,22 +12,26 @@ from collections.abc import (
 )
 from copy import deepcopy
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias, TypeVar
 
 from anyio import CancelScope, Event, move_on_after
 from anyio.lowlevel import checkpoint
+from msgspec.structs import replace
 
 from eventport import (
     AppendResult,
     BoundaryError,
     Capability,
     ConcurrencyError,
+    CopiedEvent,
     Expectation,
     InvalidArgumentError,
     InvalidArgumentTypeError,
+    InvalidStreamNameError,
     Match,
     NewEvent,
+    NotSupportedError,
     PayloadTooLargeError,
     Query,
     QueryResult,
@@ -59,6 +63,7 @@ class Filter:
     types: frozenset[str] | None = None
     prefix: str | None = None
     query: Query | None = None
+    stream: str | None = None
 
 
 class Signal:
@@ -92,12 +97,26 @@ class Database:
         self.log: list[RecordedEvent] = []
         self.streams: dict[str, list[RecordedEvent]] = {}
         self.signal = Signal()
+        self.deleted: set[str] = set()
+        self.truncated: dict[str, int] = {}
+        self.clock_offset = timedelta()
+
+    def delete(self, stream: str) -> None:
+        """Delete a stream, so that it can be made anew; its versions go on."""
+        self.deleted.add(stream)
+        self.truncated[stream] = len(self.streams.get(stream, ())) + 1
+
+    def is_visible(self, event: RecordedEvent) -> bool:
+        """Return whether reads of its stream return an event."""
+        return event.version >= self.truncated.get(event.stream, 1)
 
 
 class ReferenceData:
     """What the reference store does to the data, each thing in a method of its own."""
 
     capabilities: frozenset[Capability] = frozenset(Capability)
+    is_odd = False
+    """Whether it has unusual settings, which change nothing in a right store."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -107,6 +126,8 @@ class ReferenceData:
 
     def head(self, stream: str) -> int:
         """Return a stream's version."""
+        if stream in self.database.deleted:
+            return 0
         return len(self.database.streams.get(stream, ()))
 
     def take_in(self, events: Iterable[NewEvent]) -> list[NewEvent]:
@@ -116,10 +137,29 @@ class ReferenceData:
             if len(event.data) > LARGEST:
                 message = f"an event of type {event.type!r} is larger than {LARGEST:,} bytes"
                 raise PayloadTooLargeError(message)
+        self.check_copies(events)
         return [
-            NewEvent(str(e.type), deepcopy(e.data), deepcopy(e.metadata), e.id, frozenset(e.tags))
-            for e in events
+            replace(
+                event,
+                type=str(event.type),
+                data=deepcopy(event.data),
+                metadata=deepcopy(event.metadata),
+                tags=frozenset(event.tags),
+            )
+            for event in events
         ]
+
+    def check_copies(self, events: Iterable[NewEvent]) -> None:
+        """Refuse copies if their times cannot be kept."""
+        copied = any(isinstance(event, CopiedEvent) for event in events)
+        if copied and Capability.TIMES not in self.capabilities:
+            raise NotSupportedError("this store stamps all events itself: append a NewEvent")
+
+    def check_owner(self, stream: str, events: Sequence[NewEvent]) -> None:
+        """Refuse a program's own events in a stream of the toolkit."""
+        if stream[:10] == "eventport/" and any(one.type[:10] != "eventport." for one in events):
+            message = f"{stream!r} belongs to the toolkit"
+            raise InvalidStreamNameError(message)
 
     def hand_out(self, event: RecordedEvent) -> RecordedEvent:
         """Return a copy of an event that its reader may change."""
@@ -135,22 +175,36 @@ class ReferenceData:
             event.tags,
         )
 
+    def time(self, stream: str, event: NewEvent) -> datetime:
+        """Return the time at which an event was first recorded."""
+        if isinstance(event, CopiedEvent):
+            return event.recorded_at.astimezone(UTC)
+        return self.time_after(self.database.streams.get(stream, []))
+
     def record(self, stream: str, event: NewEvent) -> RecordedEvent:
         """Put one event into the database."""
+        stored = self.database.streams.setdefault(stream, [])
+        before = len(stored) if stream in self.database.deleted else self.head(stream)
+        self.database.deleted.discard(stream)
         recorded = RecordedEvent(
             stream,
-            self.head(stream) + 1,
+            before + 1,
             STEP * (len(self.database.log) + 1),
             event.type,
             event.data,
             event.metadata,
             event.id,
-            datetime.now(UTC),
+            self.time(stream, event),
             frozenset(event.tags),
         )
         self.database.log.append(recorded)
-        self.database.streams.setdefault(stream, []).append(recorded)
+        stored.append(recorded)
         return recorded
+
+    def time_after(self, stored: Sequence[RecordedEvent]) -> datetime:
+        """Return the time of an event that comes after others in its stream."""
+        now = datetime.now(UTC) + self.database.clock_offset
+        return max(now, stored[-1].recorded_at) if stored else now
 
     def write(self, writes: Writes) -> list[RecordedEvent]:
         """Put the events of one commit into the database, all at once."""
@@ -175,15 +229,20 @@ class ReferenceData:
             return None
         last = before + len(events)
         stored = self.database.streams.get(stream, [])[before:last]
-        if [event.id for event in stored] != [event.id for event in events]:
+        if [event.id for event in stored if self.can_be_retried(event)] != [e.id for e in events]:
             return None
         return AppendResult(last, stored[-1].position, created=before == 0, deduplicated=True)
+
+    def can_be_retried(self, event: RecordedEvent) -> bool:
+        """Return whether an append may be a retry of the one that wrote an event."""
+        return self.database.is_visible(event)
 
     def select(
         self, stream: str, first: int, last: int | None, most: int | None, *, backwards: bool
     ) -> list[RecordedEvent]:
         """Find the events of a range."""
         found = self.database.streams.get(stream, [])[first - 1 : last]
+        found = [event for event in found if self.database.is_visible(event)]
         return [self.hand_out(event) for event in (found[::-1] if backwards else found)[:most]]
 
     def matches(self, event: RecordedEvent, wanted: Filter) -> bool:
@@ -192,6 +251,7 @@ class ReferenceData:
             (wanted.types is None or event.type in wanted.types)
             and event.stream.startswith(wanted.prefix or "")
             and (wanted.query is None or self.covers(wanted.query, event))
+            and (wanted.stream is None or event.stream == wanted.stream)
         )
 
     def covers(self, query: Query, event: RecordedEvent) -> bool:
@@ -258,10 +318,11 @@ class ReferenceData:
 
     async def call_hooks(self, recorded: Sequence[RecordedEvent]) -> None:
         """Call the hooks after a commit."""
+        visible = [event for event in recorded if self.database.is_visible(event)]
         with CancelScope(shield=True):
-            for hook in self.hooks:
+            for hook in self.hooks if visible else ():
                 try:
-                    await hook([self.hand_out(event) for event in recorded])
+                    await hook([self.hand_out(event) for event in visible])
                 except Exception:  # noqa: BLE001  # whatever it is, the commit stands
                     _log.exception("after-commit hook %r failed; the commit stands", hook)
 

@@ -7,7 +7,6 @@ from collections.abc import (
     Callable,
     Iterable,
 )
-from datetime import UTC, datetime
 from typing import Self, TypeVar
 
 from anyio import Event
@@ -83,9 +82,13 @@ class ReferenceSubscription:
         """Look for the next event, and move on."""
         for event in self.store.after(self.position):
             self.position = event.position
-            if self.store.matches(event, self.wanted):
+            if self.is_wanted(event):
                 return self.store.hand_out(event)
         return None
+
+    def is_wanted(self, event: RecordedEvent) -> bool:
+        """Return whether an event matches all filters."""
+        return self.store.matches(event, self.wanted)
 
     async def wait(self, seen: int) -> None:
         """Wait until something has been written since then."""
@@ -181,6 +184,7 @@ class ReferenceSession:
         if check_condition(unless, since) is not None:
             self.store.seen_since(since)
             self.need(Capability.GUARDS)
+        self.store.check_owner(stream, taken)
         await self.turn()
         head = self.head(stream)
         if not self.store.holds(expected, head):
@@ -226,13 +230,16 @@ class ReferenceSession:
         if not self.store.holds(expected, head):
             raise self.store.conflict(stream, expected, head)
         self.expect(stream, expected)
-        seen = self.everything(stream)[first - 1 : last]
+        seen = [
+            event
+            for event in self.everything(stream)
+            if first <= event.version and (last is None or event.version <= last)
+        ]
         return ReadResult((seen[::-1] if backwards else seen)[:most], head)
 
     def everything(self, stream: str) -> list[RecordedEvent]:
         """Return the stream up to the pin, and then the session's own events."""
         pin = self.pin(stream)
-        now = datetime.now(UTC)
         own = [
             RecordedEvent(
                 stream,
@@ -242,12 +249,13 @@ class ReferenceSession:
                 event.data,
                 event.metadata,
                 event.id,
-                now,
+                self.store.time(stream, event),
                 frozenset(event.tags),
             )
             for version, event in enumerate(self.own.get(stream, ()), pin + 1)
         ]
         old = self.store.database.streams.get(stream, [])[:pin]
+        old = [event for event in old if self.store.database.is_visible(event)]
         return [self.store.hand_out(event) for event in old + own]
 
     async def iterate(

@@ -15,7 +15,7 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Any, Literal, NoReturn, Self, TypeVar
 
 from anyio.lowlevel import checkpoint
 
@@ -91,6 +91,7 @@ class ReferenceStore(ReferenceData):
         """Append events."""
         stream, expected = check_stream(stream), check_expectation(expected)
         taken, unless = self.take_in(events), check_condition(unless, since)
+        self.check_owner(stream, taken)
         if unless is None:
             await self.turn()
             return await self.append_now(stream, taken, expected)
@@ -259,21 +260,27 @@ class ReferenceStore(ReferenceData):
     async def subscribe(
         self,
         *,
-        after: int = 0,
+        after: int | Literal["end"] = 0,
         types: Collection[str] | None = None,
         prefix: str | None = None,
         query: Query | None = None,
+        stream: str | None = None,
     ) -> AsyncGenerator[Subscription, None]:
         """Follow the store."""
         self.check_open()
-        after, wanted = check_int("after", after), check_filter(types, prefix, query)
-        self.check_reached(after)
-        subscription = self.new_subscription(after, wanted)
+        begin = self.end() if after == "end" else check_int("after", after)
+        wanted = check_filter(types, prefix, query, stream)
+        self.check_reached(begin)
+        subscription = self.new_subscription(begin, wanted)
         try:
             yield subscription
         finally:
             subscription.left = True
             self.database.signal.notify()
+
+    def end(self) -> int:
+        """Return where a subscription to what is new begins."""
+        return self.last_position()
 
     def check_reached(self, position: int) -> None:
         """Refuse a position beyond the last event."""
@@ -339,10 +346,11 @@ class MinimalStore(ReferenceStore):
         yield self.new_subscription(0, Filter())
 
 
-def check_filter(types: Any, prefix: Any, query: Any) -> Filter:
+def check_filter(types: Any, prefix: Any, query: Any, stream: Any = None) -> Filter:
     """Check which events are wanted."""
     checked = None if query is None else check_query(query)
-    return Filter(check_types(types), check_prefix(prefix), checked)
+    name = None if stream is None else check_stream(stream)
+    return Filter(check_types(types), check_prefix(prefix), checked, name)
 
 
 def _no_order() -> NotSupportedError:

@@ -16,6 +16,8 @@ CREATE OR REPLACE FUNCTION {schema}.append(
     event_metadata pg_catalog.text[],
     event_ids      pg_catalog.uuid[],
     place          bigint DEFAULT NULL, -- see check_place
+    event_times    bigint[] DEFAULT NULL, -- of each event: null, or the time of a copy, in
+                                          -- microseconds since 1970
     event_tags     pg_catalog.text[] DEFAULT NULL, -- of each event: a JSON array, or null for none
     OUT outcomes   integer[], -- of each commit: 0 if written, -1 if there already, or the write of
                               -- it, counted from 1, whose expectation failed
@@ -101,21 +103,33 @@ BEGIN
         END IF;
     END LOOP;
 
-    -- Within a stream, time never goes back, even if the clock was set back.
+    -- Within a stream, time never goes back, even if the clock was set back. Only copies keep
+    -- their times, whatever came before; what is appended with them or after them is not earlier.
     now := clock_timestamp();
+    IF event_times IS NOT NULL THEN
+        SELECT array_agg(greatest(f.floor, c.latest) ORDER BY f.n) INTO floors
+        FROM unnest(streams, floors) WITH ORDINALITY AS f(stream, floor, n)
+        LEFT JOIN (
+            SELECT e.stream, 'epoch'::timestamptz + max(e.at) * interval '1 microsecond' AS latest
+            FROM unnest(event_streams, event_times) AS e(stream, at) GROUP BY e.stream
+        ) AS c ON c.stream = f.stream;
+    END IF;
     WITH written AS (
         INSERT INTO {schema}.events
         SELECT nextval('{schema}.positions'), e.stream, heads[e.write] + e.ordinal, e.type,
                e.data::json, e.binary_data, e.metadata::json, e.id,
-               greatest(now, floors[write_streams[e.write]]),
+               coalesce(
+                   'epoch'::timestamptz + e.at * interval '1 microsecond',
+                   greatest(now, floors[write_streams[e.write]])
+               ),
                coalesce(octet_length(e.data), octet_length(e.binary_data))
                    + octet_length(e.metadata),
                CASE WHEN e.tags IS NOT NULL
                    THEN ARRAY(SELECT json_array_elements_text(e.tags::json)) END
         FROM unnest(
             event_streams, event_writes, event_offsets, event_types, event_data, event_binary,
-            event_metadata, event_ids, event_tags
-        ) AS e(stream, write, ordinal, type, data, binary_data, metadata, id, tags)
+            event_metadata, event_ids, event_times, event_tags
+        ) AS e(stream, write, ordinal, type, data, binary_data, metadata, id, at, tags)
         WHERE NOT failures OR outcomes[write_commits[e.write]] = 0
         RETURNING events.position, events.recorded_at
     )

@@ -23,6 +23,7 @@ CREATE OR REPLACE FUNCTION {schema}.append_guarded(
     event_metadata pg_catalog.text[],
     event_ids      pg_catalog.uuid[],
     place          bigint,
+    event_times    bigint[],
     event_tags     pg_catalog.text[],
     lock_keys      integer[],       -- in order
     lock_exclusive boolean[],
@@ -126,7 +127,7 @@ BEGIN
     SELECT a.* FROM {schema}.append(
         streams, write_commits, write_streams, write_expected, write_sizes, event_streams,
         event_writes, event_offsets, event_types, event_data, event_binary, event_metadata,
-        event_ids, place, event_tags
+        event_ids, place, event_times, event_tags
     ) AS a
     INTO outcomes, heads, positions, times, earlier_positions, earlier_times;
     FOR w IN 1 .. cardinality(write_commits) LOOP

@@ -10,6 +10,7 @@ CREATE OR REPLACE FUNCTION {schema}.read_all(
     scan           bigint,
     max_bytes      bigint,
     place          bigint DEFAULT NULL, -- see check_place
+    only_stream    pg_catalog.text DEFAULT NULL,
     only_query     pg_catalog.text DEFAULT NULL -- a JSON array of objects with types and tags
 )
 RETURNS TABLE (
@@ -41,7 +42,9 @@ BEGIN
     SELECT coalesce(max(e.position), 0) INTO extent FROM {schema}.events e
         WHERE e.position <= until;
     until := extent;
-    IF num_nonnulls(only_types, only_prefix, only_query) > 0 AND after_position < extent THEN
+    IF num_nonnulls(only_types, only_prefix, only_stream, only_query) > 0
+        AND after_position < extent
+    THEN
         until := after_position + least(scan, extent - after_position);
     END IF;
     "position" := until;
@@ -62,6 +65,7 @@ BEGIN
             WHERE e.position > after_position AND e.position <= until
                 AND (only_types IS NULL OR e.type = ANY (only_types))
                 AND (only_prefix IS NULL OR starts_with(e.stream, only_prefix))
+                AND (only_stream IS NULL OR e.stream = only_stream)
                 AND (only_query IS NULL OR EXISTS (
                     SELECT FROM wanted w
                     WHERE (w.types IS NULL OR e.type = ANY (w.types))

@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from eventport import (
     ANY,
     AppendResult,
+    InvalidStreamNameError,
     NewEvent,
     ReadResult,
 )
@@ -42,6 +44,40 @@ class DollarAccepted(ReferenceStore):
         if stream[:1] == "$":
             stream = f"dollar-{stream[1:]}"
         return await super().append(stream, events, **asked)
+
+
+@mutant("NAM-14")
+class ToolkitStreamsOpenToAll(ReferenceStore):
+    """It lets a program write to the streams of the toolkit."""
+
+    def check_owner(self, stream: str, events: Sequence[NewEvent]) -> None:
+        pass
+
+
+@mutant("NAM-14")
+class FirstEventDecides(ReferenceStore):
+    """It looks only at the first event that is appended to a stream of the toolkit."""
+
+    def check_owner(self, stream: str, events: Sequence[NewEvent]) -> None:
+        super().check_owner(stream, events[:1])
+
+
+@mutant("NAM-15")
+class ToolkitStreamsClosed(ReferenceStore):
+    """It lets nobody write to the streams of the toolkit, the toolkit included."""
+
+    def check_owner(self, stream: str, events: Sequence[NewEvent]) -> None:
+        super().check_owner(stream, events)
+        if stream.startswith("eventport/"):
+            raise InvalidStreamNameError(stream)
+
+
+@mutant("NAM-15")
+class PrefixWithoutSlash(ReferenceStore):
+    """It takes each name that begins with `eventport` for one of the toolkit's."""
+
+    def check_owner(self, stream: str, events: Sequence[NewEvent]) -> None:
+        super().check_owner(stream.replace("eventport-", "eventport/", 1), events)
 
 
 @mutant("ARG-01")

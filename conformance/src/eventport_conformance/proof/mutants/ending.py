@@ -120,9 +120,9 @@ class ClosingDropsWhatWaits(ReferenceStore):
         self.check_open()
 
 
-@mutant("ELS-01")
+@mutant("ELS-01", "ELS-02")
 class UsedAnywhere(ReferenceStore):
-    """It does not notice that it is used in another event loop."""
+    """It does not notice that it is used in another event loop, or in a forked child."""
 
     def check_place(self) -> None:
         """Check nothing."""

@@ -1,8 +1,11 @@
 """Mutants whose subscriptions lose, repeat or hang."""
 
-# they override methods, and do it wrong
+# ruff: noqa: D102  # they override methods, and do it wrong
 
 from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
 
 from anyio import CancelScope
 from anyio.lowlevel import checkpoint
@@ -15,7 +18,9 @@ from eventport_conformance.proof.mutants.base import (
     Subscribing,
     mutant,
 )
+from eventport_conformance.proof.reference_data import STEP
 from eventport_conformance.proof.reference_session import ReferenceSubscription
+from eventport_conformance.proof.reference_store import ReferenceStore
 
 
 class _Deaf(ReferenceSubscription):
@@ -160,3 +165,56 @@ class LeavingDoesNotEnd(Subscribing):
     """It does not let go of a reader that waits when the block is left."""
 
     subscription = _Undying
+
+
+@mutant("SUB-30")
+class EndIsTheBeginning(ReferenceStore):
+    """It begins at the first event when it is asked for the end."""
+
+    def end(self) -> int:
+        return 0
+
+
+@mutant("SUB-30", "SUB-31")
+class EndSkipsOne(ReferenceStore):
+    """It misses the first event after the end."""
+
+    def end(self) -> int:
+        return self.last_position() + STEP
+
+    def check_reached(self, position: int) -> None:
+        super().check_reached(position - STEP)
+
+
+class _ByPrefix(ReferenceSubscription):
+    def is_wanted(self, event: RecordedEvent) -> bool:
+        wanted = self.wanted
+        prefix = wanted.stream or wanted.prefix
+        return self.store.matches(event, replace(wanted, prefix=prefix, stream=None))
+
+
+@mutant("SUB-32", "SUB-33")
+class StreamIsAPrefix(Subscribing):
+    """It follows each stream whose name starts with the one asked for."""
+
+    subscription = _ByPrefix
+
+
+class _AnyFilter(ReferenceSubscription):
+    def is_wanted(self, event: RecordedEvent) -> bool:
+        return super().is_wanted(event) or event.stream == self.wanted.stream
+
+
+@mutant("SUB-33")
+class OneFilterIsEnough(Subscribing):
+    """It yields the events of the stream that match none of the other filters, too."""
+
+    subscription = _AnyFilter
+
+
+@mutant("SUB-34")
+class AnyTextIsTheEnd(ReferenceStore):
+    """It takes any text for the end."""
+
+    def subscribe(self, *, after: Any = 0, **filters: Any) -> Any:
+        return super().subscribe(after="end" if isinstance(after, str) else after, **filters)

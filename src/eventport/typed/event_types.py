@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from copy import deepcopy
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, cast, overload
 from uuid import UUID, uuid4
 
 from msgspec import Struct
 
-from eventport.conversion import Conversion, conversion_of, explain, is_record
-from eventport.errors import (
-    EventportError,
-    InvalidArgumentError,
-    InvalidArgumentTypeError,
-    InvalidEventError,
-)
+from eventport.errors import InvalidArgumentError, InvalidArgumentTypeError, InvalidEventError
 from eventport.events import NewEvent, RecordedEvent
+from eventport.typed.conversion import Conversion, conversion_of, explain, is_record
+from eventport.typed.refusals import EventDataError, EventVersionError, UnknownEventTypeError
 from eventport.validation import check_event_type, check_int, check_metadata, show
 
 
@@ -28,68 +24,6 @@ Upcaster: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
 
 E = TypeVar("E")
 C = TypeVar("C")
-
-
-class UnknownEventTypeError(EventportError, LookupError):
-    """An event's type, or the class of an event, is not among those registered."""
-
-    def __init__(self, type_: str, known: Iterable[str]) -> None:
-        super().__init__(type_, tuple(sorted(known)))
-        self.type = type_
-        """The type that is not registered."""
-        self.known = tuple(sorted(known))
-        """The types that are registered."""
-
-    def __str__(self) -> str:
-        known = ", ".join(map(repr, self.known)) or "none"
-        return f"no class is registered for events of type {self.type!r}; registered: {known}"
-
-
-class EventVersionError(EventportError):
-    """A stored event has a version that this program does not know: a newer one wrote it."""
-
-    def __init__(self, event: RecordedEvent, version: Any, known: int) -> None:
-        super().__init__(event, version, known)
-        self.event = event
-        """The event as it is stored."""
-        self.version = version
-        """The version of its data."""
-        self.known = known
-        """The newest version that is registered."""
-
-    def __str__(self) -> str:
-        # What is no number may be anything, event data among them.
-        version = self.version if type(self.version) is int else f"<{type(self.version).__name__}>"
-        return (
-            f"event {self.event.version} of stream {self.event.stream!r} is a {self.event.type!r} "
-            f"of version {version}, but this program knows versions 1 to {self.known}: "
-            "run the program that wrote it, or register the newer version"
-        )
-
-    def __repr__(self) -> str:
-        """Leave out the event, whose data may be confidential."""
-        return f"<EventVersionError: {self}>"
-
-
-class EventDataError(EventportError):
-    """The data of a stored event does not become an instance of the class registered for it."""
-
-    def __init__(self, event: RecordedEvent, reason: str) -> None:
-        super().__init__(event, reason)
-        self.event = event
-        """The event as it is stored."""
-        self.reason = reason
-        """What is wrong with it."""
-
-    def __str__(self) -> str:
-        return (
-            f"event {self.event.version} of stream {self.event.stream!r}, a {self.event.type!r}: "
-            f"{self.reason}"
-        )
-
-    def __repr__(self) -> str:
-        """Leave out the event, whose data may be confidential."""
-        return f"<EventDataError: {self}>"
 
 
 class EventTypes(Generic[E]):
@@ -186,7 +120,7 @@ class EventTypes(Generic[E]):
             if known is not None:
                 message = f"{known.cls.__qualname__} is registered as {known.name!r} already"
                 raise InvalidArgumentError(message)
-        registered = _Registered(cls, name, version, steps, conversion)
+        registered = _Registered(cls, name, f"event {name!r}", version, steps, conversion)
         self._by_class[cls] = registered
         self._by_name.update(dict.fromkeys(names, registered))
         return cls
@@ -232,10 +166,10 @@ class EventTypes(Generic[E]):
         registered = self._by_class.get(type(event))
         if registered is None:
             raise UnknownEventTypeError(type(event).__qualname__, self.names)
-        data = registered.conversion.to_json(event, f"event {registered.name!r}")
+        data = registered.conversion.to_json(event, registered.what)
         own = check_metadata(metadata)
         if SCHEMA_VERSION in own:
-            message = f"event {registered.name!r}: the key {SCHEMA_VERSION!r} of metadata is taken"
+            message = f"{registered.what}: the key {SCHEMA_VERSION!r} of metadata is taken"
             raise InvalidEventError(message)
         if registered.version != 1:
             own[SCHEMA_VERSION] = registered.version
@@ -285,6 +219,7 @@ class _Registered(Struct, frozen=True):
 
     cls: type
     name: str
+    what: str  # as messages name its events
     version: int
     steps: Mapping[int, Upcaster]
     conversion: Conversion

@@ -14,8 +14,10 @@ import msgspec
 from msgspec import Struct
 
 from eventport.errors import InvalidArgumentTypeError, InvalidEventError
-from eventport.fitting import Check, fit_check
-from eventport.sameness import find_difference, parts
+from eventport.typed.fitting import Check
+from eventport.typed.fitting_models import check_of_model, has_plain_methods
+from eventport.typed.fitting_records import check_of_record
+from eventport.typed.sameness import find_difference, parts
 from eventport.validation import show, show_key
 
 
@@ -65,7 +67,7 @@ class Conversion(Struct, frozen=True):
             raise self._refusal(
                 what, path, f"cannot be turned into JSON: {explain(exc)[1]}"
             ) from exc
-        if self.fits is not None and self.fits(value):
+        if (fits := self.fits) is not None and fits(value):
             return plain
         try:
             back = self.decode(plain)
@@ -151,17 +153,24 @@ def _explain_pydantic(errors: list[dict[str, Any]]) -> tuple[str, str]:
 def _pydantic(cls: Any) -> Conversion:
     from pydantic_core import to_jsonable_python  # noqa: PLC0415  # only where it is in use
 
+    is_plain = has_plain_methods(cls) and cls.__pydantic_complete__
+    # What `model_dump` calls: it has more arguments than a small event has fields.
+    dump: Any = cls.__pydantic_serializer__.to_python if is_plain else cls.model_dump
+
     def encode(value: Any) -> Any:
         # Without warnings, which quote values: what they warn of is found by the comparison.
-        return value.model_dump(mode="json", by_alias=True, round_trip=True, warnings=False)
+        plain = dump(value, mode="json", by_alias=True, round_trip=True, warnings=False)
+        _encode(plain)  # it refuses text and numbers that pydantic lets through
+        return plain
 
     def decode(plain: Any) -> Any:
         # As JSON, since a strict model takes no text for a time from Python, but from JSON.
         return cls.model_validate_json(_encode(plain))
 
-    return Conversion(
-        cls.__name__, encode, decode, lambda part: _works(to_jsonable_python, part), None
-    )
+    def is_jsonable(part: Any) -> bool:
+        return _works(lambda: _encode(to_jsonable_python(part)))
+
+    return Conversion(cls.__name__, encode, decode, is_jsonable, check_of_model(cls))
 
 
 def _msgspec(cls: type[Any]) -> Conversion:
@@ -178,13 +187,17 @@ def _msgspec(cls: type[Any]) -> Conversion:
         return msgspec.convert(plain, cls, str_keys=True)
 
     return Conversion(
-        cls.__name__, encode, decode, lambda part: _works(_encode, part), fit_check(cls)
+        cls.__name__,
+        encode,
+        decode,
+        lambda part: _works(lambda: _encode(part)),
+        check_of_record(cls),
     )
 
 
-def _works(function: Callable[[Any], object], value: object) -> bool:
+def _works(function: Callable[[], object]) -> bool:
     try:
-        function(value)
+        function()
     except Exception:  # noqa: BLE001  # whatever it is: only whether there is one matters
         return False
     return True

@@ -83,7 +83,7 @@ def find_difference(value: Any, back: Any) -> Difference | None:
     plan = plan_of(kind)
     if plan.names:
         return _in_attributes(plan, value, back)
-    return None if value == back else _CHANGED
+    return None if _are_equal(value, back) else _CHANGED
 
 
 def parts(value: Any) -> Iterator[tuple[str, Any]]:
@@ -103,6 +103,13 @@ def parts(value: Any) -> Iterator[tuple[str, Any]]:
     else:
         for name in plan_of(cast("type[object]", type(value))).names:
             yield f".{name}", getattr(value, name, None)
+
+
+def _are_equal(value: Any, back: Any) -> bool:
+    try:
+        return bool(value == back)
+    except Exception:  # noqa: BLE001  # the comparison of a class that nobody here knows
+        return False
 
 
 def _alike(value: Any, back: Any, item: Any) -> bool:
@@ -195,8 +202,8 @@ def _make_plan(cls: type) -> _Plan:
             return get(value)
 
     found = attrgetter(*names) if len(names) > 1 else get
-    held = sum(not isinstance(_lookup(cls, name), MemberDescriptorType) for name in names)
-    cached = frozenset(name for name in dir(cls) if isinstance(_lookup(cls, name), cached_property))
+    held = sum(not isinstance(lookup(cls, name), MemberDescriptorType) for name in names)
+    cached = frozenset(name for name in dir(cls) if isinstance(lookup(cls, name), cached_property))
     return _Plan(names, get_fast, cls.__dictoffset__ != 0, held, cached)
 
 
@@ -216,7 +223,8 @@ def _names_of_fields(kind: Any) -> tuple[str, ...]:
     return ()
 
 
-def _lookup(kind: type, name: str) -> object:
+def lookup(kind: type, name: str) -> object:
+    """Return what a class has under a name, as it stands there; None if it has nothing."""
     return next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), None)
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from msgspec import inspect
 
-from eventport.conversion import is_pydantic
+from eventport.typed.conversion import is_pydantic
 
 
 _SIMPLE: Final = (type(None), bool, int, float, str, bytes)

@@ -9,7 +9,7 @@ CREATE TABLE {schema}.tags (
     PRIMARY KEY (tag, position) INCLUDE (type)
 );
 
--- Those of version 3 take other arguments, or return other columns.
+-- Those of version 4 take other arguments, or return other columns.
 DROP FUNCTION IF EXISTS {schema}.append;
 DROP FUNCTION IF EXISTS {schema}.append_one;
 DROP FUNCTION IF EXISTS {schema}.read_all;

@@ -1,0 +1,21 @@
+"""Typed events: classes of the program's own in place of names and JSON, version by version.
+
+``event_types`` maps classes to names, ``conversion`` turns instances into JSON and back,
+``sameness`` compares what came back, ``fitting`` finds what need not be compared, and ``shape``
+notices that a class has changed.
+"""
+
+from __future__ import annotations
+
+from eventport.typed.event_types import SCHEMA_VERSION, EventTypes, Upcaster
+from eventport.typed.refusals import EventDataError, EventVersionError, UnknownEventTypeError
+
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "EventDataError",
+    "EventTypes",
+    "EventVersionError",
+    "UnknownEventTypeError",
+    "Upcaster",
+]
