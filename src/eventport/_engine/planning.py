@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TypeAlias
 from uuid import UUID
@@ -11,9 +12,11 @@ from eventport._engine.commits import (
     Commit,
     Committed,
     Conflict,
+    Guard,
     QueryConflict,
     QueryGuard,
     Seen,
+    StreamGuard,
     StreamWrite,
     Written,
 )
@@ -105,3 +108,34 @@ def version_before(write: StreamWrite, place: Place) -> int | None:
     stream, version, id_ = place
     ids = [event.id for event in write.events]
     return version - ids.index(id_) - 1 if stream == write.stream and id_ in ids else None
+
+
+class PlannedWrites:
+    """What commits will have written, to find out whether they could break a guard."""
+
+    def __init__(self) -> None:
+        self._streams: set[str] = set()
+        self._events: list[tuple[str, frozenset[str]]] = []
+        self._by_tag: defaultdict[str, list[tuple[str, frozenset[str]]]] = defaultdict(list)
+
+    def add(self, commit: Commit) -> None:
+        """Add what a commit writes."""
+        for write in commit.writes:
+            self._streams.add(write.stream)
+            for event in write.events:
+                self._events.append((event.type, event.tags))
+                for tag in event.tags:
+                    self._by_tag[tag].append((event.type, event.tags))
+
+    def could_break(self, guard: Guard) -> bool:
+        """Return whether a guard could not hold after them."""
+        if isinstance(guard, StreamGuard):
+            return guard.stream in self._streams
+        query = guard.query
+        return any(query.covers(type_, tags) for type_, tags in self._candidates(query))
+
+    def _candidates(self, query: Query) -> Iterable[tuple[str, frozenset[str]]]:
+        if query.matches is None or not all(match.tags for match in query.matches):
+            return self._events
+        tags = {min(match.tags) for match in query.matches}
+        return [event for tag in tags for event in self._by_tag.get(tag, ())]

@@ -51,7 +51,14 @@ from eventport._engine.group_commit import Batching, GroupCommit
 from eventport._engine.inline_handlers import InlineHandlers, inline_failure, new_events
 from eventport._engine.joined_store import JoinedStore
 from eventport._engine.opening import open_to_end, require_asyncio
-from eventport._engine.planning import Place, StoredIds, Unseen, plan, version_before
+from eventport._engine.planning import (
+    Place,
+    PlannedWrites,
+    StoredIds,
+    Unseen,
+    plan,
+    version_before,
+)
 from eventport._engine.queries import (
     AllPage,
     AllQuery,
@@ -94,6 +101,7 @@ __all__ = [
     "MatchQuery",
     "Outcome",
     "Place",
+    "PlannedWrites",
     "Queries",
     "QueryConflict",
     "QueryGuard",

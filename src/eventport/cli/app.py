@@ -21,7 +21,9 @@ from eventport import connect
 from eventport._config.connecting import connect_existing
 from eventport._config.schemas import StoreSchema
 from eventport._config.targets import resolve
+from eventport.boundaries import Match, Query
 from eventport.cli import exporting, importing, projecting, tailing
+from eventport.cli.options import After, Json, Prefix, Store, Tags, Types
 from eventport.cli.showing import event_writer, progress_bar
 from eventport.errors import EventportError
 
@@ -37,41 +39,6 @@ NO_READER: Final = 141
 
 _DASH: Final = Path("-")
 
-
-def _refuse_lists(types: list[str] | None) -> list[str] | None:
-    for name in types or ():
-        if "," in name:
-            message = f"{name!r} would match no type: repeat the option, as in --type A --type B"
-            raise typer.BadParameter(message)
-    return types
-
-
-Store: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME_OR_URL",
-        help="A URL, or a store's name in eventport.toml. "
-        "[default: what EVENTPORT_URL says, or the store named default]",
-    ),
-]
-After: TypeAlias = Annotated[
-    int, typer.Option(min=0, help="Only events after this global position.")
-]
-Prefix: TypeAlias = Annotated[
-    str | None, typer.Option(help="Only streams whose name starts with this.")
-]
-Types: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--type",
-        metavar="TYPE",
-        callback=_refuse_lists,
-        help="Only events of this type; can be repeated.",
-    ),
-]
-Json: TypeAlias = Annotated[
-    bool, typer.Option("--json", help="NDJSON, which is what files and pipes get anyway.")
-]
 
 app: Final = typer.Typer(
     no_args_is_help=True,
@@ -288,6 +255,7 @@ def tail_store(
     store: Store = None,
     prefix: Prefix = None,
     types: Types = None,
+    tags: Tags = None,
     stream: Annotated[
         str | None, typer.Option(metavar="NAME", help="Only the stream of exactly this name.")
     ] = None,
@@ -309,7 +277,8 @@ def tail_store(
     """
     if after is not None and last is not None:
         raise typer.BadParameter("give --after or --last, not both")
-    chosen = tailing.Selection(types or None, prefix, stream)
+    query = Query.of(Match(tags=frozenset(tags))) if tags else None
+    chosen = tailing.Selection(types or None, prefix, stream, query)
 
     async def work() -> None:
         show = event_writer(json=json)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from collections.abc import Set as AbstractSet  # msgspec resolves field types at run time
 from copy import deepcopy
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, cast, overload
 from uuid import UUID, uuid4
@@ -64,6 +65,7 @@ class EventTypes(Generic[E]):
         aliases: Collection[str] = (),
         version: int = 1,
         upcasters: Mapping[int, Upcaster] | None = None,
+        tags: Callable[[C], AbstractSet[str]] | None = None,
     ) -> type[C]: ...
 
     @overload
@@ -75,6 +77,7 @@ class EventTypes(Generic[E]):
         aliases: Collection[str] = (),
         version: int = 1,
         upcasters: Mapping[int, Upcaster] | None = None,
+        tags: Callable[[C], AbstractSet[str]] | None = None,
     ) -> Callable[[type[C]], type[C]]: ...
 
     def register(
@@ -86,6 +89,7 @@ class EventTypes(Generic[E]):
         aliases: Collection[str] = (),
         version: int = 1,
         upcasters: Mapping[int, Upcaster] | None = None,
+        tags: Callable[[C], AbstractSet[str]] | None = None,
     ) -> type[C] | Callable[[type[C]], type[C]]:
         """Register a class; without one, return a decorator that does.
 
@@ -97,6 +101,8 @@ class EventTypes(Generic[E]):
             version: The version of the data that the class now has.
             upcasters: For each version before it, what turns its data into the next version's:
                 ``{1: from_1_to_2, 2: from_2_to_3}`` for version 3.
+            tags: Returns what an event of the class is about, such as
+                ``lambda enrolled: {f"course:{enrolled.course}"}``.
 
         Raises:
             InvalidArgumentError: the class or its name is registered already, or a step is
@@ -104,7 +110,12 @@ class EventTypes(Generic[E]):
         """
         if cls is None:
             return lambda decorated: self.register(
-                decorated, name=name, aliases=aliases, version=version, upcasters=upcasters
+                decorated,
+                name=name,
+                aliases=aliases,
+                version=version,
+                upcasters=upcasters,
+                tags=tags,
             )
         conversion = conversion_of(cls)
         if not is_record(cls):
@@ -120,7 +131,7 @@ class EventTypes(Generic[E]):
             if known is not None:
                 message = f"{known.cls.__qualname__} is registered as {known.name!r} already"
                 raise InvalidArgumentError(message)
-        registered = _Registered(cls, name, f"event {name!r}", version, steps, conversion)
+        registered = _Registered(cls, name, f"event {name!r}", version, steps, conversion, tags)
         self._by_class[cls] = registered
         self._by_name.update(dict.fromkeys(names, registered))
         return cls
@@ -150,6 +161,7 @@ class EventTypes(Generic[E]):
         *,
         metadata: Mapping[str, Any] | None = None,
         id: UUID | None = None,  # noqa: A002  # as `NewEvent` calls it
+        tags: AbstractSet[str] = frozenset(),
     ) -> NewEvent:
         """Make an event that can be appended.
 
@@ -157,6 +169,7 @@ class EventTypes(Generic[E]):
             event: An instance of a registered class.
             metadata: What else to store with it.
             id: The event's identity; a random one if None.
+            tags: What it is about, besides what its class says.
 
         Raises:
             UnknownEventTypeError: its class is not registered.
@@ -173,7 +186,9 @@ class EventTypes(Generic[E]):
             raise InvalidEventError(message)
         if registered.version != 1:
             own[SCHEMA_VERSION] = registered.version
-        return NewEvent(registered.name, data, own, uuid4() if id is None else id)
+        if registered.tags is not None:
+            tags |= registered.tags(event)
+        return NewEvent(registered.name, data, own, uuid4() if id is None else id, tags)
 
     def typed(self, event: RecordedEvent) -> RecordedEvent[E]:
         """Return a stored event with its data as an instance of its class.
@@ -223,6 +238,7 @@ class _Registered(Struct, frozen=True):
     version: int
     steps: Mapping[int, Upcaster]
     conversion: Conversion
+    tags: Callable[[Any], AbstractSet[str]] | None
 
 
 def _check_aliases(name: str, aliases: object) -> list[str]:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 from zlib import crc32
 
 import msgspec
 
 from eventport import Match, Query
-from eventport.adapter import Commit, Conflict, Guard, Outcome, QueryConflict, StreamGuard
+from eventport.adapter import (
+    Commit,
+    Conflict,
+    Guard,
+    Outcome,
+    PlannedWrites,
+    QueryConflict,
+    StreamGuard,
+)
 from eventport.expectations import Expectation
 
 
@@ -35,45 +42,14 @@ def independent_parts(commits: Sequence[Commit]) -> list[list[Commit]]:
     if not any(commit.guards for commit in commits):
         return [list(commits)]
     parts: list[list[Commit]] = [[]]
-    written = _Written()
+    written = PlannedWrites()
     for commit in commits:
         if any(written.could_break(guard) for guard in commit.guards):
             parts.append([])
-            written = _Written()
+            written = PlannedWrites()
         parts[-1].append(commit)
         written.add(commit)
     return parts
-
-
-class _Written:
-    """What some commits will have written, if they are written."""
-
-    def __init__(self) -> None:
-        self._streams: set[str] = set()
-        self._events: list[tuple[str, frozenset[str]]] = []
-        self._by_tag: defaultdict[str, list[tuple[str, frozenset[str]]]] = defaultdict(list)
-
-    def add(self, commit: Commit) -> None:
-        for write in commit.writes:
-            self._streams.add(write.stream)
-            for event in write.events:
-                place = (event.type, event.tags)
-                self._events.append(place)
-                for tag in event.tags:
-                    self._by_tag[tag].append(place)
-
-    def could_break(self, guard: Guard) -> bool:
-        if isinstance(guard, StreamGuard):
-            return guard.stream in self._streams
-        query = guard.query
-        return any(query.covers(type_, tags) for type_, tags in self._candidates(query))
-
-    def _candidates(self, query: Query) -> Iterable[tuple[str, frozenset[str]]]:
-        if query.matches is None or not all(match.tags for match in query.matches):
-            return self._events
-        return [
-            place for match in query.matches for place in self._by_tag.get(_main_tag(match), ())
-        ]
 
 
 def locks_of(commit: Commit) -> dict[int, bool]:

@@ -81,7 +81,7 @@ class Reader:
         self._all = f"""
             SELECT {columns}, e.stream, e.extent
             FROM {quoted(schema)}.read_all(
-                $1, $2, $3, $4, {SCAN}, {PAGE_BYTES}, {place.number}, $5
+                $1, $2, $3, $4, {SCAN}, {PAGE_BYTES}, {place.number}, $5, $6
             ) AS e
         """  # noqa: S608  # quoted
 
