@@ -742,3 +742,28 @@ async def test_control_characters_inside_are_refused(monkeypatch: pytest.MonkeyP
     ):
         assert "contains the control character" in await refusal(target)
     assert "contains the control character" in await refusal("other://h", name="a\x1bb")
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("file", ["eventport.toml", "pyproject.toml"])
+async def test_the_file_is_found_from_below_and_its_paths_start_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    table = "tool.eventport.stores" if file == "pyproject.toml" else "stores"
+    url = "sqlite:///orders.db?busy_timeout=2"
+    (tmp_path / file).write_text(
+        f'[{table}.orders]\nurl = "{url}"\n[{table}.default]\nurl="sqlite://"'
+    )
+    below = tmp_path / "src" / "shop"
+    below.mkdir(parents=True)
+    (below / "pyproject.toml").write_text("[project]\nname = 'shop'\n")  # says nothing of stores
+    monkeypatch.chdir(below)
+    async with connect("orders") as store:
+        await store.append("s", [NewEvent("E", 1)])
+    assert (tmp_path / "orders.db").exists()
+    assert list(below.iterdir()) == [below / "pyproject.toml"]
+    async with connect() as store:
+        assert not (await store.read("s")).exists
+    monkeypatch.chdir(tmp_path)
+    async with connect("orders") as store:
+        assert (await store.read("s")).exists

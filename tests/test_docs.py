@@ -35,7 +35,8 @@ PAGES = sorted(
         ("docs/typed-events.md", 4),
         ("docs/commands.md", 5),
         ("docs/aggregates.md", 5),
-        ("docs/inline-projections.md", 1),
+        ("docs/inline-projections.md", 2),
+        ("docs/read-models.md", 1),
         ("docs/boundaries.md", 3),
     ],
 )

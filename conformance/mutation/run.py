@@ -31,6 +31,7 @@ from conformance.mutation.sources import SourceMutant, sample
 
 ROOT: Final = Path(__file__).parents[2]
 EXPLAINED: Final = Path(__file__).parent / "survivors.toml"
+FOUND: Final = Path(__file__).parent / "found.toml"
 GOAL: Final = 0.95
 SILENCE: Final = 660.0
 """After how many seconds without a line a mutant hangs; it is beyond any patience."""
@@ -187,13 +188,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=40, help="how many of each part")
     parser.add_argument("--seed", type=int, default=int(time.time()) % 100_000)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--record", action="store_true", help="write what was found to found.toml")
     parser.add_argument("--only", default="", help="only files whose path holds this")
     asked = parser.parse_args(arguments)
     print(f"seed {asked.seed}")
     verdicts: list[Verdict] = []
     for name in asked.parts or ["core", "memory", "sqlite"]:
-        verdicts += run(name, asked.count, asked.seed, asked.workers, asked.only)
+        found = run(name, asked.count, asked.seed, asked.workers, asked.only)
+        if asked.record:
+            record(name, asked.seed, found)
+        verdicts += found
     return report(verdicts)
+
+
+def record(part: str, seed: int, verdicts: Sequence[Verdict]) -> None:
+    """Write down which clauses have found how many mutants, for the page of the proof."""
+    known = explained()
+    killed = Counter(one.killed_by.rpartition(" ")[2] for one in verdicts if one.killed_by)
+    alive = [key_of(one.mutant) in known for one in verdicts if not one.killed_by]
+    with FOUND.open("a", encoding="utf-8") as file:
+        file.write(
+            f'\n[[run]]\npart = "{part}"\nseed = {seed}\nmutants = {len(verdicts)}\n'
+            f"explained = {sum(alive)}\nalive = {len(alive) - sum(alive)}\n[run.clauses]\n"
+        )
+        for id_, count in sorted(killed.items()):
+            file.write(f"{id_} = {count}\n")
 
 
 def report(verdicts: Sequence[Verdict]) -> int:

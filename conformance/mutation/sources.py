@@ -154,7 +154,7 @@ def _in_expression(expression: ast.expr) -> Iterator[_Change]:
     for child in ast.iter_child_nodes(expression):
         if isinstance(child, ast.expr):
             yield from _in_expression(child)
-        elif isinstance(child, ast.keyword):
+        elif isinstance(child, ast.keyword) and child.arg != "strict":  # it states what is so
             yield from _in_expression(child.value)
         elif isinstance(child, ast.comprehension):
             yield from _in_expression(child.iter)

@@ -137,7 +137,7 @@ def test_a_store_without_a_reason_needs_one_from_its_harness() -> None:
 
 def test_what_is_not_named_must_not_be_claimed() -> None:
     class Modest(Short):
-        capabilities = Capabilities.only("global_order", "guards", "hooks")
+        capabilities = Capabilities.only("global_order", "guards", "times", "hooks")
 
         @asynccontextmanager
         async def open(self) -> AsyncGenerator[EventStore, None]:

@@ -346,5 +346,16 @@ class InlineStore(Protocol):
     """A store that runs handlers inside the transactions of its commits."""
 
     def inline(self, handler: Any, /) -> Any:
-        """Register a handler, which runs once in each commit, in the order of registration."""
+        """Register an `InlineHandler`: ``async def handler(events, transaction)``.
+
+        It runs in the transaction of each commit of this store, with the events of that commit as
+        they will be read. What it writes there and the events become visible together, or not at
+        all: if it raises, the append raises `InlineProjectionError`. It may be called again for a
+        commit whose first transaction was undone. Handlers run in the order of registration. It
+        also serves as a decorator.
+
+        Raises:
+            InvalidArgumentTypeError: it cannot be called.
+            NotSupportedError: this store has no such transactions.
+        """
         ...

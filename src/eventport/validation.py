@@ -91,6 +91,16 @@ def check_prefix(prefix: object) -> str | None:
     return _check_name(prefix, "prefix", InvalidStreamNameError)
 
 
+def check_key(key: object, what: str) -> str:
+    """Return a name or key of what is kept beside events; the rules are those of streams' names.
+
+    Args:
+        key: What was given.
+        what: What it is, for the message.
+    """
+    return _check_name(key, what, InvalidArgumentError)
+
+
 def check_types(types: object) -> frozenset[str] | None:
     """Return the type names that select events; None selects all."""
     if types is None:
@@ -232,7 +242,9 @@ def _is_plain(name: str) -> bool:
     )
 
 
-def _check_name(name: object, what: str, error: type[InvalidStreamNameError]) -> str:
+def _check_name(
+    name: object, what: str, error: type[InvalidStreamNameError | InvalidArgumentError]
+) -> str:
     if not isinstance(name, str):
         message = f"{what} must be text, not {show(name)}"
         raise error(message)

@@ -120,6 +120,27 @@ def decode_commit(commit: Commit, committed: Committed) -> list[RecordedEvent]:
     return events
 
 
+def copy_event(event: RecordedEvent) -> RecordedEvent:
+    """Copy an event, so that nothing of the copy can be changed through the original."""
+    return RecordedEvent(
+        event.stream,
+        event.version,
+        event.position,
+        event.type,
+        _copy(event.data),
+        _copy(event.metadata),
+        event.id,
+        event.recorded_at,
+    )
+
+
+def _copy(value: Any) -> Any:
+    kind = type(value)
+    if kind is dict:
+        return {key: _copy(item) for key, item in value.items()}
+    return list(map(_copy, value)) if kind is list else value
+
+
 def utc_from_microseconds(microseconds: int) -> datetime:
     """Turn microseconds since 1970 into an aware time, exactly."""
     return _EPOCH + timedelta(microseconds=microseconds)

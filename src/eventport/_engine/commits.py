@@ -10,6 +10,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from eventport.boundaries import Query
+from eventport.errors import ConcurrencyError, StoreUnavailableError
 from eventport.expectations import Expectation
 
 
@@ -179,3 +180,14 @@ class Blocked(Struct, frozen=True):
 
 
 Outcome: TypeAlias = Committed | Conflict | QueryConflict | Failed | Blocked
+
+
+def require_committed(outcome: Committed | Conflict | Failed | Blocked) -> Committed:
+    """Return what was committed, or raise what became of the commit instead."""
+    if isinstance(outcome, Conflict):
+        raise ConcurrencyError(outcome.stream, outcome.expected, outcome.actual)
+    if isinstance(outcome, Failed):
+        raise outcome.error
+    if isinstance(outcome, Blocked):
+        raise StoreUnavailableError("a stream is locked by another transaction")
+    return outcome

@@ -39,7 +39,7 @@ MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
 
 _WAITS_FOR_ITSELF: Final = (
     "an append from inside a commit of the same store waits for itself: an inline handler appends "
-    "in its own transaction, with store.using(connection)"
+    "in its own transaction, with store.using(transaction.connection), where the backend has that"
 )
 
 _writing: Final[ContextVar[object]] = ContextVar("eventport.group_commit", default=None)

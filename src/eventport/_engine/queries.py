@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
+from typing import Final
 
 from msgspec import Struct
 
 from eventport._engine.commits import Seen
 from eventport.boundaries import Query
+from eventport.errors import InvalidArgumentTypeError
 from eventport.events import RecordedEvent
-from eventport.validation import MAX_INT
+from eventport.validation import (
+    MAX_INT,
+    check_int,
+    check_prefix,
+    check_stream,
+    check_types,
+    show,
+)
+
+
+PAGE_EVENTS: Final = 500
+"""How many events `iterate`, `aggregate` and subscriptions fetch at once."""
 
 
 class StreamQuery(Struct, frozen=True):
@@ -137,6 +150,12 @@ class AllPage(Struct, frozen=True):
     head: int
     """The stable frontier: no event at or below it can still appear."""
 
+    def up_to(self, head: int) -> Sequence[RecordedEvent]:
+        """Leave out what was committed after a read had fixed its end."""
+        if not self.events or self.events[-1].position <= head:
+            return self.events
+        return [event for event in self.events if event.position <= head]
+
 
 class MatchPage(Struct, frozen=True):
     """Events that match a query, and what a reader of them has seen, both from one moment."""
@@ -153,3 +172,31 @@ class MatchPage(Struct, frozen=True):
     """
     more: bool = False
     """Whether the page was cut to bound memory, and has at least one event."""
+
+
+def check_all_query(
+    after: object,
+    types: object,
+    prefix: object,
+    query: object,
+    max_count: object = PAGE_EVENTS,
+    *,
+    stream: object = None,
+) -> AllQuery:
+    """Check what a caller asks for."""
+    return AllQuery(
+        check_int("after", after),
+        check_int("max_count", max_count),
+        check_types(types),
+        check_prefix(prefix),
+        None if stream is None else check_stream(stream),
+        None if query is None else check_query(query),
+    )
+
+
+def check_query(query: object) -> Query:
+    """Return a query, or raise `InvalidArgumentTypeError`."""
+    if not isinstance(query, Query):
+        message = f"a query is Query.of(Match(...)) or Query.all(), not {show(query)}"
+        raise InvalidArgumentTypeError(message)
+    return query

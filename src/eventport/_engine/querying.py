@@ -6,23 +6,25 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
-from eventport._engine.commits import Guard, QueryGuard, Seen, StreamGuard
+from eventport._engine.commits import Guard, QueryConflict, QueryGuard, Seen, StreamGuard
 from eventport._engine.engine import Engine, Queries
 from eventport._engine.queries import (
+    PAGE_EVENTS,
     AllPage,
     AllQuery,
     MatchPage,
     MatchQuery,
     StreamPage,
     StreamQuery,
+    check_query,
 )
-from eventport._engine.stream_reader import PAGE_EVENTS, require
+from eventport._engine.stream_reader import require
 from eventport._engine.tokens import make_token, read_token
-from eventport.boundaries import BoundaryError, Query
-from eventport.errors import InvalidArgumentError, InvalidArgumentTypeError
+from eventport.boundaries import BoundaryError
+from eventport.errors import InvalidArgumentError
 from eventport.events import RecordedEvent
 from eventport.results import QueryResult
-from eventport.validation import check_int, check_optional_int, show
+from eventport.validation import check_int, check_optional_int
 
 
 NOTHING: Final = Seen()
@@ -89,10 +91,11 @@ class Querying:
                     break
                 wanted = wanted.after_page(found, found.head)
 
-    async def boundary_error(self, query: Query, stream: str, version: int) -> BoundaryError:
+    async def boundary_error(self, found: QueryConflict) -> BoundaryError:
         """Return the error about an event of which the place is known."""
-        page = await self._stream_page(StreamQuery(stream, version, version, 1))
-        return BoundaryError(query, page.events[0])
+        version = found.version
+        page = await self._stream_page(StreamQuery(found.stream, version, version, 1))
+        return BoundaryError(found.query, page.events[0])
 
     async def _scan(self, wanted: MatchQuery) -> MatchPage:
         """Look through all events, for engines that have no other way."""
@@ -125,14 +128,6 @@ def check_match_query(
         check_optional_int("max_count", max_count),
         backwards,
     )
-
-
-def check_query(query: object) -> Query:
-    """Return a query, or raise `InvalidArgumentTypeError`."""
-    if not isinstance(query, Query):
-        message = f"a query is Query.of(Match(...)) or Query.all(), not {show(query)}"
-        raise InvalidArgumentTypeError(message)
-    return query
 
 
 def check_guard(unless: object, since: object) -> tuple[QueryGuard, ...]:

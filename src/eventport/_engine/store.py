@@ -4,71 +4,63 @@ from __future__ import annotations
 
 from collections.abc import (
     AsyncGenerator,
-    Awaitable,
-    Callable,
     Collection,
     Iterable,
     Mapping,
     Sequence,
 )
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 from anyio import Event
 from anyio.lowlevel import checkpoint
 
 from eventport._concurrency.affinity import Affinity
+from eventport._concurrency.blocks import entered_as
 from eventport._concurrency.shielding import run_shielded
 from eventport._concurrency.signal import Signal
-from eventport._engine.all_reader import check_all_query, iterate_all, read_all
+from eventport._concurrency.turnstile import Turnstile
+from eventport._engine.all_reader import iterate_all, read_all
 from eventport._engine.buffered_session import BufferedSession
 from eventport._engine.calls import RemoteCalls
 from eventport._engine.codec import encode_events
 from eventport._engine.commits import (
-    Blocked,
     Commit,
     Committed,
-    Conflict,
     EncodedEvent,
-    Failed,
     Outcome,
     QueryConflict,
     StreamWrite,
+    require_committed,
 )
 from eventport._engine.engine import (
     ChecksCaller,
     Engine,
     Interruptible,
-    KnowsLast,
     Listens,
-    Queries,
     Remote,
     Unblocks,
 )
-from eventport._engine.group_commit import Batching, GroupCommit
+from eventport._engine.feed import Feed
+from eventport._engine.fetching import Pages
+from eventport._engine.group_commit import MAX_BATCH_COMMITS, Batching, GroupCommit
 from eventport._engine.history import History
 from eventport._engine.hooks import Hooks
 from eventport._engine.listener import Listener
 from eventport._engine.parking import Parking
 from eventport._engine.queries import (
-    AllPage,
-    AllQuery,
-    MatchPage,
-    MatchQuery,
     StreamPage,
     StreamQuery,
+    check_all_query,
 )
 from eventport._engine.querying import Querying, check_guard, check_match_query
 from eventport._engine.stream_reader import StreamReader, require
-from eventport._engine.subscription import Feed, PollingSubscription
+from eventport._engine.subscription import PollingSubscription
 from eventport.boundaries import Query
 from eventport.errors import (
-    ConcurrencyError,
-    EventportError,
     NotSupportedError,
     StoreClosedError,
-    StoreUnavailableError,
 )
 from eventport.events import NewEvent, RecordedEvent
 from eventport.expectations import ANY, Expectation
@@ -80,10 +72,6 @@ from eventport.validation import (
     check_stream,
     check_toolkit_types,
 )
-
-
-P = TypeVar("P")
-Q = TypeVar("Q")
 
 
 class Store(StreamReader):
@@ -107,6 +95,7 @@ class Store(StreamReader):
         self._check_caller = engine.check_caller if isinstance(engine, ChecksCaller) else None
         self._affinity = Affinity()
         self._signal = Signal()
+        self._turnstile = Turnstile(MAX_BATCH_COMMITS)
         interrupt = engine.interrupt if isinstance(engine, Interruptible) else None
         self._group = GroupCommit(
             self._commit,
@@ -118,11 +107,12 @@ class Store(StreamReader):
         self._drained: Event | None = None
         self._hooks = Hooks()
         self._listener = Listener(engine, self._signal) if isinstance(engine, Listens) else None
-        self._querying = Querying(engine, self._page, self._all_page, self._match_page)
+        self._fetch = Pages(engine, self._remote, self._check_open)
+        self._querying = Querying(engine, self._page, self._fetch.all, self._fetch.matching)
         self._feed = Feed(
-            self._all_page,
+            self._fetch.all,
             self._signal,
-            History(self, self._all_page, self._last_position(engine)),
+            History(self, self._fetch.all, self._fetch.last_position()),
             losses=lambda: 0 if self._remote is None else self._remote.losses,
             polls=Capability.SHARED in engine.capabilities,
             pushed=lambda: self._listener is not None and self._listener.listening,
@@ -183,6 +173,9 @@ class Store(StreamReader):
         since: str | None = None,
     ) -> AppendResult:
         """See `Streams.append`."""
+        self._check_open()
+        if not self._turnstile.may_pass():
+            await self._wait_in_line()
         stream = check_stream(stream)
         expected = check_expectation(expected)
         guards = check_guard(unless, since)
@@ -203,12 +196,12 @@ class Store(StreamReader):
             written.version, written.positions[-1], written.created, committed.deduplicated
         )
 
-    @asynccontextmanager
+    @entered_as("async with store.session() as session:")
     async def session(self) -> AsyncGenerator[Session, None]:
         """See `EventStore.session`."""
         self._check_open()
         session = BufferedSession(
-            self._page, self._submit, self._querying, self._encode, self._require
+            self._page, self._submit_session, self._querying, self._encode, self._require
         )
         try:
             yield session
@@ -230,7 +223,7 @@ class Store(StreamReader):
         wanted = check_all_query(after, types, prefix, query, max_count)
         self._check_open()
         self._require(Capability.GLOBAL_ORDER)
-        return await read_all(self._all_page, wanted)
+        return await read_all(self._fetch.all, wanted)
 
     async def iterate_all(
         self,
@@ -243,11 +236,11 @@ class Store(StreamReader):
         """See `EventStore.iterate_all`."""
         wanted = check_all_query(after, types, prefix, query)
         self._require(Capability.GLOBAL_ORDER)
-        async with aclosing(iterate_all(self._all_page, wanted)) as events:
+        async with aclosing(iterate_all(self._fetch.all, wanted)) as events:
             async for event in events:
                 yield event
 
-    @asynccontextmanager
+    @entered_as("async with store.subscribe() as events:")
     async def subscribe(
         self,
         *,
@@ -298,8 +291,6 @@ class Store(StreamReader):
         """Close the store."""
         await self.aclose()
 
-    # The path of a commit: submit, dispatch, commit.
-
     def _encode_new(self, events: object) -> tuple[EncodedEvent, ...]:
         """Encode events, and refuse copies, whose times the engine could not keep."""
         encoded = encode_events(events)
@@ -307,9 +298,20 @@ class Store(StreamReader):
             self._require(Capability.TIMES)
         return encoded
 
+    async def _wait_in_line(self) -> None:
+        """Wait for another turn of the event loop; the append is pending meanwhile."""
+        self._pending += 1
+        try:
+            await self._turnstile.wait()
+        finally:
+            self._end_pending()
+
+    async def _submit_session(self, commit: Commit) -> Committed:
+        self._check_open()
+        return await self._submit(commit)
+
     async def _submit(self, commit: Commit) -> Committed:
         """Commit, call the hooks, and raise for a conflict."""
-        self._check_open()
         if self._hooks:
             detailed = Commit(commit.writes, commit.guards, detailed=True)
             return await run_shielded(self._submit_with_hooks, detailed)
@@ -322,17 +324,9 @@ class Store(StreamReader):
 
     async def _written(self, outcome: Outcome) -> Committed:
         """Return what was written, or raise what kept it from that."""
-        match outcome:
-            case Conflict():
-                raise ConcurrencyError(outcome.stream, outcome.expected, outcome.actual)
-            case QueryConflict(query, stream, version):
-                raise await self._querying.boundary_error(query, stream, version)
-            case Failed():
-                raise outcome.error
-            case Blocked():
-                raise StoreUnavailableError("a stream is locked by another transaction")
-            case Committed():
-                return outcome
+        if isinstance(outcome, QueryConflict):
+            raise await self._querying.boundary_error(outcome)
+        return require_committed(outcome)
 
     async def _dispatch(self, commit: Commit) -> Outcome:
         """Write a commit, and count it as pending until then."""
@@ -344,9 +338,12 @@ class Store(StreamReader):
                 return await self._parking.submit(commit)
             return await self._write(commit)
         finally:
-            self._pending -= 1
-            if not self._pending and self._drained is not None:
-                self._drained.set()
+            self._end_pending()
+
+    def _end_pending(self) -> None:
+        self._pending -= 1
+        if not self._pending and self._drained is not None:
+            self._drained.set()
 
     async def _write(self, commit: Commit) -> Outcome:
         """Write a commit, alone or together with others."""
@@ -371,44 +368,15 @@ class Store(StreamReader):
         finally:
             self._signal.notify()
 
-    # The path of a read.
-
     async def _page(self, query: StreamQuery) -> StreamPage:
-        return await self._fetch(self._engine.read_stream, query)
-
-    async def _all_page(self, query: AllQuery) -> AllPage:
-        return await self._fetch(self._engine.read_all, query)
-
-    async def _match_page(self, query: MatchQuery) -> MatchPage:
-        engine = self._engine
-        assert isinstance(engine, Queries)  # noqa: S101  # or else the store looks at all events
-        return await self._fetch(engine.query, query)
-
-    async def _fetch(self, read: Callable[[Q], Awaitable[P]], query: Q) -> P:
-        self._check_open()
-        try:
-            if self._remote is None:
-                return await read(query)
-            return await self._remote.call(lambda: read(query))
-        except EventportError as exc:
-            self._check_open(exc)  # what was closed meanwhile fails for that reason
-            raise
-
-    def _last_position(self, engine: Engine) -> Callable[[], Awaitable[int]] | None:
-        if not isinstance(engine, KnowsLast):
-            return None
-        if self._remote is None:
-            return engine.last_position
-        remote = self._remote
-        return lambda: remote.call(engine.last_position)
-
-    # Closing.
+        return await self._fetch.stream(query)
 
     async def _close(self) -> None:
         await checkpoint()  # an append that was called before this has reached the queue by then
-        if self._pending:
+        while self._pending:
             self._drained = Event()
             await self._drained.wait()
+            await checkpoint()  # as above: it may have waited in line
         if self._listener is not None:
             await self._listener.close()
         await self._engine.close()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Final, TypeVar
+from typing import TypeVar
 
-from eventport._engine.queries import StreamPage, StreamQuery
+from eventport._engine.queries import PAGE_EVENTS, StreamPage, StreamQuery
 from eventport.errors import ConcurrencyError
 from eventport.events import RecordedEvent
 from eventport.expectations import ANY, Expectation, holds
@@ -24,9 +24,6 @@ from eventport.validation import (
 
 
 S = TypeVar("S")
-
-PAGE_EVENTS: Final = 500
-"""How many events `iterate`, `aggregate` and subscriptions fetch at once."""
 
 
 class StreamReader(ABC):

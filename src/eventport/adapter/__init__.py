@@ -48,7 +48,12 @@ from eventport._engine.engine import (
     Unblocks,
 )
 from eventport._engine.group_commit import Batching, GroupCommit
-from eventport._engine.inline_handlers import InlineHandlers, inline_failure, new_events
+from eventport._engine.inline_handlers import (
+    InlineHandlers,
+    call_inline,
+    inline_failure,
+    new_events,
+)
 from eventport._engine.joined_store import JoinedStore
 from eventport._engine.opening import open_to_end, require_asyncio
 from eventport._engine.planning import (
@@ -117,6 +122,7 @@ __all__ = [
     "Unblocks",
     "Unseen",
     "Written",
+    "call_inline",
     "check_url",
     "checks_options",
     "clean",

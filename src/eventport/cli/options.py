@@ -24,10 +24,11 @@ Store: TypeAlias = Annotated[
     ),
 ]
 After: TypeAlias = Annotated[
-    int, typer.Option(min=0, help="Only events after this global position.")
+    int,
+    typer.Option(min=0, metavar="POSITION", help="Only events after this global position."),
 ]
 Prefix: TypeAlias = Annotated[
-    str | None, typer.Option(help="Only streams whose name starts with this.")
+    str | None, typer.Option(metavar="TEXT", help="Only streams whose name starts with this.")
 ]
 Types: TypeAlias = Annotated[
     list[str] | None,

@@ -65,7 +65,7 @@ class EventTypes(Generic[E]):
         aliases: Collection[str] = (),
         version: int = 1,
         upcasters: Mapping[int, Upcaster] | None = None,
-        tags: Callable[[C], AbstractSet[str]] | None = None,
+        tags: Callable[[Any], AbstractSet[str]] | None = None,
     ) -> type[C]: ...
 
     @overload
@@ -77,7 +77,7 @@ class EventTypes(Generic[E]):
         aliases: Collection[str] = (),
         version: int = 1,
         upcasters: Mapping[int, Upcaster] | None = None,
-        tags: Callable[[C], AbstractSet[str]] | None = None,
+        tags: Callable[[Any], AbstractSet[str]] | None = None,
     ) -> Callable[[type[C]], type[C]]: ...
 
     def register(
@@ -89,7 +89,7 @@ class EventTypes(Generic[E]):
         aliases: Collection[str] = (),
         version: int = 1,
         upcasters: Mapping[int, Upcaster] | None = None,
-        tags: Callable[[C], AbstractSet[str]] | None = None,
+        tags: Callable[[Any], AbstractSet[str]] | None = None,
     ) -> type[C] | Callable[[type[C]], type[C]]:
         """Register a class; without one, return a decorator that does.
 

@@ -79,7 +79,7 @@ class PostgresEngine:
         self.store_id: Final = place.store_id
         self.schema: Final = schema
         self._place = place
-        self.inline: Final = InlineProjections()
+        self.inline: Final = InlineProjections(schema)
         self.connections: Final = connections
         self._reader = Reader(schema, place)
         self._writer = Writer(
@@ -126,7 +126,7 @@ class PostgresEngine:
     def joined(self, connection: AnyConnection) -> PostgresJoinedEngine:
         """Return an engine for the transaction that is open on a connection."""
         return PostgresJoinedEngine(
-            connection, self.schema, self._place, self.inline, self._written_on
+            connection, self.schema, self._place, self.inline, self._written_on, self.timeout
         )
 
     async def close(self) -> None:

@@ -6,7 +6,7 @@ import json
 import sqlite3
 import time
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from datetime import datetime
 from functools import partial
@@ -120,17 +120,12 @@ def write_commit(db: sqlite3.Connection, commit: Commit, now: int) -> Outcome:
     return Committed(written)
 
 
-def write_batch(
-    db: Database,
-    commits: Sequence[Commit],
-    write: Callable[[sqlite3.Connection, Commit, int], Outcome] = write_commit,
-) -> list[Outcome]:
+def write_batch(db: Database, commits: Sequence[Commit]) -> list[Outcome]:
     """Write a batch in one transaction, which only this process's writer can be in."""
-    # `commit` leaves no cached COMMIT, which an inline handler could run unnoticed.
     db.begin()
     try:
         now = time.time_ns() // 1_000
-        outcomes = [write(db, commit, now) for commit in commits]
+        outcomes = [write_commit(db, commit, now) for commit in commits]
         db.commit()
     except BaseException:
         db.rollback()  # it does nothing if SQLite has done so already
