@@ -160,7 +160,7 @@ class EventsourceEngine:
         page = [one async for one in self._store.read_all(after, options)]
         page = [one for one in page if _key(one.position) <= head]
         events = [_event(one) for one in page]
-        found = [one for one in events if query.matches(one.stream, one.type)]
+        found = [one for one in events if query.matches(one.stream, one.type, frozenset())]
         if len(found) > query.max_count:
             found = found[: query.max_count]
             return AllPage(found, found[-1].position, head)
@@ -197,4 +197,5 @@ def _event(found: EventEnvelope) -> Any:
         metadata=msgspec.json.encode(event.meta).decode(),
         id_=event.event_id,
         recorded_at=found.stored_at,
+        tags=(),
     )

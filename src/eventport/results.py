@@ -39,6 +39,21 @@ class AppendResult(Struct, frozen=True):
     """Whether exactly these events were there already, so that nothing was written again."""
 
 
+class QueryResult(Struct, frozen=True):
+    """Events of the whole store that match a query, and what their reader has seen."""
+
+    events: list[RecordedEvent]
+    """The events found, in the order asked for."""
+    position: int
+    """Where to resume: pass it as `after`. It advances even if the query matched nothing."""
+    token: str
+    """What this read has seen: pass it as `since`. It is opaque, and no position.
+
+    It stands for all matching events as of the read; if `max_count` has cut a read forwards, for
+    those up to the last one given.
+    """
+
+
 class SaveResult(Struct, frozen=True):
     """What saving aggregates did."""
 

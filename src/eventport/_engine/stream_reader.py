@@ -33,6 +33,10 @@ class StreamReader(ABC):
     async def _page(self, query: StreamQuery) -> StreamPage:
         """Fetch a page, as `Engine.read_stream` does."""
 
+    def _meet(self, stream: str, expected: Expectation, actual: int) -> None:
+        """Raise `ConcurrencyError` unless an expectation holds; a session remembers it, too."""
+        require(stream, expected, actual)
+
     async def read(
         self,
         stream: str,
@@ -47,7 +51,7 @@ class StreamReader(ABC):
         query = _query(stream, from_version, to_version, backwards=backwards, max_count=max_count)
         expected = check_expectation(expected)
         page = await self._page(query)
-        require(query.stream, expected, page.version)
+        self._meet(query.stream, expected, page.version)
         events, version = list(page.events), page.version
         while page.events:
             query = query.after_page(StreamPage(page.events, version))
@@ -90,7 +94,7 @@ class StreamReader(ABC):
             async for page in pages:
                 if head is None:
                     head = page.version
-                    require(query.stream, expected, head)
+                    self._meet(query.stream, expected, head)
                 for event in page.events:
                     state = evolve(state, event)
         version = head or 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from collections.abc import Set as AbstractSet  # msgspec resolves field types at run time
 from copy import deepcopy
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, cast, overload
 from uuid import UUID, uuid4
@@ -74,6 +75,7 @@ class EventTypes(Generic[E]):
         upcasters: Mapping[int, Upcaster] | None = None,
         encode: Callable[[C], Any] | None = None,
         decode: Callable[[Any], C] | None = None,
+        tags: Callable[[Any], AbstractSet[str]] | None = None,
     ) -> type[C]: ...
 
     @overload
@@ -87,6 +89,7 @@ class EventTypes(Generic[E]):
         upcasters: Mapping[int, Upcaster] | None = None,
         encode: Callable[[Any], Any] | None = None,
         decode: Callable[[Any], Any] | None = None,
+        tags: Callable[[Any], AbstractSet[str]] | None = None,
     ) -> Callable[[type[C]], type[C]]: ...
 
     def register(
@@ -100,6 +103,7 @@ class EventTypes(Generic[E]):
         upcasters: Mapping[int, Upcaster] | None = None,
         encode: Callable[[C], Any] | None = None,
         decode: Callable[[Any], C] | None = None,
+        tags: Callable[[Any], AbstractSet[str]] | None = None,
     ) -> type[C] | Callable[[type[C]], type[C]]:
         """Register a class; without one, return a decorator that does.
 
@@ -114,6 +118,8 @@ class EventTypes(Generic[E]):
             encode: Turns an instance into bytes, or into JSON values, in a way of the program's
                 own, such as Protobuf, Avro or MessagePack. The class may then be of any kind.
             decode: Turns that into an instance again.
+            tags: Returns what an event of the class is about, such as
+                ``lambda enrolled: {f"course:{enrolled.course}"}``.
 
         Raises:
             InvalidArgumentError: the class or its name is registered already, or a step is
@@ -128,6 +134,7 @@ class EventTypes(Generic[E]):
                 upcasters=upcasters,
                 encode=encode,
                 decode=decode,
+                tags=tags,
             )
         conversion = _conversion(cls, encode, decode)
         name = check_event_type(cls.__name__ if name is None else name)
@@ -137,7 +144,7 @@ class EventTypes(Generic[E]):
             if known is not None:
                 message = f"{known.cls.__qualname__} is registered as {known.name!r} already"
                 raise InvalidArgumentError(message)
-        registered = _Registered(cls, name, f"event {name!r}", version, steps, conversion)
+        registered = _Registered(cls, name, f"event {name!r}", version, steps, conversion, tags)
         self._by_class[cls] = registered
         self._by_name.update(dict.fromkeys(names, registered))
         return cls
@@ -167,6 +174,7 @@ class EventTypes(Generic[E]):
         *,
         metadata: Mapping[str, Any] | None = None,
         id: UUID | None = None,  # noqa: A002  # as `NewEvent` calls it
+        tags: AbstractSet[str] = frozenset(),
     ) -> NewEvent:
         """Make an event that can be appended.
 
@@ -174,6 +182,7 @@ class EventTypes(Generic[E]):
             event: An instance of a registered class.
             metadata: What else to store with it.
             id: The event's identity; a random one if None.
+            tags: What it is about, besides what its class says.
 
         Raises:
             UnknownEventTypeError: its class is not registered.
@@ -190,7 +199,9 @@ class EventTypes(Generic[E]):
             raise InvalidEventError(message)
         if registered.version != 1:
             own[SCHEMA_VERSION] = registered.version
-        return NewEvent(registered.name, data, own, uuid4() if id is None else id)
+        if registered.tags is not None:
+            tags |= registered.tags(event)
+        return NewEvent(registered.name, data, own, uuid4() if id is None else id, tags)
 
     def typed(self, event: RecordedEvent) -> RecordedEvent[E]:
         """Return a stored event with its data as an instance of its class.
@@ -209,6 +220,7 @@ class EventTypes(Generic[E]):
             event.metadata,
             event.id,
             event.recorded_at,
+            event.tags,
         )
 
     def decode(self, event: RecordedEvent) -> E:
@@ -256,6 +268,7 @@ class _Registered(Struct, frozen=True):
     version: int
     steps: Mapping[int, Upcaster]
     conversion: Conversion
+    tags: Callable[[Any], AbstractSet[str]] | None
 
 
 def _conversion(

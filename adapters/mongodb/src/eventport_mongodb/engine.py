@@ -15,6 +15,8 @@ from eventport.adapter import (
     AllQuery,
     Commit,
     Committed,
+    MatchPage,
+    MatchQuery,
     Outcome,
     StreamPage,
     StreamQuery,
@@ -32,7 +34,13 @@ from eventport_mongodb.writer import Writer
 
 
 _EVERYWHERE: Final = frozenset(
-    {Capability.GLOBAL_ORDER, Capability.SHARED, Capability.DURABLE, Capability.TIMES}
+    {
+        Capability.GLOBAL_ORDER,
+        Capability.SHARED,
+        Capability.DURABLE,
+        Capability.GUARDS,
+        Capability.TIMES,
+    }
 )
 _REPLICATED: Final = frozenset({Capability.SESSIONS, Capability.PUSH})
 
@@ -100,6 +108,11 @@ class MongoDBEngine:
         """See `Engine.read_all`: a position is claimed only after the one before can be read."""
         with translated(self.name):
             return await self._reader.read_all(query)
+
+    async def query(self, query: MatchQuery, /) -> MatchPage:
+        """See `Queries.query`."""
+        with translated(self.name):
+            return await self._reader.query(query)
 
     async def close(self) -> None:
         """See `Engine.close`."""

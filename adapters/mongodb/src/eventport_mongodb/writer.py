@@ -27,10 +27,14 @@ from eventport.adapter import (
     ConnectionLostError,
     Failed,
     Outcome,
+    Place,
+    PlannedWrites,
+    QueryConflict,
     StreamPage,
     StreamQuery,
     Written,
     plan,
+    version_before,
 )
 from eventport.expectations import exact_version
 
@@ -38,6 +42,7 @@ from eventport_mongodb.asking import Asker
 from eventport_mongodb.claiming import Claim, Claimer
 from eventport_mongodb.documents import end_of, make_documents, times_of
 from eventport_mongodb.driver import Document
+from eventport_mongodb.guards import Guards, guarded_streams, nothing_unseen
 from eventport_mongodb.heads import Heads, PlannedHeads, head_in
 from eventport_mongodb.inline import InlineProjections, Within, only_first
 from eventport_mongodb.log import Log
@@ -188,6 +193,7 @@ class _Batch:
         """The streams of which that is so in any case."""
         self._existing: set[str] = set()
         """The streams that were taken for new, and are not."""
+        self._guards = Guards(log, heads, asker)
 
     @property
     def has_written(self) -> bool:
@@ -200,6 +206,7 @@ class _Batch:
             if self._heads.end is None:
                 await self._catch_up()
             await self._learn_heads()
+            await self._check_guards()
             planned, is_doubtful = await self._plan()
             if is_doubtful:
                 await self._catch_up()
@@ -252,11 +259,24 @@ class _Batch:
             # A new stream shows at the insert: its first version would be taken.
             and (exact_version(write.expected) != 0 or write.stream in self._existing)
         }
+        streams |= {
+            stream
+            for commit in self._pending.values()
+            for stream in guarded_streams(commit)
+            if self._heads.get(stream) is None
+        }
         if streams:
             found = await self._ask(self._log.heads, sorted(streams))
             for stream, head in found.items():
                 self._heads.learn(stream, head)
             self._seen |= streams
+
+    async def _check_guards(self) -> None:
+        """Settle the commits of which a query's guard is broken by what is in the log."""
+        for index, guard, place in await self._guards.find_broken(self._pending):
+            if index in self._pending:
+                outcome = await self._settle(self._pending[index], place)
+                self._end(index, outcome or QueryConflict(guard.query, place[0], place[1]))
 
     async def _plan(self) -> tuple[list[_Planned], bool]:
         """Give places to the commits that can be written now, and settle those that never can.
@@ -268,23 +288,26 @@ class _Batch:
         heads = PlannedHeads(self._heads)
         waiting: set[str] = set()  # streams with a commit that depends on the outcome of others
         position = (self._heads.end or 0) + 1
+        before = PlannedWrites()
         for index, commit in list(self._pending.items()):
-            streams = {write.stream for write in commit.writes}
-            if not streams.isdisjoint(waiting):
-                waiting |= streams
+            written = {write.stream for write in commit.writes}
+            streams = written | guarded_streams(commit)
+            if not streams.isdisjoint(waiting) or any(map(before.could_break, commit.guards)):
+                waiting |= written
                 continue
-            decision = plan(commit, heads.version, _nothing_stored)
+            decision = plan(commit, heads.version, _nothing_stored, nothing_unseen)
             if isinstance(decision, list):
                 try:
-                    documents = make_documents(commit, decision, position, heads.time_for(streams))
+                    documents = make_documents(commit, decision, position, heads.time_for(written))
                 except PayloadTooLargeError as exc:
                     self._end(index, Failed(exc))
                     continue
                 planned.append(_Planned(index, commit, decision, documents))
                 position = end_of(documents[-1]) + 1
                 heads.move(documents)
+                before.add(commit)
             elif heads.have_moved(streams):
-                waiting |= streams
+                waiting |= written
             else:
                 is_sure = self._is_current or streams <= self._seen
                 outcome = await self._settle(commit) if is_sure else None
@@ -297,14 +320,20 @@ class _Batch:
         del self._pending[index]
         self._outcomes[index] = outcome
 
-    async def _settle(self, commit: Commit) -> Outcome | None:
+    async def _settle(self, commit: Commit, place: Place | None = None) -> Outcome | None:
         """Distinguish a conflict from an earlier try of the same commit.
 
         It is None if heads have been read meanwhile with which the commit can be written.
+
+        Args:
+            commit: The commit.
+            place: The event that breaks the guard of a query, if one does.
         """
         found: dict[tuple[str, int, int], list[tuple[UUID, int, datetime]]] = {}
         for write in commit.writes:
             before = exact_version(write.expected)
+            if before is None and place is not None:
+                before = version_before(write, place)
             if before is not None:
                 first, last = before + 1, before + len(write.events)
                 try:
@@ -318,7 +347,7 @@ class _Batch:
         def stored(stream: str, first: int, last: int) -> list[tuple[UUID, int, datetime]]:
             return found[stream, first, last]
 
-        decision = plan(commit, self._heads.version, stored)
+        decision = plan(commit, self._heads.version, stored, lambda *_: place)
         if isinstance(decision, Committed):
             # What was found has to be as durable as an answer of our own.
             await self._ask(self._log.confirm)

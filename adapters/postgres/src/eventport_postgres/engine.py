@@ -16,6 +16,8 @@ from eventport.adapter import (
     AllQuery,
     Commit,
     Committed,
+    MatchPage,
+    MatchQuery,
     Outcome,
     StreamPage,
     StreamQuery,
@@ -112,6 +114,10 @@ class PostgresEngine:
     async def read_all(self, query: AllQuery, /) -> AllPage:
         """See `Engine.read_all`: the frontier is below all transactions that are open."""
         return await self._read(self._reader.all, query)
+
+    async def query(self, query: MatchQuery, /) -> MatchPage:
+        """See `Queries.query`."""
+        return await self._read(self._reader.matches, query)
 
     async def last_position(self) -> int:
         """See `KnowsLast.last_position`."""

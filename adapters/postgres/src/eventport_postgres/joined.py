@@ -16,6 +16,8 @@ from eventport.adapter import (
     AllQuery,
     Commit,
     JoinedStore,
+    MatchPage,
+    MatchQuery,
     Outcome,
     StreamPage,
     StreamQuery,
@@ -25,6 +27,7 @@ from eventport.adapter import (
 from eventport_postgres.asking import AnyConnection, ask_one
 from eventport_postgres.batches import CONFIRM, Statements, only_found, outcomes
 from eventport_postgres.errors import DRIVER_ERRORS, translated
+from eventport_postgres.guards import independent_parts
 from eventport_postgres.inline import InlineProjections
 from eventport_postgres.reading import Reader
 from eventport_postgres.schema import Place
@@ -60,7 +63,12 @@ class PostgresJoinedEngine:
     """
 
     capabilities: frozenset[Capability] = frozenset(
-        {Capability.SESSIONS, Capability.GLOBAL_ORDER, Capability.TIMES}
+        {
+            Capability.SESSIONS,
+            Capability.GLOBAL_ORDER,
+            Capability.GUARDS,
+            Capability.TIMES,
+        }
     )
     limitations: Mapping[Capability, str] = MappingProxyType(
         {
@@ -90,7 +98,9 @@ class PostgresJoinedEngine:
 
     async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
         """See `Engine.commit`."""
-        outcomes = await run_shielded(self._ask, self._write, batch)
+        outcomes: list[Outcome] = []
+        for part in independent_parts(batch):
+            outcomes += await run_shielded(self._ask, self._write, part)
         self._written(self._connection)
         return outcomes
 
@@ -101,6 +111,10 @@ class PostgresJoinedEngine:
     async def read_all(self, query: AllQuery, /) -> AllPage:
         """See `Engine.read_all`."""
         return await self._ask(self._reader.all, query)
+
+    async def query(self, query: MatchQuery, /) -> MatchPage:
+        """See `Queries.query`."""
+        return await self._ask(self._reader.matches, query)
 
     async def close(self) -> None:
         """Leave the connection, and its transaction, to their owner."""

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from anyio import CancelScope
@@ -217,7 +218,9 @@ class EndSkipsOne(ReferenceStore):
 
 class _ByPrefix(ReferenceSubscription):
     def is_wanted(self, event: RecordedEvent) -> bool:
-        return self.store.matches(event, self.types, self.stream or self.prefix)
+        wanted = self.wanted
+        prefix = wanted.stream or wanted.prefix
+        return self.store.matches(event, replace(wanted, prefix=prefix, stream=None))
 
 
 @mutant("SUB-26", "SUB-27")
@@ -229,7 +232,7 @@ class StreamIsAPrefix(Subscribing):
 
 class _AnyFilter(ReferenceSubscription):
     def is_wanted(self, event: RecordedEvent) -> bool:
-        return super().is_wanted(event) or event.stream == self.stream
+        return super().is_wanted(event) or event.stream == self.wanted.stream
 
 
 @mutant("SUB-27")
