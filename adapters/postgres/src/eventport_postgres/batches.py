@@ -91,10 +91,10 @@ class Statements:
         many = ", ".join(arrays[n] for n in range(2, 14))
         times = "$16::pg_catalog.text::pg_catalog.int8[]"
         self._one, self._many, self._copies = (
-            _call(f"{name}.{function}", first, f"{rest}, {place.number}", lock_timeout)
+            _call(f"{name}.{function}", first, rest, lock_timeout)
             for function, first, rest in (
-                ("append_one", "$1::pg_catalog.text", one),
-                ("append", arrays[1], many),
+                ("append_one", "$1::pg_catalog.text", f"{one}, {place.number}"),
+                ("append", arrays[1], f"{many}, {place.number}"),
                 ("append", arrays[1], f"{many}, {place.number}, {times}"),
             )
         )
