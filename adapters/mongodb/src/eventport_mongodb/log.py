@@ -59,7 +59,10 @@ class Log:
         self.replicated = replicated
         self.name = f"{database}.{collection}"
         self.collection: Collection = self._get(collection, database)
+        self.database: Any = client[database]
+        """The driver's own, for handlers."""
         self._meta: Collection = self._get(f"{collection}.meta", database)
+        self._place = database, collection
 
     def _get(self, name: str, database: str) -> Collection:
         return self.client[database].get_collection(
@@ -69,6 +72,11 @@ class Log:
             write_concern=DURABLE,
             read_concern=MAJORITY if self.replicated else ReadConcern("local"),
         )
+
+    def beside(self, name: str) -> Collection:
+        """Return another collection of the store, such as ``events.documents``."""
+        database, collection = self._place
+        return self._get(f"{collection}.{name}", database)
 
     async def prepare(self, create: bool) -> None:  # noqa: FBT001  # asked by position
         """Create the index, and with it the collection, unless it is there.

@@ -14,7 +14,12 @@ from anyio import sleep
 from bson.errors import BSONError
 from pymongo.errors import PyMongoError
 
-from eventport import CorruptEventError, EventportError, PayloadTooLargeError
+from eventport import (
+    CorruptEventError,
+    EventportError,
+    InlineProjectionError,
+    PayloadTooLargeError,
+)
 from eventport.adapter import (
     Backoff,
     Commit,
@@ -34,6 +39,7 @@ from eventport_mongodb.claiming import Claim, Claimer
 from eventport_mongodb.documents import end_of, make_documents, times_of
 from eventport_mongodb.driver import Document
 from eventport_mongodb.heads import Heads, PlannedHeads, head_in
+from eventport_mongodb.inline import InlineProjections, Within, only_first
 from eventport_mongodb.log import Log
 from eventport_mongodb.translation import translate, translated
 
@@ -86,14 +92,23 @@ class Writer:
         heads: What is known of it.
         asker: Asks the server.
         read_stream: Finds the events of an earlier try.
+        inline: What runs in the transactions of the commits.
     """
 
-    def __init__(self, log: Log, heads: Heads, asker: Asker, read_stream: ReadStream) -> None:
+    def __init__(
+        self,
+        log: Log,
+        heads: Heads,
+        asker: Asker,
+        read_stream: ReadStream,
+        inline: InlineProjections,
+    ) -> None:
         self._log = log
         self._heads = heads
         self._asker = asker
         self._claimer = Claimer(log, asker)
         self._read_stream = read_stream
+        self._inline = inline
         self._batch: _Batch | None = None
         """The batch that is being written, or the last one if it did not come to its end."""
 
@@ -101,7 +116,13 @@ class Writer:
         """Write a batch; see `Engine.commit`."""
         self._claimer.drop()
         self._batch = batch = _Batch(
-            self._log, self._heads, self._asker, self._claimer, self._read_stream, commits
+            self._log,
+            self._heads,
+            self._asker,
+            self._claimer,
+            self._read_stream,
+            self._inline,
+            commits,
         )
         is_known = False
         try:
@@ -142,6 +163,7 @@ class _Batch:
         asker: Asker,
         claimer: Claimer,
         read_stream: ReadStream,
+        inline: InlineProjections,
         commits: Sequence[Commit],
     ) -> None:
         self._log = log
@@ -149,6 +171,7 @@ class _Batch:
         self._ask = asker.once
         self._claimer = claimer
         self._read_stream = read_stream
+        self._inline = inline
         self._commits = commits
         self._pending = dict(enumerate(commits))
         self._outcomes: dict[int, Outcome] = {}
@@ -181,7 +204,7 @@ class _Batch:
             if is_doubtful:
                 await self._catch_up()
             elif planned:
-                await self._race(planned)
+                await self._race(only_first(planned, self._inline))
         return [self._outcomes[index] for index in range(len(self._commits))]
 
     def fail_the_rest(self, error: EventportError) -> list[Outcome]:
@@ -306,7 +329,17 @@ class _Batch:
         documents = [document for one in planned for document in one.documents]
         together = any(len(one.documents) > 1 for one in planned)
         self._claimed = planned
-        claim = await self._claimer.claim(documents, together=together)
+        within: Within | None = None
+        if self._inline:
+            await self._inline.prepare()
+            within = self._inline.within(planned[0].commit, planned[0].outcome())
+        try:
+            claim = await self._claimer.claim(
+                documents, together=together or within is not None, within=within
+            )
+        except InlineProjectionError as exc:
+            self._end(planned[0].index, Failed(exc))
+            return
         self._note_written(planned, claim.written)
         if claim.written == len(documents):
             return

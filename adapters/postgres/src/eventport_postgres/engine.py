@@ -120,7 +120,7 @@ class PostgresEngine:
     def joined(self, connection: AnyConnection) -> PostgresJoinedEngine:
         """Return an engine for the transaction that is open on a connection."""
         return PostgresJoinedEngine(
-            connection, self.schema, self._place, self.inline, self._written_on
+            connection, self.schema, self._place, self.inline, self._written_on, self.timeout
         )
 
     async def close(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Concatenate, Final, ParamSpec, TypeVar
@@ -54,6 +56,7 @@ class PostgresJoinedEngine:
         place: The store that was found there.
         inline: What runs with each commit.
         written: Called with the connection when something was written.
+        timeout: How many seconds a call may take.
     """
 
     capabilities: frozenset[Capability] = frozenset(
@@ -74,11 +77,13 @@ class PostgresJoinedEngine:
         place: Place,
         inline: InlineProjections,
         written: Callable[[AnyConnection], None],
+        timeout: float,
     ) -> None:
         self.name: Final = f"schema {schema}"
         self._connection = connection
         self._inline = inline
         self._written = written
+        self._timeout = timeout
         self._reader = Reader(schema, place)
         self._statements = Statements(schema, place)
         self._lock = Lock()  # a connection does one thing at a time
@@ -127,6 +132,7 @@ class PostgresJoinedEngine:
                 )
                 raise NotSupportedError(message)
             try:
-                return await query(self._connection, *args, **kwargs)
+                async with asyncio.timeout(self._timeout):
+                    return await query(self._connection, *args, **kwargs)
             except DRIVER_ERRORS as exc:
                 raise translated(exc) from exc
