@@ -19,10 +19,17 @@ from anyio import create_task_group
 from eventport import EventStore, InvalidEventError, NewEvent, RecordedEvent
 from eventport.commands import CommandHandler, Decider
 from eventport.folding import Fold
-from eventport.projections import MemoryCheckpoints, Projection, ProjectionContext, Runner
+from eventport.projections import (
+    MemoryCheckpoints,
+    Projection,
+    ProjectionContext,
+    Retries,
+    Runner,
+    retry,
+)
 from eventport.snapshot_stores import MemorySnapshotStore
 from eventport.snapshots import Snapshots, every
-from eventport.typed import EventTypes
+from eventport.typed import EventTypes, Upcaster
 
 from eventport_conformance.waiting import no_hang
 
@@ -146,25 +153,55 @@ def split(data: dict[str, str]) -> dict[str, str]:
     return {"street": street, "city": city}
 
 
-async def test_projections_get_upcast_events_of_renamed_types(store: EventStore) -> None:
-    types, seen = EventTypes[Moved](), list[Moved]()
-    types.register(Moved, name="Moved", aliases=["moved"], version=2, upcasters={1: split})
-    projection = Projection("addresses", types=types)
+def addresses(upcaster: Upcaster, seen: list[Moved]) -> tuple[EventTypes[Moved], Projection[None]]:
+    """Return event types with an upcaster, and a projection that notes what it gets."""
+    types = EventTypes[Moved]()
+    types.register(Moved, name="Moved", aliases=["moved"], version=2, upcasters={1: upcaster})
+    projection = Projection[None](
+        "addresses", types=types, on_poison="dead_letter", retries=Retries(1, 0.0, 0.0)
+    )
 
     @projection.on(Moved)
     async def moved(event: RecordedEvent[Moved], _: ProjectionContext[None]) -> None:
         seen.append(event.data)
 
-    await store.append("person-1", [NewEvent("moved", {"address": "Main St 1, Ulm"})])
-    await types.on(store).append("person-1", [Moved("High St 2", "Bonn")])
+    return types, projection
+
+
+async def follow(store: EventStore, projection: Projection[None], kept: MemoryCheckpoints) -> None:
+    """Run a projection up to the newest event."""
     last = (await store.read_all()).position
-    runner = Runner(store, projection, MemoryCheckpoints())
+    runner = Runner(store, projection, kept)
     with no_hang():
         async with create_task_group() as tasks:
             tasks.start_soon(runner.run)
             await runner.wait_until(last)
             tasks.cancel_scope.cancel()
+
+
+async def test_projections_get_upcast_events_of_renamed_types(store: EventStore) -> None:
+    seen: list[Moved] = []
+    types, projection = addresses(split, seen)
+    await store.append("person-1", [NewEvent("moved", {"address": "Main St 1, Ulm"})])
+    await types.on(store).append("person-1", [Moved("High St 2", "Bonn")])
+    await follow(store, projection, MemoryCheckpoints())
     assert seen == [Moved("Main St 1", "Ulm"), Moved("High St 2", "Bonn")]
+
+
+async def test_dead_letters_of_a_wrong_upcaster_are_retried_by_a_right_one(
+    store: EventStore,
+) -> None:
+    seen: list[Moved] = []
+    await store.append("person-1", [NewEvent("moved", {"address": "Main St 1, Ulm"})])
+    kept = MemoryCheckpoints()
+    _, wrong = addresses(lambda data: {"street": data["place"], "city": ""}, seen)
+    await follow(store, wrong, kept)
+    assert not seen
+    _, right = addresses(split, seen)
+    (letter,) = await kept.dead_letters(right.id)
+    await retry(store, right, kept, letter.position)
+    assert seen == [Moved("Main St 1", "Ulm")]
+    assert not await kept.dead_letters(right.id)
 
 
 class Cart(msgspec.Struct, frozen=True):
