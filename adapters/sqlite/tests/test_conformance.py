@@ -79,7 +79,11 @@ class FileHarness(UrlHarness):
 class InMemoryHarness(FileHarness):
     name, location = "sqlite-in-memory", "sqlite://"
     capabilities = Capabilities.only("sessions", "global_order", "times", "hooks")
-    absent = {**FileHarness.absent, "odd_client": "a database in memory has one client"}
+    absent = {
+        **FileHarness.absent,
+        "odd_client": "a database in memory has one client",
+        "using": "no other connection reaches a database in memory",
+    }
 
 
 TestFile = conformance(FileHarness)
