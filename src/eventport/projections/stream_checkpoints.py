@@ -169,6 +169,7 @@ class StreamLease:
         """See `Lease.advance`."""
         yield
         if dead_letter is not None:
+            await self.renew(0)  # a runner that has lost the lease gives nothing up
             # First, so that a crash in between repeats it and does not lose it.
             event = NewEvent(GIVEN_UP, to_builtins(dead_letter))
             await self._store.append(_dead_letter_stream(self._projection), [event])
