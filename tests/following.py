@@ -13,7 +13,7 @@ from eventport import (
 from eventport._concurrency.signal import Signal
 from eventport._engine.feed import Feed
 from eventport._engine.history import History
-from eventport._engine.stream_reader import PAGE_EVENTS as PAGE_SIZE
+from eventport._engine.queries import PAGE_EVENTS as PAGE_SIZE
 from eventport._engine.subscription import PollingSubscription
 from eventport.adapter import AllPage, AllQuery, Store
 

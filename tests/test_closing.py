@@ -21,7 +21,7 @@ from eventport import (
     StoreClosedError,
     StoreUnavailableError,
 )
-from eventport._engine.stream_reader import PAGE_EVENTS
+from eventport._engine.queries import PAGE_EVENTS
 from eventport.adapter import Store
 
 from eventport_memory import MemoryEventStore

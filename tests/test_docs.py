@@ -37,6 +37,7 @@ PAGES = sorted(
         ("docs/aggregates.md", 5),
         ("docs/inline-projections.md", 2),
         ("docs/read-models.md", 1),
+        ("docs/boundaries.md", 3),
     ],
 )
 def test_the_programs_of_a_page_run(tmp_path: Path, page: str, programs: int) -> None:

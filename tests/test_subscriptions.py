@@ -23,7 +23,7 @@ from eventport import (
     StoreUnavailableError,
 )
 from eventport._concurrency.signal import Signal
-from eventport._engine.stream_reader import PAGE_EVENTS as PAGE_SIZE
+from eventport._engine.queries import PAGE_EVENTS as PAGE_SIZE
 
 from eventport_memory import engine as memory_engine
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID, uuid5
 
@@ -33,10 +33,10 @@ from eventport.adapter import (
     AllQuery,
     Commit,
     Committed,
-    Conflict,
     EncodedEvent,
     Failed,
     Outcome,
+    StoredIds,
     StreamPage,
     StreamQuery,
     Written,
@@ -103,33 +103,42 @@ class EventsourceEngine:
         return [await self._commit(commit) for commit in batch]
 
     async def _commit(self, commit: Commit) -> Outcome:
-        (write,) = commit.writes
+        stream = commit.writes[0].stream  # without sessions there is no other
         for _ in range(_ATTEMPTS):
-            stored = await self._all_of(write.stream)
-            ids = [(one.event.event_id, _key(one.position), one.stored_at) for one in stored]
-            planned = plan(commit, lambda _: len(ids), lambda _, first, last: ids[first - 1 : last])
+            planned = plan(commit, *await self._known(commit))
             if not isinstance(planned, list):
                 return planned
-            events = [_carried(write.stream, event) for event in write.events]
+            events = [_carried(stream, event) for write in commit.writes for event in write.events]
             before = (
                 ExpectedVersion.exact(planned[0] - 1)
                 if planned[0] > 1
                 else (ExpectedVersion.no_stream())
             )
             try:
-                await self._store.append(_id(write.stream), events, before)
+                await self._store.append(_id(stream), events, before)
             except OptimisticLockError:
                 continue  # another one was faster
             except Exception as exc:  # noqa: BLE001  # whatever it says is the peer's answer
                 return Failed(StoreUnavailableError(f"{type(exc).__name__}: {exc}"))
-            new = (await self._all_of(write.stream))[planned[0] - 1 :][: len(events)]
-            places, times = [_key(one.position) for one in new], [one.stored_at for one in new]
-            version = planned[0] + len(events) - 1
-            return Committed([Written(version, places, planned[0] == 1, times)])
-        return Conflict(write.stream, write.expected, 0)
+            first, last = planned[0], planned[0] + len(events) - 1
+            return _committed(commit, planned, await self._range_of(stream, first, last))
+        return Failed(StoreUnavailableError("others were faster each time"))
 
-    async def _all_of(self, stream: str) -> list[EventEnvelope]:
-        return [one async for one in self._store.read_stream(_id(stream))]
+    async def _known(
+        self, commit: Commit
+    ) -> tuple[Callable[[str], int], Callable[[str, int, int], StoredIds]]:
+        """Fetch what a plan asks for: the head, and what an earlier try may have written."""
+        write = commit.writes[0]
+        head = await self._store.get_stream_version(_id(write.stream))
+        first = write.expected + 1 if isinstance(write.expected, int) else 1
+        last = first + sum(len(one.events) for one in commit.writes) - 1
+        found = await self._range_of(write.stream, first, last) if head >= first else []
+        ids = [(one.event.event_id, _key(one.position), one.stored_at) for one in found]
+        return (lambda _: head), (lambda _, low, high: ids[low - first : high - first + 1])
+
+    async def _range_of(self, stream: str, first: int, last: int) -> list[EventEnvelope]:
+        options = StreamReadOptions(from_version=first, to_version=last)
+        return [one async for one in self._store.read_stream(_id(stream), options)]
 
     async def read_stream(self, query: StreamQuery, /) -> StreamPage:
         """Read a page, and the head."""
@@ -151,7 +160,7 @@ class EventsourceEngine:
         page = [one async for one in self._store.read_all(after, options)]
         page = [one for one in page if _key(one.position) <= head]
         events = [_event(one) for one in page]
-        found = [one for one in events if query.matches(one.stream, one.type)]
+        found = [one for one in events if query.matches(one.stream, one.type, frozenset())]
         if len(found) > query.max_count:
             found = found[: query.max_count]
             return AllPage(found, found[-1].position, head)
@@ -159,6 +168,16 @@ class EventsourceEngine:
 
     async def close(self) -> None:
         """Leave the store to its owner."""
+
+
+def _committed(commit: Commit, firsts: Sequence[int], stored: Sequence[EventEnvelope]) -> Committed:
+    """Return what was written, as it can be read."""
+    written: list[Written] = []
+    for write, first in zip(commit.writes, firsts, strict=True):
+        new = stored[first - firsts[0] :][: len(write.events)]
+        places, times = [_key(one.position) for one in new], [one.stored_at for one in new]
+        written.append(Written(first + len(new) - 1, places, first == 1, times))
+    return Committed(written)
 
 
 def _key(position: Position | None) -> int:
@@ -178,4 +197,5 @@ def _event(found: EventEnvelope) -> Any:
         metadata=msgspec.json.encode(event.meta).decode(),
         id_=event.event_id,
         recorded_at=found.stored_at,
+        tags=(),
     )

@@ -164,7 +164,9 @@ class RecorderEngine:
         head = self._recorder.max_notification_id() or 0
         page = self._recorder.select_notifications(query.after, _PAGE, inclusive_of_start=False)
         page = [one for one in page if one.id <= head]
-        found = [one for one in page if query.matches(str(one.originator_id), one.topic)]
+        found = [
+            one for one in page if query.matches(str(one.originator_id), one.topic, frozenset())
+        ]
         events = [_event(one, one.id) for one in found[: query.max_count]]
         if len(found) > len(events):
             return AllPage(events, events[-1].position, head)
@@ -182,6 +184,7 @@ def _event(stored: StoredEvent, position: int) -> Any:
         metadata=state.metadata,
         id_=state.id,
         recorded_at=state.recorded_at,
+        tags=(),
     )
 
 

@@ -36,7 +36,7 @@ GROUPS: Final = ("REA", "ITR", "AGG", "GLO", "SUB", "SES", "CON", "HOK", "SIZ", 
 def harness_of(make: Callable[[], Engine]) -> type[Harness]:
     class HardHarness(Harness):
         name = "hard"
-        capabilities = Capabilities.only("sessions", "global_order", "times", "hooks")
+        capabilities = Capabilities.only("sessions", "global_order", "guards", "times", "hooks")
 
         @asynccontextmanager
         async def open(self) -> AsyncGenerator[EventStore, None]:

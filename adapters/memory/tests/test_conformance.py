@@ -20,7 +20,7 @@ class SlowDatetime(datetime):
 
 class MemoryHarness(UrlHarness):
     name, location = "memory", "memory://"
-    capabilities = Capabilities.only("sessions", "global_order", "times", "hooks")
+    capabilities = Capabilities.only("sessions", "global_order", "guards", "times", "hooks")
     backends = ("asyncio", "trio")
     absent = {
         **dict.fromkeys(

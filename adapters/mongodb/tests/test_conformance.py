@@ -59,7 +59,7 @@ ODD: Final = {
 class PyMongoHarness(Harness):
     name = "mongodb"
     capabilities = Capabilities.only(
-        "sessions", "global_order", "push", "shared", "durable", "times", "hooks"
+        "sessions", "global_order", "push", "shared", "durable", "guards", "times", "hooks"
     )
     absent = ABSENT
     driver: ClassVar[DriverName] = "pymongo"
@@ -156,7 +156,9 @@ class MotorHarness(PyMongoHarness):
 
 class StandaloneHarness(PyMongoHarness):
     name = "mongodb-standalone"
-    capabilities = Capabilities.only("global_order", "shared", "durable", "times", "hooks")
+    capabilities = Capabilities.only(
+        "global_order", "shared", "durable", "guards", "times", "hooks"
+    )
 
 
 @pytest.fixture(scope="module", autouse=True)

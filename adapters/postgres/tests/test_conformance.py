@@ -53,7 +53,7 @@ ODD: Final = {
 class PostgresHarness(Harness):
     name = "postgres"
     capabilities = Capabilities.only(
-        "sessions", "global_order", "push", "shared", "durable", "times", "hooks"
+        "sessions", "global_order", "push", "shared", "durable", "guards", "times", "hooks"
     )
     absent = {
         **dict.fromkeys(

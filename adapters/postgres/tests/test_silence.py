@@ -14,12 +14,13 @@ import pytest
 
 from server import bare_connection, url_through
 
-from eventport import EventportError, NewEvent, StoreClosedError, StoreUnavailableError
+from eventport import EventportError, EventStore, NewEvent, StoreClosedError, StoreUnavailableError
 
 from eventport_conformance.dropping import in_the_end
 from eventport_conformance.proxy import Proxy
 from eventport_conformance.waiting import HANG_SECONDS, no_hang, until
 from eventport_postgres import PostgresEventStore
+from eventport_postgres.projections import PostgresCheckpoints
 
 
 TIMEOUT = 3.0
@@ -50,6 +51,15 @@ async def listening(store: PostgresEventStore) -> None:
     await in_the_end("read_all", store.read_all)
     async with store.subscribe():
         await until_it_listens(store)
+
+
+async def append_in_the_end(store: PostgresEventStore, number: int) -> None:
+    """Append an event once, however long the machine takes to connect."""
+    event = NewEvent("E", number)
+    while True:
+        with suppress(StoreUnavailableError):
+            await store.append("s", [event], expected=number)
+            return
 
 
 async def until_it_listens(store: PostgresEventStore) -> None:
@@ -166,3 +176,75 @@ async def test_closing_ends_although_nobody_answers_any_more(line: Proxy, schema
         )
         assert isinstance(await ended(store.append("s", [NewEvent("E", 1)])), StoreUnavailableError)
         assert await ended(store.aclose()) is None
+
+
+async def test_what_a_joined_store_does_on_a_silent_connection_ends(
+    line: Proxy, url: str, schema: str
+) -> None:
+    calls: list[Callable[[EventStore], Awaitable[Any]]] = [
+        lambda joined: joined.append("s", [NewEvent("E", 1)]),
+        lambda joined: joined.read("s"),
+        lambda joined: joined.read_all(),
+    ]
+    async with await PostgresEventStore.connect(url, schema=schema, timeout=1) as store:
+        for call in calls:
+            connection = await asyncpg.connect(url_through(line))
+            try:
+                await connection.execute("BEGIN")
+                line.silence(new=False)
+                error = await ended(call(store.using(connection)))
+                assert isinstance(error, StoreUnavailableError)
+            finally:
+                connection.terminate()  # what becomes of it is its owner's business
+
+
+MOMENTS = ("begin", "hold", "commit", "rollback")
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+async def test_a_transaction_of_a_projection_ends_on_a_silent_connection(
+    line: Proxy, schema: str, moment: str
+) -> None:
+    async with PostgresCheckpoints.connect(
+        url_through(line), schema=schema, timeout=1
+    ) as checkpoints:
+        tables = checkpoints._database
+
+        async def work() -> None:
+            if moment == "begin":
+                line.silence(new=False)
+            async with tables.transaction() as connection:
+                if moment == "hold":
+                    line.silence(new=False)
+                await tables.fetch(connection, "SELECT 1")
+                line.silence(new=False)
+                if moment == "rollback":
+                    raise ZeroDivisionError
+
+        error = await ended(work())
+        assert isinstance(error, StoreUnavailableError)
+        assert await ended(tables.ask("SELECT 1")) is None  # on another connection
+
+
+async def test_a_transaction_that_is_cancelled_on_a_silent_connection_ends(
+    line: Proxy, schema: str
+) -> None:
+    async with PostgresCheckpoints.connect(
+        url_through(line), schema=schema, timeout=1
+    ) as checkpoints:
+        inside = asyncio.Event()
+
+        async def work() -> None:
+            async with checkpoints._database.transaction():
+                line.silence(new=False)
+                inside.set()
+                await asyncio.sleep(3600)
+
+        working = asyncio.create_task(work())
+        await inside.wait()
+        for _ in range(2):
+            working.cancel()
+            await asyncio.sleep(0)
+        await asyncio.wait([working], timeout=HANG_SECONDS)
+        assert working.done()
+        assert await ended(checkpoints._database.ask("SELECT 1")) is None

@@ -23,7 +23,7 @@ LARGEST: Final = 20_000_000
 class FileHarness(UrlHarness):
     name, location = "sqlite", "sqlite:///{folder}/events.db"
     capabilities = Capabilities.only(
-        "sessions", "global_order", "shared", "durable", "times", "hooks"
+        "sessions", "global_order", "shared", "durable", "guards", "times", "hooks"
     )
     server = f"SQLite {sqlite3.sqlite_version}"
     absent = {
@@ -60,7 +60,7 @@ class FileHarness(UrlHarness):
 
 class InMemoryHarness(FileHarness):
     name, location = "sqlite-in-memory", "sqlite://"
-    capabilities = Capabilities.only("sessions", "global_order", "times", "hooks")
+    capabilities = Capabilities.only("sessions", "global_order", "guards", "times", "hooks")
     absent = {**FileHarness.absent, "odd_client": "a database in memory has one client"}
 
 

@@ -38,6 +38,7 @@ OPTIONAL: Final = (
     "interrupt",
     "last_position",
     "listen",
+    "query",
     "store_id",
 )
 """The parts that a store finds by their presence."""
@@ -131,7 +132,9 @@ class TinyPages(Around):
     async def read_all(self, query: AllQuery, /) -> AllPage:
         """See `Engine.read_all`."""
         page = await super().read_all(AllQuery(query.after, self._scan))
-        found = [event for event in page.events if query.matches(event.stream, event.type)]
+        found = [
+            event for event in page.events if query.matches(event.stream, event.type, event.tags)
+        ]
         events = self._fitting(found[: min(self._events, query.max_count)])
         position = page.position if len(events) == len(found) else events[-1].position
         return AllPage(events, position, page.head)

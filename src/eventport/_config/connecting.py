@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
+from eventport._concurrency.blocks import entered_as
 from eventport._config.options import accepted_options
 from eventport._config.plugins import Located, locate
 from eventport._config.targets import resolve
@@ -20,7 +21,7 @@ _CREATE_NOTHING: Final[Mapping[str, Any]] = {"create": False, "migrate": "explic
 """The options that keep adapters which have them from creating files, tables or indexes."""
 
 
-@asynccontextmanager
+@entered_as("async with connect(...) as store:")
 async def connect(
     target: str | None = None,
     /,

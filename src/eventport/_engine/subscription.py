@@ -65,7 +65,7 @@ class PollingSubscription:
         events = [
             event
             for event in page.events
-            if event.position > after and self._query.matches(event.stream, event.type)
+            if event.position > after and self._query.matches(event.stream, event.type, event.tags)
         ]
         self._page.extend(map(copy_event, events) if shared else events)
         self._query = self._query.resumed(max(after, page.position))

@@ -18,50 +18,16 @@ from eventport import connect
 from eventport._config.connecting import connect_existing
 from eventport._config.schemas import StoreSchema
 from eventport._config.targets import resolve
+from eventport.boundaries import Match, Query
 from eventport.cli import exporting, importing, projecting, tailing
 from eventport.cli.endings import end_as_by_ctrl_c, ending, say
+from eventport.cli.options import After, Json, Prefix, Store, Tags, Types
 from eventport.cli.showing import event_writer, progress_bar
 from eventport.errors import EventportError
 
 
 _DASH: Final = Path("-")
 
-
-def _refuse_lists(types: list[str] | None) -> list[str] | None:
-    for name in types or ():
-        if "," in name:
-            message = f"{name!r} would match no type: repeat the option, as in --type A --type B"
-            raise typer.BadParameter(message)
-    return types
-
-
-Store: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME_OR_URL",
-        help="A URL, or a store's name in eventport.toml. "
-        "[default: what EVENTPORT_URL says, or the store named default]",
-    ),
-]
-After: TypeAlias = Annotated[
-    int,
-    typer.Option(min=0, metavar="POSITION", help="Only events after this global position."),
-]
-Prefix: TypeAlias = Annotated[
-    str | None, typer.Option(metavar="TEXT", help="Only streams whose name starts with this.")
-]
-Types: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--type",
-        metavar="TYPE",
-        callback=_refuse_lists,
-        help="Only events of this type; can be repeated.",
-    ),
-]
-Json: TypeAlias = Annotated[
-    bool, typer.Option("--json", help="NDJSON, which is what files and pipes get anyway.")
-]
 
 app: Final = typer.Typer(
     no_args_is_help=True,
@@ -249,6 +215,7 @@ def tail_store(
     store: Store = None,
     prefix: Prefix = None,
     types: Types = None,
+    tags: Tags = None,
     stream: Annotated[
         str | None, typer.Option(metavar="NAME", help="Only the stream of exactly this name.")
     ] = None,
@@ -270,7 +237,8 @@ def tail_store(
     """
     if after is not None and last is not None:
         raise typer.BadParameter("give --after or --last, not both")
-    chosen = tailing.Selection(types or None, prefix, stream)
+    query = Query.of(Match(tags=frozenset(tags))) if tags else None
+    chosen = tailing.Selection(types or None, prefix, stream, query)
 
     async def work() -> None:
         show = event_writer(json=json)

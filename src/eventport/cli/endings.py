@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
 
 import typer
 
-from eventport.errors import EventportError
+import eventport
+
+from eventport.errors import ConfigurationError, EventportError
+from eventport.projections import ProjectionStoppedError
 
 
 FAILED: Final = 1
@@ -24,6 +29,12 @@ INTERRUPTED: Final = 130
 
 NO_READER: Final = 141
 """The exit code when the output is closed: what shells report of other programs."""
+
+_OURS: Final = Path(eventport.__file__).parent
+
+
+class ImportFailedError(ConfigurationError):
+    """A module of the user's cannot be imported; the cause is what it raised."""
 
 
 @contextmanager
@@ -42,6 +53,8 @@ def ending(*, interrupted: int = INTERRUPTED, said: str | None = None) -> Genera
         _drop_output()
         _fail(f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc))
     except EventportError as exc:
+        if isinstance(exc, ProjectionStoppedError | ImportFailedError) and exc.__cause__:
+            show_trace(exc.__cause__)
         _fail(str(exc))
 
 
@@ -61,6 +74,22 @@ def _drop_output() -> None:
 def _fail(message: str) -> NoReturn:
     say(" ".join(message.split()))
     raise typer.Exit(FAILED) from None
+
+
+def show_trace(error: BaseException) -> None:
+    """Show where an error of the user's code comes from, on standard error.
+
+    It has the class of the error and no text, which may hold the data of an event.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    outside = [
+        index
+        for index, frame in enumerate(frames)
+        if frame.filename.startswith("<frozen") or Path(frame.filename).is_relative_to(_OURS)
+    ]
+    shown = frames[outside[-1] + 1 if outside else 0 :] or frames
+    lines = ["Traceback (most recent call last):\n", *traceback.format_list(shown)]
+    print("".join(lines) + type(error).__name__, file=sys.stderr)  # noqa: T201  # what it is for
 
 
 def say(message: str) -> None:

@@ -107,6 +107,8 @@ class Lease(Protocol[C_co]):
         lease, too. If the block raises, nothing of this has happened.
 
         Raises:
+            AlreadyHandledError: the checkpoint is at or beyond `last_event`, and the block has
+                not run. A try whose end was not known (see below) took effect.
             LeaseLostError: another runner has taken over; the block may not have run.
             StoreUnavailableError: it is not known whether the end of the block took effect.
         """

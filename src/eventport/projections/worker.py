@@ -18,7 +18,11 @@ from eventport.projections.failures import dead_letter, describe
 from eventport.projections.feed import Feed
 from eventport.projections.progress import Meter
 from eventport.projections.projection import Projection, ProjectionContext
-from eventport.projections.refusals import LeaseLostError, ProjectionStoppedError
+from eventport.projections.refusals import (
+    AlreadyHandledError,
+    LeaseLostError,
+    ProjectionStoppedError,
+)
 from eventport.projections.tenure import Tenure
 
 
@@ -126,6 +130,9 @@ class Worker(Generic[C]):
                 async with self._tenure.advance(events[-1], letter) as connection:
                     if letter is None:
                         await self._projection.handle(events, self._context(connection))
+                break
+            except AlreadyHandledError:
+                self._tenure.handled = events[-1].position
                 break
             except StoreUnavailableError as exc:  # no fault of the events
                 outages += 1

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from itertools import islice
 from types import MappingProxyType
 from typing import Final
 from uuid import UUID
@@ -13,17 +14,20 @@ from anyio import Lock
 from anyio.lowlevel import checkpoint
 from msgspec import Struct
 
-from eventport import Capability, RecordedEvent
+from eventport import Capability, Query, RecordedEvent
 from eventport.adapter import (
     AllPage,
     AllQuery,
     Commit,
     Committed,
-    Conflict,
     EncodedEvent,
     Failed,
     InlineHandlers,
+    MatchPage,
+    MatchQuery,
     Outcome,
+    Place,
+    Seen,
     StreamPage,
     StreamQuery,
     Written,
@@ -36,6 +40,11 @@ from eventport.errors import InlineProjectionError, NotSupportedError
 from eventport.read_models import MemoryDocuments
 from eventport.transactions import Transaction
 
+from eventport_memory.index import Index
+
+
+_PAGE: Final = 1_000
+"""How many events that match a query one page has, so that many do not block the loop."""
 
 _SCAN: Final = 10_000
 """How many events one page scans, so that a filter with few hits does not block the loop."""
@@ -61,6 +70,7 @@ class _Stored(Struct, frozen=True, gc=False):
             metadata=event.metadata,
             id_=event.id,
             recorded_at=self.recorded_at,
+            tags=event.tags,
         )
 
 
@@ -68,7 +78,12 @@ class MemoryEngine:
     """Keeps events in a list, and in a list for each stream."""
 
     capabilities: frozenset[Capability] = frozenset(
-        {Capability.SESSIONS, Capability.GLOBAL_ORDER, Capability.TIMES}
+        {
+            Capability.SESSIONS,
+            Capability.GLOBAL_ORDER,
+            Capability.GUARDS,
+            Capability.TIMES,
+        }
     )
     limitations: Mapping[Capability, str] = MappingProxyType(
         {
@@ -81,6 +96,7 @@ class MemoryEngine:
     def __init__(self) -> None:
         self._log: list[_Stored] = []
         self._streams: dict[str, list[_Stored]] = {}
+        self._index = Index()
         self.documents: Final = MemoryDocuments()
         """The documents of read models."""
         self.inline: Final = InlineHandlers[None]()
@@ -125,9 +141,22 @@ class MemoryEngine:
             if len(events) == query.max_count:
                 break
             position = stored.position
-            if query.matches(stored.stream, stored.event.type):
+            if query.matches(stored.stream, stored.event.type, stored.event.tags):
                 events.append(stored.decode())
         return AllPage(events, position, len(self._log))
+
+    async def query(self, query: MatchQuery, /) -> MatchPage:
+        """See `Queries.query`: what is appended is committed, so all of it was seen."""
+        await checkpoint()
+        events: list[RecordedEvent] = []
+        head = len(self._log)
+        until = head if query.until is None else min(query.until, head)
+        found = self._matching(query.query, query.after, until, backwards=query.backwards)
+        for stored in islice(found, query.max_count):
+            events.append(stored.decode())
+            if len(events) == _PAGE:
+                return MatchPage(events, head, Seen(head), more=query.max_count != _PAGE)
+        return MatchPage(events, head, Seen(head))
 
     async def close(self) -> None:
         """Do nothing: the events live as long as the object."""
@@ -158,8 +187,8 @@ class MemoryEngine:
 
     def _prepare(self, commit: Commit) -> tuple[Outcome, Sequence[_Stored]]:
         """Return what comes of a commit, and what it adds."""
-        planned = plan(commit, self._head, self._stored)
-        if isinstance(planned, Committed | Conflict):
+        planned = plan(commit, self._head, self._stored, self._unseen)
+        if not isinstance(planned, list):
             return planned, ()
         now = self._time_for(commit)
         stored: list[_Stored] = []
@@ -183,6 +212,7 @@ class MemoryEngine:
         self._log += stored
         for one in stored:
             self._streams.setdefault(one.stream, []).append(one)
+            self._index.add(one.position, one.event.type, one.event.tags)
 
     def _time_for(self, commit: Commit) -> datetime:
         """Return the time, or that of a stream's last event if the clock was set back."""
@@ -191,6 +221,20 @@ class MemoryEngine:
             if stored := self._streams.get(write.stream):
                 now = max(now, stored[-1].recorded_at)
         return now
+
+    def _matching(
+        self, query: Query, after: int, until: int, *, backwards: bool = False
+    ) -> Iterator[_Stored]:
+        for position in self._index.candidates(query, after, until, backwards=backwards):
+            stored = self._log[position - 1]
+            if query.covers(stored.event.type, stored.event.tags):
+                yield stored
+
+    def _unseen(self, query: Query, seen: Seen) -> Place | None:
+        for stored in self._matching(query, seen.floor, len(self._log)):
+            if not seen.covers(stored.position):
+                return stored.stream, stored.version, stored.event.id
+        return None
 
     def _head(self, stream: str) -> int:
         return len(self._streams.get(stream, ()))

@@ -14,7 +14,12 @@ from anyio import sleep
 from bson.errors import BSONError
 from pymongo.errors import PyMongoError
 
-from eventport import CorruptEventError, EventportError, PayloadTooLargeError
+from eventport import (
+    CorruptEventError,
+    EventportError,
+    InlineProjectionError,
+    PayloadTooLargeError,
+)
 from eventport.adapter import (
     Backoff,
     Commit,
@@ -22,10 +27,14 @@ from eventport.adapter import (
     ConnectionLostError,
     Failed,
     Outcome,
+    Place,
+    PlannedWrites,
+    QueryConflict,
     StreamPage,
     StreamQuery,
     Written,
     plan,
+    version_before,
 )
 from eventport.expectations import exact_version
 
@@ -33,7 +42,9 @@ from eventport_mongodb.asking import Asker
 from eventport_mongodb.claiming import Claim, Claimer
 from eventport_mongodb.documents import end_of, make_documents, times_of
 from eventport_mongodb.driver import Document
+from eventport_mongodb.guards import Guards, guarded_streams, nothing_unseen
 from eventport_mongodb.heads import Heads, PlannedHeads, head_in
+from eventport_mongodb.inline import InlineProjections, Within, only_first
 from eventport_mongodb.log import Log
 from eventport_mongodb.translation import translate, translated
 
@@ -86,14 +97,23 @@ class Writer:
         heads: What is known of it.
         asker: Asks the server.
         read_stream: Finds the events of an earlier try.
+        inline: What runs in the transactions of the commits.
     """
 
-    def __init__(self, log: Log, heads: Heads, asker: Asker, read_stream: ReadStream) -> None:
+    def __init__(
+        self,
+        log: Log,
+        heads: Heads,
+        asker: Asker,
+        read_stream: ReadStream,
+        inline: InlineProjections,
+    ) -> None:
         self._log = log
         self._heads = heads
         self._asker = asker
         self._claimer = Claimer(log, asker)
         self._read_stream = read_stream
+        self._inline = inline
         self._batch: _Batch | None = None
         """The batch that is being written, or the last one if it did not come to its end."""
 
@@ -101,7 +121,13 @@ class Writer:
         """Write a batch; see `Engine.commit`."""
         self._claimer.drop()
         self._batch = batch = _Batch(
-            self._log, self._heads, self._asker, self._claimer, self._read_stream, commits
+            self._log,
+            self._heads,
+            self._asker,
+            self._claimer,
+            self._read_stream,
+            self._inline,
+            commits,
         )
         is_known = False
         try:
@@ -142,6 +168,7 @@ class _Batch:
         asker: Asker,
         claimer: Claimer,
         read_stream: ReadStream,
+        inline: InlineProjections,
         commits: Sequence[Commit],
     ) -> None:
         self._log = log
@@ -149,6 +176,7 @@ class _Batch:
         self._ask = asker.once
         self._claimer = claimer
         self._read_stream = read_stream
+        self._inline = inline
         self._commits = commits
         self._pending = dict(enumerate(commits))
         self._outcomes: dict[int, Outcome] = {}
@@ -165,6 +193,7 @@ class _Batch:
         """The streams of which that is so in any case."""
         self._existing: set[str] = set()
         """The streams that were taken for new, and are not."""
+        self._guards = Guards(log, heads, asker)
 
     @property
     def has_written(self) -> bool:
@@ -177,11 +206,12 @@ class _Batch:
             if self._heads.end is None:
                 await self._catch_up()
             await self._learn_heads()
+            await self._check_guards()
             planned, is_doubtful = await self._plan()
             if is_doubtful:
                 await self._catch_up()
             elif planned:
-                await self._race(planned)
+                await self._race(only_first(planned, self._inline))
         return [self._outcomes[index] for index in range(len(self._commits))]
 
     def fail_the_rest(self, error: EventportError) -> list[Outcome]:
@@ -229,11 +259,24 @@ class _Batch:
             # A new stream shows at the insert: its first version would be taken.
             and (exact_version(write.expected) != 0 or write.stream in self._existing)
         }
+        streams |= {
+            stream
+            for commit in self._pending.values()
+            for stream in guarded_streams(commit)
+            if self._heads.get(stream) is None
+        }
         if streams:
             found = await self._ask(self._log.heads, sorted(streams))
             for stream, head in found.items():
                 self._heads.learn(stream, head)
             self._seen |= streams
+
+    async def _check_guards(self) -> None:
+        """Settle the commits of which a query's guard is broken by what is in the log."""
+        for index, guard, place in await self._guards.find_broken(self._pending):
+            if index in self._pending:
+                outcome = await self._settle(self._pending[index], place)
+                self._end(index, outcome or QueryConflict(guard.query, place[0], place[1]))
 
     async def _plan(self) -> tuple[list[_Planned], bool]:
         """Give places to the commits that can be written now, and settle those that never can.
@@ -245,23 +288,26 @@ class _Batch:
         heads = PlannedHeads(self._heads)
         waiting: set[str] = set()  # streams with a commit that depends on the outcome of others
         position = (self._heads.end or 0) + 1
+        before = PlannedWrites()
         for index, commit in list(self._pending.items()):
-            streams = {write.stream for write in commit.writes}
-            if not streams.isdisjoint(waiting):
-                waiting |= streams
+            written = {write.stream for write in commit.writes}
+            streams = written | guarded_streams(commit)
+            if not streams.isdisjoint(waiting) or any(map(before.could_break, commit.guards)):
+                waiting |= written
                 continue
-            decision = plan(commit, heads.version, _nothing_stored)
+            decision = plan(commit, heads.version, _nothing_stored, nothing_unseen)
             if isinstance(decision, list):
                 try:
-                    documents = make_documents(commit, decision, position, heads.time_for(streams))
+                    documents = make_documents(commit, decision, position, heads.time_for(written))
                 except PayloadTooLargeError as exc:
                     self._end(index, Failed(exc))
                     continue
                 planned.append(_Planned(index, commit, decision, documents))
                 position = end_of(documents[-1]) + 1
                 heads.move(documents)
+                before.add(commit)
             elif heads.have_moved(streams):
-                waiting |= streams
+                waiting |= written
             else:
                 is_sure = self._is_current or streams <= self._seen
                 outcome = await self._settle(commit) if is_sure else None
@@ -274,14 +320,20 @@ class _Batch:
         del self._pending[index]
         self._outcomes[index] = outcome
 
-    async def _settle(self, commit: Commit) -> Outcome | None:
+    async def _settle(self, commit: Commit, place: Place | None = None) -> Outcome | None:
         """Distinguish a conflict from an earlier try of the same commit.
 
         It is None if heads have been read meanwhile with which the commit can be written.
+
+        Args:
+            commit: The commit.
+            place: The event that breaks the guard of a query, if one does.
         """
         found: dict[tuple[str, int, int], list[tuple[UUID, int, datetime]]] = {}
         for write in commit.writes:
             before = exact_version(write.expected)
+            if before is None and place is not None:
+                before = version_before(write, place)
             if before is not None:
                 first, last = before + 1, before + len(write.events)
                 try:
@@ -295,7 +347,7 @@ class _Batch:
         def stored(stream: str, first: int, last: int) -> list[tuple[UUID, int, datetime]]:
             return found[stream, first, last]
 
-        decision = plan(commit, self._heads.version, stored)
+        decision = plan(commit, self._heads.version, stored, lambda *_: place)
         if isinstance(decision, Committed):
             # What was found has to be as durable as an answer of our own.
             await self._ask(self._log.confirm)
@@ -306,7 +358,17 @@ class _Batch:
         documents = [document for one in planned for document in one.documents]
         together = any(len(one.documents) > 1 for one in planned)
         self._claimed = planned
-        claim = await self._claimer.claim(documents, together=together)
+        within: Within | None = None
+        if self._inline:
+            await self._inline.prepare()
+            within = self._inline.within(planned[0].commit, planned[0].outcome())
+        try:
+            claim = await self._claimer.claim(
+                documents, together=together or within is not None, within=within
+            )
+        except InlineProjectionError as exc:
+            self._end(planned[0].index, Failed(exc))
+            return
         self._note_written(planned, claim.written)
         if claim.written == len(documents):
             return

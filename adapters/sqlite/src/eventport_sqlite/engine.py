@@ -10,7 +10,16 @@ from types import MappingProxyType
 from typing import Final, TypeVar
 
 from eventport import Capability
-from eventport.adapter import AllPage, AllQuery, Commit, Outcome, StreamPage, StreamQuery
+from eventport.adapter import (
+    AllPage,
+    AllQuery,
+    Commit,
+    MatchPage,
+    MatchQuery,
+    Outcome,
+    StreamPage,
+    StreamQuery,
+)
 from eventport.transactions import DocumentReader
 
 from eventport_sqlite import statements
@@ -24,7 +33,9 @@ from eventport_sqlite.locks import refuse_while_locked
 Q = TypeVar("Q")
 P = TypeVar("P")
 
-_EVERYWHERE: Final = frozenset({Capability.SESSIONS, Capability.GLOBAL_ORDER, Capability.TIMES})
+_EVERYWHERE: Final = frozenset(
+    {Capability.SESSIONS, Capability.GLOBAL_ORDER, Capability.GUARDS, Capability.TIMES}
+)
 _IN_FILES: Final = frozenset({Capability.SHARED, Capability.DURABLE})
 
 
@@ -92,6 +103,10 @@ class SQLiteEngine:
     async def documents(self) -> AsyncGenerator[DocumentReader]:
         """Give the documents of a database in memory, to be read."""
         yield documents_of(self._reader, self._read_turn)
+
+    async def query(self, query: MatchQuery, /) -> MatchPage:
+        """See `Queries.query`: there is one writer, so all that is committed was seen."""
+        return await self._reader.run(_in_place, statements.read_matches, query)
 
     async def close(self) -> None:
         """See `Engine.close`."""

@@ -16,6 +16,8 @@ from eventport.adapter import (
     AllPage,
     AllQuery,
     Commit,
+    MatchPage,
+    MatchQuery,
     Outcome,
     StreamPage,
     StreamQuery,
@@ -50,7 +52,12 @@ class SQLiteJoinedEngine:
     """
 
     capabilities: frozenset[Capability] = frozenset(
-        {Capability.SESSIONS, Capability.GLOBAL_ORDER, Capability.TIMES}
+        {
+            Capability.SESSIONS,
+            Capability.GLOBAL_ORDER,
+            Capability.GUARDS,
+            Capability.TIMES,
+        }
     )
     limitations: Mapping[Capability, str] = MappingProxyType(
         {
@@ -81,6 +88,10 @@ class SQLiteJoinedEngine:
     async def read_all(self, query: AllQuery, /) -> AllPage:
         """See `Engine.read_all`."""
         return await self._ask(statements.read_all, query)
+
+    async def query(self, query: MatchQuery, /) -> MatchPage:
+        """See `Queries.query`."""
+        return await self._ask(statements.read_matches, query)
 
     async def close(self) -> None:
         """Leave the connection and its transaction to their owner."""

@@ -167,13 +167,18 @@ async def an_exception_commits_nothing(t: Trial) -> None:
 
 @clause("SES-10")
 async def an_empty_session_does_nothing(t: Trial) -> None:
-    """A session that appends nothing commits nothing and conflicts with nothing."""
+    """A session that appends nothing writes nothing; what it expected must hold at its end."""
     await fill(t.store, "a", 1)
     async with t.store.session():
         pass
+    with t.raises(ConcurrencyError, "session on a stream that moved"):
+        async with t.store.session() as session:
+            t.equal((await session.append("a", [], expected=1)).version, 1, "empty append")
+            await t.store.append("a", make(1))
     async with t.store.session() as session:
-        t.equal((await session.append("a", [], expected=1)).version, 1, "empty append")
-        await t.store.append("a", make(1))
+        await session.append("a", [], expected=2)
+        await session.append("a", [])
+        await session.read("a")
     await t.untouched("a", 2, "sessions that appended nothing")
 
 
