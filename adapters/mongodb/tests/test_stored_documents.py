@@ -120,7 +120,7 @@ async def test_pages_that_begin_or_end_within_a_document_are_right(
     everything = (await store.read_all()).events
     assert [event.position for event in everything] == list(range(1, 29))
     for after in range(29):
-        for count in range(1, 9):
+        for count in (1, 4, 5, 8):  # within a document, to its end, and beyond
             found = await store.read_all(after=after, max_count=count)
             assert found.events == everything[after : after + count]
             found = await store.read_all(after=after, max_count=count, types=["B"])
@@ -128,7 +128,7 @@ async def test_pages_that_begin_or_end_within_a_document_are_right(
             assert found.events == wanted[:count]
     whole = (await store.read("s")).events
     for first in range(1, 22):
-        for last in range(first, 22):
+        for last in {first, first + 3, first + 5, 21}:
             found_ = await store.read("s", from_version=first, to_version=last)
             assert found_.events == whole[first - 1 : last]
             found_ = await store.read("s", from_version=first, to_version=last, backwards=True)
