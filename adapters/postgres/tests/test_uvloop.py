@@ -48,6 +48,7 @@ async def test_nothing_is_written_after_a_cancelled_append_has_ended(
 ) -> None:
     chosen = random.Random(7)
     count = f'SELECT count(*) FROM "{schema}".events'
+    written = 0
     for _ in range(20):
         appending = asyncio.create_task(store.append("s", [NewEvent("E", None)]))
         for _ in range(chosen.randrange(6)):
