@@ -117,7 +117,11 @@ class Worker:
         assert self._process.stdin is not None
         self._process.stdin.write(f"{command} {self.sizes[shape]}\n")
         self._process.stdin.flush()
-        done, seconds = map(float, self._line().split())
+        answer = self._line().split()
+        if len(answer) != 2:
+            message = f"{self.peer.name} has ended during {shape}"
+            raise RuntimeError(message)
+        done, seconds = map(float, answer)
         if seconds > SLOW:
             tasks = int(command.split()[1]) if command != "read" else 1
             self.sizes[shape] = max(tasks, int(self.sizes[shape] * SLOW / seconds))
@@ -190,11 +194,16 @@ async def settings_of(url: str) -> dict[str, str]:
     return {**found, "SQLite": f"{sqlite3.sqlite_version}, write-ahead log, synchronous=full"}
 
 
-def measure(workers: list[Worker], rounds: int) -> None:
-    """Let all take turns; each round begins with another one."""
+def measure(workers: list[Worker], rounds: int, missing: dict[str, str]) -> None:
+    """Let all take turns; each round begins with another one. Who fails is out of it."""
     for shape in SHAPES:
-        for worker in workers:
-            worker.play(shape)  # it warms up, and finds the size of a round
+        for worker in tuple(workers):
+            try:
+                worker.play(shape)  # it warms up, and finds the size of a round
+            except RuntimeError as exc:
+                missing[worker.peer.name] = str(exc)
+                workers.remove(worker)
+                worker.end()
         for number in range(rounds):
             first = number % len(workers)
             for worker in [*workers[first:], *workers[:first]]:
@@ -243,7 +252,7 @@ def main(arguments: list[str]) -> None:
                 except (OSError, RuntimeError, subprocess.SubprocessError) as exc:
                     missing[peer.name] = str(exc)
             try:
-                measure(workers, rounds)
+                measure(workers, rounds, missing)
             finally:
                 for worker in workers:
                     worker.end()

@@ -36,7 +36,6 @@ def main(url: str, mode: str) -> None:
             pool_size=16,
             max_overflow=16,
             max_waiting=1_000,
-            pool_open_timeout=60,
             schema="public",
             originator_id_type="text",
             enable_db_functions=mode == "functions",
