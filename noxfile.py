@@ -137,6 +137,22 @@ def mutants(session: nox.Session) -> None:
 
 
 @nox.session
+def mutation(session: nox.Session) -> None:
+    """Let the suite judge random mutants of the real code; takes as long as one lets it."""
+    install(session, "tests")
+    session.run("python", "-m", "conformance.mutation.run", *session.posargs)
+
+
+@nox.session
+def peers(session: nox.Session) -> None:
+    """Put stores of other projects through the suite, in an environment of their own."""
+    session.install(
+        "-e", ".", "-e", "conformance", *nox.project.dependency_groups(PROJECT, "peers")
+    )
+    session.run("python", "benchmarks/peers/run.py", *session.posargs)
+
+
+@nox.session
 def build(session: nox.Session) -> None:
     """Build all distributions and use each from a clean environment."""
     session.install("uv", *nox.project.dependency_groups(PROJECT, "tests"))
