@@ -45,8 +45,9 @@ HARNESSES = {
     "eventstoredb[kurrentdb]": "eventstoredb-kurrentdb",
     "eventstoredb[esdb]": "eventstoredb-esdb",
 }
-# Most tests wait most of the time, so there are more workers than cores.
-WORKERS = ("-n", "4")
+# Most tests wait most of the time, so there are more workers than cores. Neighbours stay together,
+# so that servers of a module are started once; who is done takes over what others have not begun.
+WORKERS = ("-n", "4", "--dist", "worksteal")
 THIS_PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 

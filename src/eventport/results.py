@@ -6,16 +6,16 @@ from typing import Generic, TypeVar
 
 from msgspec import Struct
 
-from eventport.events import RecordedEvent  # msgspec resolves field types at run time
+from eventport.events import RecordedEvent, T_co  # msgspec resolves field types at run time
 
 
 S = TypeVar("S")
 
 
-class ReadResult(Struct, frozen=True):
+class ReadResult(Struct, Generic[T_co], frozen=True):
     """Events of one stream, and where the stream stands."""
 
-    events: list[RecordedEvent]
+    events: list[RecordedEvent[T_co]]
     """The events in the range asked for, in the order asked for."""
     version: int
     """The stream's head, whatever the range; 0 if the stream does not exist."""
@@ -74,10 +74,10 @@ class AggregateResult(Struct, Generic[S], frozen=True):
     """Whether the stream has any event, even if only after `to_version`."""
 
 
-class AllResult(Struct, frozen=True):
+class AllResult(Struct, Generic[T_co], frozen=True):
     """Events of the whole store, in global order."""
 
-    events: list[RecordedEvent]
+    events: list[RecordedEvent[T_co]]
     """The events found, at most as many as asked for."""
     position: int
     """Where to resume: pass it as `after`. It advances even if the filter matched nothing."""

@@ -12,16 +12,24 @@ from msgspec import Struct
 
 from eventport.errors import InvalidArgumentError, InvalidArgumentTypeError, InvalidEventError
 from eventport.events import NewEvent, RecordedEvent
-from eventport.typed.conversion import Conversion, conversion_of, explain, is_record
+from eventport.protocols import EventStore, Streams
+from eventport.typed.conversion import (
+    Conversion,
+    conversion_of,
+    custom_conversion,
+    explain,
+    is_record,
+)
 from eventport.typed.refusals import EventDataError, EventVersionError, UnknownEventTypeError
+from eventport.typed.streams import TypedStore, TypedStreams
 from eventport.validation import check_event_type, check_int, check_metadata, show
 
 
 SCHEMA_VERSION: Final = "schema_version"
 """The key in an event's metadata that holds the version of its data; without it, that is 1."""
 
-Upcaster: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
-"""Turns the data of one version into that of the next."""
+Upcaster: TypeAlias = Callable[[Any], Any]
+"""Turns the data of one version into that of the next: a dict, or what `encode` returned."""
 
 E = TypeVar("E")
 C = TypeVar("C")
@@ -65,6 +73,8 @@ class EventTypes(Generic[E]):
         aliases: Collection[str] = (),
         version: int = 1,
         upcasters: Mapping[int, Upcaster] | None = None,
+        encode: Callable[[C], Any] | None = None,
+        decode: Callable[[Any], C] | None = None,
         tags: Callable[[Any], AbstractSet[str]] | None = None,
     ) -> type[C]: ...
 
@@ -77,6 +87,8 @@ class EventTypes(Generic[E]):
         aliases: Collection[str] = (),
         version: int = 1,
         upcasters: Mapping[int, Upcaster] | None = None,
+        encode: Callable[[Any], Any] | None = None,
+        decode: Callable[[Any], Any] | None = None,
         tags: Callable[[Any], AbstractSet[str]] | None = None,
     ) -> Callable[[type[C]], type[C]]: ...
 
@@ -89,6 +101,8 @@ class EventTypes(Generic[E]):
         aliases: Collection[str] = (),
         version: int = 1,
         upcasters: Mapping[int, Upcaster] | None = None,
+        encode: Callable[[C], Any] | None = None,
+        decode: Callable[[Any], C] | None = None,
         tags: Callable[[Any], AbstractSet[str]] | None = None,
     ) -> type[C] | Callable[[type[C]], type[C]]:
         """Register a class; without one, return a decorator that does.
@@ -101,6 +115,9 @@ class EventTypes(Generic[E]):
             version: The version of the data that the class now has.
             upcasters: For each version before it, what turns its data into the next version's:
                 ``{1: from_1_to_2, 2: from_2_to_3}`` for version 3.
+            encode: Turns an instance into bytes, or into JSON values, in a way of the program's
+                own, such as Protobuf, Avro or MessagePack. The class may then be of any kind.
+            decode: Turns that into an instance again.
             tags: Returns what an event of the class is about, such as
                 ``lambda enrolled: {f"course:{enrolled.course}"}``.
 
@@ -115,15 +132,11 @@ class EventTypes(Generic[E]):
                 aliases=aliases,
                 version=version,
                 upcasters=upcasters,
+                encode=encode,
+                decode=decode,
                 tags=tags,
             )
-        conversion = conversion_of(cls)
-        if not is_record(cls):
-            message = (
-                f"{cls.__qualname__} is no dataclass, attrs class, msgspec.Struct or pydantic "
-                "model: make it one of these"
-            )
-            raise InvalidArgumentTypeError(message)
+        conversion = _conversion(cls, encode, decode)
         name = check_event_type(cls.__name__ if name is None else name)
         steps = _check_steps(name, check_int("version", version, least=1), upcasters or {})
         names = (name, *_check_aliases(name, aliases))
@@ -228,6 +241,23 @@ class EventTypes(Generic[E]):
             reason = f"its data is no {registered.cls.__qualname__}: {why}"
             raise EventDataError(event, reason + (path and f" at {path}")) from exc
 
+    @overload
+    def on(self, streams: EventStore, /) -> TypedStore[E]: ...
+
+    @overload
+    def on(self, streams: Streams, /) -> TypedStreams[E]: ...
+
+    def on(self, streams: EventStore | Streams, /) -> TypedStore[E] | TypedStreams[E]:
+        """Return a store or session that takes and returns instances of these classes.
+
+        Args:
+            streams: Any event store, or a session of one. It stays open as long as before.
+        """
+        if not hasattr(streams, "subscribe"):  # a session
+            return TypedStreams(self, streams)
+        store = cast("EventStore", streams)
+        return TypedStore(self, store, None if self._unknown == "raw" else self.names)
+
 
 class _Registered(Struct, frozen=True):
     """A class, and how its events are stored."""
@@ -239,6 +269,25 @@ class _Registered(Struct, frozen=True):
     steps: Mapping[int, Upcaster]
     conversion: Conversion
     tags: Callable[[Any], AbstractSet[str]] | None
+
+
+def _conversion(
+    cls: type[C], encode: Callable[[C], Any] | None, decode: Callable[[Any], C] | None
+) -> Conversion:
+    """Return how instances become data: by what the program gives, or by what the class is."""
+    if encode is not None and decode is not None:
+        return custom_conversion(cls, encode, decode)
+    if encode is not None or decode is not None:
+        message = f"{show(cls)} needs both, encode and decode, or none of them"
+        raise InvalidArgumentError(message)
+    conversion = conversion_of(cls)
+    if not is_record(cls):
+        message = (
+            f"{cls.__qualname__} is no dataclass, attrs class, msgspec.Struct or pydantic model: "
+            "make it one of these, or register it with encode= and decode="
+        )
+        raise InvalidArgumentTypeError(message)
+    return conversion
 
 
 def _check_aliases(name: str, aliases: object) -> list[str]:
