@@ -51,7 +51,7 @@ class TypesOfAMatchIgnored(ReferenceStore):
 
 
 @mutant("QRY-03", "QRY-04")
-class AfterIsInclusive(ReferenceStore):
+class QueriesBeginTooEarly(ReferenceStore):
     """Its queries begin with the event at `after`."""
 
     def find(self, query: Query, after: int, most: int | None, **order: bool) -> QueryResult:
