@@ -24,6 +24,7 @@ from eventport.adapter import (
     Backoff,
     Commit,
     Committed,
+    Conflict,
     ConnectionLostError,
     Failed,
     Outcome,
@@ -259,12 +260,8 @@ class _Batch:
             # A new stream shows at the insert: its first version would be taken.
             and (exact_version(write.expected) != 0 or write.stream in self._existing)
         }
-        streams |= {
-            stream
-            for commit in self._pending.values()
-            for stream in guarded_streams(commit)
-            if self._heads.get(stream) is None
-        }
+        guarded = set().union(*map(guarded_streams, self._pending.values()))
+        streams |= {stream for stream in guarded if self._heads.get(stream) is None}
         if streams:
             found = await self._ask(self._log.heads, sorted(streams))
             for stream, head in found.items():
@@ -276,7 +273,9 @@ class _Batch:
         for index, guard, place in await self._guards.find_broken(self._pending):
             if index in self._pending:
                 outcome = await self._settle(self._pending[index], place)
-                self._end(index, outcome or QueryConflict(guard.query, place[0], place[1]))
+                if outcome is None or isinstance(outcome, Conflict):  # which may be old knowledge
+                    outcome = QueryConflict(guard.query, place[0], place[1])
+                self._end(index, outcome)
 
     async def _plan(self) -> tuple[list[_Planned], bool]:
         """Give places to the commits that can be written now, and settle those that never can.
