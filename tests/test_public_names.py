@@ -80,7 +80,9 @@ PLAIN_VALUES = {
     "STREAM_EXISTS",
     "Batching",
     "Expectation",
+    "Guard",
     "Outcome",
+    "Unseen",
 }
 
 PUBLIC = [

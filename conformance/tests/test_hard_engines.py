@@ -30,7 +30,7 @@ MAKERS: Final[dict[str, Callable[[], Engine]]] = {
     ),
 }
 
-GROUPS: Final = ("REA", "ITR", "AGG", "GLO", "SUB", "SES", "CON", "HOK", "SIZ", "CLO")
+GROUPS: Final = ("REA", "ITR", "AGG", "GLO", "SUB", "SES", "QRY", "GRD", "CON", "HOK", "SIZ", "CLO")
 
 
 def harness_of(make: Callable[[], Engine]) -> type[Harness]:

@@ -57,7 +57,14 @@ class CopiedEvent(NewEvent, frozen=True, kw_only=True):
     @classmethod
     def of(cls, event: RecordedEvent[Any]) -> CopiedEvent:
         """Return what has to be appended to another store to copy an event there."""
-        return cls(event.type, event.data, event.metadata, event.id, recorded_at=event.recorded_at)
+        return cls(
+            event.type,
+            event.data,
+            event.metadata,
+            event.id,
+            event.tags,
+            recorded_at=event.recorded_at,
+        )
 
 
 class RecordedEvent(Struct, Generic[T_co], frozen=True):

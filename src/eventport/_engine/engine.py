@@ -125,7 +125,7 @@ class Engine(Protocol):
 class Queries(Protocol):
     """Optional part: an engine that finds events by tags and types without a look at all others.
 
-    Without it, the store looks through all events for a query.
+    Without it, the store scans all events for a query.
     """
 
     async def query(self, query: MatchQuery, /) -> MatchPage:

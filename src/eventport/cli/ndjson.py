@@ -66,7 +66,9 @@ class Parsed(NamedTuple):
         event, time = self.event, self.recorded_at
         if time is None:
             return event
-        return CopiedEvent(event.type, event.data, event.metadata, event.id, recorded_at=time)
+        return CopiedEvent(
+            event.type, event.data, event.metadata, event.id, event.tags, recorded_at=time
+        )
 
 
 _decode: Final = msgspec.json.Decoder(Line).decode

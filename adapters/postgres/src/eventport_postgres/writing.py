@@ -51,8 +51,9 @@ _KEY: Final = """
 """
 # By the locks of the function `append`; those that this takes itself end with it.
 _LOCKED: Final = f"""
-    SELECT u.name FROM pg_catalog.unnest(
-        $1::pg_catalog.text[], $3::pg_catalog.text::pg_catalog.bool[]
+    SELECT u.name FROM ROWS FROM (
+        pg_catalog.unnest($1::pg_catalog.text[]),
+        pg_catalog.unnest($3::pg_catalog.text::pg_catalog.bool[])
     ) AS u(name, exclusive)
     WHERE NOT CASE WHEN u.exclusive
         THEN pg_catalog.pg_try_advisory_xact_lock({_KEY})

@@ -248,7 +248,7 @@ async def bad_queries_are_refused(t: Trial) -> None:
 
 @clause("QRY-12", needs=("global_order", "shared"))
 async def fresh_events_of_others(t: Trial) -> None:
-    """A query shows at once what another store has been told that it has appended."""
+    """A query shows at once what another store has appended."""
     async with t.second_client() as other:
         for number in range(30):
             await other.append(f"s{number % 3}", [NewEvent("By", number, tags={"x"})])

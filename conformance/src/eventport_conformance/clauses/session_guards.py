@@ -47,7 +47,7 @@ WAYS: tuple[Way, ...] = (_require, _read, _fold, _append_nothing)
 """All ways to expect something of a stream without writing to it."""
 
 
-@clause("SES-50", needs=("guards",))
+@clause("SES-34", needs=("guards",))
 async def what_was_expected_holds_at_the_commit(t: Trial) -> None:
     """What a session expected of a stream that it does not write holds at the commit."""
     for number, expect in enumerate(WAYS):
@@ -65,7 +65,7 @@ async def what_was_expected_holds_at_the_commit(t: Trial) -> None:
         await t.untouched(written, 0, "a session on a stream that moved")
 
 
-@clause("SES-51", needs=("guards",))
+@clause("SES-35", needs=("guards",))
 async def what_still_holds_is_no_conflict(t: Trial) -> None:
     """A session whose expectations still hold is committed, whatever else has moved."""
     await fill(t.store, "exists", 1)
@@ -82,7 +82,7 @@ async def what_still_holds_is_no_conflict(t: Trial) -> None:
     t.equal((await t.store.read("written")).version, len(WAYS), "head of the stream written to")
 
 
-@clause("SES-52", needs=("guards",))
+@clause("SES-36", needs=("guards",))
 async def a_missing_stream_that_appears(t: Trial) -> None:
     """A stream that was expected not to exist, and does at the commit, is a conflict."""
     for number, expect in enumerate(WAYS):
@@ -97,7 +97,7 @@ async def a_missing_stream_that_appears(t: Trial) -> None:
     await t.untouched("written", 0, "sessions on streams that appeared")
 
 
-@clause("SES-53", needs=("guards",))
+@clause("SES-37", needs=("guards",))
 async def it_is_checked_at_once(t: Trial) -> None:
     """What a session expects must hold as the session sees it, or it raises there."""
     await fill(t.store, "a", 2)
@@ -115,7 +115,7 @@ async def it_is_checked_at_once(t: Trial) -> None:
     t.equal((await t.store.read("a")).version, 3, "head of the stream written to")
 
 
-@clause("SES-54")
+@clause("SES-38")
 async def a_session_without_events_looks_once(t: Trial) -> None:
     """A session that appends nothing checks what it expected once more, when it ends."""
     await fill(t.store, "a", 2)
@@ -139,7 +139,7 @@ async def a_session_without_events_looks_once(t: Trial) -> None:
     await t.untouched("b", 0, "sessions that appended nothing")
 
 
-@clause("SES-55", needs=("guards",))
+@clause("SES-39", needs=("guards",))
 async def write_skew_over_streams(t: Trial) -> None:
     """Of two sessions that each write the stream that the other one requires, one is committed."""
     for number in range(10):
@@ -162,7 +162,7 @@ async def write_skew_over_streams(t: Trial) -> None:
         t.equal(sum(heads), 1, "events of both streams")
 
 
-@clause("SES-56", needs=("guards",))
+@clause("SES-40", needs=("guards",))
 async def a_required_stream_may_be_written(t: Trial) -> None:
     """A stream that a session requires it may write, too, in any order."""
     await fill(t.store, "a", 2)
@@ -177,7 +177,7 @@ async def a_required_stream_may_be_written(t: Trial) -> None:
     t.equal(heads, [4, 1], "heads after the session")
 
 
-@clause("SES-57", needs=("global_order", "guards"))
+@clause("SES-41", needs=("global_order", "guards"))
 async def what_was_queried_is_its_condition(t: Trial) -> None:
     """An event that matches what a session queried, and came later, is a conflict."""
     await t.store.append("a", [NewEvent("Old", 1, tags={"x"})])
@@ -201,7 +201,7 @@ async def what_was_queried_is_its_condition(t: Trial) -> None:
             await t.store.append("b", [NewEvent("New", 3, tags={"x"})])
 
 
-@clause("SES-58", needs=("global_order", "guards"))
+@clause("SES-42", needs=("global_order", "guards"))
 async def a_query_sees_own_events(t: Trial) -> None:
     """A query in a session gives the session's own events last, and first if backwards."""
     await t.store.append("a", [NewEvent("E", 1, tags={"x"}), NewEvent("E", 2)])
@@ -221,7 +221,7 @@ async def a_query_sees_own_events(t: Trial) -> None:
     t.equal((await t.store.read("a")).version, 5, "head after the session")
 
 
-@clause("SES-59", needs=("global_order", "guards"))
+@clause("SES-43", needs=("global_order", "guards"))
 async def conditions_of_appends_in_it(t: Trial) -> None:
     """`unless` and `since` in a session are conditions of its commit."""
     await t.store.append("a", [NewEvent("E", 1, tags={"x"})])
@@ -239,7 +239,7 @@ async def conditions_of_appends_in_it(t: Trial) -> None:
     await t.untouched("b", 2, "sessions whose conditions failed")
 
 
-@clause("SES-60", needs=("sessions", "global_order", "guards"))
+@clause("SES-44", needs=("sessions", "global_order", "guards"))
 async def over_several_streams(t: Trial) -> None:
     """A session over several streams is committed whole, or, if a condition fails, not at all."""
     await fill(t.store, "seen", 1)
@@ -260,7 +260,7 @@ async def over_several_streams(t: Trial) -> None:
     t.equal(heads, [2, 1, 2], "heads")
 
 
-@clause("SES-61", unless="guards")
+@clause("SES-45", unless="guards")
 async def without_guards_the_end_refuses(t: Trial) -> None:
     """Without guards, a session with events and an expectation of another stream is refused."""
     await fill(t.store, "a", 1)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final, cast
 from uuid import uuid4
 
-from eventport import InvalidEventError, NewEvent, RecordedEvent
+from eventport import CopiedEvent, InvalidEventError, NewEvent, RecordedEvent
 
 from eventport_conformance.clause import clause
 from eventport_conformance.helpers import collect, make
@@ -173,3 +173,13 @@ async def tags_are_copied(t: Trial) -> None:
     again = await t.store.append("a", [event], expected=0)
     t.true(again.deduplicated, "a retry with other tags is the same append")
     t.equal(_tags((await t.store.read("a")).events), [frozenset({"x"})], "tags after the retry")
+
+
+@clause("TAG-11", needs=("times",))
+async def copies_keep_tags(t: Trial) -> None:
+    """A copy of an event has the tags of the event."""
+    await t.store.append("a", [_tagged("x", "y"), NewEvent("Plain", 1)])
+    events = (await t.store.read("a")).events
+    await t.store.append("copy", [CopiedEvent.of(event) for event in events])
+    copies = (await t.store.read("copy")).events
+    t.equal(_tags(copies), [frozenset({"x", "y"}), frozenset[str]()], "tags of the copies")

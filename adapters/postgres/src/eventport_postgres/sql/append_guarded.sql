@@ -1,7 +1,7 @@
 -- Write a batch of commits that has tags or guards. It takes what `append` does, and:
 --
 -- Locks. A guard on a query has to keep events away that would match it, and events have to wait
--- for such a guard: whoever has a tag in common must not pass. So an event takes its tags, shared;
+-- for such a guard if they have a tag in common with it. So an event takes its tags, shared;
 -- a guard takes, exclusively, one tag of each match of its query, or `everything`, which each append
 -- takes, shared. There are few keys for all tags, so that any number of them is few locks; a tag
 -- that shares its key with another one only waits for it.

@@ -51,7 +51,7 @@ class TypesOfAMatchIgnored(ReferenceStore):
 
 
 @mutant("QRY-03", "QRY-04")
-class AfterIsInclusive(ReferenceStore):
+class QueriesBeginTooEarly(ReferenceStore):
     """Its queries begin with the event at `after`."""
 
     def find(self, query: Query, after: int, most: int | None, **order: bool) -> QueryResult:
@@ -174,9 +174,9 @@ class _Trusting(ReferenceSession):
         """Check nothing."""
 
 
-@mutant("SES-50", "SES-52", "SES-54", "SES-57", "SES-59", "SES-10")
+@mutant("SES-34", "SES-36", "SES-38", "SES-41", "SES-43", "SES-10")
 class GuardsForgotten(_WithSession):
-    """Its sessions check what they expect when they are told, and never again."""
+    """Its sessions check what they expect when they are asked, and never again."""
 
     unit = _Trusting
 
@@ -190,7 +190,7 @@ class _Hasty(ReferenceSession):
         await super().commit()
 
 
-@mutant("SES-55")
+@mutant("SES-39")
 class GuardsBeforeTheLock(_WithSession):
     """Its sessions check what they expect, and write later."""
 
@@ -202,7 +202,7 @@ class _Pinning(ReferenceSession):
         super().expect(stream, self.head(stream) if stream not in self.own else expected)
 
 
-@mutant("SES-51")
+@mutant("SES-35")
 class ExistingIsExact(_WithSession):
     """Its sessions want a stream to stay at its version, of which they expect that it exists."""
 
@@ -215,7 +215,7 @@ class _Idle(ReferenceSession):
             await super().commit()
 
 
-@mutant("SES-54", "SES-57")
+@mutant("SES-38", "SES-41")
 class ReadersLookAtNothing(_WithSession):
     """Its sessions that append nothing end without a look."""
 
@@ -229,7 +229,7 @@ class _BlindQuery(ReferenceSession):
         return QueryResult(events, found.position, found.token)
 
 
-@mutant("SES-58")
+@mutant("SES-42")
 class OwnEventsNotQueried(_WithSession):
     """Queries in its sessions do not give the session's own events."""
 
