@@ -49,6 +49,7 @@ async def test_it_says_what_it_cannot_do_and_what_can() -> None:
     assert store.capabilities == {
         Capability.SESSIONS,
         Capability.GLOBAL_ORDER,
+        Capability.GUARDS,
         Capability.TIMES,
     }
     for capability in set(Capability) - store.capabilities:

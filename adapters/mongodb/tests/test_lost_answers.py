@@ -160,7 +160,7 @@ async def test_what_is_found_is_acknowledged_when_it_is_in_the_journal(
 
 
 async def test_a_give_up_says_why_in_plain_words(url: str, raw: Raw, driver: DriverName) -> None:
-    opening = MongoDBEventStore.connect(url, driver=driver, timeout=3)
+    opening = MongoDBEventStore.connect(url, driver=driver, timeout=8)
     client = raw.database.client
     async with await opening as store, client.start_session() as session:
         await store.append("s", [NewEvent("First", 0)])
@@ -176,7 +176,7 @@ async def test_a_give_up_says_why_in_plain_words(url: str, raw: Raw, driver: Dri
             await store.append("s", [NewEvent("Next", 1)], expected=1)
     text = str(caught.value)
     assert "another client's transaction holds the position" in text
-    assert "no success within 3 s: nothing was written" in text
+    assert "no success within 8 s: nothing was written" in text
     assert "yielding" not in text
     assert "WiredTiger" not in text
 
