@@ -47,7 +47,8 @@ def harness_of(make: Callable[[], Engine]) -> type[Harness]:
 
 
 HARNESSES: Final = {name: harness_of(make) for name, make in MAKERS.items()}
-TINY_PAGES: Final = HARNESSES["tiny pages"]
+HARDEST: Final = HARNESSES[f"tiny pages, slow answers with seed {SEED}"]
+"""The judge of random mutants; slow answers let tasks overtake each other."""
 CLAUSES: Final = [one for one in clauses_for(harness_of(MemoryEngine)) if one.group in GROUPS]
 
 
