@@ -56,7 +56,7 @@ class SQLiteEngine:
 
     async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
         """See `Engine.commit`: one transaction, in one hop to the writer's thread."""
-        write: _WriteBatch = self.inline.write_batch if self.inline else statements.write_batch
+        write: _WriteBatch = self.inline.write_batch if self.inline else statements.write_commits
         self._batch = call = Call()
         return await self._writer.finish(call, lambda db: write(db, batch))
 

@@ -21,6 +21,7 @@ from eventport.adapter import (
     Outcome,
     StreamPage,
     StreamQuery,
+    StreamWrite,
     Written,
     decode_event,
     plan,
@@ -29,6 +30,7 @@ from eventport.adapter import (
 )
 from eventport.errors import CorruptEventError
 from eventport.events import RecordedEvent
+from eventport.expectations import exact_version
 
 from eventport_sqlite.database import Database
 
@@ -55,6 +57,18 @@ _STORED: Final = """
 _INSERT: Final = """
     INSERT INTO eventport_events (stream, version, type, data, metadata, id, recorded_at)
     VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+# All of a lone append: a statement of its own is a transaction that begins with the write lock.
+_APPEND: Final = """
+    INSERT INTO eventport_events (stream, version, type, data, metadata, id, recorded_at)
+    SELECT :stream, coalesce(h.version, 0) + 1, :type, :data, :metadata, :id,
+        max(:now, coalesce(h.recorded_at, 0))
+    FROM (SELECT 1) LEFT JOIN (
+        SELECT version, recorded_at FROM eventport_events
+        WHERE stream = :stream ORDER BY version DESC LIMIT 1
+    ) AS h
+    WHERE :expected IS NULL OR coalesce(h.version, 0) = :expected
+    RETURNING position, version, recorded_at
 """
 _COLUMNS: Final = "stream, version, position, type, data, metadata, id, recorded_at"
 _READ: Final = f"""
@@ -106,6 +120,15 @@ def write_commit(db: sqlite3.Connection, commit: Commit, now: int) -> Outcome:
     return Committed(written)
 
 
+def write_commits(db: Database, commits: Sequence[Commit]) -> list[Outcome]:
+    """Write a batch; a lone event in one statement, which costs a third of a transaction."""
+    if len(commits) == 1 and (write := _lone_write(commits[0])) is not None:
+        committed = _append(db, write)
+        if committed is not None:
+            return [committed]
+    return write_batch(db, commits)
+
+
 def write_batch(
     db: Database,
     commits: Sequence[Commit],
@@ -122,6 +145,41 @@ def write_batch(
         db.rollback()  # it does nothing if SQLite has done so already
         raise
     return outcomes
+
+
+def _lone_write(commit: Commit) -> StreamWrite | None:
+    """Return the write of a commit of one event, if it depends on nothing but its stream."""
+    if len(commit.writes) != 1 or commit.guards:
+        return None
+    (write,) = commit.writes
+    simple = len(write.events) == 1 and write.events[0].recorded_at is None
+    return write if simple and write.expected != "stream_exists" else None
+
+
+def _append(db: Database, write: StreamWrite) -> Committed | None:
+    """Append one event; None if the expectation does not hold, or an earlier try has written it."""
+    (event,) = write.events
+    values = {
+        "stream": write.stream,
+        "type": event.type,
+        "data": event.data,
+        "metadata": event.metadata,
+        "id": event.id.bytes,
+        "now": time.time_ns() // 1_000,
+        "expected": exact_version(write.expected),
+    }
+    db.require_file()
+    # The statement has ended, and so has its transaction, when all of its rows were fetched.
+    try:
+        rows = db.when_free(lambda: db.execute(_APPEND, values).fetchall())
+    except sqlite3.OperationalError:
+        db.require_file()  # that says more; nothing was written
+        raise
+    db.confirm_file()
+    if not rows:
+        return None
+    ((position, version, at),) = rows
+    return Committed([Written(version, (position,), version == 1, (utc_from_microseconds(at),))])
 
 
 def read_stream(db: sqlite3.Connection, query: StreamQuery) -> StreamPage:
