@@ -46,8 +46,9 @@ HARNESSES = {
     "eventstoredb[kurrentdb]": "eventstoredb-kurrentdb",
     "eventstoredb[esdb]": "eventstoredb-esdb",
 }
-# Most tests wait most of the time, so there are more workers than cores.
-WORKERS = ("-n", "4")
+# Most tests wait most of the time, so there are more workers than cores. Neighbours stay together,
+# so that servers of a module are started once; a worker that is done takes over from others.
+WORKERS = ("-n", "4", "--dist", "worksteal")
 THIS_PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
@@ -133,6 +134,22 @@ def mutants(session: nox.Session) -> None:
     """Prove the suite itself: each mutant fails its clauses, and the no-op store fails them all."""
     install(session, "tests")
     session.run("pytest", *WORKERS, "conformance", *session.posargs)
+
+
+@nox.session
+def mutation(session: nox.Session) -> None:
+    """Let the suite judge random mutants of the real code; takes as long as one lets it."""
+    install(session, "tests")
+    session.run("python", "-m", "conformance.mutation.run", *session.posargs)
+
+
+@nox.session
+def peers(session: nox.Session) -> None:
+    """Put stores of other projects through the suite, in an environment of their own."""
+    session.install(
+        "-e", ".", "-e", "conformance", *nox.project.dependency_groups(PROJECT, "peers")
+    )
+    session.run("python", "benchmarks/peers/run.py", *session.posargs)
 
 
 @nox.session

@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import aiosqlite
 import asyncpg
 
 from measure import Figure, rates
@@ -17,6 +18,7 @@ from postgres import DATA, in_tasks
 from server import running_server  # postgres has made it importable
 
 from eventport import NO_STREAM, EventStore, NewEvent, RecordedEvent
+from eventport.transactions import Transaction
 
 from eventport_postgres import PostgresEventStore
 from eventport_sqlite import SQLiteEventStore
@@ -41,9 +43,13 @@ async def figures(folder: Path) -> AsyncIterator[Figure]:
 async def on_sqlite(folder: Path) -> AsyncIterator[Figure]:
     """Measure on two files."""
 
-    def project(db: sqlite3.Connection, events: Sequence[RecordedEvent]) -> None:
+    async def project(
+        events: Sequence[RecordedEvent], transaction: Transaction[aiosqlite.Connection]
+    ) -> None:
         for event in events:
-            db.execute("INSERT INTO model VALUES (?, ?)", (event.stream, event.version))
+            await transaction.connection.execute(
+                "INSERT INTO model VALUES (?, ?)", (event.stream, event.version)
+            )
 
     async with (
         await SQLiteEventStore.open(folder / "inline.db") as inline,
@@ -59,9 +65,11 @@ async def on_sqlite(folder: Path) -> AsyncIterator[Figure]:
 async def on_postgres(url: str) -> AsyncIterator[Figure]:
     """Measure on two schemas."""
 
-    async def project(connection: asyncpg.Connection[Any], events: Sequence[RecordedEvent]) -> None:
+    async def project(
+        events: Sequence[RecordedEvent], transaction: Transaction[asyncpg.Connection[Any]]
+    ) -> None:
         for event in events:
-            await connection.execute(
+            await transaction.connection.execute(
                 "INSERT INTO bench_inline.model VALUES ($1, $2)", event.stream, event.version
             )
 

@@ -392,6 +392,20 @@ def test_equal_lines_are_different_events(eventport: Command, tmp_path: Path) ->
     assert stored(tmp_path) == 3
 
 
+def test_tags_come_out_as_they_went_in(eventport: Command, tmp_path: Path) -> None:
+    old = {"recorded_at": "2026-01-01T00:00:00Z", "metadata": {}, "version": 1}
+    lines: list[Line] = [
+        {"stream": "a", "type": "T", "data": 1, "tags": ["course:1", "é"]},
+        {"stream": "b", "type": "T", "data": 1, "tags": ["x"], **old},
+    ]
+    (tmp_path / "in").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert eventport("import", "in").returncode == 0
+    exported = eventport("export", "out")
+    assert exported.returncode == 0, exported.stderr
+    found = [json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]
+    assert [line["tags"] for line in found] == [["course:1", "é"], ["x"]]
+
+
 def test_ids_are_kept_even_if_a_stream_has_one_twice(eventport: Command) -> None:
     lines = [{"stream": "a", "type": "t", "data": data, "id": ID} for data in (1, 2)]
     assert "2 events written" in eventport("import", "-", stdin=ndjson(lines)).stderr

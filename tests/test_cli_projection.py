@@ -137,15 +137,37 @@ def test_checkpoints_can_be_in_streams(projection: Command) -> None:
 def test_a_poison_event_ends_it_with_one_line(projection: Command) -> None:
     done = projection("run", "views:stopping")
     assert done.returncode == 1
-    assert "numbers@1 stopped at position 3" in done.stderr.splitlines()[-1]
+    trace, last = done.stderr.rsplit("\n", 2)[:2]
+    assert "numbers@1 stopped at position 3" in last
+    # Where it comes from, and nothing of the event.
+    assert trace.endswith('raise ValueError("no number")\nValueError')
+    assert "in numbered" in trace
+    assert "eventport/" not in trace.replace("eventport: ", "")
+
+
+def test_an_error_in_the_module_shows_where_it_is(
+    projection: Command, arguments: dict[str, Any]
+) -> None:
+    folder: Path = arguments["cwd"]
+    (folder / "broken.py").write_text("def fail():\n    raise RuntimeError('early')\n\nfail()\n")
+    (folder / "lost.py").write_text("import there_is_no_such_module\n")
+    done = projection("run", "broken:one")
+    assert done.returncode == 1
+    assert 'broken.py", line 2, in fail' in done.stderr
+    assert "importlib" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last == "eventport: broken:one: 'broken' cannot be imported: RuntimeError: early"
+    done = projection("status", "lost:one")
+    assert 'lost.py", line 1' in done.stderr
+    assert "No module named 'there_is_no_such_module'" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("views", "must be written module:projection"),
-        ("nowhere:one", "No module named 'nowhere'"),
-        ("views:nothing", "has no attribute 'nothing'"),
+        ("nowhere:one", "there is no module 'nowhere' in"),
+        ("views:nothing", "module 'views' has no 'nothing'"),
         ("views:no_projection", "is a int, not a Projection"),
     ],
 )

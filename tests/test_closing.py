@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import anyio
 import pytest
 
-from anyio import CancelScope, create_task_group, wait_all_tasks_blocked
-from anyio.abc import TaskGroup
+from anyio import CancelScope, wait_all_tasks_blocked
 from tests.engines import Slow
+from tests.tasks import task_group
 
 from eventport import (
     AppendResult,
@@ -21,7 +21,7 @@ from eventport import (
     StoreClosedError,
     StoreUnavailableError,
 )
-from eventport._engine.stream_reader import PAGE_EVENTS
+from eventport._engine.queries import PAGE_EVENTS
 from eventport.adapter import Store
 
 from eventport_memory import MemoryEventStore
@@ -32,13 +32,6 @@ pytestmark = pytest.mark.usefixtures("in_time")
 
 def one() -> list[NewEvent]:
     return [NewEvent("T", 1)]
-
-
-@asynccontextmanager
-async def task_group() -> AsyncGenerator[TaskGroup]:
-    """Open a task group that type checkers know to swallow no exception."""
-    async with create_task_group() as tasks:
-        yield tasks
 
 
 @pytest.mark.parametrize("hooked", [False, True])
@@ -208,21 +201,3 @@ async def test_a_failure_to_close_is_raised_once_and_the_store_is_closed() -> No
     with pytest.raises(StoreClosedError):
         await store.read("a")
     assert engine.done == ["close"]
-
-
-async def test_leaving_the_block_closes() -> None:
-    engine = Slow()
-    store = Store(engine)
-    engine.let_go()
-
-    async def work() -> None:
-        async with store as opened:
-            assert opened is store
-            await opened.append("a", one())
-            raise LookupError("no")
-
-    with pytest.raises(LookupError):
-        await work()
-    assert engine.done == ["commit", "close"]
-    with pytest.raises(StoreClosedError):
-        await store.append("a", one())

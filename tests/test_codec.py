@@ -66,6 +66,7 @@ def there_and_back(data: object, metadata: dict[str, Any] | None = None) -> tupl
         metadata=encoded.metadata,
         id_=encoded.id,
         recorded_at=utc_from_microseconds(0),
+        tags=(),
     )
     return event.data, event.metadata
 
@@ -339,6 +340,7 @@ def test_each_decoding_makes_a_fresh_copy() -> None:
             metadata='{"m":[]}',
             id_=uuid4(),
             recorded_at=NOW,
+            tags=(),
         )
         for _ in range(2)
     ]
@@ -355,6 +357,7 @@ def test_each_decoding_makes_a_fresh_copy() -> None:
             metadata="{}",
             id_=uuid4(),
             recorded_at=NOW,
+            tags=(),
         )
         for _ in range(2)
     ]
@@ -431,6 +434,7 @@ def test_what_is_no_json_in_a_store_is_corrupt(data: str, metadata: str) -> None
             metadata=metadata,
             id_=uuid4(),
             recorded_at=NOW,
+            tags=(),
         )
 
 

@@ -32,10 +32,12 @@ PAGES = sorted(
         ("README.md", 1),
         ("docs/guide.md", 6),
         ("docs/tutorial.md", 6),
-        ("docs/typed-events.md", 4),
+        ("docs/typed-events.md", 5),
         ("docs/commands.md", 5),
         ("docs/aggregates.md", 5),
-        ("docs/inline-projections.md", 1),
+        ("docs/inline-projections.md", 2),
+        ("docs/read-models.md", 1),
+        ("docs/boundaries.md", 3),
     ],
 )
 def test_the_programs_of_a_page_run(tmp_path: Path, page: str, programs: int) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Final
@@ -14,11 +13,10 @@ from typing import Final
 import anyio
 import pytest
 
-from anyio import CancelScope, create_task_group, wait_all_tasks_blocked
-from anyio.abc import TaskGroup
-from anyio.lowlevel import checkpoint
+from anyio import CancelScope, wait_all_tasks_blocked
+from tests.tasks import task_group
 
-from eventport import ConcurrencyError, InvalidEventError, NewEvent, RecordedEvent
+from eventport import NewEvent, RecordedEvent
 from eventport.adapter import Commit, Committed, Outcome, Store, Written
 
 from eventport_conformance.waiting import no_hang
@@ -35,27 +33,8 @@ def store(request: pytest.FixtureRequest) -> Store:
     return Store(MemoryEngine(), batching=request.param)
 
 
-@asynccontextmanager
-async def task_group() -> AsyncGenerator[TaskGroup]:
-    """Open a task group that type checkers know to swallow no exception."""
-    async with create_task_group() as tasks:
-        yield tasks
-
-
 def numbered(first: int, last: int) -> list[NewEvent]:
     return [NewEvent("T", number) for number in range(first, last + 1)]
-
-
-async def test_a_hook_gets_the_events_as_they_can_be_read(store: Store) -> None:
-    seen: list[Sequence[RecordedEvent]] = []
-
-    @store.after_commit
-    async def remember(events: Sequence[RecordedEvent]) -> None:
-        assert (await store.read("a")).version == 2
-        seen.append(events)
-
-    await store.append("a", [NewEvent("T", {"k": [1]}, {"m": 1}), NewEvent("U", b"bytes")])
-    assert seen == [(await store.read_all()).events]
 
 
 async def test_an_append_returns_after_its_hooks_in_their_order(store: Store) -> None:
@@ -72,55 +51,6 @@ async def test_an_append_returns_after_its_hooks_in_their_order(store: Store) ->
     store.after_commit(second)
     await store.append("a", numbered(1, 1))
     assert seen == ["first", "second"]
-
-
-async def test_a_session_is_one_commit(store: Store) -> None:
-    seen: list[list[object]] = []
-
-    @store.after_commit
-    async def remember(events: Sequence[RecordedEvent]) -> None:
-        seen.append([(e.stream, e.version, e.position, e.data) for e in events])
-
-    async with store.session() as session:
-        await session.append("a", numbered(1, 2))
-        await session.append("b", numbered(3, 3))
-        await session.append("a", numbered(4, 4))
-        assert seen == []
-    assert seen == [[("a", 1, 1, 1), ("a", 2, 2, 2), ("b", 1, 3, 3), ("a", 3, 4, 4)]]
-
-
-async def test_each_of_many_commits_has_its_own_call(store: Store) -> None:
-    seen: list[object] = []
-
-    @store.after_commit
-    async def remember(events: Sequence[RecordedEvent]) -> None:
-        await checkpoint()
-        seen.extend((len(events), event.position) for event in events)
-
-    async with task_group() as tasks:
-        for number in range(20):
-            tasks.start_soon(store.append, f"s{number % 3}", numbered(number, number))
-    assert sorted(map(str, seen)) == sorted(str((1, position)) for position in range(1, 21))
-
-
-async def test_where_nothing_was_written_no_hook_runs(store: Store) -> None:
-    events = numbered(1, 1)
-    await store.append("a", events, expected=0)
-    seen: list[object] = []
-
-    @store.after_commit
-    async def remember(events: Sequence[RecordedEvent]) -> None:
-        seen.append(events)
-
-    assert (await store.append("a", events, expected=0)).deduplicated
-    await store.append("a", [])
-    with pytest.raises(ConcurrencyError):
-        await store.append("a", numbered(2, 2), expected=0)
-    with pytest.raises(InvalidEventError):
-        await store.append("a", [NewEvent("T", {1})])
-    async with store.session() as session:
-        await session.read("a")
-    assert seen == []
 
 
 async def test_a_hook_that_fails_is_logged_and_the_commit_stands(
@@ -195,23 +125,6 @@ async def test_a_cancelled_task_waits_for_the_hooks(store: Store) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert seen == ["ended"]
-
-
-async def test_a_hook_may_append_to_the_same_store(store: Store) -> None:
-    @store.after_commit
-    async def audit(events: Sequence[RecordedEvent]) -> None:
-        if events[0].stream != "audit":
-            await store.append("audit", [NewEvent("Seen", event.position) for event in events])
-
-    async with task_group() as tasks:
-        for number in range(10):
-            tasks.start_soon(store.append, "a", numbered(number, number))
-    async with store.session() as session:
-        await session.append("a", numbered(1, 1))
-    assert (await store.read("a")).version == 11
-    audited = [event.data for event in (await store.read("audit")).events]
-    written = [e.position async for e in store.iterate_all(prefix="a") if e.stream == "a"]
-    assert sorted(audited) == written
 
 
 async def test_a_hook_may_close_the_store(store: Store) -> None:

@@ -12,7 +12,7 @@ from anyio.lowlevel import checkpoint
 from eventport import Capability, NewEvent
 from eventport._concurrency.backoff import Backoff
 from eventport._engine import listener as module
-from eventport._engine.subscription import Feed
+from eventport._engine.feed import Feed
 from eventport.adapter import Store
 
 from eventport_conformance.waiting import no_hang, until

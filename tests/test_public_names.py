@@ -38,6 +38,7 @@ NAMES = [
     "AggregateResult",
     "AllResult",
     "AppendResult",
+    "BoundaryError",
     "Capability",
     "ConcurrencyError",
     "ConfigurationError",
@@ -54,9 +55,12 @@ NAMES = [
     "InvalidEventError",
     "InvalidEventTypeError",
     "InvalidStreamNameError",
+    "Match",
     "NewEvent",
     "NotSupportedError",
     "PayloadTooLargeError",
+    "Query",
+    "QueryResult",
     "ReadResult",
     "RecordedEvent",
     "Session",
@@ -76,7 +80,9 @@ PLAIN_VALUES = {
     "STREAM_EXISTS",
     "Batching",
     "Expectation",
+    "Guard",
     "Outcome",
+    "Unseen",
 }
 
 PUBLIC = [

@@ -27,7 +27,7 @@ from eventport import (
     RecordedEvent,
     StoreClosedError,
 )
-from eventport._engine.stream_reader import PAGE_EVENTS
+from eventport._engine.queries import PAGE_EVENTS
 from eventport.adapter import AllQuery, Store
 from eventport.folding import Fold
 from eventport.typed import EventTypes

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import anyio
 import pytest
 
-from anyio import create_task_group, wait_all_tasks_blocked
-from anyio.abc import TaskGroup
+from anyio import wait_all_tasks_blocked
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.engines import TinyPages
+from tests.tasks import task_group
 
 from eventport import (
-    ANY,
     NO_STREAM,
-    STREAM_EXISTS,
     Capability,
     ConcurrencyError,
-    Expectation,
     InvalidArgumentError,
-    InvalidEventError,
-    InvalidStreamNameError,
     NewEvent,
     NotSupportedError,
     Session,
@@ -60,13 +53,6 @@ async def contents(streams: Streams, stream: str) -> list[object]:
     return [event.data for event in (await streams.read(stream)).events]
 
 
-@asynccontextmanager
-async def task_group() -> AsyncGenerator[TaskGroup]:
-    """Open a task group that type checkers know to swallow no exception."""
-    async with create_task_group() as tasks:
-        yield tasks
-
-
 async def test_nothing_is_seen_before_the_commit_and_all_after_it() -> None:
     engine = TinyPages()
     store = opened(engine)
@@ -90,20 +76,6 @@ async def test_nothing_is_seen_before_the_commit_and_all_after_it() -> None:
     assert session.position == everything.position == 4
 
 
-async def test_an_exception_commits_nothing() -> None:
-    engine = TinyPages()
-    store = opened(engine)
-
-    async def work() -> None:
-        async with store.session() as session:
-            await session.append("a", numbered(1, 1))
-            raise LookupError("no")
-
-    with pytest.raises(LookupError):
-        await work()
-    assert engine.commits == 0
-
-
 async def test_a_cancellation_commits_nothing() -> None:
     engine = TinyPages()
     store = opened(engine)
@@ -113,99 +85,6 @@ async def test_a_cancellation_commits_nothing() -> None:
             scope.cancel()
             await anyio.sleep(1)
     assert engine.commits == 0
-
-
-async def test_a_session_that_only_reads_commits_nothing() -> None:
-    engine = TinyPages()
-    store = opened(engine)
-    async with store.session() as session:
-        assert not (await session.read("a")).exists
-        await store.append("a", numbered(1, 1))
-    assert engine.commits == 1
-    assert session.position is None
-
-
-async def test_a_stream_stays_as_it_was_first_seen() -> None:
-    engine = TinyPages()
-    store = opened(engine)
-    await store.append("a", numbered(1, 3))
-    async with store.session() as session:
-        assert (await session.read("a", max_count=1)).version == 3
-        await store.append("a", numbered(4, 6))
-        assert await contents(session, "a") == [1, 2, 3]
-        assert (await session.read("a", from_version=4)).events == []
-        assert [e.data async for e in session.iterate("a", backwards=True)] == [3, 2, 1]
-        folded = await session.aggregate("a", lambda total, event: total + event.data, int)
-        assert (folded.state, folded.version) == (6, 3)
-        assert not (await session.read("b")).exists
-        await store.append("b", numbered(1, 1))
-        read = await session.read("b")
-        assert (read.events, read.version, read.exists) == ([], 0, False)
-
-
-@pytest.mark.parametrize("how", ["read", "append", "iterate"])
-async def test_a_stream_that_moved_is_a_conflict_and_nothing_is_written(how: str) -> None:
-    engine = TinyPages()
-    store = opened(engine)
-    await store.append("a", numbered(1, 1))
-
-    async def work() -> None:
-        async with store.session() as session:
-            await session.append("b", numbered(1, 1))
-            if how == "read":
-                await session.read("a")
-            elif how == "iterate":
-                assert [event.version async for event in session.iterate("a")] == [1]
-            else:
-                await session.append("a", numbered(2, 2), expected=ANY)
-            await store.append("a", numbered(7, 8))
-            await session.append("a", numbered(3, 3), expected=STREAM_EXISTS)
-
-    with pytest.raises(ConcurrencyError) as caught:
-        await work()
-    assert (caught.value.stream, caught.value.expected, caught.value.actual) == ("a", 1, 3)
-    assert await contents(store, "a") == [1, 7, 8]
-    assert await contents(store, "b") == []
-
-
-async def test_a_stream_that_is_only_read_may_move() -> None:
-    engine = TinyPages()
-    store = opened(engine)
-    async with store.session() as session:
-        await session.read("a")
-        await session.append("b", numbered(1, 1))
-        await store.append("a", numbered(1, 1))
-    assert await contents(store, "b") == [1]
-
-
-@pytest.mark.parametrize(
-    ("expected", "holds"),
-    [(0, False), (NO_STREAM, False), (2, False), (3, True), (4, False), (ANY, True)],
-)
-async def test_expectations_are_about_the_stream_as_the_session_sees_it(
-    expected: Expectation, holds: bool
-) -> None:
-    engine = TinyPages()
-    store = opened(engine)
-    await store.append("a", numbered(1, 2))
-    async with store.session() as session:
-        await session.append("a", numbered(3, 3))
-        for events in ([], numbered(4, 4)):
-            if holds and not events:
-                result = await session.append("a", events, expected=expected)
-                assert (result.version, result.position, result.created) == (3, None, False)
-                assert (await session.read("a", expected=expected)).version == 3
-            elif not holds:
-                with pytest.raises(ConcurrencyError) as caught:
-                    await session.append("a", events, expected=expected)
-                assert caught.value.actual == 3
-                with pytest.raises(ConcurrencyError):
-                    await session.read("a", expected=expected)
-                with pytest.raises(ConcurrencyError):
-                    await session.aggregate(
-                        "a", lambda state, _: state, lambda: None, expected=expected
-                    )
-    assert await contents(store, "a") == [1, 2, 3]
 
 
 async def test_an_empty_append_writes_nothing() -> None:
@@ -287,41 +166,6 @@ async def test_sessions_one_in_another_are_rivals_like_any_others() -> None:
     assert await contents(store, "b") == [2]
 
 
-async def test_a_session_that_has_ended_does_nothing_more() -> None:
-    engine = TinyPages()
-    store = opened(engine)
-    async with store.session() as session:
-        await session.append("a", numbered(1, 1))
-        iteration = session.iterate("a")
-        await anext(iteration)
-    with pytest.raises(StoreClosedError, match="this session has ended: its block was left"):
-        await session.append("a", numbered(2, 2))
-    with pytest.raises(StoreClosedError):
-        await session.append("a", [])
-    with pytest.raises(StoreClosedError):
-        await session.read("a")
-    with pytest.raises(StoreClosedError):
-        await session.aggregate("a", lambda state, _: state, lambda: None)
-    assert await contents(store, "a") == [1]
-    await iteration.aclose()
-
-
-async def test_a_failed_session_has_ended_too() -> None:
-    engine = TinyPages()
-    store = opened(engine)
-    sessions: list[Session] = []
-
-    async def work() -> None:
-        async with store.session() as session:
-            sessions.append(session)
-            raise LookupError("no")
-
-    with pytest.raises(LookupError):
-        await work()
-    with pytest.raises(StoreClosedError):
-        await sessions[0].read("a")
-
-
 class SlowToRead(TinyPages):
     """An engine that shows the stream named "slow" when a test lets it."""
 
@@ -394,84 +238,6 @@ async def test_a_second_stream_is_refused_by_a_backend_that_cannot_do_it() -> No
         await session.append("a", numbered(1, 1))
         await session.append("a", numbered(2, 2))
     assert await contents(store, "a") == [1, 2]
-
-
-async def test_bad_arguments_are_refused_at_the_append_and_spoil_nothing() -> None:
-    engine = TinyPages()
-    store = opened(engine)
-    async with store.session() as session:
-        with pytest.raises(InvalidStreamNameError):
-            await session.append("", numbered(1, 1))
-        with pytest.raises(InvalidEventError):
-            await session.append("a", [NewEvent("T", 1), NewEvent("T", {1, 2})])
-        with pytest.raises(InvalidArgumentError):
-            await session.append("a", numbered(1, 1), expected=-1)
-        await session.append("a", numbered(1, 1))
-    assert await contents(store, "a") == [1]
-
-
-async def test_events_of_a_session_are_isolated() -> None:
-    engine = TinyPages()
-    store = opened(engine)
-    data, metadata = {"a": [1]}, {"m": [1]}
-    async with store.session() as session:
-        await session.append("a", [NewEvent("T", data, metadata)])
-        data["a"].append(2)
-        [own] = (await session.read("a")).events
-        assert (own.data, own.metadata, own.position) == ({"a": [1]}, {"m": [1]}, 0)
-        own.data["a"].append(3)
-        own.metadata["m"].append(3)
-    [stored] = (await store.read("a")).events
-    assert (stored.data, stored.metadata) == ({"a": [1]}, {"m": [1]})
-
-
-async def test_a_session_of_a_closed_store_is_refused() -> None:
-    engine = TinyPages()
-    store = opened(engine)
-    block = store.session()
-    session = await block.__aenter__()
-    await session.append("a", numbered(1, 1))
-    await store.aclose()
-    with pytest.raises(StoreClosedError):
-        await block.__aexit__(None, None, None)
-    with pytest.raises(StoreClosedError):
-        await store.session().__aenter__()
-
-
-async def test_a_conflict_is_tried_again_until_it_is_none() -> None:
-    engine = TinyPages()
-    store = opened(engine)
-    tries: list[int] = []
-
-    async def work(session: Session) -> str:
-        version = (await session.read("a")).version
-        tries.append(version)
-        if len(tries) < 3:
-            await store.append("a", numbered(0, 0))
-        await session.append("a", numbered(1, 1), expected=version)
-        return f"try {len(tries)}"
-
-    assert await run_in_session(store, work) == "try 3"
-    assert tries == [0, 1, 2]
-    assert await contents(store, "a") == [0, 0, 1]
-
-
-@pytest.mark.parametrize("attempts", [1, 2, 4])
-async def test_the_last_conflict_is_raised(attempts: int) -> None:
-    engine = TinyPages()
-    store = opened(engine)
-    tries = 0
-
-    async def work(session: Session) -> None:
-        nonlocal tries
-        tries += 1
-        await session.append("a", numbered(1, 1))
-        await store.append("a", numbered(0, 0))
-
-    with pytest.raises(ConcurrencyError):
-        await run_in_session(store, work, attempts=attempts)
-    assert tries == attempts
-    assert await contents(store, "a") == [0] * attempts
 
 
 async def test_other_errors_are_not_tried_again() -> None:

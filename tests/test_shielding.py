@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextvars
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import anyio
 import pytest
 
-from anyio import CancelScope, Event, create_task_group, move_on_after, wait_all_tasks_blocked
-from anyio.abc import TaskGroup
+from anyio import CancelScope, Event, move_on_after, wait_all_tasks_blocked
 from anyio.lowlevel import checkpoint
+from tests.tasks import task_group
 
 from eventport._concurrency.shielding import run_shielded
 
@@ -38,13 +37,6 @@ class Work:
             await checkpoint()
         self.ended = True
         return result
-
-
-@asynccontextmanager
-async def task_group() -> AsyncGenerator[TaskGroup]:
-    """Open a task group that type checkers know to swallow no exception."""
-    async with create_task_group() as tasks:
-        yield tasks
 
 
 async def test_the_result_comes_through() -> None:

@@ -18,7 +18,7 @@ import tomllib
 
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +31,7 @@ from conformance.mutation.sources import SourceMutant, sample
 
 ROOT: Final = Path(__file__).parents[2]
 EXPLAINED: Final = Path(__file__).parent / "survivors.toml"
+FOUND: Final = Path(__file__).parent / "found.toml"
 GOAL: Final = 0.95
 SILENCE: Final = 660.0
 """After how many seconds without a line a mutant hangs; it is beyond any patience."""
@@ -46,6 +47,14 @@ class Part:
     """A pattern in that folder."""
     judges: tuple[str, ...]
 
+    def paths(self) -> list[Path]:
+        """Return the files that the suite can judge."""
+        found = (ROOT / self.package).glob(self.files)
+        return [one for one in found if not one.name.startswith(BEYOND)]
+
+
+BEYOND: Final = ("inline", "joined", "projections", "plugin", "schema")
+"""Files whose names begin so are about more than the port, which is all that the suite knows."""
 
 PARTS: Final = {
     "core": Part("src/eventport", "_engine/*.py", ("memory", "hard", "socket", "sqlite")),
@@ -157,7 +166,7 @@ def key_of(mutant: SourceMutant) -> tuple[str, str, str]:
 def run(name: str, count: int, seed: int, workers: int, only: str = "") -> list[Verdict]:
     """Judge some mutants of a part."""
     part = PARTS[name]
-    paths = [one for one in (ROOT / part.package).glob(part.files) if only in str(one)]
+    paths = [one for one in part.paths() if only in str(one)]
     judge = Judge(part)
     with ExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory())
@@ -169,9 +178,10 @@ def run(name: str, count: int, seed: int, workers: int, only: str = "") -> list[
                 raise SystemExit(message)
         verdicts: list[Verdict] = []
         pool = stack.enter_context(ThreadPoolExecutor(workers))
-        for verdict in pool.map(judge.judge, sample(paths, count, seed)):
-            verdicts.append(verdict)
-            _say(verdict)
+        judging = [pool.submit(judge.judge, one) for one in sample(paths, count, seed)]
+        for done_ in as_completed(judging):
+            verdicts.append(done_.result())
+            _say(verdicts[-1])
     return verdicts
 
 
@@ -187,13 +197,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=40, help="how many of each part")
     parser.add_argument("--seed", type=int, default=int(time.time()) % 100_000)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--record", action="store_true", help="write what was found to found.toml")
     parser.add_argument("--only", default="", help="only files whose path holds this")
     asked = parser.parse_args(arguments)
     print(f"seed {asked.seed}")
     verdicts: list[Verdict] = []
     for name in asked.parts or ["core", "memory", "sqlite"]:
-        verdicts += run(name, asked.count, asked.seed, asked.workers, asked.only)
+        found = run(name, asked.count, asked.seed, asked.workers, asked.only)
+        if asked.record:
+            record(name, asked.seed, found)
+        verdicts += found
     return report(verdicts)
+
+
+def record(part: str, seed: int, verdicts: Sequence[Verdict]) -> None:
+    """Write down which clauses have found how many mutants, for the page of the proof."""
+    known = explained()
+    killed = Counter(one.killed_by.rpartition(" ")[2] for one in verdicts if one.killed_by)
+    alive = [key_of(one.mutant) in known for one in verdicts if not one.killed_by]
+    with FOUND.open("a", encoding="utf-8") as file:
+        file.write(
+            f'\n[[run]]\npart = "{part}"\nseed = {seed}\nmutants = {len(verdicts)}\n'
+            f"explained = {sum(alive)}\nalive = {len(alive) - sum(alive)}\n[run.clauses]\n"
+        )
+        for id_, count in sorted(killed.items()):
+            file.write(f"{id_} = {count}\n")
 
 
 def report(verdicts: Sequence[Verdict]) -> int:

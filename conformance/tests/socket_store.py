@@ -296,6 +296,7 @@ class SocketHarness(Harness):
         push=Unsupported("the server speaks only when it is asked"),
         shared=Supported(),
         durable=Supported(),
+        guards=Unsupported("it has no index"),
         times=Supported(),
         hooks=Supported(),
     )

@@ -24,8 +24,8 @@ class Mine(Harness):
     name = "mine"
     capabilities = Capabilities(
         sessions=Supported(), global_order=Supported(), push=Unsupported("alone"),
-        shared=Unsupported("alone"), durable=Unsupported("alone"), hooks=Supported(),
-        times=Supported(),
+        shared=Unsupported("alone"), durable=Unsupported("alone"), guards=Supported(),
+        hooks=Supported(), times=Supported(),
     )
     @asynccontextmanager
     async def open(self):

@@ -30,13 +30,13 @@ MAKERS: Final[dict[str, Callable[[], Engine]]] = {
     ),
 }
 
-GROUPS: Final = ("REA", "ITR", "AGG", "GLO", "SUB", "SES", "CON", "HOK", "SIZ", "CLO")
+GROUPS: Final = ("REA", "ITR", "AGG", "GLO", "SUB", "SES", "QRY", "GRD", "CON", "HOK", "SIZ", "CLO")
 
 
 def harness_of(make: Callable[[], Engine]) -> type[Harness]:
     class HardHarness(Harness):
         name = "hard"
-        capabilities = Capabilities.only("sessions", "global_order", "times", "hooks")
+        capabilities = Capabilities.only("sessions", "global_order", "guards", "times", "hooks")
 
         @asynccontextmanager
         async def open(self) -> AsyncGenerator[EventStore, None]:

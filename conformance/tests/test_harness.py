@@ -37,6 +37,7 @@ def answers(**changes: Any) -> Capabilities:
         "push": Unsupported("alone"),
         "shared": Unsupported("alone"),
         "durable": Unsupported("alone"),
+        "guards": Supported(),
         "times": Supported(),
         "hooks": Supported(),
         **changes,
@@ -104,7 +105,7 @@ def test_only_what_is_named_is_supported() -> None:
 
 class Short(UrlHarness):
     name, location = "short", "memory://"
-    capabilities = Capabilities.only("sessions", "global_order", "times", "hooks")
+    capabilities = Capabilities.only("sessions", "global_order", "guards", "times", "hooks")
 
 
 def run(harness: type[Harness], id_: str) -> Outcome:
@@ -136,7 +137,7 @@ def test_a_store_without_a_reason_needs_one_from_its_harness() -> None:
 
 def test_what_is_not_named_must_not_be_claimed() -> None:
     class Modest(Short):
-        capabilities = Capabilities.only("global_order", "hooks")
+        capabilities = Capabilities.only("global_order", "guards", "times", "hooks")
 
         @asynccontextmanager
         async def open(self) -> AsyncGenerator[EventStore, None]:

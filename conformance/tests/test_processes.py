@@ -70,6 +70,7 @@ class FileHarness(Harness):
         push=Unsupported("it polls"),
         shared=Supported(),
         durable=Supported(),
+        guards=Unsupported("it has no index"),
         times=Supported(),
         hooks=Supported(),
     )

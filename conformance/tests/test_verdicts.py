@@ -30,6 +30,7 @@ class Mine(Harness):
         push=Unsupported("alone"),
         shared=Unsupported("alone"),
         durable=Unsupported("in memory"),
+        guards=Supported(),
         times=Supported(),
         hooks=Supported(),
     )
@@ -84,6 +85,7 @@ class Soon(Mine):
         push=Unsupported("alone"),
         shared=Unsupported("alone"),
         durable=Unsupported("in memory"),
+        guards=Supported(),
         times=Supported(),
         hooks=Planned("issue 7"),
     )

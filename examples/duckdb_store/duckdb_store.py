@@ -25,17 +25,18 @@ SCHEMA: Final = """
     CREATE TABLE IF NOT EXISTS events (
         position BIGINT PRIMARY KEY, stream TEXT, version BIGINT, type TEXT,
         text TEXT, blob BLOB, metadata TEXT, id UUID, recorded_at TIMESTAMP,
+        tags TEXT[],
         UNIQUE (stream, version)
     )
 """
-COLUMNS: Final = "position, stream, version, type, text, blob, metadata, id, recorded_at"
+COLUMNS: Final = "position, stream, version, type, text, blob, metadata, id, recorded_at, tags"
 LAST: Final = "SELECT coalesce(max(position), 0) FROM events"
 HEAD: Final = "SELECT coalesce(max(version), 0), max(recorded_at) FROM events WHERE stream = ?"
 STORED: Final = """
     SELECT id, position, recorded_at FROM events
     WHERE stream = ? AND version BETWEEN ? AND ? ORDER BY version
 """
-INSERT: Final = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+INSERT: Final = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 READ: Final = f"""
     SELECT {COLUMNS} FROM events WHERE stream = ? AND version BETWEEN ? AND ? ORDER BY version
 """
@@ -55,6 +56,7 @@ class DuckDBEngine:
     limitations: Mapping[Capability, str] = {
         Capability.SHARED: "DuckDB lets one process open a file; use SQLite to share events",
         Capability.PUSH: "there are no commits by other processes",
+        Capability.GUARDS: "this example has no index of tags; use SQLite",
         Capability.TIMES: "each event gets the time of its commit",
     }
 
@@ -99,7 +101,7 @@ class DuckDBEngine:
 
     def _apply(self, commit: adapter.Commit) -> adapter.Outcome:
         planned = adapter.plan(commit, lambda stream: self._one(HEAD, stream)[0], self._stored)
-        if isinstance(planned, adapter.Committed | adapter.Conflict):
+        if not isinstance(planned, list):
             return planned
         pairs = zip(commit.writes, planned, strict=True)
         return adapter.Committed([self._insert(write, first) for write, first in pairs])
@@ -113,7 +115,7 @@ class DuckDBEngine:
         for i, event in enumerate(write.events):
             data = (None, event.data) if isinstance(event.data, bytes) else (event.data, None)
             row = (start + i, write.stream, first + i, event.type, *data, event.metadata)
-            rows.append((*row, event.id, now))
+            rows.append((*row, event.id, now, sorted(event.tags)))
         self._db.executemany(INSERT, rows)
         count = len(rows)
         times = [now.replace(tzinfo=UTC)] * count
@@ -136,7 +138,7 @@ class DuckDBEngine:
         head = self._one(LAST)[0]
         until = min(head, query.after + min(query.max_count, PAGE))
         rows = self._db.execute(READ_ALL, (query.after, until)).fetchall()
-        events = [_decode(*row) for row in rows if query.matches(row[1], row[3])]
+        events = [_decode(*row) for row in rows if query.matches(row[1], row[3], frozenset(row[9]))]
         return adapter.AllPage(events, max(until, query.after), head)
 
     def _one(self, sql: str, *values: object) -> Any:
@@ -167,6 +169,7 @@ def _decode(  # one parameter for each column
     metadata: str,
     id_: UUID,
     recorded_at: datetime,
+    tags: list[str],
 ) -> RecordedEvent:
     return adapter.decode_event(
         stream=stream,
@@ -177,4 +180,5 @@ def _decode(  # one parameter for each column
         metadata=metadata,
         id_=id_,
         recorded_at=recorded_at.replace(tzinfo=UTC),
+        tags=tags,
     )

@@ -35,6 +35,7 @@ class Row(Struct, array_like=True):
     metadata: str
     id_: UUID
     recorded_at: datetime
+    tags: frozenset[str]
     position: int = 0  # counted when the file is read
 
     def decode(self) -> RecordedEvent:
@@ -52,6 +53,7 @@ class FileEngine:
     limitations: Mapping[Capability, str] = {
         Capability.SHARED: "one process holds the file; use SQLite to share events",
         Capability.PUSH: "there are no commits by other processes",
+        Capability.GUARDS: "this example has no index of tags; use SQLite",
     }
 
     def __init__(self, path: Path) -> None:
@@ -83,7 +85,7 @@ class FileEngine:
     async def read_all(self, query: adapter.AllQuery, /) -> adapter.AllPage:
         await checkpoint()
         rows = self._log[query.after : query.after + query.max_count]
-        events = [row.decode() for row in rows if query.matches(row.stream, row.type_)]
+        events = [row.decode() for row in rows if query.matches(row.stream, row.type_, row.tags)]
         return adapter.AllPage(events, query.after + len(rows), len(self._log))
 
     async def close(self) -> None:
@@ -100,7 +102,7 @@ class FileEngine:
             return [(r.id_, r.position, r.recorded_at) for r in rows(stream)[first - 1 : last]]
 
         planned = adapter.plan(commit, lambda stream: len(rows(stream)), stored)
-        if isinstance(planned, adapter.Committed | adapter.Conflict):
+        if not isinstance(planned, list):
             return planned
         line: list[Row] = []
         lines.append(line)
@@ -172,5 +174,5 @@ def _rows(write: adapter.StreamWrite, first: int, start: int, before: list[Row])
     for i, (event, at) in enumerate(zip(write.events, write.times(now), strict=True)):
         text, blob = (None, event.data) if isinstance(event.data, bytes) else (event.data, None)
         who = (write.stream, first + i, event.type)
-        rows.append(Row(*who, text, blob, event.metadata, event.id, at, start + 1 + i))
+        rows.append(Row(*who, text, blob, event.metadata, event.id, at, event.tags, start + 1 + i))
     return rows

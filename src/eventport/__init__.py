@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from eventport._config.connecting import connect
+from eventport.boundaries import BoundaryError, Match, Query
 from eventport.conflicts import run_in_session
 from eventport.errors import (
     ConcurrencyError,
@@ -26,7 +27,7 @@ from eventport.errors import (
 from eventport.events import CopiedEvent, NewEvent, RecordedEvent
 from eventport.expectations import ANY, NO_STREAM, STREAM_EXISTS, Expectation
 from eventport.protocols import Capability, EventStore, Session, Streams, Subscription
-from eventport.results import AggregateResult, AllResult, AppendResult, ReadResult
+from eventport.results import AggregateResult, AllResult, AppendResult, QueryResult, ReadResult
 
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "AggregateResult",
     "AllResult",
     "AppendResult",
+    "BoundaryError",
     "Capability",
     "ConcurrencyError",
     "ConfigurationError",
@@ -52,9 +54,12 @@ __all__ = [
     "InvalidEventError",
     "InvalidEventTypeError",
     "InvalidStreamNameError",
+    "Match",
     "NewEvent",
     "NotSupportedError",
     "PayloadTooLargeError",
+    "Query",
+    "QueryResult",
     "ReadResult",
     "RecordedEvent",
     "Session",

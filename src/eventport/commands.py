@@ -12,6 +12,7 @@ from uuid import UUID, uuid4, uuid5
 from msgspec import Struct
 from msgspec.structs import replace
 
+from eventport.boundaries import Query
 from eventport.command_log import CommandLog
 from eventport.conflicts import ATTEMPTS, retry_conflicts, run_in_session
 from eventport.context import COMMAND_HASH, COMMAND_ID, CORRELATION_ID, current_context
@@ -66,6 +67,12 @@ class Decider(Struct, Generic[S, C, E], frozen=True, kw_only=True):
 
     It raises an error of the program's own if the command is refused. It may run several times
     for one command, each time with a newer state.
+    """
+    boundary: Callable[[C], Query] | None = None
+    """Returns which events a command depends on, wherever they are; None for those of its stream.
+
+    The state is that of these events, in the order of their positions. Then the store needs
+    `Capability.GUARDS`, and the loader is not asked.
     """
 
     @property
@@ -160,7 +167,8 @@ class CommandHandler(Generic[S, C, E]):
         order = _Order(stream, command, id or uuid4(), id is not None, check_metadata(metadata))
         if session is not None:
             return await self._in_session(session, order)
-        async with turn(self._store, stream):
+        boundary = self._decider.boundary
+        async with turn(self._store, stream if boundary is None else boundary(command).to_json()):
             if self._log is not None:
                 return await self._in_own_session(order)
             return await retry_conflicts(
@@ -188,6 +196,8 @@ class CommandHandler(Generic[S, C, E]):
 
     async def _once(self, streams: Streams, order: _Order) -> CommandResult[S]:
         decider, stream = self._decider, order.stream
+        if decider.boundary is not None:
+            return await self._once_within(streams, order, decider.boundary(order.command))
         watching = _Watching(decider.types, order.id)
         types: EventCodec[E] = watching if order.repeatable and self._log is None else decider.types
         fold = Fold(types, decider.initial, decider.evolve)
@@ -207,6 +217,32 @@ class CommandHandler(Generic[S, C, E]):
         state = loaded.state
         for event in decided:
             state = decider.evolve(state, event)
+        return CommandResult("executed", state, appended.version, events, appended.position)
+
+    async def _once_within(self, streams: Streams, order: _Order, query: Query) -> CommandResult[S]:
+        """Decide on the events that a query matches, and append if they are still all."""
+        decider, stream = self._decider, order.stream
+        seen = await streams.query(query)
+        watching = _Watching(decider.types, order.id)
+        state = decider.initial()
+        for event in seen.events:
+            state = decider.evolve(state, watching.decode(event))
+        version = (await streams.read(stream, max_count=0)).version
+        if order.repeatable:
+            earlier = [event for event in watching.found if event.stream == stream]
+            if self._log is not None:
+                earlier = await self._earlier(streams, order, version, watching)
+            if earlier:
+                return _applied_before(order, AggregateResult(state, version, True), earlier)  # noqa: FBT003  # a field
+        decided = _checked(decider.decide(order.command, state))
+        if not decided:
+            return CommandResult("executed", state, version, (), None)
+        events = self._new_events(order, decided)
+        appended = await streams.append(stream, events, unless=query, since=seen.token)
+        if appended.deduplicated and order.repeatable:
+            return await self._once_within(streams, order, query)
+        for one in decided:
+            state = decider.evolve(state, one)
         return CommandResult("executed", state, appended.version, events, appended.position)
 
     async def _earlier(

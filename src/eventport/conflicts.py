@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 from anyio import sleep
 
 from eventport._concurrency.backoff import Backoff
+from eventport.boundaries import BoundaryError
 from eventport.errors import ConcurrencyError
 from eventport.protocols import EventStore, Session
 from eventport.turns import turn
@@ -59,8 +60,8 @@ async def retry_conflicts(
 ) -> T:
     """Run a function, and run it again as long as it raises `ConcurrencyError`.
 
-    After a conflict it waits for its turn at the stream: of the tasks of one process that lost a
-    race, only one at a time runs it again.
+    After a conflict it waits for its turn at the stream or the query: of the tasks of one process
+    that lost a race, only one at a time runs it again.
 
     Args:
         store: The store that the function writes to.
@@ -72,9 +73,11 @@ async def retry_conflicts(
         return await function()
     try:
         return await function()
+    except BoundaryError as exc:
+        contended = exc.query.to_json()
     except ConcurrencyError as exc:
-        stream = exc.stream
-    async with turn(store, stream):
+        contended = exc.stream
+    async with turn(store, contended):
         backoff = Backoff(0.005, 0.08)
         for _ in range(2, attempts):
             try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime  # msgspec resolves field types at run time
+from collections.abc import Set as AbstractSet  # msgspec resolves field types at run time
+from datetime import datetime  # as above
 from typing import TYPE_CHECKING, Any, Generic
 from uuid import UUID
 
@@ -36,6 +37,11 @@ class NewEvent(Struct, frozen=True):
     """A JSON object about the event; it cannot override anything that the store records."""
     id: UUID = field(default_factory=new_id)
     """The event's identity. An append that is retried with the same ids is not written twice."""
+    tags: AbstractSet[str] = frozenset()
+    """What it is about, such as ``{"course:1", "student:7"}``, so that a `Query` finds it.
+
+    At most 50, each of 1 to 200 UTF-8 bytes without control characters.
+    """
 
 
 class CopiedEvent(NewEvent, frozen=True, kw_only=True):
@@ -51,7 +57,14 @@ class CopiedEvent(NewEvent, frozen=True, kw_only=True):
     @classmethod
     def of(cls, event: RecordedEvent[Any]) -> CopiedEvent:
         """Return what has to be appended to another store to copy an event there."""
-        return cls(event.type, event.data, event.metadata, event.id, recorded_at=event.recorded_at)
+        return cls(
+            event.type,
+            event.data,
+            event.metadata,
+            event.id,
+            event.tags,
+            recorded_at=event.recorded_at,
+        )
 
 
 class RecordedEvent(Struct, Generic[T_co], frozen=True):
@@ -85,3 +98,5 @@ class RecordedEvent(Struct, Generic[T_co], frozen=True):
     stream; copies keep what they have. For an event of a session that has not committed yet it
     is provisional.
     """
+    tags: frozenset[str] = frozenset()
+    """What it is about, as it was appended."""

@@ -10,9 +10,10 @@ from typing import Any, Literal, Protocol, Self, TypeAlias, TypeVar, runtime_che
 
 from anyio import Event
 
+from eventport.boundaries import Query
 from eventport.events import NewEvent, RecordedEvent
 from eventport.expectations import ANY, Expectation
-from eventport.results import AggregateResult, AllResult, AppendResult, ReadResult
+from eventport.results import AggregateResult, AllResult, AppendResult, QueryResult, ReadResult
 
 
 S = TypeVar("S")
@@ -34,6 +35,8 @@ class Capability(Enum):
     """Several stores, in several processes, can work on the same events."""
     DURABLE = "durable"
     """Events outlive the process that appended them."""
+    GUARDS = "guards"
+    """A commit can depend on streams that it does not write, and on what a query matches."""
     TIMES = "times"
     """A `CopiedEvent` keeps the time at which it was first recorded."""
 
@@ -80,17 +83,60 @@ class Streams(Protocol):
         """
         ...
 
+    async def query(
+        self,
+        query: Query,
+        /,
+        *,
+        after: int = 0,
+        max_count: int | None = None,
+        backwards: bool = False,
+    ) -> QueryResult:
+        """Read the events of all streams that match a query, and a token for what was seen.
+
+        It shows all that is committed, in the order of positions. An event that `read_all` does
+        not show yet, because an earlier one may still appear, is here already.
+
+        Args:
+            query: Which events.
+            after: Only events after this position, which the caller has seen up to there.
+            max_count: At most this many events; 0 gives none.
+            backwards: Newest first. It reverses the order and does not change the range. Then the
+                token stands for the whole store as of the read, however few events are given.
+
+        Raises:
+            NotSupportedError: the backend has no `Capability.GLOBAL_ORDER`; or in a session, no
+                `Capability.GUARDS`.
+        """
+        ...
+
     async def append(
-        self, stream: str, events: Iterable[NewEvent], *, expected: Expectation = ANY
+        self,
+        stream: str,
+        events: Iterable[NewEvent],
+        *,
+        expected: Expectation = ANY,
+        unless: Query | None = None,
+        since: str | None = None,
     ) -> AppendResult:
-        """Append events to a stream, all or nothing, if `expected` holds.
+        """Append events to a stream, all or nothing, if `expected` holds and `unless` does not.
 
         The check and the write are one atomic step. An append that expects an exact version (or
         no stream) and finds exactly its own events there succeeds with the original result, so
-        it can be retried after a lost answer. No events: only the expectation is checked.
+        it can be retried after a lost answer. So can one with `unless`, if that matches one of
+        its own events. No events: only the conditions are checked.
+
+        Args:
+            stream: The stream's name.
+            events: What to append.
+            expected: What the stream's head must meet.
+            unless: An event that matches this and that the caller has not seen is a conflict.
+            since: The token of the query's result, which says what the caller has seen. The query
+                of `unless` may match less than that one, but not more. None: nothing was seen.
 
         Raises:
             ConcurrencyError: `expected` does not hold; nothing was written.
+            BoundaryError: an event matches `unless` and was not seen; nothing was written.
             InvalidEventError: an event cannot be stored unharmed; nothing was written.
             NotSupportedError: a `CopiedEvent`, on a backend without `Capability.TIMES`.
             PayloadTooLargeError: the backend refuses the size; nothing was written.
@@ -127,8 +173,21 @@ class Streams(Protocol):
 class Session(Streams, Protocol):
     """A unit of work: appends are kept until the block ends and are then committed together.
 
-    Reads see the session's own appends. Nobody else sees anything before the commit.
+    Reads see the session's own appends. Nobody else sees anything before the commit. What was
+    read under an expectation, required or queried is a condition of the commit: if it does not
+    hold any more, nothing is written. A session that appends nothing checks that once, at its end.
     """
+
+    async def require(self, stream: str, expected: Expectation) -> None:
+        """Make an expectation about a stream a condition of the commit.
+
+        The stream need not be written to. To write to it as well, append.
+
+        Raises:
+            ConcurrencyError: it does not hold now; at the end of the block, if it does not then.
+            NotSupportedError: the backend has no `Capability.GUARDS`.
+        """
+        ...
 
     @property
     def position(self) -> int | None:
@@ -173,10 +232,13 @@ class EventStore(Streams, Protocol):
         at the version that the session saw first.
 
         Raises:
-            ConcurrencyError: at the end of the block, if a pinned stream has moved; nothing was
-                written.
+            ConcurrencyError: at the end of the block, if a pinned stream has moved, or a stream
+                no longer meets what was expected of it; nothing was written.
+            BoundaryError: at the end of the block, if an event matches what was queried, and was
+                not there then; nothing was written.
             NotSupportedError: at the append to a second stream, on a backend without
-                `Capability.SESSIONS`.
+                `Capability.SESSIONS`; at the end of the block, if it has events and conditions,
+                on a backend without `Capability.GUARDS`.
         """
         ...
 
@@ -187,6 +249,7 @@ class EventStore(Streams, Protocol):
         max_count: int = 1000,
         types: Collection[str] | None = None,
         prefix: str | None = None,
+        query: Query | None = None,
     ) -> AllResult:
         """Read events of all streams in the order of their commits.
 
@@ -198,6 +261,7 @@ class EventStore(Streams, Protocol):
             max_count: At most this many events.
             types: Only events of these types.
             prefix: Only events of streams whose name starts with this.
+            query: Only events that match this; `types` and `prefix` narrow it further.
         """
         ...
 
@@ -207,6 +271,7 @@ class EventStore(Streams, Protocol):
         after: int = 0,
         types: Collection[str] | None = None,
         prefix: str | None = None,
+        query: Query | None = None,
     ) -> AsyncGenerator[RecordedEvent, None]:
         """Go through all streams with bounded memory; it ends at the head seen at the start."""
         ...
@@ -217,6 +282,7 @@ class EventStore(Streams, Protocol):
         after: After = 0,
         types: Collection[str] | None = None,
         prefix: str | None = None,
+        query: Query | None = None,
         stream: str | None = None,
     ) -> AbstractAsyncContextManager[Subscription]:
         """Follow the store: first the events after a position, then each new one, without end.
@@ -230,6 +296,7 @@ class EventStore(Streams, Protocol):
                 when the block was entered, which takes one look-up.
             types: Only events of these types.
             prefix: Only events of streams whose name starts with this.
+            query: Only events that match this.
             stream: Only events of the stream of exactly this name.
 
         Raises:
@@ -279,5 +346,16 @@ class InlineStore(Protocol):
     """A store that runs handlers inside the transactions of its commits."""
 
     def inline(self, handler: Any, /) -> Any:
-        """Register a handler, which runs once in each commit, in the order of registration."""
+        """Register an `InlineHandler`: ``async def handler(events, transaction)``.
+
+        It runs in the transaction of each commit of this store, with the events of that commit as
+        they will be read. What it writes there and the events become visible together, or not at
+        all: if it raises, the append raises `InlineProjectionError`. It may be called again for a
+        commit whose first transaction was undone. Handlers run in the order of registration. It
+        also serves as a decorator.
+
+        Raises:
+            InvalidArgumentTypeError: it cannot be called.
+            NotSupportedError: this store has no such transactions.
+        """
         ...

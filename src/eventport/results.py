@@ -6,16 +6,16 @@ from typing import Generic, TypeVar
 
 from msgspec import Struct
 
-from eventport.events import RecordedEvent  # msgspec resolves field types at run time
+from eventport.events import RecordedEvent, T_co  # msgspec resolves field types at run time
 
 
 S = TypeVar("S")
 
 
-class ReadResult(Struct, frozen=True):
+class ReadResult(Struct, Generic[T_co], frozen=True):
     """Events of one stream, and where the stream stands."""
 
-    events: list[RecordedEvent]
+    events: list[RecordedEvent[T_co]]
     """The events in the range asked for, in the order asked for."""
     version: int
     """The stream's head, whatever the range; 0 if the stream does not exist."""
@@ -39,6 +39,21 @@ class AppendResult(Struct, frozen=True):
     """Whether exactly these events were there already, so that nothing was written again."""
 
 
+class QueryResult(Struct, frozen=True):
+    """Events of the whole store that match a query, and what their reader has seen."""
+
+    events: list[RecordedEvent]
+    """The events found, in the order asked for."""
+    position: int
+    """Where to resume: pass it as `after`. It advances even if the query matched nothing."""
+    token: str
+    """What this read has seen: pass it as `since`. It is opaque, and no position.
+
+    It stands for all matching events as of the read; if `max_count` has cut a read forwards, for
+    those up to the last one given.
+    """
+
+
 class SaveResult(Struct, frozen=True):
     """What saving aggregates did."""
 
@@ -59,10 +74,10 @@ class AggregateResult(Struct, Generic[S], frozen=True):
     """Whether the stream has any event, even if only after `to_version`."""
 
 
-class AllResult(Struct, frozen=True):
+class AllResult(Struct, Generic[T_co], frozen=True):
     """Events of the whole store, in global order."""
 
-    events: list[RecordedEvent]
+    events: list[RecordedEvent[T_co]]
     """The events found, at most as many as asked for."""
     position: int
     """Where to resume: pass it as `after`. It advances even if the filter matched nothing."""

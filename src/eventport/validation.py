@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from inspect import iscoroutinefunction
 from typing import Any, Final, Literal, TypeAlias, TypeVar, cast, get_args
 
@@ -19,6 +20,12 @@ from eventport.expectations import Expectation
 
 MAX_NAME_BYTES: Final = 500
 """The length of the longest stream or type name, in UTF-8."""
+
+MAX_TAGS: Final = 50
+"""How many tags an event, or a match of a query, has at most."""
+
+MAX_TAG_BYTES: Final = 200
+"""The length of the longest tag, in UTF-8."""
 
 MAX_INT: Final = 2**63 - 1
 """The largest version, position or count that can be asked for."""
@@ -84,6 +91,16 @@ def check_prefix(prefix: object) -> str | None:
     return _check_name(prefix, "prefix", InvalidStreamNameError)
 
 
+def check_key(key: object, what: str) -> str:
+    """Return a name or key of what is kept beside events; the rules are those of streams' names.
+
+    Args:
+        key: What was given.
+        what: What it is, for the message.
+    """
+    return _check_name(key, what, InvalidArgumentError)
+
+
 def check_types(types: object) -> frozenset[str] | None:
     """Return the type names that select events; None selects all."""
     if types is None:
@@ -95,6 +112,39 @@ def check_types(types: object) -> frozenset[str] | None:
         message = "types is empty and would match no event: pass None for events of all types"
         raise InvalidArgumentError(message)
     return frozenset(check_event_type(name) for name in cast("Collection[object]", types))
+
+
+def check_tags(tags: object) -> frozenset[str]:
+    """Return the tags of an event or a query. No message shows one: tags are data."""
+    if type(tags) is frozenset and not tags:
+        return frozenset()
+    if not isinstance(tags, AbstractSet):
+        message = f'tags must be a set of text, such as {{"course:1"}}, not a {type(tags).__name__}'
+        raise InvalidArgumentTypeError(message)
+    checked = frozenset(_check_tag(tag) for tag in cast("AbstractSet[object]", tags))
+    if len(checked) > MAX_TAGS:
+        message = f"{len(checked)} tags are too many: the limit is {MAX_TAGS}"
+        raise InvalidArgumentError(message)
+    return checked
+
+
+def _check_tag(tag: object) -> str:
+    if not isinstance(tag, str):
+        message = f"a tag must be text, not a {type(tag).__name__}"
+        raise InvalidArgumentTypeError(message)
+    text = str.__str__(tag)
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as exc:
+        message = "a tag contains a lone surrogate, which is not Unicode text"
+        raise InvalidArgumentError(message) from exc
+    if not 1 <= size <= MAX_TAG_BYTES:
+        message = f"a tag has {size} UTF-8 bytes: it must have 1 to {MAX_TAG_BYTES}"
+        raise InvalidArgumentError(message)
+    if control := control_character(text):
+        message = f"a tag contains the control character {control!r}: remove it"
+        raise InvalidArgumentError(message)
+    return text
 
 
 def check_expectation(expected: object) -> Expectation:
@@ -192,7 +242,9 @@ def _is_plain(name: str) -> bool:
     )
 
 
-def _check_name(name: object, what: str, error: type[InvalidStreamNameError]) -> str:
+def _check_name(
+    name: object, what: str, error: type[InvalidStreamNameError | InvalidArgumentError]
+) -> str:
     if not isinstance(name, str):
         message = f"{what} must be text, not {show(name)}"
         raise error(message)

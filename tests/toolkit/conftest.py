@@ -23,6 +23,8 @@ from adapters.mongodb.tests.servers import new_database, shared_server
 
 from eventport import EventStore, connect
 
+from eventport_conformance.waiting import HANG_SECONDS
+
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "adapters/postgres/tests"))
 
@@ -69,7 +71,7 @@ async def postgres(request: pytest.FixtureRequest) -> AsyncGenerator[OpenStore, 
 
     @asynccontextmanager
     async def open_schema() -> AsyncGenerator[EventStore, None]:
-        async with connect(url, schema=schema) as store:
+        async with connect(url, schema=schema, timeout=HANG_SECONDS) as store:
             yield store
 
     yield open_schema
@@ -82,7 +84,7 @@ async def mongodb(request: pytest.FixtureRequest) -> AsyncGenerator[OpenStore, N
 
         @asynccontextmanager
         async def open_database() -> AsyncGenerator[EventStore, None]:
-            async with connect(url) as store:
+            async with connect(url, timeout=HANG_SECONDS) as store:
                 yield store
 
         yield open_database
@@ -104,7 +106,7 @@ async def eventstoredb_24(_: pytest.FixtureRequest) -> AsyncGenerator[OpenStore,
 def _client_of(double: Double) -> OpenStore:
     @asynccontextmanager
     async def open_client() -> AsyncGenerator[EventStore, None]:
-        async with connect(double.uri, timeout=5) as store:
+        async with connect(double.uri, timeout=HANG_SECONDS) as store:
             yield store
 
     return open_client

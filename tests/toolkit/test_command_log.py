@@ -328,7 +328,7 @@ async def test_a_command_that_is_no_json_is_refused_and_nothing_is_written(
 
     async with store.session() as session:
         with pytest.raises(
-            InvalidEventError, match=r"command .*Strange.*: Strange: cannot be turned into JSON"
+            InvalidEventError, match=r"command .*Strange.*: Strange: cannot be encoded"
         ):
             await CommandLog(store).record(
                 session, Strange(), uuid4(), "account-1", 1, [NewEvent("T", 1)]

@@ -43,11 +43,22 @@ async def test_without_a_target_they_are_where_the_store_is(
         assert not (await store.read_all(prefix="eventport/")).events
 
 
-@pytest.mark.parametrize("url", ["memory://", "sqlite://"])
-async def test_without_a_place_for_them_they_are_streams_of_the_store(url: str) -> None:
-    async with connect(url) as store, open_checkpoints(store) as checkpoints:
+async def test_without_a_place_for_them_they_are_streams_of_the_store() -> None:
+    async with connect("sqlite://") as store, open_checkpoints(store) as checkpoints:
         assert await checkpoints.acquire(ProjectionId("here", 1), "me", 15) is not None
         assert (await store.read_all(prefix="eventport/")).events
+
+
+async def test_in_memory_they_live_as_long_as_the_store() -> None:
+    async with connect("memory://") as store:
+        for position in (0, 7):
+            async with open_checkpoints(store) as checkpoints:
+                assert (await checkpoints.load(ProjectionId("here", 1))).position == position
+                lease = await checkpoints.acquire(ProjectionId("here", 1), "me", 15)
+                assert lease is not None
+                async with lease.advance(7):
+                    pass
+        assert not (await store.read_all(prefix="eventport/")).events
 
 
 async def test_a_supervised_runner_starts_again_after_an_error() -> None:

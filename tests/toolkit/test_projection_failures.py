@@ -270,8 +270,8 @@ class Readable(SQLiteEngine):
 
 
 async def _open_readable(file: Path) -> tuple[Readable, SQLiteEventStore]:
-    connections = [await open_connection(str(file), "full", 30) for _ in range(2)]
-    engine = Readable(str(file), *connections)
+    writer, reader = [await open_connection(str(file), "full", 30) for _ in range(2)]
+    engine = Readable(str(file), writer, reader, 30)
     return engine, SQLiteEventStore(engine, "full", 30)
 
 

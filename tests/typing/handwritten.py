@@ -16,11 +16,14 @@ from eventport import (
     AggregateResult,
     AllResult,
     AppendResult,
+    BoundaryError,
     Capability,
     ConcurrencyError,
     EventStore,
     Expectation,
     NewEvent,
+    Query,
+    QueryResult,
     ReadResult,
     RecordedEvent,
     Session,
@@ -72,12 +75,36 @@ class Notebook:
         for event in result.events:
             yield event
 
+    async def query(
+        self,
+        query: Query,
+        /,
+        *,
+        after: int = 0,
+        max_count: int | None = None,
+        backwards: bool = False,
+    ) -> QueryResult:
+        await checkpoint()
+        self._check_open()
+        events = [one for one in self.events[after:] if query.covers(one.type, one.tags)]
+        found = (events[::-1] if backwards else events)[:max_count]
+        cut = len(found) < len(events) and not backwards
+        seen = (found[-1].position if found else after) if cut else max(after, len(self.events))
+        return QueryResult(found, seen, f"seen {seen}")
+
     async def append(
-        self, stream: str, events: Iterable[NewEvent], *, expected: Expectation = ANY
+        self,
+        stream: str,
+        events: Iterable[NewEvent],
+        *,
+        expected: Expectation = ANY,
+        unless: Query | None = None,
+        since: str | None = None,
     ) -> AppendResult:
         await checkpoint()
         version = len(self._stream(stream))
         self._require(stream, expected, version)
+        self._check(unless, since)
         now = datetime.now(UTC)
         new = [
             RecordedEvent(
@@ -89,6 +116,7 @@ class Notebook:
                 event.metadata,
                 event.id,
                 now,
+                frozenset(event.tags),
             )
             for number, event in enumerate(events, 1)
         ]
@@ -137,13 +165,16 @@ class Notebook:
         max_count: int = 1000,
         types: Collection[str] | None = None,
         prefix: str | None = None,
+        query: Query | None = None,
     ) -> AllResult:
         await checkpoint()
         self._check_open()
         found = [
             event
             for event in self.events[after:]
-            if (types is None or event.type in types) and event.stream.startswith(prefix or "")
+            if (types is None or event.type in types)
+            and event.stream.startswith(prefix or "")
+            and (query is None or query.covers(event.type, event.tags))
         ]
         if len(found) > max_count:
             found = found[:max_count]
@@ -151,10 +182,15 @@ class Notebook:
         return AllResult(found, max(after, len(self.events)))
 
     async def iterate_all(
-        self, *, after: int = 0, types: Collection[str] | None = None, prefix: str | None = None
+        self,
+        *,
+        after: int = 0,
+        types: Collection[str] | None = None,
+        prefix: str | None = None,
+        query: Query | None = None,
     ) -> AsyncGenerator[RecordedEvent, None]:
         result = await self.read_all(
-            after=after, max_count=len(self.events), types=types, prefix=prefix
+            after=after, max_count=len(self.events), types=types, prefix=prefix, query=query
         )
         for event in result.events:
             yield event
@@ -166,9 +202,11 @@ class Notebook:
         after: int | Literal["end"] = 0,
         types: Collection[str] | None = None,
         prefix: str | None = None,
+        query: Query | None = None,
         stream: str | None = None,
     ) -> AsyncGenerator[Subscription]:
-        yield Tail(self, len(self.events) if after == "end" else after, types, prefix, stream)
+        begin = len(self.events) if after == "end" else after
+        yield Tail(self, begin, types, prefix, query, stream)
 
     async def aclose(self) -> None:
         await checkpoint()
@@ -189,6 +227,11 @@ class Notebook:
     def _stream(self, stream: str) -> list[RecordedEvent]:
         self._check_open()
         return [event for event in self.events if event.stream == stream]
+
+    def _check(self, unless: Query | None, since: str | None) -> None:
+        for event in self.events[0 if since is None else int(since.split()[1]) :]:
+            if unless is not None and unless.covers(event.type, event.tags):
+                raise BoundaryError(unless, event)
 
     def _write(self, events: list[RecordedEvent]) -> None:
         self.events += events
@@ -211,6 +254,10 @@ class Draft(Notebook):
 
     position: int | None = None
 
+    async def require(self, stream: str, expected: Expectation) -> None:
+        await checkpoint()
+        self._require(stream, expected, len(self._stream(stream)))
+
 
 class Tail:
     """A subscription."""
@@ -221,12 +268,14 @@ class Tail:
         after: int,
         types: Collection[str] | None,
         prefix: str | None,
+        query: Query | None,
         stream: str | None,
     ) -> None:
         self.store = store
         self.position = after
         self.types = types
         self.prefix = prefix
+        self.query = query
         self.stream = stream
         self.caught_up = Event()
 
@@ -237,7 +286,11 @@ class Tail:
         while True:
             changed = self.store.changed
             found = await self.store.read_all(
-                after=self.position, max_count=1, types=self.types, prefix=self.prefix
+                after=self.position,
+                max_count=1,
+                types=self.types,
+                prefix=self.prefix,
+                query=self.query,
             )
             self.position = found.position
             if found.events and self.stream in {None, found.events[0].stream}:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any, assert_type
 from uuid import UUID
 
-from eventport import AggregateResult, EventStore, NewEvent, RecordedEvent, Session
+from eventport import AggregateResult, EventStore, NewEvent, ReadResult, RecordedEvent, Session
 from eventport.command_log import CommandLog, CommandRecord
 from eventport.commands import CommandHandler, CommandResult, Decider
 from eventport.context import bind_context, reacting_to
 from eventport.folding import Fold, StateLoader, replay
-from eventport.typed import EventTypes
+from eventport.typed import EventTypes, TypedStore, TypedStreams
 
 
 class AccountEvent:
@@ -64,6 +64,30 @@ def typed_events_have_data_of_their_type(event: RecordedEvent) -> None:
         case Deposited(amount):
             assert_type(amount, int)
     assert_type(TYPES.new(Opened("ada")), NewEvent)
+
+
+async def typed_stores_return_and_take_their_events(store: EventStore, session: Session) -> None:
+    accounts = UNION.on(store)
+    assert_type(accounts, TypedStore[Opened | Deposited])
+    assert_type(await accounts.read("a"), ReadResult[Opened | Deposited])
+    assert_type((await accounts.read("a")).events[0].data, Opened | Deposited)
+    assert_type((await accounts.read_all()).events, list[RecordedEvent[Opened | Deposited]])
+    async for event in accounts.iterate("a"):
+        assert_type(event, RecordedEvent[Opened | Deposited])
+    async for event in accounts.iterate_all():
+        assert_type(event.data, Opened | Deposited)
+    async with accounts.subscribe() as subscription:
+        async for event in subscription:
+            assert_type(event.data, Opened | Deposited)
+    assert_type(UNION.on(session), TypedStreams[Opened | Deposited])
+    await accounts.append("a", [Opened("ada"), Deposited(5)])
+    await accounts.append("a", [Deposit(5)])  # type: ignore[list-item]  # no event
+    assert_type((await store.read("a")).events[0].data, Any)
+
+
+def encodings_fit_their_class() -> None:
+    TYPES.register(Opened, encode=lambda event: event.owner.encode(), decode=lambda _: Opened(""))
+    TYPES.register(Opened, encode=len, decode=lambda _: Opened(""))  # type: ignore[arg-type]  # it has no length
 
 
 def a_typed_event_is_one_of_a_wider_type(event: RecordedEvent[Deposited]) -> int:

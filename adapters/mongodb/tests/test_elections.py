@@ -12,8 +12,9 @@ from uuid import uuid4
 
 import pytest
 
+from adapters.mongodb.tests.conftest import needs_mongod
 from adapters.mongodb.tests.replica_set import ReplicaSet, stored_in
-from adapters.mongodb.tests.servers import Server, mongod, new_database
+from adapters.mongodb.tests.servers import Server, new_database
 from anyio import to_thread
 from pymongo import AsyncMongoClient, MongoClient
 from pymongo.asynchronous.collection import AsyncCollection
@@ -23,14 +24,12 @@ from eventport.adapter import Commit, Committed, Conflict, StreamWrite, encode_e
 from eventport.expectations import Expectation
 
 from eventport_conformance.chaos import Found, Journal, Writer, check, follow
-from eventport_conformance.waiting import HANG_SECONDS, no_hang, until
+from eventport_conformance.waiting import HANG_SECONDS, START_SECONDS, no_hang, until
 from eventport_mongodb import MongoDBEventStore
 from eventport_mongodb.driver import DriverName
 
 
-pytestmark = pytest.mark.skipif(
-    mongod() is None, reason="what stands in for mongod has no replica sets of several members"
-)
+pytestmark = needs_mongod
 
 TASKS = 4
 WRITTEN = 12
@@ -87,7 +86,7 @@ async def test_a_change_of_the_primary_loses_doubles_and_hides_nothing(
             enough = journal.acknowledged + more
             await until(lambda: journal.acknowledged >= enough, "appends succeed")
 
-        opening = MongoDBEventStore.connect(url, driver=driver, timeout=60)
+        opening = MongoDBEventStore.connect(url, driver=driver, timeout=START_SECONDS)
         with no_hang(seconds=3 * HANG_SECONDS):
             async with (
                 await opening as store,

@@ -11,8 +11,8 @@ from uuid import uuid4
 
 import pytest
 
-from adapters.mongodb.tests.conftest import FAILING
-from adapters.mongodb.tests.servers import Server, at_port, mongod, new_database, with_options
+from adapters.mongodb.tests.conftest import FAILING, needs_mongod
+from adapters.mongodb.tests.servers import Server, at_port, new_database, with_options
 from anyio import to_thread
 from bson.int64 import Int64
 from pymongo import AsyncMongoClient
@@ -112,14 +112,13 @@ async def test_a_missing_confirmation_of_the_majority_is_no_answer(
 
 @pytest.fixture(scope="module")
 async def alone(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Server, None]:
-    if mongod() is None:
-        pytest.skip("what stands in for mongod cannot hold back its journal")
     server = Server(tmp_path_factory.mktemp("alone"), replicated=False)
     await to_thread.run_sync(server.start)
     yield server
     server.kill()
 
 
+@needs_mongod
 @pytest.mark.parametrize("way", ["lost answer", "retry"])
 async def test_what_is_found_is_acknowledged_when_it_is_in_the_journal(
     alone: Server, driver: DriverName, way: str

@@ -48,7 +48,7 @@ async def test_a_url_is_enough(url: str, driver: str) -> None:
     async with AsyncMongoClient[Any](url) as client:
         orders = client.get_default_database()["orders"]
         assert await orders.count_documents({}) == 1
-        assert set(await orders.index_information()) == {"_id_", "eventport_1"}
+        assert set(await orders.index_information()) == {"_id_", "eventport_2", "tags"}
 
 
 async def close_pymongo(client: Any) -> None:
@@ -82,10 +82,10 @@ async def test_the_callers_client_stays_open(
 
 
 async def test_our_own_client_is_closed(url: str) -> None:
-    store = await MongoDBEventStore.connect(url)
-    await store.aclose()
-    with pytest.raises(InvalidOperation):
-        await store._mongodb.log.client.admin.command("ping")
+    async with await MongoDBEventStore.connect(url) as store:
+        await store.aclose()
+        with pytest.raises(InvalidOperation):
+            await store._mongodb.log.client.admin.command("ping")
 
 
 async def test_a_collection_of_something_else_is_not_touched(url: str, raw: Raw) -> None:
@@ -97,8 +97,8 @@ async def test_a_collection_of_something_else_is_not_touched(url: str, raw: Raw)
 
 
 async def test_a_newer_layout_is_refused(url: str, raw: Raw) -> None:
-    await raw.create_index("stream", name="eventport_2")
-    with pytest.raises(IncompatibleStoreError, match=r"eventport_2.* knows eventport_1: install"):
+    await raw.create_index("stream", name="eventport_3")
+    with pytest.raises(IncompatibleStoreError, match=r"eventport_3.* knows eventport_2: install"):
         await MongoDBEventStore.connect(url)
 
 

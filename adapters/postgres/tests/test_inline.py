@@ -25,6 +25,7 @@ from eventport import (
     StoreUnavailableError,
     connect,
 )
+from eventport.transactions import Transaction
 
 from eventport_conformance.proxy import Proxy
 from eventport_conformance.waiting import no_hang, until
@@ -33,6 +34,7 @@ from eventport_postgres import PostgresEventStore
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 Events: TypeAlias = Sequence[RecordedEvent]
+Writing: TypeAlias = "Transaction[Connection]"
 Check: TypeAlias = Callable[[], Awaitable[int]]
 
 
@@ -51,8 +53,8 @@ class Model:
             f"CREATE TABLE {self.table} (position bigint PRIMARY KEY, stream text, version bigint)"
         )
 
-    async def project(self, connection: Connection, events: Events) -> None:
-        await connection.executemany(
+    async def project(self, events: Events, transaction: Writing) -> None:
+        await transaction.connection.executemany(
             f"INSERT INTO {self.table} VALUES ($1, $2, $3)",
             [(event.position, event.stream, event.version) for event in events],
         )
@@ -96,7 +98,8 @@ async def test_a_handler_gets_the_events_as_they_can_be_read_before_anybody_can(
     seen: list[Events] = []
 
     @store.inline
-    async def remember(connection: Connection, events: Events) -> None:
+    async def remember(events: Events, transaction: Writing) -> None:
+        connection = transaction.connection
         assert len(await model.rows(connection)) == 2
         assert not await model.rows(admin)
         assert not (await store.read_all()).events
@@ -112,7 +115,7 @@ async def test_a_session_is_one_commit(store: PostgresEventStore) -> None:
     seen: list[list[object]] = []
 
     @store.inline
-    async def remember(_: Connection, events: Events) -> None:
+    async def remember(events: Events, _: Writing) -> None:
         seen.append([(e.stream, e.version, e.data) for e in events])
         assert [e.position for e in events] == sorted(e.position for e in events)
 
@@ -130,7 +133,7 @@ async def test_where_nothing_is_written_no_handler_runs(store: PostgresEventStor
     seen: list[object] = []
 
     @store.inline
-    async def remember(_: Connection, events: Events) -> None:
+    async def remember(events: Events, _: Writing) -> None:
         seen.append(events)
 
     assert (await store.append("a", written, expected=0)).deduplicated
@@ -146,7 +149,7 @@ async def test_a_handler_that_fails_undoes_its_own_commit_and_no_other(
     store: PostgresEventStore, same: Check
 ) -> None:
     @store.inline
-    async def refuse(_: Connection, events: Events) -> None:
+    async def refuse(events: Events, _: Writing) -> None:
         if events[0].data % 10 == 0:
             raise LookupError("divisible")
 
@@ -170,7 +173,7 @@ async def test_a_session_whose_handler_fails_writes_nothing(
     store: PostgresEventStore, same: Check
 ) -> None:
     @store.inline
-    async def refuse(_: Connection, events: Events) -> None:
+    async def refuse(events: Events, _: Writing) -> None:
         raise asyncio.CancelledError  # of something that it waited for
 
     with pytest.raises(InlineProjectionError):  # noqa: PT012  # the block is what is tested
@@ -184,7 +187,8 @@ async def test_an_error_that_a_handler_swallows_is_none_the_less_one(
     store: PostgresEventStore, same: Check
 ) -> None:
     @store.inline
-    async def swallow(connection: Connection, events: Events) -> None:
+    async def swallow(events: Events, transaction: Writing) -> None:
+        connection = transaction.connection
         with suppress(asyncpg.DivisionByZeroError):
             if events[0].data == "inside":
                 async with connection.transaction():
@@ -218,7 +222,8 @@ async def test_a_handler_that_ends_the_transaction_is_not_believed(
     store: PostgresEventStore, same: Check, sql: str, count: int
 ) -> None:
     @store.inline
-    async def end(connection: Connection, events: Events) -> None:
+    async def end(events: Events, transaction: Writing) -> None:
+        connection = transaction.connection
         if events[0].data == 1:
             await connection.execute(sql)
 
@@ -232,13 +237,16 @@ async def test_an_append_by_a_handler_to_its_own_store_is_refused_with_the_remed
     store: PostgresEventStore, same: Check
 ) -> None:
     @store.inline
-    async def react(connection: Connection, events: Events) -> None:
+    async def react(events: Events, transaction: Writing) -> None:
+        connection = transaction.connection
         if events[0].data == "wrong":
             await store.append("b", [NewEvent("E", "never")])
         elif events[0].data == "right":
             await store.using(connection).append("b", [NewEvent("E", "reaction")])
 
-    with pytest.raises(InlineProjectionError, match=r"store\.using\(connection\)") as caught:
+    with pytest.raises(
+        InlineProjectionError, match=r"store\.using\(transaction\.connection\)"
+    ) as caught:
         await store.append("a", events("wrong"))
     assert isinstance(caught.value.__cause__, NotSupportedError)
     await store.append("a", events("right"))
@@ -249,11 +257,12 @@ async def test_a_handler_that_does_not_end_is_given_up(
     url: str, schema: str, admin: Connection, store: PostgresEventStore, model: Model
 ) -> None:
     await model.create(admin)
-    async with await PostgresEventStore.connect(url, schema=schema, timeout=2) as impatient:
+    async with await PostgresEventStore.connect(url, schema=schema, timeout=3) as impatient:
         impatient.inline(model.project)
 
         @impatient.inline
-        async def hang(connection: Connection, events: Events) -> None:
+        async def hang(events: Events, transaction: Writing) -> None:
+            connection = transaction.connection
             if events[0].data:
                 await connection.execute("SELECT pg_sleep($1)", events[0].data)
 
@@ -279,7 +288,7 @@ async def test_readers_stop_before_a_commit_whose_handler_is_at_work(
     working, go_on = asyncio.Event(), asyncio.Event()
 
     @store.inline
-    async def dawdle(_: Connection, events: Events) -> None:
+    async def dawdle(events: Events, _: Writing) -> None:
         if events[0].stream == "slow":
             working.set()
             await go_on.wait()
@@ -306,7 +315,8 @@ async def test_a_transaction_of_the_caller_takes_the_handlers_along(
     store: PostgresEventStore, admin: Connection, same: Check
 ) -> None:
     @store.inline
-    async def refuse(connection: Connection, events: Events) -> None:
+    async def refuse(events: Events, transaction: Writing) -> None:
+        connection = transaction.connection
         assert connection is admin
         if events[0].data == "bad":
             await connection.execute("SELECT 1/0")
@@ -337,7 +347,8 @@ async def test_in_a_transaction_of_the_caller_swallowed_errors_are_errors(
     store: PostgresEventStore, admin: Connection, same: Check
 ) -> None:
     @store.inline
-    async def swallow(connection: Connection, _: Events) -> None:
+    async def swallow(_: Events, transaction: Writing) -> None:
+        connection = transaction.connection
         with suppress(asyncpg.DivisionByZeroError):
             await connection.execute("SELECT 1/0")
 
@@ -375,7 +386,8 @@ async def test_on_a_pool_a_lost_connection_is_no_failure(
         pooled.inline(model.project)
 
         @pooled.inline
-        async def end(connection: Connection, _: Events) -> None:
+        async def end(_: Events, transaction: Writing) -> None:
+            connection = transaction.connection
             if not ended:
                 ended.append(connection.get_server_pid())
                 await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
@@ -392,7 +404,8 @@ async def test_handlers_of_two_stores_that_wait_for_each_other_both_succeed(
     met = asyncio.Barrier(2)
     calls: list[object] = []
 
-    async def cross(connection: Connection, events: Events) -> None:
+    async def cross(events: Events, transaction: Writing) -> None:
+        connection = transaction.connection
         first = events[0].data
         calls.append(first)
         await connection.execute("SET LOCAL deadlock_timeout = '20ms'")
@@ -436,7 +449,8 @@ async def test_a_connection_that_is_lost_inside_a_handler_is_no_failure(
     calls = 0
 
     @store.inline
-    async def end(connection: Connection, _: Events) -> None:
+    async def end(_: Events, transaction: Writing) -> None:
+        connection = transaction.connection
         nonlocal calls
         calls += 1
         if calls == 1:
@@ -460,7 +474,8 @@ async def test_an_answer_that_is_lost_doubles_nothing(
         s.inline(model.project)
 
         @s.inline
-        async def ask(connection: Connection, _: Events) -> None:
+        async def ask(_: Events, transaction: Writing) -> None:
+            connection = transaction.connection
             await connection.execute("SELECT 'a handler'")
 
         await s.append("a", events(0))
@@ -497,7 +512,7 @@ async def test_a_failure_after_a_lost_answer_doubles_nothing(
         s.inline(model.project)
 
         @s.inline
-        async def refuse(_: Connection, events: Events) -> None:
+        async def refuse(events: Events, _: Writing) -> None:
             if events[0].stream == "b":
                 raise LookupError
             # It waits for the batch, which holds the lock, and is quicker than its retry.

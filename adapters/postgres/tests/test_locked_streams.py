@@ -14,6 +14,7 @@ import pytest
 from server import bare_connection
 
 from eventport import NewEvent, StoreUnavailableError
+from eventport.transactions import Transaction
 
 from eventport_conformance.waiting import HANG_SECONDS, no_hang
 from eventport_postgres import PostgresEventStore
@@ -40,7 +41,7 @@ async def on_pool(
 async def with_handlers(
     url: str, schema: str, **options: Any
 ) -> AsyncGenerator[PostgresEventStore, None]:
-    async def handler(_: asyncpg.Connection, __: object) -> None:
+    async def handler(_: object, __: object) -> None:
         pass
 
     async with own(url, schema, **options) as store:
@@ -117,8 +118,8 @@ async def test_what_handlers_do_keeps_its_own_lock_timeout(
 ) -> None:
     seen: list[str] = []
 
-    async def look(connection: asyncpg.Connection, _: object) -> None:
-        seen.append(await connection.fetchval("SHOW lock_timeout"))
+    async def look(_: object, transaction: Transaction[asyncpg.Connection[Any]]) -> None:
+        seen.append(await transaction.connection.fetchval("SHOW lock_timeout"))
 
     store.inline(look)
     await store.append("s", [NewEvent("E", 0)])

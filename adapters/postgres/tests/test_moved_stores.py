@@ -174,13 +174,14 @@ async def test_version_1_becomes_the_newest_without_a_change_to_its_events(
     for _ in range(3):
         await admin.execute(f"SELECT {schema}.append_one({one})")
     before = await admin.fetch(f"SELECT ctid, * FROM {schema}.events")
-    with pytest.raises(IncompatibleStoreError, match="has version 1, and 3 is needed"):
+    with pytest.raises(IncompatibleStoreError, match="has version 1, and 5 is needed"):
         await PostgresEventStore.connect(url, schema=schema, migrate="explicit")
-    assert await PostgresSchema.upgrade(url, schema=schema) == (1, 3)
+    assert await PostgresSchema.upgrade(url, schema=schema) == (1, 5)
     # What an older program still calls, while it is being replaced, goes on working.
     await admin.execute(f"SELECT {schema}.append_one({one})")
     after = await admin.fetch(f"SELECT ctid, * FROM {schema}.events")
-    assert after[:3] == before  # the rows were not even rewritten
+    # The rows were not even rewritten.
+    assert [dict(row) for row in after[:3]] == [{**dict(row), "tags": None} for row in before]
     async with await PostgresEventStore.connect(url, schema=schema, migrate="explicit") as store:
         await store.append("s", new(), expected=4)
         assert await streams(store) == ["s"] * 5

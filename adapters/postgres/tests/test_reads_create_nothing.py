@@ -25,13 +25,10 @@ async def handle(event, context): ...
 """
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [Path(sys.executable).with_name("eventport"), *arguments],
-        cwd=folder,
-        check=False,
-        capture_output=True,
-        text=True,
+async def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [str(Path(sys.executable).with_name("eventport")), *arguments]
+    return await to_thread.run_sync(
+        lambda: subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
     )
 
 
@@ -45,7 +42,7 @@ async def test_a_mistyped_schema_is_an_error(
 ) -> None:
     (tmp_path / "view.py").write_text(VIEW)
     mistyped = f"{url}{'&' if '?' in url else '?'}schema={schema}"
-    done = await to_thread.run_sync(run, tmp_path, *command, "--store", mistyped)
+    done = await run(tmp_path, *command, "--store", mistyped)
     assert (done.returncode, done.stdout) == (1, "")
     assert f"schema '{schema}' is not there: check" in done.stderr
     assert not await admin.fetchval("SELECT to_regnamespace($1) IS NOT NULL", schema)
@@ -64,11 +61,11 @@ async def test_mistyped_checkpoints_are_an_error(
     there = f"{url}{'&' if '?' in url else '?'}schema={schema}"
     other = f"{there}_mistyped"
     status = ("projection", "status", "view:numbers", "--store", there)
-    done = await to_thread.run_sync(run, tmp_path, *status, "--checkpoints", other)
+    done = await run(tmp_path, *status, "--checkpoints", other)
     assert (done.returncode, "there are no checkpoints in schema" in done.stderr) == (1, True)
     assert not await admin.fetchval("SELECT to_regnamespace($1) IS NOT NULL", f"{schema}_mistyped")
-    done = await to_thread.run_sync(run, tmp_path, *status, "--checkpoints", "sqlite:///typo.db")
+    done = await run(tmp_path, *status, "--checkpoints", "sqlite:///typo.db")
     assert (done.returncode, "typo.db does not exist" in done.stderr) == (1, True)
     assert not (tmp_path / "typo.db").exists()
-    done = await to_thread.run_sync(run, tmp_path, *status)
+    done = await run(tmp_path, *status)
     assert done.returncode == 0, done.stderr

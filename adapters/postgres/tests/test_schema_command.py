@@ -33,7 +33,7 @@ async def test_the_schema_is_made_and_shown(
         f'[stores.orders]\nurl = "{url}"\nschema = "{schema}"\n'
         'pool_size = 2\nmigrate = "explicit"\n'
     )
-    for said in ("4, before it was 0", "4, as before"):
+    for said in ("5, before it was 0", "5, as before"):
         done = await to_thread.run_sync(run, tmp_path, "upgrade", "--store", "orders")
         assert (done.returncode, said in done.stderr) == (0, True), done.stderr
     async with await PostgresEventStore.connect(url, schema=schema, migrate="explicit") as store:

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import pytest
 
-from anyio import CancelScope
+from anyio import CancelScope, create_task_group, wait_all_tasks_blocked
 
 from eventport import NewEvent
 from eventport.projections import ProjectionId
@@ -221,9 +221,14 @@ async def test_subscription_that_is_cancelled_while_it_waits_goes_on_where_it_wa
     store: SQLiteEventStore, cancelled: Cancelled
 ) -> None:
     async with store.subscribe() as subscription:
-        # It suspends twice: for the page, and until it is woken.
-        for k in (0, 1, 0, 1):
-            assert not await cancelled(subscription.__anext__, k)  # there is nothing yet
+        for number in range(4):
+            if number % 2:  # there is nothing yet
+                assert not await cancelled(subscription.__anext__, 0)
+            else:
+                async with create_task_group() as tasks:
+                    tasks.start_soon(subscription.__anext__)
+                    await wait_all_tasks_blocked()
+                    tasks.cancel_scope.cancel()
             result = await store.append("stream", events(2))
             first = await anext(subscription)
             second = await anext(subscription)
@@ -254,16 +259,16 @@ async def test_open(path: Path, query: Query, cancelled: Cancelled) -> None:
 async def test_aclose(path: Path, query: Query, cancelled: Cancelled) -> None:
     before = threading.enumerate()
     for k in range(ENOUGH):
-        store = await SQLiteEventStore.open(path)
-        pending = asyncio.create_task(store.append("pending", events(1)))
-        await asyncio.sleep(0)
-        ended = await cancelled(store.aclose, k)
-        assert (await pending).version == k + 1
-        await store.aclose()
-        check_threads(before)
-        query("BEGIN IMMEDIATE")
-        if ended:
-            break
+        async with await SQLiteEventStore.open(path) as store:
+            pending = asyncio.create_task(store.append("pending", events(1)))
+            await asyncio.sleep(0)
+            ended = await cancelled(store.aclose, k)
+            assert (await pending).version == k + 1
+            await store.aclose()
+            check_threads(before)
+            query("BEGIN IMMEDIATE")
+            if ended:
+                break
     else:
         pytest.fail("it never came to its end")
     assert k > 0

@@ -22,7 +22,16 @@ from uuid import UUID
 
 from anyio import to_thread
 
-from eventport_conformance.chaos import Fault, Found, Writers, chaos_seconds, check, disturb, follow
+from eventport_conformance.chaos import (
+    Fault,
+    Found,
+    Writers,
+    chaos_seconds,
+    check,
+    disturb,
+    follow,
+    until_seen,
+)
 from eventport_conformance.waiting import HANG_SECONDS, no_hang, until
 from eventport_sqlite import SQLiteEventStore
 
@@ -33,6 +42,8 @@ Query = Callable[..., list[tuple[object, ...]]]
 
 SECONDS = chaos_seconds(0)
 PROCESSES = 3
+LEAVES = 400
+"""One of the readers leaves its subscription each time after so many events."""
 BUSY_TIMEOUT = 0.5
 """Seconds that a writer waits for a lock: some of the faults last longer."""
 
@@ -140,24 +151,24 @@ async def test_nothing_is_lost_doubled_torn_missed_or_left_open(
     journals.mkdir()
     seen: tuple[list[Found], list[Found]] = ([], [])
     writers = Writers([f"sqlite:///{path}?busy_timeout={BUSY_TIMEOUT}"], journals)
-    store = await SQLiteEventStore.open(path)
-    following = [
-        asyncio.create_task(follow(store, seen[0])),
-        asyncio.create_task(follow(store, seen[1], leave_after=7)),
-    ]
-    try:
-        for _ in range(PROCESSES):
-            writers.start()
-        chaos = Chaos(path, writers, chosen)
-        with no_hang(seconds=SECONDS + 10 * HANG_SECONDS):
+    async with (
+        no_hang(seconds=2 * SECONDS + 10 * HANG_SECONDS),
+        await SQLiteEventStore.open(path) as store,
+        asyncio.TaskGroup() as following,
+    ):
+        following.create_task(follow(store, seen[0]))
+        following.create_task(follow(store, seen[1], leave_after=LEAVES))
+        try:
+            for _ in range(PROCESSES):
+                writers.start()
+            chaos = Chaos(path, writers, chosen)
             happened = await disturb(SECONDS, writers, chosen, chaos.often, chaos.seldom)
             await writers.stop()
-    finally:
-        writers.end()
-    stored = await to_thread.run_sync(stored_in, path)
-    await until(lambda: min(map(len, seen)) >= len(stored), "readers see all events")
-    await store.aclose()
-    await asyncio.gather(*following)
+        finally:
+            writers.end()
+        stored = await to_thread.run_sync(stored_in, path)
+        await until_seen(len(stored), *seen)
+        await store.aclose()
     _log.info("%s; %s", check(stored, journals, *seen), dict(happened))
     # Nothing is left open: no lock, no file, no thread; the last one to leave removes the log.
     assert query("BEGIN EXCLUSIVE") == []

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import random
 import secrets
 import sqlite3
-import threading
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+import aiosqlite
 import pytest
 
 from eventport import (
@@ -20,15 +19,20 @@ from eventport import (
     InlineProjectionError,
     InvalidArgumentTypeError,
     NewEvent,
+    NotSupportedError,
     RecordedEvent,
     connect,
 )
+from eventport.transactions import Transaction
 
 from eventport_conformance.scripts import Start
+from eventport_conformance.waiting import no_hang
 from eventport_sqlite import SQLiteEventStore
 
 
 Query = Callable[..., list[tuple[object, ...]]]
+
+Writing: TypeAlias = "Transaction[aiosqlite.Connection]"
 
 KILLS = 10
 
@@ -37,9 +41,9 @@ def events(*data: object) -> list[NewEvent]:
     return [NewEvent("E", value) for value in data]
 
 
-def project(db: sqlite3.Connection, events: Sequence[RecordedEvent]) -> None:
+async def project(events: Sequence[RecordedEvent], transaction: Writing) -> None:
     """Keep a row for each event; a second one for the same event is an error."""
-    db.executemany(
+    await transaction.connection.executemany(
         "INSERT INTO model VALUES (?, ?, ?)",
         [(event.position, event.stream, event.version) for event in events],
     )
@@ -65,15 +69,16 @@ async def test_a_handler_gets_the_events_as_they_can_be_read_before_anybody_can(
     query("CREATE TABLE model (x)")
 
     @store.inline
-    def first(db: sqlite3.Connection, events: Sequence[RecordedEvent]) -> None:
-        assert threading.current_thread() is not threading.main_thread()
-        db.execute("INSERT INTO model VALUES (?)", (len(events),))
+    async def first(events: Sequence[RecordedEvent], transaction: Writing) -> None:
+        await transaction.connection.execute("INSERT INTO model VALUES (?)", (len(events),))
         assert query("SELECT * FROM eventport_events") == query("SELECT * FROM model") == []
         seen.append(events)
 
     @store.inline
-    def second(db: sqlite3.Connection, events: Sequence[RecordedEvent]) -> None:
-        assert db.execute("SELECT x FROM model").fetchall() == [(len(events),)]
+    async def second(events: Sequence[RecordedEvent], transaction: Writing) -> None:
+        rows = await transaction.connection.execute_fetchall("SELECT x FROM model")
+        assert list(map(tuple, rows)) == [(len(events),)]
+        assert not (await store.read_all()).events
         seen.append(events)
 
     await store.append("a", [NewEvent("T", {"k": [1]}, {"m": 1}), NewEvent("U", b"bytes")])
@@ -85,7 +90,7 @@ async def test_a_session_is_one_commit(store: SQLiteEventStore) -> None:
     seen: list[list[object]] = []
 
     @store.inline
-    def remember(db: sqlite3.Connection, events: Sequence[RecordedEvent]) -> None:
+    async def remember(events: Sequence[RecordedEvent], transaction: Writing) -> None:
         seen.append([(e.stream, e.version, e.position, e.data) for e in events])
 
     async with store.session() as session:
@@ -100,7 +105,11 @@ async def test_where_nothing_is_written_no_handler_runs(store: SQLiteEventStore)
     written = events(1)
     await store.append("a", written, expected=0)
     seen: list[object] = []
-    store.inline(lambda _, events: seen.append(events))
+
+    @store.inline
+    async def remember(events: Sequence[RecordedEvent], _: Writing) -> None:
+        seen.append(events)
+
     assert (await store.append("a", written, expected=0)).deduplicated
     await store.append("a", [])
     with pytest.raises(ConcurrencyError):
@@ -114,7 +123,7 @@ async def test_a_handler_that_fails_undoes_its_own_commit_and_no_other(
     store: SQLiteEventStore, model: Callable[[], object]
 ) -> None:
     @store.inline
-    def refuse(db: sqlite3.Connection, events: Sequence[RecordedEvent]) -> None:
+    async def refuse(events: Sequence[RecordedEvent], transaction: Writing) -> None:
         if events[0].data % 3 == 0:
             raise LookupError("divisible")
 
@@ -138,7 +147,7 @@ async def test_a_session_whose_handler_fails_writes_nothing(
     store: SQLiteEventStore, model: Callable[[], object]
 ) -> None:
     @store.inline
-    def refuse(db: sqlite3.Connection, events: Sequence[RecordedEvent]) -> None:
+    async def refuse(events: Sequence[RecordedEvent], transaction: Writing) -> None:
         raise LookupError
 
     with pytest.raises(InlineProjectionError):  # noqa: PT012  # the block is what is tested
@@ -148,10 +157,9 @@ async def test_a_session_whose_handler_fails_writes_nothing(
     assert model() == await rows(store) == []
 
 
-ENDS: dict[str, Callable[[sqlite3.Connection], object]] = {
+ENDS: dict[str, Callable[[aiosqlite.Connection], Awaitable[object]]] = {
     "commit": lambda db: db.commit(),
     "rollback": lambda db: db.rollback(),
-    "with": lambda db: db.__exit__(None, None, None),
     "executescript": lambda db: db.executescript("SELECT 1"),
     "COMMIT": lambda db: db.execute("COMMIT"),
     "ROLLBACK": lambda db: db.execute("ROLLBACK"),
@@ -165,9 +173,9 @@ async def test_a_handler_cannot_end_the_transaction(
     await store.append("a", events(0))
 
     @store.inline
-    def end(db: sqlite3.Connection, events: Sequence[RecordedEvent]) -> None:
+    async def end(events: Sequence[RecordedEvent], transaction: Writing) -> None:
         if events[0].data == 1:
-            ENDS[name](db)
+            await ENDS[name](transaction.connection)
 
     for _ in range(2):
         with pytest.raises(InlineProjectionError, match="may neither begin nor end"):
@@ -182,10 +190,12 @@ async def test_a_transaction_that_sqlite_undoes_takes_one_commit_with_it(
     store: SQLiteEventStore, model: Callable[[], object], raises: bool
 ) -> None:
     @store.inline
-    def undo(db: sqlite3.Connection, events: Sequence[RecordedEvent]) -> None:
+    async def undo(events: Sequence[RecordedEvent], transaction: Writing) -> None:
         if events[0].data == 1:
             try:
-                db.execute("INSERT OR ROLLBACK INTO model SELECT * FROM model")
+                await transaction.connection.execute(
+                    "INSERT OR ROLLBACK INTO model SELECT * FROM model"
+                )
             except sqlite3.IntegrityError:
                 if raises:
                     raise
@@ -252,7 +262,7 @@ async def test_a_store_without_the_handler_does_not_run_it(
 async def test_connect_takes_handlers_and_memory_runs_them() -> None:
     seen: list[object] = []
 
-    def remember(db: sqlite3.Connection, events: Sequence[RecordedEvent]) -> None:
+    async def remember(events: Sequence[RecordedEvent], transaction: Writing) -> None:
         seen.append(events[0].data)
 
     async with connect("sqlite://", inline=[remember]) as store:
@@ -265,28 +275,119 @@ async def test_what_a_handler_sets_on_the_connection_does_not_last(
     store: SQLiteEventStore,
 ) -> None:
     @store.inline
-    def set_factories(db: sqlite3.Connection, events: Sequence[RecordedEvent]) -> None:
-        db.row_factory = lambda *_: {}
-        db.text_factory = bytes
+    async def set_factories(events: Sequence[RecordedEvent], transaction: Writing) -> None:
+        transaction.connection.row_factory = sqlite3.Row
+        transaction.connection.text_factory = bytes
 
     for version in (1, 2, 3):
         assert (await store.append("a", events(1))).version == version
 
 
-async def coroutine(db: sqlite3.Connection, events: Sequence[RecordedEvent]) -> None:
-    raise AssertionError
-
-
-@pytest.mark.parametrize("handler", [None, "handler", coroutine, functools.partial(coroutine)])
+@pytest.mark.parametrize("handler", [None, "handler"])
 async def test_what_is_no_handler(store: SQLiteEventStore, handler: Any) -> None:
-    with pytest.raises(InvalidArgumentTypeError, match=r"must be a (plain )?function"):
+    with pytest.raises(InvalidArgumentTypeError, match="must be a function"):
         store.inline(handler)
     await store.append("a", events(1))
 
 
-async def test_a_coroutine_in_disguise(store: SQLiteEventStore) -> None:
-    disguised: Any = lambda db, events: coroutine(db, events)  # noqa: E731, PLW0108  # the point
-    store.inline(disguised)
-    with pytest.raises(InlineProjectionError, match="returned a coroutine"):
+async def test_a_handler_that_is_not_asynchronous(store: SQLiteEventStore) -> None:
+    plain: Any = lambda *_: None  # noqa: E731  # the point
+    store.inline(plain)
+    with pytest.raises(InlineProjectionError, match=r"async def handler\(events, transaction\)"):
         await store.append("a", events(1))
     assert not (await store.read("a")).exists
+
+
+async def test_a_handler_cannot_close_the_connection(
+    store: SQLiteEventStore, model: Callable[[], object]
+) -> None:
+    @store.inline
+    async def close(_: Sequence[RecordedEvent], transaction: Writing) -> None:
+        async with transaction.connection:
+            pass
+
+    for _ in range(2):
+        with pytest.raises(InlineProjectionError, match="close failed"):
+            await store.append("a", events(1))
+    assert model() == await rows(store) == []
+
+
+async def test_an_append_by_a_handler_to_its_own_store_is_refused_with_the_remedy(
+    store: SQLiteEventStore, model: Callable[[], object]
+) -> None:
+    @store.inline
+    async def react(events: Sequence[RecordedEvent], transaction: Writing) -> None:
+        if events[0].data == "wrong":
+            await store.append("b", [NewEvent("E", "never")])
+        elif events[0].data == "right":
+            joined = store.using(transaction.connection)
+            await joined.append("b", [NewEvent("E", "reaction")])
+            with pytest.raises(sqlite3.DatabaseError):
+                await transaction.connection.commit()  # refused after it, too
+
+    with pytest.raises(InlineProjectionError, match="NotSupportedError") as caught:
+        await store.append("a", events("wrong"))
+    assert "store.using" in str(caught.value.__cause__)
+    await store.append("a", events("right"))
+    assert model() == await rows(store) == [(1, "a", 1), (2, "b", 1)]
+
+
+async def test_a_handler_that_does_not_end_is_given_up(path: Path) -> None:
+    async with await SQLiteEventStore.open(path, busy_timeout=0.1) as impatient:
+
+        @impatient.inline
+        async def hang(events: Sequence[RecordedEvent], _: Writing) -> None:
+            if events[0].data == "hang":
+                await asyncio.Event().wait()
+
+        async with no_hang():
+            with pytest.raises(InlineProjectionError, match=r"hang failed.*not end in time"):
+                await impatient.append("a", events("hang"))
+            await impatient.append("a", events(1))
+
+
+async def test_a_transaction_of_the_caller_takes_the_handlers_along(
+    path: Path, store: SQLiteEventStore, model: Callable[[], object]
+) -> None:
+    @store.inline
+    async def refuse(events: Sequence[RecordedEvent], transaction: Writing) -> None:
+        assert transaction.connection is own
+        if events[0].data == "bad":
+            raise LookupError
+
+    async with aiosqlite.connect(path, isolation_level=None) as own:
+        own.row_factory = sqlite3.Row
+        await own.execute("BEGIN IMMEDIATE")
+        await store.using(own).append("a", events(1))
+        await own.execute("ROLLBACK")
+        assert model() == await rows(store) == []
+        await own.execute("BEGIN IMMEDIATE")
+        await store.using(own).append("a", events(1))
+        with pytest.raises(InlineProjectionError):
+            await store.using(own).append("b", events("bad"))
+        await own.execute("COMMIT")
+        assert own.row_factory is sqlite3.Row
+    assert model() == await rows(store) != []
+
+
+async def test_in_memory_no_read_sees_what_may_be_undone() -> None:
+    async with await SQLiteEventStore.open(":memory:") as store:
+        working, go_on = asyncio.Event(), asyncio.Event()
+
+        @store.inline
+        async def fail(events: Sequence[RecordedEvent], _: Writing) -> None:
+            working.set()
+            await go_on.wait()
+            with pytest.raises(NotSupportedError):
+                await store.read("a")
+            raise LookupError
+
+        async with no_hang():
+            appending = asyncio.create_task(store.append("a", events(1)))
+            await working.wait()
+            reading = asyncio.create_task(store.read("a"))
+            await asyncio.sleep(0)
+            go_on.set()
+            assert not (await reading).exists
+            with pytest.raises(InlineProjectionError):
+                await appending

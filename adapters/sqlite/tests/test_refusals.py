@@ -44,7 +44,7 @@ def make(path: Path, *statements: str) -> None:
 
 
 def newer(path: Path) -> None:
-    make(path, "CREATE TABLE eventport_schema (version)", "INSERT INTO eventport_schema VALUES (2)")
+    make(path, "CREATE TABLE eventport_schema (version)", "INSERT INTO eventport_schema VALUES (3)")
 
 
 def newer_in_wal_mode(path: Path) -> None:
@@ -105,8 +105,8 @@ def damaged(path: Path) -> None:
 @pytest.mark.parametrize(
     ("prepare", "said"),
     [
-        (newer, "has schema version 2; this eventport-sqlite knows 1"),
-        (newer_in_wal_mode, "has schema version 2"),
+        (newer, "has schema version 3; this eventport-sqlite knows 2"),
+        (newer_in_wal_mode, "has schema version 3"),
         (older_than_any, "has schema version 0"),
         (without_version, "has schema version None"),
         (same_name, "no such column: version"),

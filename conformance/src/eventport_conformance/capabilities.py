@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias, get_args
 
 
 Feature: TypeAlias = Literal[
-    "sessions", "global_order", "push", "shared", "durable", "times", "hooks"
+    "sessions", "global_order", "push", "shared", "durable", "guards", "times", "hooks"
 ]
 """What not every store can do."""
 
@@ -64,6 +64,8 @@ class Capabilities:
     """Several stores, also in several processes, work on the same events."""
     durable: Answer
     """Events outlive the process that appended them."""
+    guards: Answer
+    """A commit can depend on streams that it does not write, and on what a query matches."""
     times: Answer
     """Copies keep the time at which they were first recorded."""
     hooks: Answer

@@ -294,6 +294,13 @@ async def follow(store: EventStore, seen: list[Found], leave_after: int | None =
                         break
 
 
+async def until_seen(count: int, *readers: Sequence[Found]) -> None:
+    """Wait until readers have seen so many events, for as long as they go on."""
+    while (seen := min(map(len, readers))) < count:
+        before = seen
+        await until(lambda: min(map(len, readers)) > before, "readers go on")  # noqa: B023  # at once
+
+
 def check(
     stored: Sequence[Found],
     folder: Path,

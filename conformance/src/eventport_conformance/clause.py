@@ -33,8 +33,11 @@ GROUPS: Final = {
     "GLO": "Global order",
     "SUB": "Subscribe",
     "SES": "Sessions",
+    "QRY": "Queries",
+    "GRD": "Conditions",
     "HOK": "After-commit hooks",
     "DAT": "Data",
+    "TAG": "Tags",
     "CPY": "Copies",
     "NAM": "Names",
     "ARG": "Bad arguments",
@@ -47,6 +50,10 @@ GROUPS: Final = {
     "FLT": "Lost connections",
     "CLO": "Closing",
     "ELS": "Other event loops and processes",
+    "CKP": "Checkpoint stores",
+    "SNP": "Snapshot stores",
+    "INL": "Inline handlers",
+    "USE": "Stores in a transaction of the caller's",
     "MOD": "Against a model",
 }
 """The first part of a clause's id, and what it is about; in the order of the specification."""

@@ -23,7 +23,10 @@ from eventport.adapter import (
     Commit,
     Engine,
     Failed,
+    MatchPage,
+    MatchQuery,
     Outcome,
+    Queries,
     Store,
     StreamPage,
     StreamQuery,
@@ -38,6 +41,7 @@ OPTIONAL: Final = (
     "interrupt",
     "last_position",
     "listen",
+    "query",
     "store_id",
 )
 """The parts that a store finds by their presence."""
@@ -109,6 +113,9 @@ class TinyPages(Around):
         self._size = size
         self._scan = scan
         self._commits = commits
+        if isinstance(engine, Queries):
+            self._query = engine.query
+            self.query = self._few_matches
 
     async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
         """See `Engine.commit`; an error of a part is the outcome of that part."""
@@ -131,10 +138,21 @@ class TinyPages(Around):
     async def read_all(self, query: AllQuery, /) -> AllPage:
         """See `Engine.read_all`."""
         page = await super().read_all(AllQuery(query.after, self._scan))
-        found = [event for event in page.events if query.matches(event.stream, event.type)]
+        found = [
+            event for event in page.events if query.matches(event.stream, event.type, event.tags)
+        ]
         events = self._fitting(found[: min(self._events, query.max_count)])
         position = page.position if len(events) == len(found) else events[-1].position
         return AllPage(events, position, page.head)
+
+    async def _few_matches(self, query: MatchQuery, /) -> MatchPage:
+        """See `Queries.query`."""
+        count = self._events if query.max_count is None else min(self._events, query.max_count)
+        few = MatchQuery(query.query, query.after, query.until, count, query.backwards)
+        page = await self._query(few)
+        events = self._fitting(page.events)
+        more = len(events) > 0 and (len(events) == self._events or len(events) < len(page.events))
+        return MatchPage(events, page.head, page.seen, more=more or page.more)
 
     def _fitting(self, events: Sequence[RecordedEvent]) -> Sequence[RecordedEvent]:
         """Return the first events, as many as fit into a page."""
@@ -162,6 +180,9 @@ class SlowAnswers(Around):
         super().__init__(engine)
         self._random = random.Random(seed)  # noqa: S311  # it is to be the same the next time
         self._seconds = seconds
+        if isinstance(engine, Queries):
+            self._query = engine.query
+            self.query = self._slow_matches
 
     async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
         """See `Engine.commit`."""
@@ -181,6 +202,13 @@ class SlowAnswers(Around):
         """See `Engine.read_all`."""
         await self._wait()
         page = await super().read_all(query)
+        await self._wait()
+        return page
+
+    async def _slow_matches(self, query: MatchQuery, /) -> MatchPage:
+        """See `Queries.query`."""
+        await self._wait()
+        page = await self._query(query)
         await self._wait()
         return page
 

@@ -65,6 +65,7 @@ def _harness_of_url(url: str, loops: tuple[Backend, ...]) -> type[Harness]:
             push=answer(Capability.PUSH),
             shared=answer(Capability.SHARED),
             durable=answer(Capability.DURABLE),
+            guards=answer(Capability.GUARDS),
             times=answer(Capability.TIMES),
             hooks=Supported() if with_hooks else Unsupported("the store has no after_commit"),
         )

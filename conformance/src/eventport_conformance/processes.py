@@ -16,6 +16,7 @@ from anyio import to_thread
 
 from eventport import ConcurrencyError, NewEvent, connect
 
+from eventport_conformance.deciding import decide
 from eventport_conformance.scripts import Script
 from eventport_conformance.waiting import START_SECONDS, no_hang
 
@@ -100,6 +101,14 @@ async def _write_until_killed(url: str) -> None:
             _tell(version)
 
 
+async def _decide(url: str, name: str, rounds: str, seed: str) -> None:
+    """Append under random conditions; report how many appends were written."""
+    async with connect(url) as store:
+        _begin()
+        written, _ = await decide(store, name, int(rounds), seed=int(seed))
+        _tell(written)
+
+
 def _begin() -> None:
     print("ready", flush=True)  # noqa: T201  # to the test
     sys.stdin.readline()
@@ -113,5 +122,5 @@ def _tell(value: object) -> None:
 if __name__ == "__main__":
     url, work, *args = sys.argv[1:]
     works: dict[str, Callable[..., Coroutine[Any, Any, None]]]
-    works = {"race": _race, "fill": _fill, "write": _write_until_killed}
+    works = {"race": _race, "fill": _fill, "write": _write_until_killed, "decide": _decide}
     anyio.run(partial(works[work], url, *args))

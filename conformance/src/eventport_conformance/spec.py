@@ -25,13 +25,15 @@ Some words that all clauses use:
 - A **position** is an event's place in the order of the whole store.
 - A **retry** is an append with an exact expectation whose events are stored already, with these
   ids, at these versions.
+- An append is **kept whole** if its events are stored together and once when it succeeds. When it
+  raises `StoreUnavailableError` they are stored together and once, or not at all.
 
 What not every store can do is named in brackets after the sentence: *sessions* over several
 streams, the *global order*, *push*, being *shared* by several stores, being *durable*, the *times*
 of copies, and after-commit *hooks*. A store that cannot do it says why, and has to pass the clauses
-about refusing it, which are marked with *without*. Clauses about other processes, lost connections
-and servers that die need optional harness methods; the report lists the missing ones. No clause is
-ever skipped.
+about refusing it, which are marked with *without*. Clauses about other processes, lost connections,
+servers that die, hang or err, and streams that other programs delete need optional harness methods;
+the report lists the missing ones. No clause is ever skipped.
 """
 
 

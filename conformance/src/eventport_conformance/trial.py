@@ -196,15 +196,15 @@ def same(left: Any, right: Any) -> bool:
         return left == right and math.copysign(1, left) == math.copysign(1, right)
     if isinstance(left, NewEvent):
         return same(
-            (left.type, left.id, left.data, left.metadata),
-            (right.type, right.id, right.data, right.metadata),
+            (left.type, left.id, left.data, left.metadata, frozenset(left.tags)),
+            (right.type, right.id, right.data, right.metadata, frozenset(right.tags)),
         )
     return bool(left == right)
 
 
 def as_new(event: RecordedEvent) -> NewEvent:
     """Return what a recorded event must have been appended as."""
-    return NewEvent(event.type, event.data, event.metadata, event.id)
+    return NewEvent(event.type, event.data, event.metadata, event.id, event.tags)
 
 
 def show(value: object) -> str:

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import os
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
+from eventport._concurrency.blocks import entered_as
 from eventport._config.options import accepted_options
 from eventport._config.plugins import Located, locate
 from eventport._config.targets import resolve
 from eventport.errors import NotSupportedError
 from eventport.protocols import AfterCommitHook, EventStore, HookStore, InlineStore
+from eventport.transactions import InlineHandler
 
 
 _CREATE_NOTHING: Final[Mapping[str, Any]] = {"create": False, "migrate": "explicit"}
 """The options that keep adapters which have them from creating files, tables or indexes."""
 
 
-@asynccontextmanager
+@entered_as("async with connect(...) as store:")
 async def connect(
     target: str | None = None,
     /,
     *,
     config: str | os.PathLike[str] | None = None,
     after_commit: Iterable[AfterCommitHook] = (),
-    inline: Iterable[Callable[..., object]] = (),
+    inline: Iterable[InlineHandler] = (),
     **options: Any,
 ) -> AsyncGenerator[EventStore, None]:
     """Open a store, and close it when the block ends.
@@ -36,7 +38,8 @@ async def connect(
             file. None means the value of ``EVENTPORT_URL``, or else the store named
             ``default``. ``${NAME}`` in a URL is replaced by that environment variable.
         config: The file to look names up in. By default ``eventport.toml`` in the current
-            directory, or else the table ``[tool.eventport]`` of ``pyproject.toml`` there.
+            directory, or else the table ``[tool.eventport]`` of ``pyproject.toml`` there, or else
+            those of the directories above it. Relative paths in it start from its directory.
         after_commit: Hooks to register with the store; see `HookStore.after_commit`.
         inline: Handlers that run inside the transactions of the commits, on backends that support
             them; see the method `inline` of their stores.
@@ -57,8 +60,9 @@ async def connect(
         for handler in inline:
             if not isinstance(store, InlineStore):
                 message = (
-                    f"{type(store).__name__} cannot run inline projections: SQLite and Postgres "
-                    "stores can; elsewhere use a subscription"
+                    f"{type(store).__name__} cannot run inline handlers, because its backend has "
+                    "no transaction that could hold a read model beside the events: memory, "
+                    "SQLite, PostgreSQL and MongoDB have; elsewhere run a projection"
                 )
                 raise NotSupportedError(message)
             store.inline(handler)
@@ -77,5 +81,5 @@ def find(
     target: str | None = None, *, config: str | os.PathLike[str] | None = None, **options: Any
 ) -> Located:
     """Find a store without opening it; see `connect`."""
-    url, stored = resolve(target, config)
-    return locate(url, {**stored, **options})
+    url, stored, folder = resolve(target, config)
+    return locate(url, {**stored, **options}, folder)

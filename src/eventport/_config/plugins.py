@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 from eventport._config.options import (
@@ -17,6 +18,7 @@ from eventport._config.options import (
 )
 from eventport.errors import ConfigurationError
 from eventport.protocols import EventStore
+from eventport.transactions import DocumentReader
 
 
 ENTRY_POINT_GROUP: Final = "eventport.adapters"
@@ -70,8 +72,15 @@ class Adapter:
 
     Takes a URL and some of the same options, and returns an async context manager.
     """
+    read_models: Callable[..., AbstractAsyncContextManager[DocumentReader]] | None = None
+    """Opens the documents of read models, to be read, as `checkpoints` opens checkpoints."""
     schema: SchemaMaker | None = None
     """Makes the schema without opening a store, for the kinds that allow it."""
+    relative_to: Callable[[str, Path], str] | None = None
+    """Returns a URL whose relative path starts from a directory, for stores in files.
+
+    That is the directory of the configuration file, which may be above the current one.
+    """
 
 
 @dataclass(frozen=True)
@@ -91,8 +100,13 @@ class Located:
         return {name: value for name, value in self.options.items() if name in accepted}
 
 
-def locate(url: str, options: Mapping[str, Any]) -> Located:
+def locate(url: str, options: Mapping[str, Any], folder: Path | None = None) -> Located:
     """Find the adapter of a URL, and check the options; those given override the URL's.
+
+    Args:
+        url: Of the store.
+        options: Those given.
+        folder: Where relative paths in the URL start; None for the current directory.
 
     Raises:
         ConfigurationError: no adapter is installed for it, or an option is wrong.
@@ -103,6 +117,8 @@ def locate(url: str, options: Mapping[str, Any]) -> Located:
     except NameError as exc:
         message = f"the adapter for {scheme}:// has an annotation that cannot be resolved: {exc}"
         raise ConfigurationError(message) from exc
+    if folder is not None and adapter.relative_to and folder.absolute() != Path.cwd():
+        url = adapter.relative_to(url, folder)
     left, asked = split_query(url, accepted)
     converted: dict[str, Any] = {}
     for name, value in {**asked, **options}.items():

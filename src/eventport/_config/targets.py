@@ -8,7 +8,7 @@ import tomllib
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 from urllib.parse import quote
 
 from eventport._config.options import did_you_mean
@@ -22,10 +22,18 @@ _URL: Final = re.compile(r"[^:/?#]+://.*", re.DOTALL)
 _USERINFO: Final = re.compile(r"(?s)(?P<before>[^:/?#]+://)(?P<userinfo>[^/?#]*)(?P<after>@.*)")
 
 
-def resolve(
-    target: str | None, config: str | os.PathLike[str] | None
-) -> tuple[str, dict[str, Any]]:
-    """Return the URL that a target stands for, and the options that the file adds."""
+class Target(NamedTuple):
+    """What a name or a URL stands for."""
+
+    url: str
+    options: dict[str, Any]
+    """Those that the file adds."""
+    folder: Path | None = None
+    """Where the file is, from which relative paths in the URL count; None without a file."""
+
+
+def resolve(target: str | None, config: str | os.PathLike[str] | None) -> Target:
+    """Return what a target stands for."""
     if target is None:
         target = os.environ.get("EVENTPORT_URL", "").strip() if config is None else ""
         if not target:
@@ -37,16 +45,16 @@ def resolve(
         raise ConfigurationError(message)
     target = clean(target, "the URL or name of a store")
     if "://" in target or _VARIABLE.match(target):
-        return _expand(target), {}
+        return Target(_expand(target), {})
     return _look_up(target, config)
 
 
-def _look_up(name: str, config: str | os.PathLike[str] | None) -> tuple[str, dict[str, Any]]:
+def _look_up(name: str, config: str | os.PathLike[str] | None) -> Target:
     path, tables = _read_stores(config)
     if path is None:
         message = (
             f"no store named {redact(name)!r}: there is neither eventport.toml nor a "
-            f"pyproject.toml with [tool.eventport] in {Path.cwd()}; create one, or give a "
+            f"pyproject.toml with [tool.eventport] in {Path.cwd()} or above; create one, or give a "
             "URL such as sqlite:///orders.db in the call or in EVENTPORT_URL"
         )
         raise ConfigurationError(message)
@@ -63,7 +71,8 @@ def _look_up(name: str, config: str | os.PathLike[str] | None) -> tuple[str, dic
         message = f'{path}: [stores.{name}] needs a url, such as url = "sqlite:///orders.db"'
         raise ConfigurationError(message)
     url = clean(url, f"{path}: the url of [stores.{name}]")
-    return _expand(url), {key: value for key, value in table.items() if key != "url"}
+    options = {key: value for key, value in table.items() if key != "url"}
+    return Target(_expand(url), options, path.parent)
 
 
 def _read_stores(
@@ -76,8 +85,12 @@ def _read_stores(
             message = f"there is no configuration file {candidates[0]}"
             raise ConfigurationError(message)
     else:
+        here = Path()
         candidates = [
-            path for path in map(Path, ("eventport.toml", "pyproject.toml")) if path.is_file()
+            path
+            for folder in (here, *here.absolute().parents)
+            for path in (folder / "eventport.toml", folder / "pyproject.toml")
+            if path.is_file()
         ]
     for path in candidates:
         try:

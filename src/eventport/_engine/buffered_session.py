@@ -6,14 +6,25 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
 from eventport._engine.codec import decode_event
-from eventport._engine.commits import Commit, Committed, EncodedEvent, StreamWrite
+from eventport._engine.commits import (
+    Commit,
+    Committed,
+    EncodedEvent,
+    Guard,
+    QueryGuard,
+    StreamGuard,
+    StreamWrite,
+)
 from eventport._engine.queries import StreamPage, StreamQuery
-from eventport._engine.stream_reader import StreamReader
+from eventport._engine.querying import Querying, check_guard, check_match_query
+from eventport._engine.stream_reader import StreamReader, require
+from eventport._engine.tokens import read_token
+from eventport.boundaries import Query
 from eventport.errors import ConcurrencyError, StoreClosedError
 from eventport.events import NewEvent, RecordedEvent
-from eventport.expectations import ANY, Expectation, exact_version, holds
+from eventport.expectations import ANY, STREAM_EXISTS, Expectation, exact_version, holds
 from eventport.protocols import Capability
-from eventport.results import AppendResult
+from eventport.results import AppendResult, QueryResult
 from eventport.validation import (
     TOOLKIT_STREAMS,
     check_expectation,
@@ -32,6 +43,7 @@ class BufferedSession(StreamReader):
     Args:
         read: Fetches a page of a stream as it is stored.
         submit: Writes the commit.
+        querying: Reads what a query matches, and looks at guards.
         encode: Checks and encodes events.
         require_capability: Raises `NotSupportedError` for what the engine cannot do.
     """
@@ -40,11 +52,13 @@ class BufferedSession(StreamReader):
         self,
         read: Callable[[StreamQuery], Awaitable[StreamPage]],
         submit: Callable[[Commit], Awaitable[Committed]],
+        querying: Querying,
         encode: Callable[[object], tuple[EncodedEvent, ...]],
         require_capability: Callable[[Capability], None],
     ) -> None:
         self._read = read
         self._submit = submit
+        self._querying = querying
         self._encode = encode
         self._require_capability = require_capability
         self._pins: dict[str, int] = {}
@@ -52,6 +66,10 @@ class BufferedSession(StreamReader):
         self._latest: dict[str, datetime] = {}
         """The latest time of the stored events of a stream that were read."""
         self._writes: list[StreamWrite] = []
+        self._expected: dict[str, Expectation] = {}
+        """What was expected of streams; the strictest, of several for one stream."""
+        self._queried: dict[QueryGuard, None] = {}
+        """What was queried, in order."""
         self._ended = False
         self._position: int | None = None
 
@@ -60,8 +78,43 @@ class BufferedSession(StreamReader):
         """See `Session.position`."""
         return self._position
 
+    async def require(self, stream: str, expected: Expectation) -> None:
+        """See `Session.require`."""
+        stream = check_stream(stream)
+        expected = check_expectation(expected)
+        self._require_capability(Capability.GUARDS)
+        page = await self._page(StreamQuery(stream, max_count=0))
+        self._meet(stream, expected, page.version)
+
+    async def query(
+        self,
+        query: Query,
+        /,
+        *,
+        after: int = 0,
+        max_count: int | None = None,
+        backwards: bool = False,
+    ) -> QueryResult:
+        """See `Streams.query`: what is stored is a condition of the commit."""
+        wanted = check_match_query(query, after, max_count, backwards=backwards)
+        self._check_open()
+        self._require_capability(Capability.GLOBAL_ORDER)
+        self._require_capability(Capability.GUARDS)
+        found = await self._querying.read(wanted)
+        self._check_open()  # the block may have been left meanwhile, by another task
+        self._queried[QueryGuard(query, read_token(found.token))] = None
+        own = self._own_matches(query)
+        events = own[::-1] + found.events if backwards else found.events + own
+        return QueryResult(events[:max_count], found.position, found.token)
+
     async def append(
-        self, stream: str, events: Iterable[NewEvent], *, expected: Expectation = ANY
+        self,
+        stream: str,
+        events: Iterable[NewEvent],
+        *,
+        expected: Expectation = ANY,
+        unless: Query | None = None,
+        since: str | None = None,
     ) -> AppendResult:
         """Keep events for the commit.
 
@@ -70,10 +123,14 @@ class BufferedSession(StreamReader):
 
         Raises:
             ConcurrencyError: `expected` does not hold for the stream as this session sees it.
-            NotSupportedError: this would be the second stream, and the backend cannot do that.
+            NotSupportedError: this would be the second stream, or there is a condition, and the
+                backend cannot do that.
         """
         stream = check_stream(stream)
         expected = check_expectation(expected)
+        guards = check_guard(unless, since)
+        if guards:
+            self._require_capability(Capability.GUARDS)
         encoded = self._encode(events)
         if stream.startswith(TOOLKIT_STREAMS):
             check_toolkit_types(stream, (event.type for event in encoded))
@@ -87,9 +144,11 @@ class BufferedSession(StreamReader):
             if earlier := await self._earlier_try(stream, expected, encoded):
                 return earlier
             raise ConcurrencyError(stream, expected, head)
-        if not encoded:
-            return AppendResult(head, None, created=False, deduplicated=False)
         self._check_open()  # the block may have been left meanwhile, by another task
+        self._queried |= dict.fromkeys(guards)
+        if not encoded:
+            self._meet(stream, expected, head)
+            return AppendResult(head, None, created=False, deduplicated=False)
         if self._own and stream not in self._own:
             self._require_capability(Capability.SESSIONS)
         own = self._own.setdefault(stream, [])
@@ -100,15 +159,39 @@ class BufferedSession(StreamReader):
         return AppendResult(head + len(encoded), None, created=head == 0, deduplicated=False)
 
     async def commit(self) -> None:
-        """Write all that was appended in one atomic commit, and end the session."""
+        """Write all that was appended in one atomic commit, and end the session.
+
+        What was expected and queried holds then, or nothing is written.
+        """
         self.end()
-        if self._writes:
-            committed = await self._submit(Commit(self._writes))
-            self._position = committed.writes[-1].positions[-1]
+        guards = self._guards()
+        if not self._writes:
+            await self._querying.look(guards)
+            return
+        if guards:
+            self._require_capability(Capability.GUARDS)
+        committed = await self._submit(Commit(self._writes, guards))
+        self._position = committed.writes[-1].positions[-1]
 
     def end(self) -> None:
         """End the session: every later call on it is refused."""
         self._ended = True
+
+    def _guards(self) -> list[Guard]:
+        """Return what has to hold; a stream that is written is pinned by its write."""
+        streams = [
+            StreamGuard(stream, expected)
+            for stream, expected in self._expected.items()
+            if stream not in self._own
+        ]
+        return [*streams, *self._queried]
+
+    def _meet(self, stream: str, expected: Expectation, actual: int) -> None:
+        require(stream, expected, actual)
+        if exact_version(expected) is not None or expected == STREAM_EXISTS:
+            before = self._expected.setdefault(stream, expected)
+            if before == STREAM_EXISTS:
+                self._expected[stream] = expected
 
     def _check_open(self) -> None:
         if self._ended:
@@ -168,9 +251,19 @@ class BufferedSession(StreamReader):
                     metadata=event.metadata,
                     id_=event.id,
                     recorded_at=time,
+                    tags=event.tags,
                 )
             )
         return events
+
+    def _own_matches(self, query: Query) -> list[RecordedEvent]:
+        """Return this session's own events that match a query, in the order of the commit."""
+        found: list[RecordedEvent] = []
+        for write in self._writes:
+            pin, first = self._pins[write.stream], exact_version(write.expected) or 0
+            versions = range(first + 1, first + 1 + len(write.events))
+            found += self._own_events(write.stream, pin, versions)
+        return [event for event in found if query.covers(event.type, event.tags)]
 
     async def _earlier_try(
         self, stream: str, expected: Expectation, events: Sequence[EncodedEvent]

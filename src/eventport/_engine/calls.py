@@ -18,11 +18,9 @@ from eventport._engine.engine import (
     Interruptible,
     Remote,
 )
-from eventport._engine.queries import AllQuery, StreamQuery
 from eventport.errors import StoreUnavailableError
 
 
-Q = TypeVar("Q", StreamQuery, AllQuery)
 T = TypeVar("T")
 
 _FIRST_PAUSE: Final = 0.02
@@ -128,10 +126,6 @@ class RemoteCalls:
         self._clock: Callable[[], float] | None = None
         self.losses = 0
         """How often a connection was lost so far."""
-
-    async def read(self, call: Callable[[Q], Awaitable[T]], query: Q) -> T:
-        """Read a page; see `call`."""
-        return await self.call(lambda: call(query))
 
     async def call(self, call: Callable[[], Awaitable[T]]) -> T:
         """Ask for something; ask again if the connection drops.

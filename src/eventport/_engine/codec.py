@@ -8,6 +8,7 @@ import re
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 from uuid import UUID
@@ -15,15 +16,21 @@ from uuid import UUID
 import msgspec
 
 from eventport._engine.commits import Commit, Committed, EncodedEvent
-from eventport.errors import CorruptEventError, InvalidArgumentTypeError, InvalidEventError
+from eventport.errors import (
+    CorruptEventError,
+    InvalidArgumentError,
+    InvalidArgumentTypeError,
+    InvalidEventError,
+)
 from eventport.events import CopiedEvent, NewEvent, RecordedEvent
-from eventport.validation import check_event_type, show, show_key
+from eventport.validation import check_event_type, check_tags, show, show_key
 
 
 MAX_DEPTH: Final = 64
 """How deep lists and objects may be nested; MongoDB holds 100 levels, and its adapter adds some."""
 
 _INT64: Final = range(-(2**63), 2**63)
+_NO_TAGS: Final = frozenset[str]()
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -61,6 +68,7 @@ def decode_event(
     metadata: str,
     id_: UUID,
     recorded_at: datetime,
+    tags: Iterable[str],
 ) -> RecordedEvent:
     """Build a recorded event from what a store holds, as `EncodedEvent` describes it.
 
@@ -77,6 +85,7 @@ def decode_event(
             {} if metadata == "{}" else _decode(metadata),
             id_,
             recorded_at,
+            frozenset(tags) if tags else _NO_TAGS,
         )
     except msgspec.DecodeError as exc:
         message = f"event {version} of stream {stream!r} does not hold JSON: {exc}"
@@ -105,9 +114,31 @@ def decode_commit(commit: Commit, committed: Committed) -> list[RecordedEvent]:
                     metadata=event.metadata,
                     id_=event.id,
                     recorded_at=time,
+                    tags=event.tags,
                 )
             )
     return events
+
+
+def copy_event(event: RecordedEvent) -> RecordedEvent:
+    """Copy an event, so that nothing of the copy can be changed through the original."""
+    return RecordedEvent(
+        event.stream,
+        event.version,
+        event.position,
+        event.type,
+        _copy(event.data),
+        _copy(event.metadata),
+        event.id,
+        event.recorded_at,
+    )
+
+
+def _copy(value: Any) -> Any:
+    kind = type(value)
+    if kind is dict:
+        return {key: _copy(item) for key, item in value.items()}
+    return list(map(_copy, value)) if kind is list else value
 
 
 def utc_from_microseconds(microseconds: int) -> datetime:
@@ -147,8 +178,17 @@ def _encode_event(event: object) -> EncodedEvent:
         raw_metadata.decode(),
         id_,
         len(raw) + len(raw_metadata),
+        _NO_TAGS if event.tags is _NO_TAGS else _check_tags(event.tags, type_),
         None if type(event) is NewEvent else _first_recorded(event),
     )
+
+
+def _check_tags(tags: AbstractSet[str], type_: str) -> frozenset[str]:
+    try:
+        return check_tags(tags)
+    except InvalidArgumentError as exc:
+        message = f"event {type_!r}: {exc}"
+        raise InvalidEventError(message) from exc
 
 
 def _first_recorded(event: NewEvent) -> datetime | None:

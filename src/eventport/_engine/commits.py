@@ -9,6 +9,8 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from eventport.boundaries import Query
+from eventport.errors import ConcurrencyError, StoreUnavailableError
 from eventport.expectations import Expectation
 
 
@@ -23,6 +25,8 @@ class EncodedEvent(Struct, frozen=True, gc=False):
     id: UUID
     size: int
     """The size of data and metadata in UTF-8, in bytes."""
+    tags: frozenset[str] = frozenset()
+    """What it is about; engines store them with the event."""
     recorded_at: datetime | None = None
     """The time of a copy: aware, UTC. None for an event that gets the time of its commit.
 
@@ -50,11 +54,39 @@ class StreamWrite(Struct, frozen=True):
         return times
 
 
-class Guard(Struct, frozen=True):
+class StreamGuard(Struct, frozen=True):
     """What is expected of a stream that the commit does not write to."""
 
     stream: str
     expected: Expectation
+
+
+class Seen(Struct, frozen=True, array_like=True):
+    """Which matching events the reader of a query has seen; a token holds it.
+
+    On an engine whose order is exact, the floor says it all. Where positions become visible out
+    of order, the floor is the stable frontier of the read, and those seen above it are listed.
+    """
+
+    floor: int = 0
+    """All matching events up to this position were seen."""
+    positions: frozenset[int] = frozenset()
+    """The positions of those above it that were seen."""
+
+    def covers(self, position: int) -> bool:
+        """Return whether a matching event at this position was seen."""
+        return position <= self.floor or position in self.positions
+
+
+class QueryGuard(Struct, frozen=True):
+    """No event may match a query but those that were seen."""
+
+    query: Query
+    seen: Seen
+
+
+Guard: TypeAlias = StreamGuard | QueryGuard
+"""A condition of a commit beyond the expectations of its writes."""
 
 
 class Commit(Struct, frozen=True):
@@ -113,6 +145,17 @@ class Conflict(Struct, frozen=True):
     """The version that the stream really has; a read that starts now can show it."""
 
 
+class QueryConflict(Struct, frozen=True):
+    """A commit of which nothing was written: an event matches a guard's query, and was not seen.
+
+    The event is named by its place; the store reads it for the error.
+    """
+
+    query: Query
+    stream: str
+    version: int
+
+
 class Failed(Struct, frozen=True):
     """A commit that met an error of its own, while others of its batch may have been written.
 
@@ -123,11 +166,28 @@ class Failed(Struct, frozen=True):
 
 
 class Blocked(Struct, frozen=True):
-    """A stream of this commit is locked by somebody's open transaction; nothing of it was written.
+    """Something that this commit needs is locked by somebody's open transaction.
 
-    Only engines with the part `Unblocks` return it: the store writes the commit again when its
-    streams are free.
+    Nothing of it was written. Only engines with the part `Unblocks` return it: the store writes
+    the commit again when what it waits for is free.
+    """
+
+    on: frozenset[str] = frozenset()
+    """What it waits for: streams, or names that the engine gives to other locks.
+
+    Empty for the streams of the commit.
     """
 
 
-Outcome: TypeAlias = Committed | Conflict | Failed | Blocked
+Outcome: TypeAlias = Committed | Conflict | QueryConflict | Failed | Blocked
+
+
+def require_committed(outcome: Committed | Conflict | Failed | Blocked) -> Committed:
+    """Return what was committed, or raise what became of the commit instead."""
+    if isinstance(outcome, Conflict):
+        raise ConcurrencyError(outcome.stream, outcome.expected, outcome.actual)
+    if isinstance(outcome, Failed):
+        raise outcome.error
+    if isinstance(outcome, Blocked):
+        raise StoreUnavailableError("a stream is locked by another transaction")
+    return outcome

@@ -6,7 +6,14 @@ from collections.abc import AsyncGenerator, Collection, Hashable, Mapping, Seque
 from typing import Protocol, runtime_checkable
 
 from eventport._engine.commits import Commit, Committed, Outcome
-from eventport._engine.queries import AllPage, AllQuery, StreamPage, StreamQuery
+from eventport._engine.queries import (
+    AllPage,
+    AllQuery,
+    MatchPage,
+    MatchQuery,
+    StreamPage,
+    StreamQuery,
+)
 from eventport.errors import StoreUnavailableError
 from eventport.protocols import Capability
 
@@ -44,12 +51,17 @@ class Engine(Protocol):
         """Write a batch and return an outcome for each commit, in the same order.
 
         Each commit is atomic: the expectations of its writes and its guards are checked and its
-        events written in one step, or nothing is. Commits are independent: the conflict of one is
-        its outcome and keeps no other from being written. A later commit of the batch sees what
-        an earlier one wrote.
+        events written in one step, or nothing is. Only engines with `Capability.GUARDS` get any
+        guard. A `QueryGuard` holds if all events that match its query were seen; of two commits
+        that would break each other's guards, at most one is written.
+
+        Commits are independent: the conflict of one is its outcome and keeps no other from being
+        written. A later commit of the batch sees what an earlier one wrote.
 
         A commit whose expectations are all exact (a version or ``"no_stream"``) and fail, while
         exactly its events are there at exactly those versions, is `Committed` and deduplicated.
+        So is one whose `QueryGuard` is broken by an event of its own, that an earlier try of the
+        same append has written.
 
         The events of a commit get increasing positions in the order of the commit. Within a
         stream the times that the engine stamps never go back, whatever clocks do. A copy keeps
@@ -105,6 +117,25 @@ class Engine(Protocol):
         """Release everything; called once, when nothing is being written, never cancelled.
 
         Reads that are still running end with an error.
+        """
+        ...
+
+
+@runtime_checkable
+class Queries(Protocol):
+    """Optional part: an engine that finds events by tags and types without a look at all others.
+
+    Without it, the store scans all events for a query.
+    """
+
+    async def query(self, query: MatchQuery, /) -> MatchPage:
+        """Fetch a page of the events of all streams that match a query.
+
+        It shows all that is committed, even above the stable frontier. Events, head and
+        `MatchPage.seen` are of one moment.
+
+        Raises:
+            ConnectionLostError: the store asks again.
         """
         ...
 
@@ -181,6 +212,8 @@ class Unblocks(Protocol):
 
     async def find_lockers(self, streams: Collection[str], /) -> Mapping[str, Hashable | None]:
         """Return for each stream the transaction that keeps it locked; None if none does.
+
+        It is asked about names in `Blocked.on`, too.
 
         Any value will do that differs between transactions: a stream that has passed on to
         another one was free in between.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
-from typing import Final, cast
+from typing import Final, Literal, TypeAlias, cast
 
 from anyio import Event, get_cancelled_exc_class
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
@@ -15,6 +15,16 @@ from eventport._concurrency.shielding import start_task, wait_out
 from eventport._engine.commits import Commit, Outcome
 from eventport.errors import NotSupportedError, StoreUnavailableError
 
+
+Batching: TypeAlias = Literal["always", "contended", "never"]
+"""When commits that arrive at the same time are written as one batch.
+
+- ``"always"``: each commit goes through the group. There is one call of `Engine.commit` at a time.
+- ``"contended"``: a commit that finds no other pending is written by the caller's own task, which
+  saves a task; those that arrive meanwhile form the first batch after it.
+- ``"never"``: each commit is written alone and at once, for engines that have nothing to share or
+  that form groups of their own.
+"""
 
 MAX_BATCH_COMMITS: Final = 128
 """A batch is full when it has this many commits: a larger one would start later, and the next
@@ -29,7 +39,7 @@ MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
 
 _WAITS_FOR_ITSELF: Final = (
     "an append from inside a commit of the same store waits for itself: an inline handler appends "
-    "in its own transaction, with store.using(connection)"
+    "in its own transaction, with store.using(transaction.connection), where the backend has that"
 )
 
 _writing: Final[ContextVar[object]] = ContextVar("eventport.group_commit", default=None)

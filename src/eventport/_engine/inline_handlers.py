@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Generic, TypeVar
+from inspect import isawaitable
+from typing import Any, Generic, TypeVar
 
+from anyio import move_on_after
+
+from eventport._concurrency.cancelling import own_cancellation_only
 from eventport._engine.codec import decode_commit
 from eventport._engine.commits import Commit, Committed, Outcome
 from eventport.errors import EventportError, InlineProjectionError, InvalidArgumentTypeError
 from eventport.events import RecordedEvent
+from eventport.transactions import InlineHandler, Transaction
 from eventport.validation import show
 
 
-H = TypeVar("H", bound=Callable[..., object])
+C = TypeVar("C")
 
 
-class InlineHandlers(Generic[H]):
+class InlineHandlers(Generic[C]):
     """The handlers of one store, in the order in which they run; false if there are none."""
 
     def __init__(self) -> None:
-        self._handlers: tuple[H, ...] = ()
+        self._handlers: tuple[InlineHandler[C], ...] = ()
 
     def __bool__(self) -> bool:
         """Return whether there are any."""
         return bool(self._handlers)
 
-    def __iter__(self) -> Iterator[H]:
+    def __iter__(self) -> Iterator[InlineHandler[C]]:
         """Go through them; those that are added meanwhile do not count."""
         return iter(self._handlers)
 
-    def add(self, handler: H) -> H:
+    def add(self, handler: InlineHandler[C]) -> InlineHandler[C]:
         """Add a handler, and return it.
 
         Raises:
@@ -49,6 +54,40 @@ def new_events(
     for commit, outcome in zip(commits, outcomes, strict=True):
         if isinstance(outcome, Committed) and not outcome.deduplicated:
             yield decode_commit(commit, outcome)
+
+
+async def call_inline(
+    handler: InlineHandler[C],
+    events: Sequence[RecordedEvent],
+    transaction: Transaction[C],
+    within: float | None = None,
+    judge: Callable[[Exception], str | Exception] = lambda error: error,
+) -> None:
+    """Call a handler with the events of one commit.
+
+    Args:
+        handler: What to call.
+        events: What is committed.
+        transaction: Where it writes.
+        within: How many seconds it may take; None for any.
+        judge: Returns what to say of an error, or raises one that is not the handler's, such as
+            that of a lost connection.
+
+    Raises:
+        InlineProjectionError: it failed, or did not end in time.
+    """
+    call: Callable[..., Any] = handler  # its type says what it returns, but it may not
+    try:
+        with move_on_after(within) as scope, own_cancellation_only():
+            awaitable = call(events, transaction)
+            if not isawaitable(awaitable):
+                message = "an inline handler is `async def handler(events, transaction)`"
+                raise InvalidArgumentTypeError(message)  # noqa: TRY301  # as if it raised
+            await awaitable
+    except Exception as exc:
+        raise inline_failure(handler, judge(exc)) from exc
+    if scope.cancelled_caught:
+        raise inline_failure(handler, "it did not end in time")
 
 
 def inline_failure(

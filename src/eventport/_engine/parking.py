@@ -12,9 +12,10 @@ from anyio import CancelScope, Event, current_time, fail_after, get_cancelled_ex
 
 from eventport._concurrency.backoff import Backoff
 from eventport._concurrency.shielding import start_task
-from eventport._engine.commits import Blocked, Commit, Outcome
+from eventport._engine.commits import Blocked, Commit, Outcome, StreamGuard
 from eventport._engine.engine import Unblocks
 from eventport.errors import StoreUnavailableError
+from eventport.validation import control_character
 
 
 _log: Final = logging.getLogger("eventport")
@@ -74,13 +75,16 @@ class Parking:
             outcome = await self._write(commit)
             if not isinstance(outcome, Blocked):
                 return outcome
-        streams = _streams(commit)
+            streams = outcome.on or _streams(commit)
+        else:
+            streams = _streams(commit)
         deadline = current_time() + self._engine.timeout
         while True:
             await self._wait(streams, deadline)
             outcome = await self._write(commit)
             if not isinstance(outcome, Blocked):
                 return outcome
+            streams = outcome.on or _streams(commit)
 
     async def _wait(self, streams: frozenset[str], deadline: float) -> None:
         waiter = _Waiter(streams)
@@ -126,7 +130,8 @@ class Parking:
             return {}
 
     def _locked_error(self, streams: frozenset[str]) -> StoreUnavailableError:
-        names = ", ".join(map(repr, sorted(streams)[:3]))
+        named = sorted(name for name in streams if control_character(name) is None)
+        names = ", ".join(map(repr, named[:3])) or "what a condition depends on"
         message = (
             f"another transaction has kept a stream locked for {self._engine.timeout:g} s (one of "
             f"{names}); nothing was written: end that transaction, or raise the option timeout"
@@ -135,4 +140,5 @@ class Parking:
 
 
 def _streams(commit: Commit) -> frozenset[str]:
-    return frozenset([write.stream for write in commit.writes])
+    guarded = [guard.stream for guard in commit.guards if isinstance(guard, StreamGuard)]
+    return frozenset([*guarded, *(write.stream for write in commit.writes)])

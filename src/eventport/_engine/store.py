@@ -4,84 +4,74 @@ from __future__ import annotations
 
 from collections.abc import (
     AsyncGenerator,
-    Awaitable,
-    Callable,
     Collection,
     Iterable,
     Mapping,
     Sequence,
 )
-from contextlib import asynccontextmanager
+from contextlib import aclosing
 from types import TracebackType
-from typing import Literal, Self, TypeAlias
+from typing import Self
 
 from anyio import Event
 from anyio.lowlevel import checkpoint
 
 from eventport._concurrency.affinity import Affinity
+from eventport._concurrency.blocks import entered_as
 from eventport._concurrency.shielding import run_shielded
 from eventport._concurrency.signal import Signal
+from eventport._concurrency.turnstile import Turnstile
+from eventport._engine.all_reader import iterate_all, read_all
 from eventport._engine.buffered_session import BufferedSession
 from eventport._engine.calls import RemoteCalls
 from eventport._engine.codec import encode_events
 from eventport._engine.commits import (
-    Blocked,
     Commit,
     Committed,
-    Conflict,
     EncodedEvent,
-    Failed,
     Outcome,
+    QueryConflict,
     StreamWrite,
+    require_committed,
 )
 from eventport._engine.engine import (
     ChecksCaller,
     Engine,
     Interruptible,
-    KnowsLast,
     Listens,
     Remote,
     Unblocks,
 )
-from eventport._engine.group_commit import GroupCommit
+from eventport._engine.feed import Feed
+from eventport._engine.fetching import Pages
+from eventport._engine.group_commit import MAX_BATCH_COMMITS, Batching, GroupCommit
 from eventport._engine.history import History
 from eventport._engine.hooks import Hooks
 from eventport._engine.listener import Listener
 from eventport._engine.parking import Parking
-from eventport._engine.queries import AllPage, AllQuery, StreamPage, StreamQuery
-from eventport._engine.stream_reader import PAGE_EVENTS, StreamReader, require
-from eventport._engine.subscription import Feed, PollingSubscription
+from eventport._engine.queries import (
+    StreamPage,
+    StreamQuery,
+    check_all_query,
+)
+from eventport._engine.querying import Querying, check_guard, check_match_query
+from eventport._engine.stream_reader import StreamReader, require
+from eventport._engine.subscription import PollingSubscription
+from eventport.boundaries import Query
 from eventport.errors import (
-    ConcurrencyError,
-    EventportError,
     NotSupportedError,
     StoreClosedError,
-    StoreUnavailableError,
 )
 from eventport.events import NewEvent, RecordedEvent
 from eventport.expectations import ANY, Expectation
 from eventport.protocols import After, AfterCommitHook, Capability, Session, Subscription
-from eventport.results import AllResult, AppendResult
+from eventport.results import AllResult, AppendResult, QueryResult
 from eventport.validation import (
     TOOLKIT_STREAMS,
     check_expectation,
-    check_int,
-    check_prefix,
     check_stream,
     check_toolkit_types,
-    check_types,
 )
-
-
-Batching: TypeAlias = Literal["always", "contended", "never"]
-"""When commits that arrive at the same time are written as one batch.
-
-- ``"always"``: each commit goes through the group. There is one call of `Engine.commit` at a time.
-- ``"contended"``: a commit that finds no other pending is written by the caller's own task, which
-  saves a task; those that arrive meanwhile form the first batch after it.
-- ``"never"``: each commit is written alone and at once, for engines that have nothing to share or
-  that form groups of their own.
-"""
 
 
 class Store(StreamReader):
@@ -105,6 +95,7 @@ class Store(StreamReader):
         self._check_caller = engine.check_caller if isinstance(engine, ChecksCaller) else None
         self._affinity = Affinity()
         self._signal = Signal()
+        self._turnstile = Turnstile(MAX_BATCH_COMMITS)
         interrupt = engine.interrupt if isinstance(engine, Interruptible) else None
         self._group = GroupCommit(
             self._commit,
@@ -116,10 +107,12 @@ class Store(StreamReader):
         self._drained: Event | None = None
         self._hooks = Hooks()
         self._listener = Listener(engine, self._signal) if isinstance(engine, Listens) else None
+        self._fetch = Pages(engine, self._remote, self._check_open)
+        self._querying = Querying(engine, self._page, self._fetch.all, self._fetch.matching)
         self._feed = Feed(
-            self._all_page,
+            self._fetch.all,
             self._signal,
-            History(self, self._all_page, self._last_position(engine)),
+            History(self, self._fetch.all, self._fetch.last_position()),
             losses=lambda: 0 if self._remote is None else self._remote.losses,
             polls=Capability.SHARED in engine.capabilities,
             pushed=lambda: self._listener is not None and self._listener.listening,
@@ -155,30 +148,61 @@ class Store(StreamReader):
         """See `HookStore.after_commit`."""
         return self._hooks.add(hook)
 
+    async def query(
+        self,
+        query: Query,
+        /,
+        *,
+        after: int = 0,
+        max_count: int | None = None,
+        backwards: bool = False,
+    ) -> QueryResult:
+        """See `Streams.query`."""
+        wanted = check_match_query(query, after, max_count, backwards=backwards)
+        self._check_open()
+        self._require(Capability.GLOBAL_ORDER)
+        return await self._querying.read(wanted)
+
     async def append(
-        self, stream: str, events: Iterable[NewEvent], *, expected: Expectation = ANY
+        self,
+        stream: str,
+        events: Iterable[NewEvent],
+        *,
+        expected: Expectation = ANY,
+        unless: Query | None = None,
+        since: str | None = None,
     ) -> AppendResult:
         """See `Streams.append`."""
+        self._check_open()
+        if not self._turnstile.may_pass():
+            await self._wait_in_line()
         stream = check_stream(stream)
         expected = check_expectation(expected)
+        guards = check_guard(unless, since)
         encoded = self._encode(events)
         if stream.startswith(TOOLKIT_STREAMS):
             check_toolkit_types(stream, (event.type for event in encoded))
+        if guards:
+            self._check_open()
+            self._require(Capability.GUARDS)
         if not encoded:
             page = await self._page(StreamQuery(stream, max_count=0))
             require(stream, expected, page.version)
+            await self._querying.look(guards)
             return AppendResult(page.version, None, created=False, deduplicated=False)
-        committed = await self._submit(Commit((StreamWrite(stream, expected, encoded),)))
+        committed = await self._submit(Commit((StreamWrite(stream, expected, encoded),), guards))
         written = committed.writes[0]
         return AppendResult(
             written.version, written.positions[-1], written.created, committed.deduplicated
         )
 
-    @asynccontextmanager
+    @entered_as("async with store.session() as session:")
     async def session(self) -> AsyncGenerator[Session, None]:
         """See `EventStore.session`."""
         self._check_open()
-        session = BufferedSession(self._page, self._submit, self._encode, self._require)
+        session = BufferedSession(
+            self._page, self._submit_session, self._querying, self._encode, self._require
+        )
         try:
             yield session
         except BaseException:
@@ -193,21 +217,13 @@ class Store(StreamReader):
         max_count: int = 1000,
         types: Collection[str] | None = None,
         prefix: str | None = None,
+        query: Query | None = None,
     ) -> AllResult:
         """See `EventStore.read_all`."""
-        count = check_int("max_count", max_count)
-        query = _all_query(after, types, prefix, count)
+        wanted = check_all_query(after, types, prefix, query, max_count)
         self._check_open()
         self._require(Capability.GLOBAL_ORDER)
-        events: list[RecordedEvent] = []
-        position = query.after
-        head: int | None = None
-        while len(events) < count and (head is None or position < head):
-            page = await self._all_page(query.resumed(position, count - len(events)))
-            head = page.head if head is None else head
-            events += _up_to(head, page.events)
-            position = max(position, min(page.position, head))
-        return AllResult(events, position)
+        return await read_all(self._fetch.all, wanted)
 
     async def iterate_all(
         self,
@@ -215,33 +231,31 @@ class Store(StreamReader):
         after: int = 0,
         types: Collection[str] | None = None,
         prefix: str | None = None,
+        query: Query | None = None,
     ) -> AsyncGenerator[RecordedEvent, None]:
         """See `EventStore.iterate_all`."""
-        query = _all_query(after, types, prefix)
+        wanted = check_all_query(after, types, prefix, query)
         self._require(Capability.GLOBAL_ORDER)
-        head: int | None = None
-        while head is None or query.after < head:
-            page = await self._all_page(query)
-            head = page.head if head is None else head
-            for event in _up_to(head, page.events):
+        async with aclosing(iterate_all(self._fetch.all, wanted)) as events:
+            async for event in events:
                 yield event
-            query = query.resumed(max(query.after, page.position))
 
-    @asynccontextmanager
+    @entered_as("async with store.subscribe() as events:")
     async def subscribe(
         self,
         *,
         after: After = 0,
         types: Collection[str] | None = None,
         prefix: str | None = None,
+        query: Query | None = None,
         stream: str | None = None,
     ) -> AsyncGenerator[Subscription, None]:
         """See `EventStore.subscribe`."""
         self._check_open()
         self._require(Capability.GLOBAL_ORDER)
         from_end = isinstance(after, str) and after == "end"
-        query = _all_query(0 if from_end else after, types, prefix, stream=stream)
-        subscription = PollingSubscription(self._feed, query, self._check_loop)
+        wanted = check_all_query(0 if from_end else after, types, prefix, query, stream=stream)
+        subscription = PollingSubscription(self._feed, wanted, self._check_loop)
         await subscription.begin(from_end=from_end)
         if self._listener is not None:
             self._listener.start()
@@ -277,8 +291,6 @@ class Store(StreamReader):
         """Close the store."""
         await self.aclose()
 
-    # The path of a commit: submit, dispatch, commit.
-
     def _encode_new(self, events: object) -> tuple[EncodedEvent, ...]:
         """Encode events, and refuse copies, whose times the engine could not keep."""
         encoded = encode_events(events)
@@ -286,18 +298,35 @@ class Store(StreamReader):
             self._require(Capability.TIMES)
         return encoded
 
+    async def _wait_in_line(self) -> None:
+        """Wait for another turn of the event loop; the append is pending meanwhile."""
+        self._pending += 1
+        try:
+            await self._turnstile.wait()
+        finally:
+            self._end_pending()
+
+    async def _submit_session(self, commit: Commit) -> Committed:
+        self._check_open()
+        return await self._submit(commit)
+
     async def _submit(self, commit: Commit) -> Committed:
         """Commit, call the hooks, and raise for a conflict."""
-        self._check_open()
         if self._hooks:
             detailed = Commit(commit.writes, commit.guards, detailed=True)
             return await run_shielded(self._submit_with_hooks, detailed)
-        return _committed(await self._dispatch(commit))
+        return await self._written(await self._dispatch(commit))
 
     async def _submit_with_hooks(self, commit: Commit) -> Committed:
-        committed = _committed(await self._dispatch(commit))
+        committed = await self._written(await self._dispatch(commit))
         await self._hooks.call(commit, committed)
         return committed
+
+    async def _written(self, outcome: Outcome) -> Committed:
+        """Return what was written, or raise what kept it from that."""
+        if isinstance(outcome, QueryConflict):
+            raise await self._querying.boundary_error(outcome)
+        return require_committed(outcome)
 
     async def _dispatch(self, commit: Commit) -> Outcome:
         """Write a commit, and count it as pending until then."""
@@ -309,9 +338,12 @@ class Store(StreamReader):
                 return await self._parking.submit(commit)
             return await self._write(commit)
         finally:
-            self._pending -= 1
-            if not self._pending and self._drained is not None:
-                self._drained.set()
+            self._end_pending()
+
+    def _end_pending(self) -> None:
+        self._pending -= 1
+        if not self._pending and self._drained is not None:
+            self._drained.set()
 
     async def _write(self, commit: Commit) -> Outcome:
         """Write a commit, alone or together with others."""
@@ -336,43 +368,15 @@ class Store(StreamReader):
         finally:
             self._signal.notify()
 
-    # The path of a read.
-
     async def _page(self, query: StreamQuery) -> StreamPage:
-        self._check_open()
-        try:
-            if self._remote is None:
-                return await self._engine.read_stream(query)
-            return await self._remote.read(self._engine.read_stream, query)
-        except EventportError as exc:
-            self._check_open(exc)  # what was closed meanwhile fails for that reason
-            raise
-
-    async def _all_page(self, query: AllQuery) -> AllPage:
-        self._check_open()
-        try:
-            if self._remote is None:
-                return await self._engine.read_all(query)
-            return await self._remote.read(self._engine.read_all, query)
-        except EventportError as exc:
-            self._check_open(exc)
-            raise
-
-    def _last_position(self, engine: Engine) -> Callable[[], Awaitable[int]] | None:
-        if not isinstance(engine, KnowsLast):
-            return None
-        if self._remote is None:
-            return engine.last_position
-        remote = self._remote
-        return lambda: remote.call(engine.last_position)
-
-    # Closing.
+        return await self._fetch.stream(query)
 
     async def _close(self) -> None:
         await checkpoint()  # an append that was called before this has reached the queue by then
-        if self._pending:
+        while self._pending:
             self._drained = Event()
             await self._drained.wait()
+            await checkpoint()  # as above: it may have waited in line
         if self._listener is not None:
             await self._listener.close()
         await self._engine.close()
@@ -393,33 +397,3 @@ class Store(StreamReader):
             reason = self.limitations.get(capability, "this backend cannot do it")
             message = f"{type(self).__name__}: no {capability.value}: {reason}"
             raise NotSupportedError(message)
-
-
-def _all_query(
-    after: object,
-    types: object,
-    prefix: object,
-    max_count: int = PAGE_EVENTS,
-    stream: object = None,
-) -> AllQuery:
-    """Check what a caller asks for."""
-    name = None if stream is None else check_stream(stream)
-    position = check_int("after", after)
-    return AllQuery(position, max_count, check_types(types), check_prefix(prefix), name)
-
-
-def _committed(outcome: Outcome) -> Committed:
-    if isinstance(outcome, Conflict):
-        raise ConcurrencyError(outcome.stream, outcome.expected, outcome.actual)
-    if isinstance(outcome, Failed):
-        raise outcome.error
-    if isinstance(outcome, Blocked):
-        raise StoreUnavailableError("a stream is locked by another transaction")
-    return outcome
-
-
-def _up_to(head: int, events: Sequence[RecordedEvent]) -> Sequence[RecordedEvent]:
-    """Leave out what was committed after a read had fixed its end."""
-    if not events or events[-1].position <= head:
-        return events
-    return [event for event in events if event.position <= head]

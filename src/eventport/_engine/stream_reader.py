@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Final, TypeVar
+from typing import TypeVar
 
-from eventport._engine.queries import StreamPage, StreamQuery
+from eventport._engine.queries import PAGE_EVENTS, StreamPage, StreamQuery
 from eventport.errors import ConcurrencyError
 from eventport.events import RecordedEvent
 from eventport.expectations import ANY, Expectation, holds
@@ -25,9 +25,6 @@ from eventport.validation import (
 
 S = TypeVar("S")
 
-PAGE_EVENTS: Final = 500
-"""How many events `iterate`, `aggregate` and subscriptions fetch at once."""
-
 
 class StreamReader(ABC):
     """`read`, `iterate` and `aggregate`, on top of pages of one stream."""
@@ -35,6 +32,10 @@ class StreamReader(ABC):
     @abstractmethod
     async def _page(self, query: StreamQuery) -> StreamPage:
         """Fetch a page, as `Engine.read_stream` does."""
+
+    def _meet(self, stream: str, expected: Expectation, actual: int) -> None:
+        """Raise `ConcurrencyError` unless an expectation holds; a session remembers it, too."""
+        require(stream, expected, actual)
 
     async def read(
         self,
@@ -50,7 +51,7 @@ class StreamReader(ABC):
         query = _query(stream, from_version, to_version, backwards=backwards, max_count=max_count)
         expected = check_expectation(expected)
         page = await self._page(query)
-        require(query.stream, expected, page.version)
+        self._meet(query.stream, expected, page.version)
         events, version = list(page.events), page.version
         while page.events:
             query = query.after_page(StreamPage(page.events, version))
@@ -93,7 +94,7 @@ class StreamReader(ABC):
             async for page in pages:
                 if head is None:
                     head = page.version
-                    require(query.stream, expected, head)
+                    self._meet(query.stream, expected, head)
                 for event in page.events:
                     state = evolve(state, event)
         version = head or 0

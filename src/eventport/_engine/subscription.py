@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final, Self
@@ -13,117 +13,14 @@ from anyio import CancelScope, Event
 
 from eventport._concurrency.backoff import Backoff
 from eventport._concurrency.shielding import start_task
-from eventport._concurrency.signal import Signal
-from eventport._engine.history import History
+from eventport._engine.codec import copy_event
+from eventport._engine.feed import Feed
 from eventport._engine.queries import AllPage, AllQuery
 from eventport.errors import InvalidArgumentError, StoreUnavailableError
 from eventport.events import RecordedEvent
 
 
 _log: Final = logging.getLogger("eventport")
-
-
-class Feed:
-    """What subscriptions of one store share: pages, wake-ups, and one task that polls.
-
-    Only that task reads while all of them are idle, however many they are. It ends with the last
-    idle subscription.
-
-    Args:
-        read: Fetches a page.
-        history: Finds out whether the store still holds what was seen of it.
-        losses: Returns how often connections have been lost so far: another server, with another
-            history, may have answered since.
-        signal: Notified when something may be new, and when the store is closed.
-        polls: Whether there can be commits that wake nobody, so that polling is needed.
-        pushed: Returns whether the backend wakes us at the moment, so that polling can be rare.
-    """
-
-    FIRST_INTERVAL: float = 0.01
-    LONGEST_INTERVAL: float = 0.2
-    PUSHED_INTERVAL: float = 5.0
-    """Seconds between two polls: at first, after a while, and while the backend wakes us.
-
-    A test that must not be helped by polling sets its own on a feed.
-    """
-
-    def __init__(
-        self,
-        read: Callable[[AllQuery], Awaitable[AllPage]],
-        signal: Signal,
-        history: History,
-        *,
-        losses: Callable[[], int],
-        polls: bool,
-        pushed: Callable[[], bool],
-    ) -> None:
-        self.read = read
-        self.signal = signal
-        self.history = history
-        self._losses = losses
-        self._failures = 0
-        self._polls = polls
-        self._pushed = pushed
-        self._waiting = Counter[int]()
-        """How many subscriptions wait for events after which position."""
-        self._polling = False
-        self._poller: object = None
-
-    def losses(self) -> int:
-        """Return how often the store may have been another one so far, to be checked again."""
-        return self._losses() + self._failures
-
-    async def wait(self, seen: int, position: int) -> None:
-        """Sleep until there may be something after a position.
-
-        Args:
-            seen: What the signal had counted before the read that found nothing.
-            position: Where that read ended.
-        """
-        self._waiting[position] += 1
-        try:
-            if self._polls and not self._polling:
-                self._polling = True
-                self._poller = start_task(self._poll, never_begun=self._stop_polling)
-            await self.signal.wait(seen, None)
-        finally:
-            self._waiting[position] -= 1
-            if not self._waiting[position]:
-                del self._waiting[position]
-
-    def interval(self, idle: int) -> float:
-        """Return the seconds to wait after a number of idle polls."""
-        longest = self.PUSHED_INTERVAL if self._pushed() else self.LONGEST_INTERVAL
-        return min(self.FIRST_INTERVAL * float(1 << min(idle, 20)), longest)
-
-    async def _poll(self) -> None:
-        """Poll for all that are idle, until none is."""
-        idle = 0
-        try:
-            while self._waiting:
-                seen = self.signal.count
-                await self.signal.wait(seen, self.interval(idle))
-                if self.signal.count != seen or not self._waiting:
-                    idle = 0
-                elif await self._has_moved():
-                    self.signal.notify()
-                    idle = 0
-                else:
-                    idle += 1
-        finally:
-            self._stop_polling()
-
-    async def _has_moved(self) -> bool:
-        """Return whether an idle subscription has to read for itself."""
-        try:
-            page = await self.read(AllQuery(min(self._waiting), 1))
-        except Exception:  # noqa: BLE001  # each subscription meets its own error when it reads
-            self._failures += 1
-            return True
-        return any(page.head > position for position in self._waiting)
-
-    def _stop_polling(self) -> None:
-        self._polling = False
 
 
 class PollingSubscription:
@@ -145,6 +42,41 @@ class PollingSubscription:
         self._last: RecordedEvent | None = None
         self._verified: int | None = feed.losses() if not query.after else None
         """How many losses there had been when the history was last verified; None for never."""
+        self._seen: int | None = None
+        """What the signal had counted before the read that found the head; None to read again."""
+
+    @property
+    def query(self) -> AllQuery:
+        """See `Follower.query`."""
+        return self._query
+
+    @property
+    def seen(self) -> int | None:
+        """See `Follower.seen`."""
+        return self._seen
+
+    def trusts(self, losses: int) -> bool:
+        """See `Follower.trusts`."""
+        return not self._query.after or self._verified == losses
+
+    def take(self, page: AllPage, seen: int, *, shared: bool) -> bool:
+        """See `Follower.take`."""
+        after = self._query.after
+        events = [
+            event
+            for event in page.events
+            if event.position > after and self._query.matches(event.stream, event.type, event.tags)
+        ]
+        self._page.extend(map(copy_event, events) if shared else events)
+        self._query = self._query.resumed(max(after, page.position))
+        self._seen = seen if page.position >= page.head else None
+        if not self._page:
+            self._position = self._query.after
+        return bool(self._page) or self._seen is None
+
+    def read_itself(self) -> None:
+        """See `Follower.read_itself`."""
+        self._seen = None
 
     @property
     def position(self) -> int:
@@ -177,6 +109,7 @@ class PollingSubscription:
         self._left = True
         if self._fetch is not None:
             self._fetch.cancel()
+        self._feed.wake(self)
         self._feed.signal.notify()
 
     def __aiter__(self) -> Self:
@@ -191,6 +124,9 @@ class PollingSubscription:
             if self._left:
                 raise StopAsyncIteration
             self._position = self._query.after
+            if self._seen is not None:
+                await self._feed.wait(self)
+                continue
             # A page that an earlier, cancelled call asked for is still on its way: take that.
             fetch = self._fetch = self._fetch or self._start_fetch()
             await fetch.ended.wait()
@@ -216,7 +152,7 @@ class PollingSubscription:
             self._position = page.position
             if page.position >= page.head:
                 self._caught_up.set()
-                await self._feed.wait(fetch.seen, page.position)
+                self._seen = fetch.seen
         self._last = event = self._page.popleft()
         self._position = event.position
         return event

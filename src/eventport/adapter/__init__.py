@@ -27,6 +27,10 @@ from eventport._engine.commits import (
     Failed,
     Guard,
     Outcome,
+    QueryConflict,
+    QueryGuard,
+    Seen,
+    StreamGuard,
     StreamWrite,
     Written,
 )
@@ -39,16 +43,36 @@ from eventport._engine.engine import (
     Interruptible,
     KnowsLast,
     Listens,
+    Queries,
     Remote,
     Unblocks,
 )
-from eventport._engine.group_commit import GroupCommit
-from eventport._engine.inline_handlers import InlineHandlers, inline_failure, new_events
+from eventport._engine.group_commit import Batching, GroupCommit
+from eventport._engine.inline_handlers import (
+    InlineHandlers,
+    call_inline,
+    inline_failure,
+    new_events,
+)
 from eventport._engine.joined_store import JoinedStore
 from eventport._engine.opening import open_to_end, require_asyncio
-from eventport._engine.planning import StoredIds, plan
-from eventport._engine.queries import AllPage, AllQuery, StreamPage, StreamQuery
-from eventport._engine.store import Batching, Store
+from eventport._engine.planning import (
+    Place,
+    PlannedWrites,
+    StoredIds,
+    Unseen,
+    plan,
+    version_before,
+)
+from eventport._engine.queries import (
+    AllPage,
+    AllQuery,
+    MatchPage,
+    MatchQuery,
+    StreamPage,
+    StreamQuery,
+)
+from eventport._engine.store import Store
 from eventport.validation import MAX_INT, control_character, show
 
 
@@ -78,16 +102,27 @@ __all__ = [
     "JoinedStore",
     "KnowsLast",
     "Listens",
+    "MatchPage",
+    "MatchQuery",
     "Outcome",
+    "Place",
+    "PlannedWrites",
+    "Queries",
+    "QueryConflict",
+    "QueryGuard",
     "Remote",
     "SchemaMaker",
+    "Seen",
     "Store",
     "StoredIds",
+    "StreamGuard",
     "StreamPage",
     "StreamQuery",
     "StreamWrite",
     "Unblocks",
+    "Unseen",
     "Written",
+    "call_inline",
     "check_url",
     "checks_options",
     "clean",
@@ -107,4 +142,5 @@ __all__ = [
     "unknown_option",
     "utc_from_microseconds",
     "utc_to_microseconds",
+    "version_before",
 ]

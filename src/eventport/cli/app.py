@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 
-from collections.abc import Generator
-from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from importlib.metadata import version
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, BinaryIO, Final, NoReturn, TypeAlias
+from typing import Annotated, BinaryIO, Final, TypeAlias
 
 import anyio
 import msgspec
@@ -21,57 +18,16 @@ from eventport import connect
 from eventport._config.connecting import connect_existing
 from eventport._config.schemas import StoreSchema
 from eventport._config.targets import resolve
+from eventport.boundaries import Match, Query
 from eventport.cli import exporting, importing, projecting, tailing
+from eventport.cli.endings import end_as_by_ctrl_c, ending, say
+from eventport.cli.options import After, Json, Prefix, Store, Tags, Types
 from eventport.cli.showing import event_writer, progress_bar
 from eventport.errors import EventportError
 
 
-FAILED: Final = 1
-"""The exit code of an error, which has been reported on one line."""
-
-INTERRUPTED: Final = 130
-"""The exit code after Ctrl-C: what shells report of other programs."""
-
-NO_READER: Final = 141
-"""The exit code when the output is closed: what shells report of other programs."""
-
 _DASH: Final = Path("-")
 
-
-def _refuse_lists(types: list[str] | None) -> list[str] | None:
-    for name in types or ():
-        if "," in name:
-            message = f"{name!r} would match no type: repeat the option, as in --type A --type B"
-            raise typer.BadParameter(message)
-    return types
-
-
-Store: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME_OR_URL",
-        help="A URL, or a store's name in eventport.toml. "
-        "[default: what EVENTPORT_URL says, or the store named default]",
-    ),
-]
-After: TypeAlias = Annotated[
-    int, typer.Option(min=0, help="Only events after this global position.")
-]
-Prefix: TypeAlias = Annotated[
-    str | None, typer.Option(help="Only streams whose name starts with this.")
-]
-Types: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--type",
-        metavar="TYPE",
-        callback=_refuse_lists,
-        help="Only events of this type; can be repeated.",
-    ),
-]
-Json: TypeAlias = Annotated[
-    bool, typer.Option("--json", help="NDJSON, which is what files and pipes get anyway.")
-]
 
 app: Final = typer.Typer(
     no_args_is_help=True,
@@ -109,52 +65,15 @@ Checkpoints: TypeAlias = Annotated[
     ),
 ]
 Lease: TypeAlias = Annotated[
-    float, typer.Option(min=0.1, help="How many seconds until another runner takes over.")
+    float,
+    typer.Option(
+        min=0.1, metavar="SECONDS", help="How many seconds until another runner takes over."
+    ),
 ]
 
 
 class NoStreamError(EventportError):
     """The stream to be shown does not exist."""
-
-
-@contextmanager
-def _ending(*, interrupted: int = INTERRUPTED, said: str | None = None) -> Generator[None]:
-    """Turn whatever ends a command early into an exit code, and a line if there is a reason."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        if said is not None:
-            _say(said)
-        raise typer.Exit(interrupted) from None
-    except BrokenPipeError:
-        _drop_output()
-        raise typer.Exit(NO_READER) from None
-    except OSError as exc:
-        _drop_output()
-        _fail(f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc))
-    except EventportError as exc:
-        _fail(str(exc))
-
-
-def _end_as_by_ctrl_c(number: int, frame: FrameType | None) -> None:
-    handler = signal.getsignal(signal.SIGINT)
-    if not callable(handler):
-        handler = signal.default_int_handler  # Ctrl-C is ignored: it runs in the background
-    handler(number, frame)
-
-
-def _drop_output() -> None:
-    """Keep the interpreter from failing when it flushes standard output once more at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _fail(message: str) -> NoReturn:
-    _say(" ".join(message.split()))
-    raise typer.Exit(FAILED) from None
-
-
-def _say(message: str) -> None:
-    print(f"eventport: {message}", file=sys.stderr)  # noqa: T201  # what it is for
 
 
 def _show_version(asked: bool) -> None:  # noqa: FBT001  # typer calls it
@@ -176,7 +95,7 @@ def _main(
 
 @app.command("import")
 def import_events(
-    file: Annotated[Path, typer.Argument(help="NDJSON; - is standard input.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="NDJSON; - is standard input.")],
     *,
     store: Store = None,
     renumber: Annotated[
@@ -198,7 +117,7 @@ def import_events(
 
     stopped = "stopped by Ctrl-C; run it again, and it writes what is not there yet"
     with (
-        _ending(said=stopped),
+        ending(said=stopped),
         _open_input(file) as opened,
         importing.readable_twice(opened) as readable,
     ):
@@ -206,24 +125,26 @@ def import_events(
             source = importing.check_all(readable, progress, renumber=renumber)
         written, stamped = anyio.run(work, source)
         there = source.events - written
-        _say(f"{written} events written, {there} already there, {source.streams} streams")
+        say(f"{written} events written, {there} already there, {source.streams} streams")
         if stamped:
-            _say(
+            say(
                 f"recorded_at of {stamped} of them is the time of this import: this kind of store "
                 "cannot keep that of the file"
             )
         if source.left_out:
-            _say(
+            say(
                 f"{source.left_out} events left out: checkpoints and dead letters of projections, "
                 "which hold positions of the store that they were exported from"
             )
         if _is_lost_at_the_end(store):
-            _say("memory:// forgets all of it now: name another store with --store")
+            say("memory:// forgets all of it now: name another store with --store")
 
 
 @app.command("export")
 def export_events(
-    file: Annotated[Path, typer.Argument(help="NDJSON; - is standard output.")] = _DASH,
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="NDJSON; - is standard output.")
+    ] = _DASH,
     store: Store = None,
     prefix: Prefix = None,
     types: Types = None,
@@ -240,19 +161,25 @@ def export_events(
             with _open_output(file) as out, progress_bar("exporting", None) as progress:
                 return await exporting.write(source, out, after, types or None, prefix, progress)
 
-    with _ending():
+    with ending():
         events, position = anyio.run(work)
-        _say(f"{events} events exported; --after {position} gives those that come later")
+        say(f"{events} events exported; --after {position} gives those that come later")
 
 
 @app.command("read")
 def read_stream(
-    stream: str,
+    stream: Annotated[str, typer.Argument(metavar="STREAM", help="The name of the stream.")],
     *,
     store: Store = None,
-    from_version: Annotated[int, typer.Option(min=1, help="The lowest version.")] = 1,
-    to_version: Annotated[int | None, typer.Option(min=0, help="The highest version.")] = None,
-    max_count: Annotated[int | None, typer.Option(min=0, help="At most this many events.")] = None,
+    from_version: Annotated[
+        int, typer.Option(min=1, metavar="VERSION", help="The lowest version.")
+    ] = 1,
+    to_version: Annotated[
+        int | None, typer.Option(min=0, metavar="VERSION", help="The highest version.")
+    ] = None,
+    max_count: Annotated[
+        int | None, typer.Option(min=0, metavar="COUNT", help="At most this many events.")
+    ] = None,
     backwards: Annotated[bool, typer.Option("--backwards", help="Newest first.")] = False,
     json: Json = False,
 ) -> None:
@@ -278,7 +205,7 @@ def read_stream(
                 left = left and left - 1
                 show(event)
 
-    with _ending():
+    with ending():
         anyio.run(work)
 
 
@@ -288,6 +215,7 @@ def tail_store(
     store: Store = None,
     prefix: Prefix = None,
     types: Types = None,
+    tags: Tags = None,
     stream: Annotated[
         str | None, typer.Option(metavar="NAME", help="Only the stream of exactly this name.")
     ] = None,
@@ -309,7 +237,8 @@ def tail_store(
     """
     if after is not None and last is not None:
         raise typer.BadParameter("give --after or --last, not both")
-    chosen = tailing.Selection(types or None, prefix, stream)
+    query = Query.of(Match(tags=frozenset(tags))) if tags else None
+    chosen = tailing.Selection(types or None, prefix, stream, query)
 
     async def work() -> None:
         show = event_writer(json=json)
@@ -321,7 +250,7 @@ def tail_store(
                 async for event in events:
                     show(event)
 
-    with _ending(interrupted=0):
+    with ending(interrupted=0):
         anyio.run(work)
 
 
@@ -329,19 +258,21 @@ def tail_store(
 def show_schema(
     *,
     store: Store = None,
-    since: Annotated[int, typer.Option(min=0, help="The version that the store has.")] = 0,
+    since: Annotated[
+        int, typer.Option(min=0, metavar="VERSION", help="The version that the store has.")
+    ] = 0,
 ) -> None:
     """Print the SQL that makes a store's schema, for an administrator to run."""
-    with _ending():
+    with ending():
         print(StoreSchema(store).sql(since), end="")  # noqa: T201  # what it is for
 
 
 @schema_app.command("upgrade")
 def upgrade_schema(store: Store = None) -> None:
     """Upgrade a store's schema to the newest version; running it again changes nothing."""
-    with _ending():
+    with ending():
         before, after = anyio.run(StoreSchema(store).upgrade)
-        _say(
+        say(
             f"schema version {after}, as before"
             if before == after
             else f"schema version {after}, before it was {before}"
@@ -363,10 +294,10 @@ def run_projection(
     exit code 0.
     """
     # Service managers send this; a clean end spares the next runner the wait for the lease.
-    signal.signal(signal.SIGTERM, _end_as_by_ctrl_c)
-    with _ending(interrupted=0):
+    signal.signal(signal.SIGTERM, end_as_by_ctrl_c)
+    with ending(interrupted=0):
         handled = anyio.run(projecting.run, projection, store, checkpoints, lease)
-        _say(f"a higher generation has taken its place; {handled} events handled")
+        say(f"a higher generation has taken its place; {handled} events handled")
 
 
 @projection_app.command("rebuild")
@@ -382,9 +313,9 @@ def rebuild_projection(
     The generation is the one that the program gives. Run again after an interruption, it continues
     where it was.
     """
-    with _ending():
+    with ending():
         built, handled = anyio.run(projecting.rebuild, projection, store, checkpoints, lease)
-        _say(f"{built} is active now; {handled} events handled")
+        say(f"{built} is active now; {handled} events handled")
 
 
 @projection_app.command("status")
@@ -396,7 +327,7 @@ def show_projection(
     json: Annotated[bool, typer.Option("--json", help="One object, for programs.")] = False,
 ) -> None:
     """Show a projection's progress, its runner, and the events that it could not handle."""
-    with _ending():
+    with ending():
         found = anyio.run(projecting.status, projection, store, checkpoints)
         lines = [msgspec.json.encode(found).decode()] if json else projecting.lines_of(found)
         for line in lines:
@@ -404,7 +335,7 @@ def show_projection(
 
 
 def _is_lost_at_the_end(store: str | None) -> bool:
-    url, _ = resolve(store, None)
+    url = resolve(store, None).url
     return url.startswith(("memory:", "sqlite://?")) or url in {"sqlite://", "sqlite:///:memory:"}
 
 

@@ -43,6 +43,8 @@ class Line(Struct, forbid_unknown_fields=True):
     """Where it was in another store, which says nothing about this one."""
     recorded_at: datetime | UnsetType = UNSET
     """When it was first recorded."""
+    tags: list[str] | UnsetType = UNSET
+    """What it is about; left out if there are none."""
 
 
 class Parsed(NamedTuple):
@@ -64,7 +66,9 @@ class Parsed(NamedTuple):
         event, time = self.event, self.recorded_at
         if time is None:
             return event
-        return CopiedEvent(event.type, event.data, event.metadata, event.id, recorded_at=time)
+        return CopiedEvent(
+            event.type, event.data, event.metadata, event.id, event.tags, recorded_at=time
+        )
 
 
 _decode: Final = msgspec.json.Decoder(Line).decode
@@ -95,6 +99,7 @@ def _line(event: RecordedEvent) -> Line:
         event.id,
         version=event.version,
         recorded_at=event.recorded_at,
+        tags=sorted(event.tags) or UNSET,
     )
 
 
@@ -132,7 +137,8 @@ def parse(
             before = versions.get(line.stream)
             version = (before or 0) + 1 if renumber else _version(line, before)
             versions[line.stream] = version
-            event = NewEvent(line.type, _data(line), line.metadata, _id(line, version))
+            tags = frozenset[str]() if isinstance(line.tags, UnsetType) else frozenset(line.tags)
+            event = NewEvent(line.type, _data(line), line.metadata, _id(line, version), tags)
             recorded_at = _recorded_at(line)
         except msgspec.ValidationError as exc:
             path, reason = explain(exc)

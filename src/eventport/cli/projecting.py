@@ -14,6 +14,7 @@ from anyio import sleep
 
 from eventport import connect
 from eventport._config.connecting import connect_existing
+from eventport.cli.endings import ImportFailedError
 from eventport.cli.showing import catch_up_bar
 from eventport.errors import ConfigurationError, EventportError
 from eventport.projections import (
@@ -48,14 +49,26 @@ def load_projection(name: str) -> Projection[Any]:
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)
     try:
-        found: object = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as exc:
-        message = f"{name}: {exc}"
-        raise ConfigurationError(message) from exc
+        imported = importlib.import_module(module)
+    except ModuleNotFoundError as exc:
+        if exc.name is not None and f"{module}.".startswith(f"{exc.name}."):
+            message = f"{name}: there is no module {exc.name!r} in {here} or on sys.path"
+            raise ConfigurationError(message) from exc
+        raise _import_failed(name, module, exc) from exc
+    except Exception as exc:  # it runs the user's code, which may raise anything
+        raise _import_failed(name, module, exc) from exc
+    found: object = getattr(imported, attribute, None)
+    if found is None:
+        message = f"{name}: module {module!r} has no {attribute!r}"
+        raise ConfigurationError(message)
     if not isinstance(found, Projection):
         message = f"{name} is a {type(found).__name__}, not a Projection"
         raise ConfigurationError(message)
     return cast("Projection[object]", found)
+
+
+def _import_failed(name: str, module: str, exc: Exception) -> ImportFailedError:
+    return ImportFailedError(f"{name}: {module!r} cannot be imported: {type(exc).__name__}: {exc}")
 
 
 @asynccontextmanager

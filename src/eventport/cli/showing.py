@@ -96,6 +96,7 @@ def _render(event: RecordedEvent) -> Text:
         (f"  {event.recorded_at:%Y-%m-%d %H:%M:%S} UTC\n", "dim"),
         f"       {_plain(event.data)}",
         (f"  {metadata}" if metadata else "", "dim"),
+        (f"  {_plain(sorted(event.tags))}" if event.tags else "", "cyan"),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from eventport.boundaries import Query
 from eventport.errors import InvalidArgumentError
 from eventport.events import RecordedEvent
 from eventport.projections import find_head
@@ -25,6 +26,7 @@ class Selection(Struct, frozen=True):
     types: Collection[str] | None = None
     prefix: str | None = None
     stream: str | None = None
+    query: Query | None = None
 
 
 async def find_start(store: EventStore, chosen: Selection, count: int) -> int:
@@ -62,7 +64,12 @@ async def _events(
     store: EventStore, chosen: Selection, after: int
 ) -> AsyncGenerator[RecordedEvent, None]:
     async with aclosing(
-        store.iterate_all(after=after, types=chosen.types, prefix=chosen.prefix or chosen.stream)
+        store.iterate_all(
+            after=after,
+            types=chosen.types,
+            prefix=chosen.prefix or chosen.stream,
+            query=chosen.query,
+        )
     ) as events:
         async for event in events:
             if chosen.stream is None or event.stream == chosen.stream:

@@ -17,6 +17,7 @@ from eventport.projections.memory_checkpoints import MemoryCheckpoints
 from eventport.projections.progress import Progress, State, find_head
 from eventport.projections.projection import Projection, ProjectionContext
 from eventport.projections.refusals import (
+    AlreadyHandledError,
     CheckpointMismatchError,
     LeaseLostError,
     NoDeadLetterError,
@@ -29,6 +30,7 @@ from eventport.projections.supervising import supervise
 
 
 __all__ = [
+    "AlreadyHandledError",
     "Checkpoint",
     "CheckpointMismatchError",
     "CheckpointStore",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime  # msgspec resolves field types at run time
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 from uuid import UUID  # as above
 
 from anyio import sleep
 from msgspec import Struct
+
+from eventport.transactions import DocumentWriter
 
 
 C_co = TypeVar("C_co", covariant=True)
@@ -105,6 +107,8 @@ class Lease(Protocol[C_co]):
         lease, too. If the block raises, nothing of this has happened.
 
         Raises:
+            AlreadyHandledError: the checkpoint is at or beyond `last_event`, and the block has
+                not run. A try whose end was not known (see below) took effect.
             LeaseLostError: another runner has taken over; the block may not have run.
             StoreUnavailableError: it is not known whether the end of the block took effect.
         """
@@ -167,6 +171,15 @@ class CheckpointStore(Protocol[C_co]):
         Raises:
             NoDeadLetterError: there is none for this position.
         """
+        ...
+
+
+@runtime_checkable
+class KeepsDocuments(Protocol):
+    """A checkpoint store whose transactions hold the documents of read models, too."""
+
+    def documents(self, connection: Any, /) -> DocumentWriter:
+        """Return the documents in the transaction that is open on a connection."""
         ...
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from eventport.projections.checkpoints import CheckpointStore
-from eventport.projections.projection import Projection, ProjectionContext
+from eventport.projections.projection import Projection
 from eventport.projections.refusals import NoDeadLetterError
 from eventport.protocols import EventStore
 
@@ -40,9 +40,7 @@ async def retry(
     letter = letters[position]
     found = await store.read(letter.stream, from_version=letter.version, to_version=letter.version)
     async with checkpoints.resolve(projection.id, position) as connection:
-        await projection.handle(
-            found.events, ProjectionContext(connection, projection.id.generation)
-        )
+        await projection.handle(found.events, projection.context(checkpoints, connection))
 
 
 async def discard(

@@ -5,16 +5,28 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Final
 
 from eventport.projections.checkpoints import Checkpoint, DeadLetter, LastEvent, ProjectionId
 from eventport.projections.refusals import LeaseLostError, NoDeadLetterError
 from eventport.projections.standing_by import StandBy
+from eventport.read_models import MemoryDocuments
+from eventport.transactions import DocumentWriter, RefusedDocuments
+
+
+NO_TRANSACTION: Final = RefusedDocuments("no transaction is open here: use it within a handler")
 
 
 class MemoryCheckpoints:
-    """A `CheckpointStore` that lives as long as the object; its connection is None."""
+    """A `CheckpointStore` that lives as long as the object; its connection is None.
 
-    def __init__(self) -> None:
+    Args:
+        documents: The documents of read models that change together with the checkpoints; if
+            None, there is no other way to read them than by its handlers.
+    """
+
+    def __init__(self, documents: MemoryDocuments | None = None) -> None:
+        self._documents = MemoryDocuments() if documents is None else documents
         self._states: defaultdict[ProjectionId, _State] = defaultdict(_State)
         self._active: dict[str, int] = {}
         self._stand_by = StandBy()
@@ -30,7 +42,11 @@ class MemoryCheckpoints:
             return None
         state.owner, state.fence, state.seconds = owner, state.fence + 1, seconds
         state.store_id = state.store_id or store_id
-        return MemoryLease(projection, state)
+        return MemoryLease(projection, state, self._documents)
+
+    def documents(self, _: None, /) -> DocumentWriter:
+        """See `KeepsDocuments.documents`."""
+        return self._documents.current or NO_TRANSACTION
 
     async def load(self, projection: ProjectionId) -> Checkpoint:
         """See `CheckpointStore.load`."""
@@ -62,15 +78,17 @@ class MemoryCheckpoints:
         letters = self._states[projection].letters
         if position not in letters:
             raise NoDeadLetterError(projection, position)
-        yield
-        letters.pop(position, None)
+        with self._documents.transaction():
+            yield
+            letters.pop(position, None)
 
 
 class MemoryLease:
     """A `Lease` on a projection of `MemoryCheckpoints`."""
 
-    def __init__(self, projection: ProjectionId, state: _State) -> None:
+    def __init__(self, projection: ProjectionId, state: _State, documents: MemoryDocuments) -> None:
         self._projection = projection
+        self._documents = documents
         self._state = state
         self._fence = state.fence
         self.checkpoint = state.checkpoint
@@ -92,11 +110,12 @@ class MemoryLease:
     ) -> AsyncGenerator[None]:
         """See `Lease.advance`."""
         self._check()
-        yield
-        await self.renew(position)
-        self._state.last_event = last_event or self._state.last_event
-        if dead_letter is not None:
-            self._state.letters[dead_letter.position] = dead_letter
+        with self._documents.transaction():
+            yield
+            await self.renew(position)  # nothing is awaited between this and the end
+            self._state.last_event = last_event or self._state.last_event
+            if dead_letter is not None:
+                self._state.letters[dead_letter.position] = dead_letter
 
     async def release(self) -> None:
         """See `Lease.release`."""

@@ -11,9 +11,10 @@ from eventport._concurrency.cancelling import own_cancellation_only
 from eventport.context import reacting_to
 from eventport.errors import InvalidArgumentError, InvalidArgumentTypeError
 from eventport.events import RecordedEvent
-from eventport.projections.checkpoints import ProjectionId
+from eventport.projections.checkpoints import CheckpointStore, KeepsDocuments, ProjectionId
 from eventport.projections.retrying import Retries
 from eventport.toolkit_streams import is_toolkit_stream
+from eventport.transactions import DocumentWriter, RefusedDocuments
 from eventport.validation import check_event_type, check_int, check_prefix, check_stream, show
 
 
@@ -35,6 +36,12 @@ OnPoison: TypeAlias = Literal["stop", "dead_letter"]
 """What happens to an event that cannot be handled: the run ends, or it becomes a dead letter."""
 
 
+NO_DOCUMENTS: Final = RefusedDocuments(
+    "these checkpoints are not in a database that keeps documents in the same transaction: open "
+    "checkpoints in memory, a file of SQLite, PostgreSQL or a replica set of MongoDB"
+)
+
+
 class ProjectionContext(Struct, Generic[C], frozen=True):
     """What a handler is called with beside the event: where to write."""
 
@@ -42,6 +49,8 @@ class ProjectionContext(Struct, Generic[C], frozen=True):
     """The connection whose transaction also moves the checkpoint; None if there is none."""
     generation: int
     """Which generation of the read model is being written."""
+    documents: DocumentWriter = NO_DOCUMENTS
+    """The documents of read models, in the same transaction; see `ReadModel.within`."""
 
     @property
     def suffix(self) -> str:
@@ -192,6 +201,13 @@ class Projection(Generic[C]):
         """Return whether an event of its types is for it, and not one of the toolkit's own."""
         asked = self.prefix is not None and is_toolkit_stream(self.prefix)
         return asked or not is_toolkit_stream(event.stream)
+
+    def context(self, checkpoints: CheckpointStore[C], connection: C) -> ProjectionContext[C]:
+        """Return what its handlers get in a transaction of a checkpoint store."""
+        documents: DocumentWriter = NO_DOCUMENTS
+        if isinstance(checkpoints, KeepsDocuments):
+            documents = checkpoints.documents(connection)
+        return ProjectionContext(connection, self.id.generation, documents)
 
     async def set_up(self, target: ProjectionContext[C]) -> None:
         """Do what was registered with `prepare`."""

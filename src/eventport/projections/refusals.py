@@ -36,6 +36,10 @@ class LeaseLostError(EventportError):
         return f"projection {self.projection}: another runner has taken over"
 
 
+class AlreadyHandledError(EventportError):
+    """The checkpoint is there already: an earlier try took effect, and its answer was lost."""
+
+
 class NoDeadLetterError(EventportError, LookupError):
     """A projection has given up no event at this position, or it was resolved."""
 

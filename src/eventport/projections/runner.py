@@ -7,6 +7,7 @@ import os
 import socket
 import time
 
+from functools import partial
 from typing import Final, Generic, TypeVar
 from uuid import uuid4
 
@@ -216,7 +217,8 @@ class Runner(Generic[C]):
             feed = self._feed = Feed(subscription, 2 * projection.batch_size, projection.wants)
             self._feed_answers = True
             self._state = "catching up"
-            worker = Worker(projection, tenure, feed, self._meter, self._moved)
+            context = partial(projection.context, self._checkpoints)
+            worker = Worker(projection, context, tenure, feed, self._meter, self._moved)
             await run_until_first(
                 feed.fill,
                 lambda: self._keep(tenure),

@@ -14,7 +14,7 @@ from msgspec import Struct, convert
 from msgspec.structs import astuple
 
 from eventport.projections.checkpoints import Checkpoint, DeadLetter, LastEvent, ProjectionId
-from eventport.projections.refusals import LeaseLostError, NoDeadLetterError
+from eventport.projections.refusals import AlreadyHandledError, LeaseLostError, NoDeadLetterError
 from eventport.projections.standing_by import StandBy
 
 
@@ -192,13 +192,19 @@ class SqlLease(Generic[C]):
 
         Where the server can, it ends the transaction if it idles for longer than the lease: a
         runner that was halted must not hold the locks that the next one needs.
+
+        A transaction whose commit was not answered may end while this one is open. It has
+        moved the checkpoint then, so that the last statement of this one finds nothing to renew.
         """
         last: tuple[object, ...] = (None, None, None)
         if last_event is not None:
             last = (last_event.stream, last_event.version, str(last_event.id))
         fetch = self._database.fetch
         async with self._database.transaction() as connection:
-            self._require(await fetch(connection, self._sql.hold, *self._key, self._idle))
+            rows = await fetch(connection, self._sql.hold, *self._key, self._idle)
+            self._require(rows)
+            if last_event is not None and next(iter(rows[0])) >= position:
+                raise AlreadyHandledError
             yield connection
             if dead_letter is not None:
                 values = astuple(dead_letter)
@@ -240,7 +246,7 @@ class _Statements:
             WHERE p.fence {sql.equals} $6 AND p.renewals {sql.equals} $7
             RETURNING fence, {checkpoint}
         """  # noqa: S608  # as above
-        self.hold = f"SELECT {sql.limit_idling} FROM {projections} WHERE {mine}"  # noqa: S608  # as above
+        self.hold = f"SELECT position, {sql.limit_idling} FROM {projections} WHERE {mine}"  # noqa: S608  # as above
         self.renew = f"""
             UPDATE {projections}
             SET position = CASE WHEN {position} {sql.greater} position
@@ -250,7 +256,8 @@ class _Statements:
                 event_stream = coalesce({stream}, event_stream),
                 event_version = coalesce(CAST($6 AS bigint), event_version),
                 event_id = coalesce(CAST($7 AS {sql.text}), event_id)
-            WHERE {mine} RETURNING fence
+            WHERE {mine} AND ({stream} IS NULL OR {position} {sql.greater} position)
+            RETURNING fence
         """  # noqa: S608  # as above
         self.release = f"UPDATE {projections} SET owner = NULL WHERE {mine}"  # noqa: S608  # as above
         self.load = f"SELECT {checkpoint} FROM {projections} WHERE {this}"  # noqa: S608  # as above

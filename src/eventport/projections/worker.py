@@ -18,7 +18,11 @@ from eventport.projections.failures import dead_letter, describe
 from eventport.projections.feed import Feed
 from eventport.projections.progress import Meter
 from eventport.projections.projection import Projection, ProjectionContext
-from eventport.projections.refusals import LeaseLostError, ProjectionStoppedError
+from eventport.projections.refusals import (
+    AlreadyHandledError,
+    LeaseLostError,
+    ProjectionStoppedError,
+)
 from eventport.projections.tenure import Tenure
 
 
@@ -32,6 +36,7 @@ class Worker(Generic[C]):
 
     Args:
         projection: What handles the events.
+        context: Makes what its handlers get, of a connection.
         tenure: The lease.
         feed: Where the events come from.
         meter: Counts them.
@@ -41,12 +46,14 @@ class Worker(Generic[C]):
     def __init__(
         self,
         projection: Projection[C],
+        context: Callable[[C], ProjectionContext[C]],
         tenure: Tenure[C],
         feed: Feed,
         meter: Meter,
         moved: Signal,
     ) -> None:
         self._projection = projection
+        self._context = context
         self._tenure = tenure
         self._feed = feed
         self._meter = meter
@@ -69,9 +76,7 @@ class Worker(Generic[C]):
     async def _set_up(self) -> None:
         lease = self._tenure.lease
         async with lease.advance(lease.checkpoint.position) as connection:
-            await self._projection.set_up(
-                ProjectionContext(connection, self._projection.id.generation)
-            )
+            await self._projection.set_up(self._context(connection))
 
     async def _handle(self, events: Sequence[RecordedEvent]) -> None:
         """Handle a batch; if that fails, one event after the other, to find the one that fails."""
@@ -124,8 +129,10 @@ class Worker(Generic[C]):
             try:
                 async with self._tenure.advance(events[-1], letter) as connection:
                     if letter is None:
-                        target = ProjectionContext(connection, self._projection.id.generation)
-                        await self._projection.handle(events, target)
+                        await self._projection.handle(events, self._context(connection))
+                break
+            except AlreadyHandledError:
+                self._tenure.handled = events[-1].position
                 break
             except StoreUnavailableError as exc:  # no fault of the events
                 outages += 1

@@ -1,14 +1,15 @@
 """Typed events: classes of the program's own in place of names and JSON, version by version.
 
-``event_types`` maps classes to names, ``conversion`` turns instances into JSON and back,
-``sameness`` compares what came back, ``fitting`` finds what need not be compared, and ``shape``
-notices that a class has changed.
+``event_types`` maps classes to names, ``streams`` reads and appends instances, ``conversion``
+turns them into JSON and back, ``sameness`` compares what came back, ``fitting`` finds what need
+not be compared, and ``shape`` notices that a class has changed.
 """
 
 from __future__ import annotations
 
 from eventport.typed.event_types import SCHEMA_VERSION, EventTypes, Upcaster
 from eventport.typed.refusals import EventDataError, EventVersionError, UnknownEventTypeError
+from eventport.typed.streams import TypedStore, TypedStreams, TypedSubscription
 
 
 __all__ = [
@@ -16,6 +17,9 @@ __all__ = [
     "EventDataError",
     "EventTypes",
     "EventVersionError",
+    "TypedStore",
+    "TypedStreams",
+    "TypedSubscription",
     "UnknownEventTypeError",
     "Upcaster",
 ]

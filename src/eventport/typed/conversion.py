@@ -6,7 +6,7 @@ import re
 
 from collections.abc import Callable, Iterator
 from dataclasses import is_dataclass
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -18,8 +18,10 @@ from eventport.typed.fitting import Check
 from eventport.typed.fitting_models import check_of_model, has_plain_methods
 from eventport.typed.fitting_records import check_of_record
 from eventport.typed.sameness import find_difference, parts
-from eventport.validation import show, show_key
+from eventport.validation import check_plain_function, show, show_key
 
+
+C = TypeVar("C")
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode
@@ -49,6 +51,8 @@ class Conversion(Struct, frozen=True):
     """Returns whether a part of an instance can be turned into JSON by itself."""
     fits: Check | None
     """Finds those instances that need no comparison, if that can be said of the class."""
+    is_same: Callable[[Any, Any], bool] | None = None
+    """Returns whether an instance and what it came back as are the same, though they differ."""
 
     def to_json(self, value: object, what: str) -> Any:
         """Turn an instance into JSON values that come back as the same: equal, of equal types.
@@ -64,9 +68,7 @@ class Conversion(Struct, frozen=True):
             plain = self.encode(value)
         except Exception as exc:
             path = "".join(self._unfit(value, 0))
-            raise self._refusal(
-                what, path, f"cannot be turned into JSON: {explain(exc)[1]}"
-            ) from exc
+            raise self._refusal(what, path, f"cannot be encoded: {explain(exc)[1]}") from exc
         if (fits := self.fits) is not None and fits(value):
             return plain
         try:
@@ -74,7 +76,8 @@ class Conversion(Struct, frozen=True):
         except Exception as exc:
             path, reason = explain(exc)
             raise self._refusal(what, path, f"could not be read again: {reason}") from exc
-        if (found := find_difference(value, back)) is not None:
+        found = find_difference(value, back)
+        if found is not None and not (self.is_same and self.is_same(value, back)):
             raise self._refusal(what, *found)
         return plain
 
@@ -103,6 +106,30 @@ def conversion_of(cls: type) -> Conversion:
     if (known := _conversions.get(cls)) is None:
         known = _conversions[cls] = _pydantic(cls) if is_pydantic(cls) else _msgspec(cls)
     return known
+
+
+def custom_conversion(
+    cls: type[C], encode: Callable[[C], Any], decode: Callable[[Any], C]
+) -> Conversion:
+    """Return the conversion of a class by functions of the program's.
+
+    Two instances are also the same if they are encoded equally, since classes that other
+    programs generate may have no other comparison.
+    """
+    for name, function in (("encode", encode), ("decode", decode)):
+        if not callable(function):
+            message = f"{name} must be a function, not {show(function)}"
+            raise InvalidArgumentTypeError(message)
+        check_plain_function(name, function)
+    if not isinstance(cast("object", cls), type):
+        message = f"a class is needed here, not {show(cls)}"
+        raise InvalidArgumentTypeError(message)
+    is_opaque = not is_record(cls)
+
+    def is_same(value: Any, back: Any) -> bool:
+        return is_opaque and type(value) is type(back) and bool(encode(value) == encode(back))
+
+    return Conversion(cls.__qualname__, encode, decode, lambda _: True, None, is_same)
 
 
 _conversions: Final[WeakKeyDictionary[type, Conversion]] = WeakKeyDictionary()

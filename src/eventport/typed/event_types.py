@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from collections.abc import Set as AbstractSet  # msgspec resolves field types at run time
 from copy import deepcopy
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, cast, overload
 from uuid import UUID, uuid4
@@ -11,16 +12,24 @@ from msgspec import Struct
 
 from eventport.errors import InvalidArgumentError, InvalidArgumentTypeError, InvalidEventError
 from eventport.events import NewEvent, RecordedEvent
-from eventport.typed.conversion import Conversion, conversion_of, explain, is_record
+from eventport.protocols import EventStore, Streams
+from eventport.typed.conversion import (
+    Conversion,
+    conversion_of,
+    custom_conversion,
+    explain,
+    is_record,
+)
 from eventport.typed.refusals import EventDataError, EventVersionError, UnknownEventTypeError
+from eventport.typed.streams import TypedStore, TypedStreams
 from eventport.validation import check_event_type, check_int, check_metadata, show
 
 
 SCHEMA_VERSION: Final = "schema_version"
 """The key in an event's metadata that holds the version of its data; without it, that is 1."""
 
-Upcaster: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
-"""Turns the data of one version into that of the next."""
+Upcaster: TypeAlias = Callable[[Any], Any]
+"""Turns the data of one version into that of the next: a dict, or what `encode` returned."""
 
 E = TypeVar("E")
 C = TypeVar("C")
@@ -64,6 +73,9 @@ class EventTypes(Generic[E]):
         aliases: Collection[str] = (),
         version: int = 1,
         upcasters: Mapping[int, Upcaster] | None = None,
+        encode: Callable[[C], Any] | None = None,
+        decode: Callable[[Any], C] | None = None,
+        tags: Callable[[Any], AbstractSet[str]] | None = None,
     ) -> type[C]: ...
 
     @overload
@@ -75,6 +87,9 @@ class EventTypes(Generic[E]):
         aliases: Collection[str] = (),
         version: int = 1,
         upcasters: Mapping[int, Upcaster] | None = None,
+        encode: Callable[[Any], Any] | None = None,
+        decode: Callable[[Any], Any] | None = None,
+        tags: Callable[[Any], AbstractSet[str]] | None = None,
     ) -> Callable[[type[C]], type[C]]: ...
 
     def register(
@@ -86,6 +101,9 @@ class EventTypes(Generic[E]):
         aliases: Collection[str] = (),
         version: int = 1,
         upcasters: Mapping[int, Upcaster] | None = None,
+        encode: Callable[[C], Any] | None = None,
+        decode: Callable[[Any], C] | None = None,
+        tags: Callable[[Any], AbstractSet[str]] | None = None,
     ) -> type[C] | Callable[[type[C]], type[C]]:
         """Register a class; without one, return a decorator that does.
 
@@ -97,6 +115,11 @@ class EventTypes(Generic[E]):
             version: The version of the data that the class now has.
             upcasters: For each version before it, what turns its data into the next version's:
                 ``{1: from_1_to_2, 2: from_2_to_3}`` for version 3.
+            encode: Turns an instance into bytes, or into JSON values, in a way of the program's
+                own, such as Protobuf, Avro or MessagePack. The class may then be of any kind.
+            decode: Turns that into an instance again.
+            tags: Returns what an event of the class is about, such as
+                ``lambda enrolled: {f"course:{enrolled.course}"}``.
 
         Raises:
             InvalidArgumentError: the class or its name is registered already, or a step is
@@ -104,15 +127,16 @@ class EventTypes(Generic[E]):
         """
         if cls is None:
             return lambda decorated: self.register(
-                decorated, name=name, aliases=aliases, version=version, upcasters=upcasters
+                decorated,
+                name=name,
+                aliases=aliases,
+                version=version,
+                upcasters=upcasters,
+                encode=encode,
+                decode=decode,
+                tags=tags,
             )
-        conversion = conversion_of(cls)
-        if not is_record(cls):
-            message = (
-                f"{cls.__qualname__} is no dataclass, attrs class, msgspec.Struct or pydantic "
-                "model: make it one of these"
-            )
-            raise InvalidArgumentTypeError(message)
+        conversion = _conversion(cls, encode, decode)
         name = check_event_type(cls.__name__ if name is None else name)
         steps = _check_steps(name, check_int("version", version, least=1), upcasters or {})
         names = (name, *_check_aliases(name, aliases))
@@ -120,7 +144,7 @@ class EventTypes(Generic[E]):
             if known is not None:
                 message = f"{known.cls.__qualname__} is registered as {known.name!r} already"
                 raise InvalidArgumentError(message)
-        registered = _Registered(cls, name, f"event {name!r}", version, steps, conversion)
+        registered = _Registered(cls, name, f"event {name!r}", version, steps, conversion, tags)
         self._by_class[cls] = registered
         self._by_name.update(dict.fromkeys(names, registered))
         return cls
@@ -150,6 +174,7 @@ class EventTypes(Generic[E]):
         *,
         metadata: Mapping[str, Any] | None = None,
         id: UUID | None = None,  # noqa: A002  # as `NewEvent` calls it
+        tags: AbstractSet[str] = frozenset(),
     ) -> NewEvent:
         """Make an event that can be appended.
 
@@ -157,6 +182,7 @@ class EventTypes(Generic[E]):
             event: An instance of a registered class.
             metadata: What else to store with it.
             id: The event's identity; a random one if None.
+            tags: What it is about, besides what its class says.
 
         Raises:
             UnknownEventTypeError: its class is not registered.
@@ -173,7 +199,9 @@ class EventTypes(Generic[E]):
             raise InvalidEventError(message)
         if registered.version != 1:
             own[SCHEMA_VERSION] = registered.version
-        return NewEvent(registered.name, data, own, uuid4() if id is None else id)
+        if registered.tags is not None:
+            tags |= registered.tags(event)
+        return NewEvent(registered.name, data, own, uuid4() if id is None else id, tags)
 
     def typed(self, event: RecordedEvent) -> RecordedEvent[E]:
         """Return a stored event with its data as an instance of its class.
@@ -192,6 +220,7 @@ class EventTypes(Generic[E]):
             event.metadata,
             event.id,
             event.recorded_at,
+            event.tags,
         )
 
     def decode(self, event: RecordedEvent) -> E:
@@ -212,6 +241,23 @@ class EventTypes(Generic[E]):
             reason = f"its data is no {registered.cls.__qualname__}: {why}"
             raise EventDataError(event, reason + (path and f" at {path}")) from exc
 
+    @overload
+    def on(self, streams: EventStore, /) -> TypedStore[E]: ...
+
+    @overload
+    def on(self, streams: Streams, /) -> TypedStreams[E]: ...
+
+    def on(self, streams: EventStore | Streams, /) -> TypedStore[E] | TypedStreams[E]:
+        """Return a store or session that takes and returns instances of these classes.
+
+        Args:
+            streams: Any event store, or a session of one. It stays open as long as before.
+        """
+        if not hasattr(streams, "subscribe"):  # a session
+            return TypedStreams(self, streams)
+        store = cast("EventStore", streams)
+        return TypedStore(self, store, None if self._unknown == "raw" else self.names)
+
 
 class _Registered(Struct, frozen=True):
     """A class, and how its events are stored."""
@@ -222,6 +268,26 @@ class _Registered(Struct, frozen=True):
     version: int
     steps: Mapping[int, Upcaster]
     conversion: Conversion
+    tags: Callable[[Any], AbstractSet[str]] | None
+
+
+def _conversion(
+    cls: type[C], encode: Callable[[C], Any] | None, decode: Callable[[Any], C] | None
+) -> Conversion:
+    """Return how instances become data: by what the program gives, or by what the class is."""
+    if encode is not None and decode is not None:
+        return custom_conversion(cls, encode, decode)
+    if encode is not None or decode is not None:
+        message = f"{show(cls)} needs both, encode and decode, or none of them"
+        raise InvalidArgumentError(message)
+    conversion = conversion_of(cls)
+    if not is_record(cls):
+        message = (
+            f"{cls.__qualname__} is no dataclass, attrs class, msgspec.Struct or pydantic model: "
+            "make it one of these, or register it with encode= and decode="
+        )
+        raise InvalidArgumentTypeError(message)
+    return conversion
 
 
 def _check_aliases(name: str, aliases: object) -> list[str]:

@@ -118,14 +118,14 @@ class _Selection:
         if is_foreign(stored):
             return
         event = decode(stored)
-        if self._query.matches(event.stream, event.type):
+        if self._query.matches(event.stream, event.type, event.tags):
             self.events.append(event)
 
 
 def _read(query: AllQuery, commit_position: int | None) -> AllRead:
     """Make the read that leaves the least to do: the server applies one filter."""
     limit = min(query.max_count + 1, PAGE_EVENTS)  # one of them may be the one at `after`
-    if query.types is not None:
+    if query.types is not None or query.query is not None:
         limit = max(limit, _SCAN)
     if query.stream is not None:
         return AllRead(commit_position, limit, stream_pattern(query.stream), by_stream=True)

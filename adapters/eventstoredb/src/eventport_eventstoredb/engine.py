@@ -46,6 +46,10 @@ class EventStoreDBEngine:
             Capability.SESSIONS: (
                 "several streams in one commit take KurrentDB 25.1 or newer, and kurrentdbclient"
             ),
+            Capability.GUARDS: (
+                "the server has no conditions on tags or queries, and an append to one stream has "
+                "none on others; expect a version of the stream that you write"
+            ),
         }
     )
 
@@ -53,7 +57,7 @@ class EventStoreDBEngine:
         self._client = Client(load_library(), url, timeout)
         self.name: Final = redact(url)
         self.timeout: Final = timeout
-        self.capabilities = frozenset(Capability) - _SESSIONS
+        self.capabilities = frozenset(Capability) - _SESSIONS - {Capability.GUARDS}
         self._heads = Heads()
         self._streams = StreamReads(self._client, self._heads)
         self._all = AllReads(self._client)

@@ -26,6 +26,8 @@ ENVELOPE: Final = "eventport-metadata"
 ENVELOPE_TYPE: Final = "eventport-type"
 """The key of the true type, where the server accepts fewer characters than we do."""
 
+ENVELOPE_TAGS: Final = "eventport-tags"
+"""The key of the tags, as a JSON array in one string, beside the metadata."""
 ENVELOPE_TIME: Final = "eventport-recorded-at"
 """The key of the time of a copy, in microseconds since 1970: the server stamps its own."""
 
@@ -44,6 +46,7 @@ _PLAIN_TYPE: Final = re.compile(r"[a-zA-Z0-9_.$:-]+")
 _NOT_CARRIED: Final = re.compile(r"[^a-zA-Z0-9_.$-]")
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
+_decode_tags: Final = msgspec.json.Decoder(frozenset[str]).decode
 
 
 class Stored(Protocol):
@@ -92,10 +95,11 @@ def decode(event: Stored) -> RecordedEvent:
     system, raw = event.metadata, event.custom_metadata
     type_, stream, version = system["type"], stream_of(event), event.stream_revision + 1
     try:
-        metadata, at = raw.decode() or "{}", int(system["created"]) // _TICKS
+        metadata, tags = raw.decode() or "{}", ""
+        at = int(system["created"]) // _TICKS
         if _ENVELOPE_BYTES in raw and ENVELOPE in (found := _decode(raw)):
             metadata, type_ = found[ENVELOPE], found.get(ENVELOPE_TYPE, type_)
-            at = int(found.get(ENVELOPE_TIME, at))
+            tags, at = found.get(ENVELOPE_TAGS, ""), int(found.get(ENVELOPE_TIME, at))
         data = event.data.decode() if system["content-type"] == JSON else event.data
         return decode_event(
             stream=stream,
@@ -106,6 +110,7 @@ def decode(event: Stored) -> RecordedEvent:
             metadata=metadata,
             id_=to_uuid(event.id),
             recorded_at=utc_from_microseconds(at),
+            tags=_decode_tags(tags) if tags else (),
         )
     except UnicodeDecodeError as exc:
         # Its text quotes what the event holds.
@@ -128,9 +133,9 @@ def plain_metadata(event: EncodedEvent) -> bytes:
     """Encode metadata for an append to one stream, where the server keeps it as it is.
 
     What looks like an envelope goes into one, so that it is not opened on the way back. So does
-    that of a copy, beside its time.
+    that of an event with tags, and that of a copy, beside its time.
     """
-    if ENVELOPE in event.metadata or event.recorded_at is not None:
+    if event.tags or ENVELOPE in event.metadata or event.recorded_at is not None:
         return _encode(envelope(event, None))
     return event.metadata.encode()
 
@@ -139,10 +144,12 @@ def envelope(event: EncodedEvent, type_: str | None) -> dict[str, str]:
     """Wrap metadata for an append to several streams, which re-renders it.
 
     Args:
-        event: Its metadata travels as one string, which stays as it is.
+        event: Its metadata and tags travel as one string each, which stay as they are.
         type_: The event's true type, if it is stored under another.
     """
     wrapped = {ENVELOPE: event.metadata}
+    if event.tags:
+        wrapped[ENVELOPE_TAGS] = _encode(sorted(event.tags)).decode()
     if type_ is not None:
         wrapped[ENVELOPE_TYPE] = type_
     if event.recorded_at is not None:

@@ -2,32 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from datetime import UTC, datetime
+from itertools import islice
 from types import MappingProxyType
 from typing import Final
 from uuid import UUID
 
+from anyio import Lock
 from anyio.lowlevel import checkpoint
 from msgspec import Struct
 
-from eventport import Capability, RecordedEvent
+from eventport import Capability, Query, RecordedEvent
 from eventport.adapter import (
     AllPage,
     AllQuery,
     Commit,
     Committed,
-    Conflict,
     EncodedEvent,
+    Failed,
+    InlineHandlers,
+    MatchPage,
+    MatchQuery,
     Outcome,
+    Place,
+    Seen,
     StreamPage,
     StreamQuery,
-    StreamWrite,
     Written,
+    call_inline,
     decode_event,
+    new_events,
     plan,
 )
+from eventport.errors import InlineProjectionError, NotSupportedError
+from eventport.read_models import MemoryDocuments
+from eventport.transactions import Transaction
 
+from eventport_memory.index import Index
+
+
+_PAGE: Final = 1_000
+"""How many events that match a query one page has, so that many do not block the loop."""
 
 _SCAN: Final = 10_000
 """How many events one page scans, so that a filter with few hits does not block the loop."""
@@ -53,6 +70,7 @@ class _Stored(Struct, frozen=True, gc=False):
             metadata=event.metadata,
             id_=event.id,
             recorded_at=self.recorded_at,
+            tags=event.tags,
         )
 
 
@@ -60,7 +78,12 @@ class MemoryEngine:
     """Keeps events in a list, and in a list for each stream."""
 
     capabilities: frozenset[Capability] = frozenset(
-        {Capability.SESSIONS, Capability.GLOBAL_ORDER, Capability.TIMES}
+        {
+            Capability.SESSIONS,
+            Capability.GLOBAL_ORDER,
+            Capability.GUARDS,
+            Capability.TIMES,
+        }
     )
     limitations: Mapping[Capability, str] = MappingProxyType(
         {
@@ -73,6 +96,14 @@ class MemoryEngine:
     def __init__(self) -> None:
         self._log: list[_Stored] = []
         self._streams: dict[str, list[_Stored]] = {}
+        self._index = Index()
+        self.documents: Final = MemoryDocuments()
+        """The documents of read models."""
+        self.inline: Final = InlineHandlers[None]()
+        """What runs with each commit."""
+        self._turn = Lock()  # of commits that wait for handlers
+        self._handling: object = None
+        """Stands for the commit whose handlers are running."""
 
     @property
     def name(self) -> str:
@@ -81,7 +112,18 @@ class MemoryEngine:
 
     async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
         """See `Engine.commit`."""
+        if self.inline:
+            return [await self._apply_with_handlers(commit) for commit in batch]
         return [self._apply(commit) for commit in batch]
+
+    def check_caller(self) -> None:
+        """See `ChecksCaller.check_caller`: a handler must not wait for its own commit."""
+        if self._handling is not None and self._handling is _handling.get():
+            message = (
+                "an inline handler cannot append to its own store in memory, for whose commit it "
+                "would wait: append in a projection"
+            )
+            raise NotSupportedError(message)
 
     async def read_stream(self, query: StreamQuery, /) -> StreamPage:
         """See `Engine.read_stream`."""
@@ -99,40 +141,78 @@ class MemoryEngine:
             if len(events) == query.max_count:
                 break
             position = stored.position
-            if query.matches(stored.stream, stored.event.type):
+            if query.matches(stored.stream, stored.event.type, stored.event.tags):
                 events.append(stored.decode())
         return AllPage(events, position, len(self._log))
+
+    async def query(self, query: MatchQuery, /) -> MatchPage:
+        """See `Queries.query`: what is appended is committed, so all of it was seen."""
+        await checkpoint()
+        events: list[RecordedEvent] = []
+        head = len(self._log)
+        until = head if query.until is None else min(query.until, head)
+        found = self._matching(query.query, query.after, until, backwards=query.backwards)
+        for stored in islice(found, query.max_count):
+            events.append(stored.decode())
+            if len(events) == _PAGE:
+                return MatchPage(events, head, Seen(head), more=query.max_count != _PAGE)
+        return MatchPage(events, head, Seen(head))
 
     async def close(self) -> None:
         """Do nothing: the events live as long as the object."""
 
-    def _apply(self, commit: Commit) -> Outcome:
-        planned = plan(commit, self._head, self._stored)
-        if isinstance(planned, Committed | Conflict):
-            return planned
-        now = self._time_for(commit)
-        return Committed(
-            [
-                self._write(write, first, now)
-                for write, first in zip(commit.writes, planned, strict=True)
-            ]
-        )
+    async def _apply_with_handlers(self, commit: Commit) -> Outcome:
+        """Apply a commit once its handlers have succeeded; nothing is visible before that."""
+        async with self._turn:
+            outcome, stored = self._prepare(commit)
+            self._handling = object()
+            token = _handling.set(self._handling)
+            try:
+                with self.documents.transaction() as documents:
+                    for events in new_events([commit], [outcome]):
+                        for handler in self.inline:
+                            await call_inline(handler, events, Transaction(None, documents))
+                    self._add(stored)  # nothing is awaited between this and the end of the block
+            except InlineProjectionError as exc:
+                return Failed(exc)
+            finally:
+                self._handling = None
+                _handling.reset(token)
+            return outcome
 
-    def _write(self, write: StreamWrite, first: int, now: datetime) -> Written:
-        stream = write.stream
-        before = self._streams.setdefault(stream, [])
-        if before:  # a copy, which this very commit may have brought, can be of the future
-            now = max(now, before[-1].recorded_at)
-        start = len(self._log) + 1
-        times = write.times(now)
-        stored = [
-            _Stored(stream, first + index, start + index, event, time)
-            for index, (event, time) in enumerate(zip(write.events, times, strict=True))
-        ]
+    def _apply(self, commit: Commit) -> Outcome:
+        outcome, stored = self._prepare(commit)
+        self._add(stored)
+        return outcome
+
+    def _prepare(self, commit: Commit) -> tuple[Outcome, Sequence[_Stored]]:
+        """Return what comes of a commit, and what it adds."""
+        planned = plan(commit, self._head, self._stored, self._unseen)
+        if not isinstance(planned, list):
+            return planned, ()
+        now = self._time_for(commit)
+        stored: list[_Stored] = []
+        written: list[Written] = []
+        latest: dict[str, datetime] = {}
+        for write, first in zip(commit.writes, planned, strict=True):
+            # A copy, which this very commit may have brought, can be of the future.
+            times = write.times(max(now, latest.get(write.stream, now)))
+            latest[write.stream] = times[-1]
+            start = len(self._log) + len(stored) + 1
+            stored += [
+                _Stored(write.stream, first + index, start + index, event, time)
+                for index, (event, time) in enumerate(zip(write.events, times, strict=True))
+            ]
+            count = len(write.events)
+            positions = range(start, start + count)
+            written.append(Written(first + count - 1, positions, first == 1, times))
+        return Committed(written), stored
+
+    def _add(self, stored: Sequence[_Stored]) -> None:
         self._log += stored
-        before += stored
-        positions = range(start, len(self._log) + 1)
-        return Written(first + len(stored) - 1, positions, first == 1, times)
+        for one in stored:
+            self._streams.setdefault(one.stream, []).append(one)
+            self._index.add(one.position, one.event.type, one.event.tags)
 
     def _time_for(self, commit: Commit) -> datetime:
         """Return the time, or that of a stream's last event if the clock was set back."""
@@ -142,9 +222,27 @@ class MemoryEngine:
                 now = max(now, stored[-1].recorded_at)
         return now
 
+    def _matching(
+        self, query: Query, after: int, until: int, *, backwards: bool = False
+    ) -> Iterator[_Stored]:
+        for position in self._index.candidates(query, after, until, backwards=backwards):
+            stored = self._log[position - 1]
+            if query.covers(stored.event.type, stored.event.tags):
+                yield stored
+
+    def _unseen(self, query: Query, seen: Seen) -> Place | None:
+        for stored in self._matching(query, seen.floor, len(self._log)):
+            if not seen.covers(stored.position):
+                return stored.stream, stored.version, stored.event.id
+        return None
+
     def _head(self, stream: str) -> int:
         return len(self._streams.get(stream, ()))
 
     def _stored(self, stream: str, first: int, last: int) -> list[tuple[UUID, int, datetime]]:
         found = self._streams.get(stream, [])[first - 1 : last]
         return [(stored.event.id, stored.position, stored.recorded_at) for stored in found]
+
+
+_handling: Final[ContextVar[object]] = ContextVar("eventport_memory_handling", default=None)
+"""The commit whose inline handlers have called what runs here."""

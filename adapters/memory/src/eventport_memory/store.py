@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Self
 
 from eventport import ConfigurationError
 from eventport.adapter import Store, redact
+from eventport.projections import MemoryCheckpoints
+from eventport.transactions import DocumentReader, InlineHandler
 
 from eventport_memory.engine import MemoryEngine
 
@@ -17,7 +21,9 @@ class MemoryEventStore(Store):
     """
 
     def __init__(self) -> None:
-        super().__init__(MemoryEngine(), batching="never")
+        self._memory = MemoryEngine()
+        super().__init__(self._memory, batching="never")
+        self._checkpoints = MemoryCheckpoints(self._memory.documents)
 
     @classmethod
     async def connect(cls, url: str = "memory://") -> Self:
@@ -26,3 +32,21 @@ class MemoryEventStore(Store):
             message = f"memory:// takes no name, got {redact(url)!r}"
             raise ConfigurationError(message)
         return cls()
+
+    def inline(self, handler: InlineHandler[None]) -> InlineHandler[None]:
+        """Register a handler that runs with each commit of this store; see `InlineStore.inline`.
+
+        There is no connection: it writes the documents of read models, with
+        `ReadModel.within`. Commits wait for each other's handlers.
+        """
+        return self._memory.inline.add(handler)
+
+    @asynccontextmanager
+    async def checkpoints(self) -> AsyncGenerator[MemoryCheckpoints]:
+        """Give the checkpoints of this store, which live as long as it does."""
+        yield self._checkpoints
+
+    @asynccontextmanager
+    async def read_models(self) -> AsyncGenerator[DocumentReader]:
+        """Give the documents of this store; see `open_read_models`."""
+        yield self._memory.documents

@@ -14,6 +14,7 @@ from eventport.adapter import AnswerLostError
 
 from eventport_mongodb.asking import Asker
 from eventport_mongodb.driver import Document
+from eventport_mongodb.inline import Within
 from eventport_mongodb.log import Log
 from eventport_mongodb.transaction import Transaction
 from eventport_mongodb.translation import (
@@ -66,19 +67,22 @@ class Claimer:
         """Whether an insert without an answer may have been, or may still be, carried out."""
         return bool(self._left)
 
-    async def claim(self, documents: Sequence[Document], *, together: bool) -> Claim:
+    async def claim(
+        self, documents: Sequence[Document], *, together: bool, within: Within | None = None
+    ) -> Claim:
         """Insert documents in order, until somebody else turns out to have the place of one.
 
         Args:
             documents: What to insert.
             together: Whether all or none of them must be inserted.
+            within: What else is to be done in their transaction; then they are one commit.
 
         Raises:
             AnswerLostError: it is not known what became of them, and the claim is open.
             PyMongoError: the server cannot be reached or refuses them, and nothing was inserted.
         """
         if together:
-            return await self._insert_together(documents)
+            return await self._insert_together(documents, within)
         self._left = documents
         try:
             await self._asker.once(self._log.insert, documents)
@@ -146,10 +150,10 @@ class Claimer:
             self._lose(error)
         return self._end(index, documents[index])
 
-    async def _insert_together(self, documents: Sequence[Document]) -> Claim:
+    async def _insert_together(self, documents: Sequence[Document], within: Within | None) -> Claim:
         transaction = Transaction(self._log, self._asker)
         try:
-            await transaction.insert(documents)
+            await transaction.insert(documents, within)
         except PyMongoError as exc:
             index = failed_index(exc)
             if index is not None and is_place_taken(exc):

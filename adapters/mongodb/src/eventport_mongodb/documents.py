@@ -122,6 +122,8 @@ def _encode(event: EncodedEvent, at: int | None) -> Document:
     if '"$' in event.metadata or (type(event.data) is str and '"$' in event.data):
         encoded["data"], encoded["metadata"] = _mark(data), _mark(metadata)
         encoded["marked"] = True
+    if event.tags:
+        encoded["tags"] = sorted(event.tags)
     if at is not None:
         encoded["at"] = at
     return encoded
@@ -137,7 +139,8 @@ def _decode_event(
         data, metadata = _unmark(data), _unmark(metadata)
     if "at" in event:
         time = utc_from_microseconds(event["at"])
-    return RecordedEvent(stream, version, position, type_, data, metadata, id_, time)
+    tags = frozenset(event.get("tags", ()))
+    return RecordedEvent(stream, version, position, type_, data, metadata, id_, time, tags)
 
 
 def _mark(value: Any) -> Any:

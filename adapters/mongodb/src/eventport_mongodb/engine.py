@@ -15,14 +15,18 @@ from eventport.adapter import (
     AllQuery,
     Commit,
     Committed,
+    MatchPage,
+    MatchQuery,
     Outcome,
     StreamPage,
     StreamQuery,
 )
 
 from eventport_mongodb.asking import Asker
+from eventport_mongodb.documents_of_models import ModelCollection
 from eventport_mongodb.driver import close_client
 from eventport_mongodb.heads import Heads
+from eventport_mongodb.inline import InlineProjections
 from eventport_mongodb.log import Log
 from eventport_mongodb.reader import Reader
 from eventport_mongodb.translation import translated
@@ -30,7 +34,13 @@ from eventport_mongodb.writer import Writer
 
 
 _EVERYWHERE: Final = frozenset(
-    {Capability.GLOBAL_ORDER, Capability.SHARED, Capability.DURABLE, Capability.TIMES}
+    {
+        Capability.GLOBAL_ORDER,
+        Capability.SHARED,
+        Capability.DURABLE,
+        Capability.GUARDS,
+        Capability.TIMES,
+    }
 )
 _REPLICATED: Final = frozenset({Capability.SESSIONS, Capability.PUSH})
 
@@ -66,11 +76,16 @@ class MongoDBEngine:
         self.store_id: Final = store_id
         self.log: Final = log
         """The collection."""
-        self._asker = asker
+        self.asker: Final = asker
+        """Asks the server."""
         self._owns_client = owns_client
         heads = Heads()
         self._reader = Reader(log, heads, asker)
-        self._writer = Writer(log, heads, asker, self._reader.read_stream)
+        self.models: Final = ModelCollection(log, asker)
+        """The documents of read models."""
+        self.inline: Final = InlineProjections(log, asker, self.models)
+        """What runs in the transactions of the commits."""
+        self._writer = Writer(log, heads, asker, self._reader.read_stream, self.inline)
 
     async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
         """See `Engine.commit`."""
@@ -94,12 +109,17 @@ class MongoDBEngine:
         with translated(self.name):
             return await self._reader.read_all(query)
 
+    async def query(self, query: MatchQuery, /) -> MatchPage:
+        """See `Queries.query`."""
+        with translated(self.name):
+            return await self._reader.query(query)
+
     async def close(self) -> None:
         """See `Engine.close`."""
-        await self._asker.close()
+        await self.asker.close()
         if self._owns_client:
             with suppress(PyMongoError):  # it takes leave of a server that may be gone
-                await self._asker.once(close_client, self.log.client)
+                await self.asker.once(close_client, self.log.client)
 
 
 class ReplicatedEngine(MongoDBEngine):
@@ -110,13 +130,13 @@ class ReplicatedEngine(MongoDBEngine):
     async def listen(self) -> AsyncGenerator[None, None]:
         """See `Listens.listen`: a change stream, on which nothing else depends."""
         with translated(self.name):
-            changes = await self._asker.once(self.log.watch)
+            changes = await self.asker.once(self.log.watch)
             try:
                 yield
                 while True:
                     # It answers within a second, so a silent connection is noticed.
-                    if await self._asker.once(changes.try_next) is not None:
+                    if await self.asker.once(changes.try_next) is not None:
                         yield
             finally:
                 with suppress(PyMongoError):
-                    await self._asker.once(changes.close)
+                    await self.asker.once(changes.close)

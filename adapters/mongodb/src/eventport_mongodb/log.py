@@ -10,7 +10,7 @@ from uuid import uuid4
 import bson
 
 from pymongo import ASCENDING, DESCENDING, ReadPreference
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import DuplicateKeyError, OperationFailure
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
@@ -28,8 +28,18 @@ DURABLE: Final = WriteConcern("majority", j=True)
 PAGE_BYTES: Final = 4 * 1024 * 1024
 """A page ends when it has got to this size, so that it does not fill the memory."""
 
-INDEX: Final = "eventport_1"
-"""The name of our index holds the version of the layout, by which a collection is recognised."""
+INDEX: Final = "eventport_2"
+"""The name of our index holds the version of the layout, by which a collection is recognised.
+
+What a stream's versions are is as unique as in the index of version 1; MongoDB wants another order
+for another index, and programs of version 1 refuse what has a newer one only.
+"""
+
+KEYS: Final = [("stream", ASCENDING), ("version", DESCENDING)]
+
+_INDEX_1: Final = "eventport_1"
+_TAGS_INDEX: Final = "tags"
+_TAGS_KEYS: Final = [("events.tags", ASCENDING), ("_id", ASCENDING)]
 
 _INDEX_PREFIX: Final = "eventport_"
 _BATCH: Final = 10_000
@@ -59,7 +69,10 @@ class Log:
         self.replicated = replicated
         self.name = f"{database}.{collection}"
         self.collection: Collection = self._get(collection, database)
+        self.database: Any = client[database]
+        """The driver's own, for handlers."""
         self._meta: Collection = self._get(f"{collection}.meta", database)
+        self._place = database, collection
 
     def _get(self, name: str, database: str) -> Collection:
         return self.client[database].get_collection(
@@ -69,6 +82,11 @@ class Log:
             write_concern=DURABLE,
             read_concern=MAJORITY if self.replicated else ReadConcern("local"),
         )
+
+    def beside(self, name: str) -> Collection:
+        """Return another collection of the store, such as ``events.documents``."""
+        database, collection = self._place
+        return self._get(f"{collection}.{name}", database)
 
     async def prepare(self, create: bool) -> None:  # noqa: FBT001  # asked by position
         """Create the index, and with it the collection, unless it is there.
@@ -83,6 +101,9 @@ class Log:
         name = self.name
         indexes = await self.collection.index_information()
         if INDEX in indexes:
+            return
+        if _INDEX_1 in indexes:
+            await self._upgrade()
             return
         if newer := [index for index in indexes if index.startswith(_INDEX_PREFIX)]:
             message = (
@@ -102,8 +123,22 @@ class Log:
                 "let it be created"
             )
             raise ConfigurationError(message)
-        keys = [("stream", ASCENDING), ("version", ASCENDING)]
-        await self.collection.create_index(keys, name=INDEX, unique=True)
+        await self._create_indexes()
+
+    async def _create_indexes(self) -> None:
+        # Most events may have no tags: those take no place in a sparse index.
+        await self.collection.create_index(_TAGS_KEYS, name=_TAGS_INDEX, sparse=True)
+        await self.collection.create_index(KEYS, name=INDEX, unique=True)
+
+    async def _upgrade(self) -> None:
+        """Bring version 1 to this one; documents stay as they are.
+
+        Programs of version 1 that have the collection open go on working, and refuse it the next
+        time.
+        """
+        await self._create_indexes()
+        with suppress(OperationFailure):  # another process was faster
+            await self.collection.drop_index(_INDEX_1)
 
     async def identify(self) -> str:
         """Return the id of the store, which is made with it and never changed."""
@@ -148,7 +183,7 @@ class Log:
         # This shape is answered by the index, one step a stream, however long the streams are.
         pipeline: list[Mapping[str, Any]] = [
             {"$match": {"stream": {"$in": list(streams)}}},
-            {"$sort": {"stream": -1, "version": -1}},
+            {"$sort": {"stream": 1, "version": -1}},
             {
                 "$group": {
                     "_id": "$stream",
@@ -225,6 +260,28 @@ class Log:
             if earlier is not None:
                 found.insert(0, earlier)
         return found, cut
+
+    async def matching(
+        self,
+        condition: Mapping[str, Any],
+        after: int,
+        until: int,
+        max_count: int,
+        *,
+        backwards: bool = False,
+    ) -> list[Document]:
+        """Return documents that meet a condition and may have events in a range of positions."""
+        first = after + 1
+        if after:
+            outline = {"_id": 1, "count": 1}
+            before = await self.collection.find_one(
+                {"_id": {"$lte": after}}, outline, sort=[("_id", DESCENDING)]
+            )
+            if before is not None and before["_id"] + before["count"] > first:
+                first = before["_id"]
+        where = {"_id": {"$gte": first, "$lte": until}, **condition}
+        cursor = self.collection.find(where).sort("_id", DESCENDING if backwards else ASCENDING)
+        return await cursor.limit(max_count).to_list(None)
 
     async def _page(
         self, where: Mapping[str, Any], key: str, *, backwards: bool

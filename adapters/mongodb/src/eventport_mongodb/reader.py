@@ -6,17 +6,29 @@ from collections.abc import Iterable
 from typing import Final
 
 from eventport import RecordedEvent
-from eventport.adapter import AllPage, AllQuery, StreamPage, StreamQuery
+from eventport.adapter import (
+    AllPage,
+    AllQuery,
+    MatchPage,
+    MatchQuery,
+    Seen,
+    StreamPage,
+    StreamQuery,
+)
 
 from eventport_mongodb.asking import Asker
 from eventport_mongodb.documents import decode_document, end_of
 from eventport_mongodb.driver import Document
 from eventport_mongodb.heads import Heads, head_in
 from eventport_mongodb.log import Log
+from eventport_mongodb.matching import condition, matching
 
 
 SCAN: Final = 10_000
 """How many positions a filtered page scans, so that none takes long."""
+
+_PAGE: Final = 500
+"""How many documents one page of what matches a query has at most."""
 
 
 class Reader:
@@ -67,12 +79,41 @@ class Reader:
         events = [
             event
             for event in _decode(documents)
-            if query.after < event.position <= until and query.matches(event.stream, event.type)
+            if query.after < event.position <= until
+            and query.matches(event.stream, event.type, event.tags)
         ]
         if len(events) > query.max_count or (len(events) == query.max_count and query.is_filtered):
             events = events[: query.max_count]
             until = events[-1].position
         return AllPage(events, until, head)
+
+    async def query(self, query: MatchQuery) -> MatchPage:
+        """See `Queries.query`: a position is claimed after those below it, so all was seen."""
+        head = await self._end()
+        after, until = query.after, head if query.until is None else min(query.until, head)
+        limit = _PAGE if query.max_count is None else min(_PAGE, query.max_count + 1)
+        events: list[RecordedEvent] = []
+        more = after < until and query.max_count != 0
+        while more and not events:
+            documents = await self._ask(
+                self._log.matching,
+                condition(query.query),
+                after,
+                until,
+                limit,
+                backwards=query.backwards,
+            )
+            for document in documents:
+                found = matching(document, query.query, after, until)
+                events += found[::-1] if query.backwards else found
+            more = len(documents) == limit
+            if more and query.backwards:
+                until = documents[-1]["_id"] - 1
+            elif more:
+                after = end_of(documents[-1])
+        if query.max_count is not None and len(events) >= query.max_count:
+            events, more = events[: query.max_count], False
+        return MatchPage(events, head, Seen(head), more=more)
 
     async def _read_whole(self, stream: str) -> StreamPage:
         """Read a stream from end to end: the last event then is the head."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Annotated, Any, Final, Self, TypeAlias, TypeVar
 
 from msgspec import Meta
 
+from eventport import Capability, NotSupportedError
 from eventport.adapter import (
     Store,
     checks_options,
@@ -14,8 +16,11 @@ from eventport.adapter import (
     require_asyncio,
     retry_lost,
 )
+from eventport.transactions import DocumentReader, InlineHandler
 
 from eventport_mongodb.asking import Asker
+from eventport_mongodb.checkpoints import MongoDBCheckpoints
+from eventport_mongodb.documents_of_models import MongoTransaction
 from eventport_mongodb.driver import AnyClient, DriverName, close_client, make_client
 from eventport_mongodb.engine import MongoDBEngine, ReplicatedEngine
 from eventport_mongodb.log import Log
@@ -54,6 +59,45 @@ class MongoDBEventStore(Store):
     def store_id(self) -> str:
         """The store's own id, made with the collection, and kept by restarts and backups."""
         return self._mongodb.store_id
+
+    def inline(self, handler: InlineHandler[MongoTransaction]) -> InlineHandler[MongoTransaction]:
+        """Register a handler that runs in the transaction of each commit of this store.
+
+        See `InlineStore.inline`. It writes with ``session=transaction.connection.session``. One
+        that does not end within half of the store's timeout is cancelled, and its append fails.
+
+        Raises:
+            InvalidArgumentTypeError: it cannot be called.
+            NotSupportedError: the server stands alone, and so has no transactions.
+        """
+        if not self._has_transactions:
+            reason = self.limitations[Capability.SESSIONS]
+            message = f"{type(self).__name__} cannot run inline handlers: {reason}"
+            raise NotSupportedError(message)
+        return self._mongodb.inline.handlers.add(handler)
+
+    def checkpoints(self) -> AbstractAsyncContextManager[MongoDBCheckpoints] | None:
+        """Open the checkpoints beside the events; None on a server that stands alone."""
+        return self._open_checkpoints() if self._has_transactions else None
+
+    def read_models(self) -> AbstractAsyncContextManager[DocumentReader] | None:
+        """Open the documents beside the events; None on a server that stands alone."""
+        return self._open_models() if self._has_transactions else None
+
+    @property
+    def _has_transactions(self) -> bool:
+        return Capability.SESSIONS in self.capabilities
+
+    @asynccontextmanager
+    async def _open_checkpoints(self) -> AsyncGenerator[MongoDBCheckpoints]:
+        engine = self._mongodb
+        checkpoints = MongoDBCheckpoints(engine.log, engine.asker, engine.models)
+        await checkpoints.prepare()
+        yield checkpoints
+
+    @asynccontextmanager
+    async def _open_models(self) -> AsyncGenerator[DocumentReader]:
+        yield self._mongodb.models
 
     @classmethod
     @checks_options

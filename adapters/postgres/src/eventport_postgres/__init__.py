@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from eventport_postgres.inline import InlineHandler
 from eventport_postgres.store import PostgresEventStore, PostgresSchema
 
 
-__all__ = ["InlineHandler", "PostgresEventStore", "PostgresSchema"]
+__all__ = ["PostgresEventStore", "PostgresSchema"]

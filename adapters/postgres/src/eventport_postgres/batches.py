@@ -23,6 +23,12 @@ from eventport.adapter import (
 from eventport.errors import PayloadTooLargeError
 from eventport.expectations import Expectation, exact_version
 
+from eventport_postgres.guards import (
+    broken_guards,
+    guards_json,
+    has_tags_or_guards,
+    locks_of_all,
+)
 from eventport_postgres.schema import Place, quoted
 
 
@@ -63,9 +69,13 @@ _BYTES: Final = """
         ) WITH ORDINALITY AS b(first, size, n) ORDER BY b.n
     ) END
 """
-_ANSWER: Final = ", ".join(
-    f"a.{column}::pg_catalog.text"
-    for column in ("outcomes", "heads", "positions", "times", "earlier_positions", "earlier_times")
+_COLUMNS: Final = (
+    "outcomes",
+    "heads",
+    "positions",
+    "times",
+    "earlier_positions",
+    "earlier_times",
 )
 """What the functions return, for `outcomes`."""
 
@@ -90,12 +100,23 @@ class Statements:
         arrays[11] = _BYTES
         many = ", ".join(arrays[n] for n in range(2, 14))
         times = "$16::pg_catalog.text::pg_catalog.int8[]"
-        self._one, self._many, self._copies = (
-            _call(f"{name}.{function}", first, f"{rest}, {place.number}", lock_timeout)
-            for function, first, rest in (
-                ("append_one", "$1::pg_catalog.text", one),
-                ("append", arrays[1], many),
-                ("append", arrays[1], f"{many}, {place.number}, {times}"),
+        guards = (
+            "pg_catalog.string_to_array($17, E'\\n', ''), $18::pg_catalog.text::pg_catalog.int4[], "
+            "$19::pg_catalog.text::pg_catalog.bool[], $20::pg_catalog.text"
+        )
+        guarded = (*_COLUMNS, "broken")
+        self._one, self._many, self._copies, self._guarded = (
+            _call(f"{name}.{function}", first, rest, lock_timeout, answer)
+            for function, first, rest, answer in (
+                ("append_one", "$1::pg_catalog.text", f"{one}, {place.number}", _COLUMNS),
+                ("append", arrays[1], f"{many}, {place.number}", _COLUMNS),
+                ("append", arrays[1], f"{many}, {place.number}, {times}", _COLUMNS),
+                (
+                    "append_guarded",
+                    arrays[1],
+                    f"{many}, {place.number}, {times}, {guards}",
+                    guarded,
+                ),
             )
         )
 
@@ -107,20 +128,41 @@ class Statements:
         """
         if len(commits) == 1 and len(commits[0].writes) == 1:
             (write,) = commits[0].writes
-            if len(write.events) == 1 and write.events[0].recorded_at is None:
+            if len(write.events) == 1 and _is_plain(write.events[0]) and not commits[0].guards:
                 return self._one, *_arguments_of_one(write)
-        times = [event.recorded_at for one in commits for w in one.writes for event in w.events]
-        if any(times):
-            return self._copies, *_arguments(commits), _text(map(_microseconds, times))
-        return self._many, *_arguments(commits)
+        events, arguments = _arguments(commits)
+        times = [event.recorded_at for event in events]
+        stamps = _text(map(_microseconds, times)) if any(times) else None
+        if has_tags_or_guards(commits):
+            keys, exclusive = locks_of_all(commits)
+            return (
+                self._guarded,
+                *arguments,
+                stamps,
+                _tags(events),
+                _text(keys),
+                _text("t" if one else "f" for one in exclusive),
+                guards_json(commits, _encode_expected),
+            )
+        if stamps is not None:
+            return self._copies, *arguments, stamps
+        return self._many, *arguments
 
 
-def _call(function: str, first: str, rest: str, lock_timeout: str | None) -> str:
+def _is_plain(event: EncodedEvent) -> bool:
+    """Return whether an event has no more than the shorter way takes."""
+    return event.recorded_at is None and not event.tags
+
+
+def _call(
+    function: str, first: str, rest: str, lock_timeout: str | None, columns: Sequence[str]
+) -> str:
+    answer = ", ".join(f"a.{column}::pg_catalog.text" for column in columns)
     if lock_timeout is None:
-        return f"SELECT {_ANSWER} FROM {function}({first}, {rest}) AS a"  # noqa: S608  # it is quoted
+        return f"SELECT {answer} FROM {function}({first}, {rest}) AS a"  # noqa: S608  # it is quoted
     # In the same round trip: what the function needs is set first, and put back when it is done.
     return f"""
-        SELECT {_ANSWER}, pg_catalog.set_config('lock_timeout', s.before, true)
+        SELECT {answer}, pg_catalog.set_config('lock_timeout', s.before, true)
         FROM (
             SELECT pg_catalog.current_setting('lock_timeout'),
                    pg_catalog.set_config('lock_timeout', '{lock_timeout}', true)
@@ -132,18 +174,25 @@ def _call(function: str, first: str, rest: str, lock_timeout: str | None) -> str
 
 def outcomes(commits: Sequence[Commit], row: Iterable[Any]) -> list[Outcome]:
     """Read the server's answer to a batch."""
-    codes, heads, positions, times, earlier_positions, earlier_times, *_ = row
+    codes, heads, positions, times, earlier_positions, earlier_times, *rest = row
+    broken = broken_guards(rest[0], commits) if has_tags_or_guards(commits) else {}
     heads_of = iter(_list(heads))
     written = _events(positions, times)
     earlier = _events(earlier_positions, earlier_times)
     found: list[Outcome] = []
-    for commit, code in zip(commits, _list(codes), strict=True):
+    for index, (commit, code) in enumerate(zip(commits, _list(codes), strict=True)):
         before = [next(heads_of) for _ in commit.writes]
         if code == 0:
             found.append(Committed(_written(commit, before, written)))
         elif code < 0:
-            firsts = [exact_version(write.expected) or 0 for write in commit.writes]
+            exact = [exact_version(write.expected) for write in commit.writes]
+            firsts = [
+                head if version is None else version
+                for version, head in zip(exact, before, strict=True)
+            ]
             found.append(Committed(_written(commit, firsts, earlier), deduplicated=True))
+        elif index in broken:
+            found.append(broken[index])
         else:
             write: StreamWrite = commit.writes[code - 1]
             found.append(Conflict(write.stream, write.expected, before[code - 1]))
@@ -199,7 +248,8 @@ def _size(data: str | bytes) -> int:
     return len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
 
 
-def _arguments(commits: Sequence[Commit]) -> tuple[object, ...]:
+def _arguments(commits: Sequence[Commit]) -> tuple[list[EncodedEvent], tuple[object, ...]]:
+    """Return the events of a batch, and the arguments that all functions for batches take."""
     streams: dict[str, int] = {}
     writes: tuple[list[int], list[int], list[int], list[int]] = ([], [], [], [])
     commit_of, stream_of, expected_of, size_of = writes
@@ -220,7 +270,7 @@ def _arguments(commits: Sequence[Commit]) -> tuple[object, ...]:
             events += write.events
     _check_size(events)
     binary, firsts, sizes = _joined([event.data for event in events])
-    return (
+    return events, (
         "\n".join(streams),
         *map(_text, writes),
         "\n".join(event_streams),
@@ -233,6 +283,15 @@ def _arguments(commits: Sequence[Commit]) -> tuple[object, ...]:
         "{" + ",".join([f"{event.id.int:032x}" for event in events]) + "}",
         firsts,
         sizes,
+    )
+
+
+def _tags(events: Sequence[EncodedEvent]) -> str | None:
+    """Write the tags of each event as a line of JSON, or as an empty one; None for none at all."""
+    if not any(event.tags for event in events):
+        return None
+    return "\n".join(
+        [msgspec.json.encode(sorted(one.tags)).decode() if one.tags else "" for one in events]
     )
 
 

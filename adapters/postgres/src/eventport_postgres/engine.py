@@ -16,6 +16,8 @@ from eventport.adapter import (
     AllQuery,
     Commit,
     Committed,
+    MatchPage,
+    MatchQuery,
     Outcome,
     StreamPage,
     StreamQuery,
@@ -77,7 +79,7 @@ class PostgresEngine:
         self.store_id: Final = place.store_id
         self.schema: Final = schema
         self._place = place
-        self.inline: Final = InlineProjections()
+        self.inline: Final = InlineProjections(schema)
         self.connections: Final = connections
         self._reader = Reader(schema, place)
         self._writer = Writer(
@@ -113,6 +115,10 @@ class PostgresEngine:
         """See `Engine.read_all`: the frontier is below all transactions that are open."""
         return await self._read(self._reader.all, query)
 
+    async def query(self, query: MatchQuery, /) -> MatchPage:
+        """See `Queries.query`."""
+        return await self._read(self._reader.matches, query)
+
     async def last_position(self) -> int:
         """See `KnowsLast.last_position`."""
         return await self._read(self._reader.last_position)
@@ -120,7 +126,7 @@ class PostgresEngine:
     def joined(self, connection: AnyConnection) -> PostgresJoinedEngine:
         """Return an engine for the transaction that is open on a connection."""
         return PostgresJoinedEngine(
-            connection, self.schema, self._place, self.inline, self._written_on
+            connection, self.schema, self._place, self.inline, self._written_on, self.timeout
         )
 
     async def close(self) -> None:

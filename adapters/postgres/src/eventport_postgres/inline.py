@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, TypeAlias, cast
 
 import asyncpg
@@ -14,17 +14,17 @@ from anyio import CancelScope
 from eventport.adapter import Commit, InlineHandlers, Outcome, inline_failure, new_events
 from eventport.errors import InlineProjectionError, StoreUnavailableError
 from eventport.events import RecordedEvent
+from eventport.transactions import InlineHandler, Transaction
 
 from eventport_postgres.asking import AnyConnection, ask_one
 from eventport_postgres.batches import CONFIRM, only_found, outcomes
 from eventport_postgres.connections import CLOSE_TIMEOUT
+from eventport_postgres.documents import documents_on
 from eventport_postgres.errors import DRIVER_ERRORS, is_lost, is_worth_a_retry, reason
 
 
-InlineHandler: TypeAlias = Callable[
-    ["asyncpg.Connection[Any]", Sequence[RecordedEvent]], Awaitable[None]
-]
-"""Called inside the transaction of a commit, with its connection and its events."""
+Connection: TypeAlias = "asyncpg.Connection[Any]"
+"""What a handler gets as `Transaction.connection`."""
 
 _SAVEPOINT: Final = "SAVEPOINT eventport_commit"
 _RELEASE: Final = "RELEASE SAVEPOINT eventport_commit"
@@ -36,16 +36,21 @@ _CHECK: Final = "SET CONSTRAINTS ALL IMMEDIATE"
 
 
 class InlineProjections:
-    """The handlers of one store, and the ways to write commits with them."""
+    """The handlers of one store, and the ways to write commits with them.
 
-    def __init__(self) -> None:
-        self._handlers = InlineHandlers[InlineHandler]()
+    Args:
+        schema: The schema of the events, which holds documents, too.
+    """
+
+    def __init__(self, schema: str) -> None:
+        self._schema = schema
+        self._handlers = InlineHandlers[Connection]()
 
     def __bool__(self) -> bool:
         """Return whether there are any handlers."""
         return bool(self._handlers)
 
-    def add(self, handler: InlineHandler) -> None:
+    def add(self, handler: InlineHandler[Connection]) -> None:
         """Add a handler."""
         self._handlers.add(handler)
 
@@ -107,21 +112,25 @@ class InlineProjections:
         found: Sequence[Outcome],
         within: float | None,
     ) -> None:
+        transaction = Transaction(
+            cast("Connection", connection), documents_on(connection, self._schema)
+        )
         for events in new_events(commits, found):
             for handler in self._handlers:
-                await _call(handler, connection, events, within)
+                await _call(handler, events, transaction, within)
 
 
 async def _call(
-    handler: InlineHandler,
-    connection: AnyConnection,
+    handler: InlineHandler[Connection],
     events: Sequence[RecordedEvent],
+    transaction: Transaction[Connection],
     within: float | None,
 ) -> None:
+    connection = transaction.connection
     timer = asyncio.timeout(within)
     try:
         async with timer:
-            await handler(cast("asyncpg.Connection[Any]", connection), events)
+            await handler(events, transaction)
     except (Exception, asyncio.CancelledError) as exc:
         if timer.expired():
             raise inline_failure(handler, "it did not end in time") from exc

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Concatenate, Final, ParamSpec, TypeVar
@@ -14,6 +16,8 @@ from eventport.adapter import (
     AllQuery,
     Commit,
     JoinedStore,
+    MatchPage,
+    MatchQuery,
     Outcome,
     StreamPage,
     StreamQuery,
@@ -23,6 +27,7 @@ from eventport.adapter import (
 from eventport_postgres.asking import AnyConnection, ask_one
 from eventport_postgres.batches import CONFIRM, Statements, only_found, outcomes
 from eventport_postgres.errors import DRIVER_ERRORS, translated
+from eventport_postgres.guards import independent_parts
 from eventport_postgres.inline import InlineProjections
 from eventport_postgres.reading import Reader
 from eventport_postgres.schema import Place
@@ -54,10 +59,16 @@ class PostgresJoinedEngine:
         place: The store that was found there.
         inline: What runs with each commit.
         written: Called with the connection when something was written.
+        timeout: How many seconds a call may take.
     """
 
     capabilities: frozenset[Capability] = frozenset(
-        {Capability.SESSIONS, Capability.GLOBAL_ORDER, Capability.TIMES}
+        {
+            Capability.SESSIONS,
+            Capability.GLOBAL_ORDER,
+            Capability.GUARDS,
+            Capability.TIMES,
+        }
     )
     limitations: Mapping[Capability, str] = MappingProxyType(
         {
@@ -74,18 +85,22 @@ class PostgresJoinedEngine:
         place: Place,
         inline: InlineProjections,
         written: Callable[[AnyConnection], None],
+        timeout: float,
     ) -> None:
         self.name: Final = f"schema {schema}"
         self._connection = connection
         self._inline = inline
         self._written = written
+        self._timeout = timeout
         self._reader = Reader(schema, place)
         self._statements = Statements(schema, place)
         self._lock = Lock()  # a connection does one thing at a time
 
     async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
         """See `Engine.commit`."""
-        outcomes = await run_shielded(self._ask, self._write, batch)
+        outcomes: list[Outcome] = []
+        for part in independent_parts(batch):
+            outcomes += await run_shielded(self._ask, self._write, part)
         self._written(self._connection)
         return outcomes
 
@@ -96,6 +111,10 @@ class PostgresJoinedEngine:
     async def read_all(self, query: AllQuery, /) -> AllPage:
         """See `Engine.read_all`."""
         return await self._ask(self._reader.all, query)
+
+    async def query(self, query: MatchQuery, /) -> MatchPage:
+        """See `Queries.query`."""
+        return await self._ask(self._reader.matches, query)
 
     async def close(self) -> None:
         """Leave the connection, and its transaction, to their owner."""
@@ -127,6 +146,7 @@ class PostgresJoinedEngine:
                 )
                 raise NotSupportedError(message)
             try:
-                return await query(self._connection, *args, **kwargs)
+                async with asyncio.timeout(self._timeout):
+                    return await query(self._connection, *args, **kwargs)
             except DRIVER_ERRORS as exc:
                 raise translated(exc) from exc

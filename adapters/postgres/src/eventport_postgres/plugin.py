@@ -6,6 +6,7 @@ from typing import Final
 
 from eventport.adapter import Adapter
 
+from eventport_postgres.documents import connect_documents
 from eventport_postgres.projections import PostgresCheckpoints
 from eventport_postgres.store import PostgresEventStore, PostgresSchema
 
@@ -13,5 +14,6 @@ from eventport_postgres.store import PostgresEventStore, PostgresSchema
 ADAPTER: Final = Adapter(
     open=PostgresEventStore.connect,
     checkpoints=PostgresCheckpoints.connect,
+    read_models=connect_documents,
     schema=PostgresSchema(),
 )

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import asyncio
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final, Self, TypeAlias
 
 import asyncpg
 
+from anyio import CancelScope
+
 from eventport.adapter import require_asyncio
 from eventport.errors import ConfigurationError
 from eventport.projections.sql import Dialect, SqlCheckpoints, added_columns
+from eventport.transactions import DocumentWriter
 
-from eventport_postgres.asking import AnyConnection, ask, ask_one
+from eventport_postgres.asking import AnyConnection, ask
 from eventport_postgres.connections import Connections, OwnConnections, PoolConnections
+from eventport_postgres.documents import documents_on
 from eventport_postgres.errors import DRIVER_ERRORS, is_lost, translated
 from eventport_postgres.places import check_url
 from eventport_postgres.schema import DEFAULT_SCHEMA, LOCK, check_schema, exists, quoted
@@ -80,6 +86,14 @@ class PostgresCheckpoints(SqlCheckpoints[Connection]):
     What handlers write with the connection that they get is committed together with the
     checkpoint. Open one with `connect`, or on a pool of your own with `on_pool`.
     """
+
+    def __init__(self, database: _Tables) -> None:
+        super().__init__(database)
+        self._place = database.schema
+
+    def documents(self, connection: Connection, /) -> DocumentWriter:
+        """See `KeepsDocuments.documents`."""
+        return documents_on(connection, self._place)
 
     @classmethod
     @asynccontextmanager
@@ -156,7 +170,7 @@ class _Tables:
 
     def __init__(self, connections: Connections, schema: str, timeout: float) -> None:
         self._connections = connections
-        self._schema = schema
+        self.schema = schema
         self._timeout = timeout
         self.projections = f"{quoted(schema)}.projections"
         """See `Database.projections`."""
@@ -173,18 +187,23 @@ class _Tables:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Connection, None]:
-        """See `Database.transaction`; only the loss of the connection becomes our error."""
+        """See `Database.transaction`; only the loss of the connection becomes our error.
+
+        Its beginning and its end have a deadline each. How long the block takes is the caller's
+        business.
+        """
         failure: Exception | None = None
         try:
-            async with (
-                self._connections.reading(self._timeout) as connection,
-                connection.transaction(isolation="read_committed"),
-            ):
+            async with self._connections.reading(self._timeout) as connection:
+                transaction = connection.transaction(isolation="read_committed")
+                await self._in_time(transaction.start)
                 try:
                     yield connection
-                except Exception as exc:
-                    failure = exc
+                except BaseException as exc:
+                    failure = exc if isinstance(exc, Exception) else None
+                    await self._end(connection, transaction.rollback)
                     raise
+                await self._end(connection, transaction.commit)
         except DRIVER_ERRORS as exc:
             # What a handler raises is its own, even if another connection of its is lost.
             # If this connection is, then the rollback has failed, too, with another error.
@@ -196,14 +215,26 @@ class _Tables:
         self, connection: Connection, sql: str, *values: object
     ) -> list[asyncpg.Record]:
         """See `Database.fetch`."""
-        return await ask(connection, sql, *values)
+        return await ask(connection, sql, *values, within=self._timeout)
+
+    async def _end(self, connection: Connection, end: Callable[[], Awaitable[None]]) -> None:
+        try:
+            with CancelScope(shield=True):
+                await self._in_time(end)
+        except asyncio.CancelledError:  # asyncio's own kind: nobody may get what is half ended
+            connection.terminate()
+            raise
+
+    async def _in_time(self, call: Callable[[], Awaitable[None]]) -> None:
+        async with asyncio.timeout(self._timeout):
+            await call()
 
     async def require(self) -> None:
         """Raise `ConfigurationError` unless the tables are there, in this or an earlier version."""
         rows = await self.ask("SELECT pg_catalog.to_regclass($1) IS NOT NULL", self.projections)
         if not rows[0][0]:
             message = (
-                f"there are no checkpoints in schema {self._schema!r}: check the names of the "
+                f"there are no checkpoints in schema {self.schema!r}: check the names of the "
                 "database and of the schema, or run a projection first"
             )
             raise ConfigurationError(message)
@@ -213,14 +244,16 @@ class _Tables:
         try:
             async with self.transaction() as connection:
                 columns = [name for name, _ in added_columns("pg_catalog.text")]
-                found = ask_one(connection, _COMPLETE, self.projections, self.dead_letters, columns)
-                if (await found)[0]:
+                names = self.projections, self.dead_letters, columns
+                (row,) = await self.fetch(connection, _COMPLETE, *names)
+                if row[0]:
                     return
-                await ask(connection, LOCK, f"eventport schema {self._schema}")
-                name = quoted(self._schema)
-                if not await exists(connection, self._schema):
-                    await connection.execute(f"CREATE SCHEMA {name}")
-                await connection.execute((_TABLES + _ADDED).replace("{schema}", name))
+                await self.fetch(connection, LOCK, f"eventport schema {self.schema}")
+                name = quoted(self.schema)
+                async with asyncio.timeout(self._timeout):
+                    if not await exists(connection, self.schema):
+                        await connection.execute(f"CREATE SCHEMA {name}")
+                    await connection.execute((_TABLES + _ADDED).replace("{schema}", name))
         except (*DRIVER_ERRORS, ValueError) as exc:
             # What asyncpg says of a URL that it does not understand holds all of it.
             raise translated(exc) from (None if isinstance(exc, ValueError) else exc)

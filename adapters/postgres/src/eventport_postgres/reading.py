@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Final
 from uuid import UUID
 
 from asyncpg import Record
 from msgspec import convert
+from msgspec.json import Decoder, encode
 
-from eventport.adapter import AllPage, AllQuery, StreamPage, StreamQuery, decode_event
+from eventport.adapter import (
+    MAX_INT,
+    AllPage,
+    AllQuery,
+    MatchPage,
+    MatchQuery,
+    Seen,
+    StreamPage,
+    StreamQuery,
+    decode_event,
+)
 from eventport.events import RecordedEvent
 
 from eventport_postgres.asking import AnyConnection, ask, ask_one
+from eventport_postgres.guards import matches_of
 from eventport_postgres.schema import Place, quoted
 
 
@@ -21,6 +34,9 @@ PAGE_BYTES: Final = 4 * 1024 * 1024
 
 SCAN: Final = 100_000
 """How many positions a filtered page looks at, so that a rare filter does not take forever."""
+
+
+_decode_tags: Final = Decoder(frozenset[str]).decode
 
 
 class Reader:
@@ -33,7 +49,8 @@ class Reader:
         # Of an event's id, its bytes; asyncpg would make a UUID of a class of its own of it.
         columns = (
             "pg_catalog.uuid_send(e.id), e.position, e.version, e.type, "
-            "e.data::pg_catalog.text, e.binary_data, e.metadata::pg_catalog.text, e.recorded_at"
+            "e.data::pg_catalog.text, e.binary_data, e.metadata::pg_catalog.text, e.recorded_at, "
+            "pg_catalog.array_to_json(e.tags)::pg_catalog.text"
         )
         self._head = f"""
             SELECT pg_catalog.max(version) FROM {events}
@@ -64,7 +81,14 @@ class Reader:
         self._all = f"""
             SELECT {columns}, e.stream, e.extent
             FROM {quoted(schema)}.read_all(
-                $1, $2, $3, $4, {SCAN}, {PAGE_BYTES}, {place.number}, $5
+                $1, $2, $3, $4, {SCAN}, {PAGE_BYTES}, {place.number}, $5, $6
+            ) AS e
+        """  # noqa: S608  # quoted
+
+        self._matches = f"""
+            SELECT {columns}, e.stream, e.extent
+            FROM {quoted(schema)}.read_matches(
+                $1, $2, $3, $4, $5, {PAGE_BYTES}, {place.number}
             ) AS e
         """  # noqa: S608  # quoted
 
@@ -92,8 +116,17 @@ class Reader:
     async def all(self, connection: AnyConnection, query: AllQuery) -> AllPage:
         """Fetch a page of all streams, up to the stable frontier."""
         types = None if query.types is None else sorted(query.types)
+        wanted = query.query
+        matches = None if wanted is None or wanted.matches is None else wanted.to_json()
         progress, *rows = await ask(
-            connection, self._all, query.after, query.max_count, types, query.prefix, query.stream
+            connection,
+            self._all,
+            query.after,
+            query.max_count,
+            types,
+            query.prefix,
+            query.stream,
+            matches,
         )
         until: int = progress["position"]
         extent: int = progress["extent"]
@@ -105,6 +138,27 @@ class Reader:
             # moment; only if it was never handed out, this is another history.
             extent = query.after
         return AllPage(events, max(query.after, until), extent)
+
+    async def matches(self, connection: AnyConnection, query: MatchQuery) -> MatchPage:
+        """Fetch a page of what a query matches, and what its reader has seen."""
+        until = MAX_INT if query.until is None else query.until
+        matches = encode(matches_of(query.query)).decode()
+        first, *rows = await ask(
+            connection,
+            self._matches,
+            matches,
+            query.after,
+            until,
+            query.max_count,
+            query.backwards,
+        )
+        rows.sort(key=itemgetter("extent"))
+        fresh: str = first["data"] or "{}"
+        positions = frozenset(int(one) for one in fresh[1:-1].split(",") if one)
+        more = bool(rows) and rows[-1]["extent"] >= PAGE_BYTES
+        return MatchPage(
+            _decode(rows), first["position"], Seen(first["extent"], positions), more=more
+        )
 
 
 def _decode(rows: Sequence[Record], stream: str | None = None) -> list[RecordedEvent]:
@@ -121,6 +175,7 @@ def _decode(rows: Sequence[Record], stream: str | None = None) -> list[RecordedE
             metadata=metadata,
             id_=id_,
             recorded_at=recorded_at,
+            tags=() if tags is None else _decode_tags(tags),
         )
         for id_, (
             _,
@@ -131,6 +186,7 @@ def _decode(rows: Sequence[Record], stream: str | None = None) -> list[RecordedE
             binary,
             metadata,
             recorded_at,
+            tags,
             named,
             _,
         ) in zip(ids, rows, strict=True)

@@ -17,15 +17,25 @@ from eventport_postgres.asking import AnyConnection, ask, ask_one
 DEFAULT_SCHEMA: Final = "eventport"
 """The schema in which the tables are, if no other is named."""
 
-MIGRATIONS: Final = ("1_tables.sql", "2_identity.sql", "3_times.sql", "4_copies.sql")
+MIGRATIONS: Final = (
+    "1_tables.sql",
+    "2_identity.sql",
+    "3_times.sql",
+    "4_copies.sql",
+    "5_tags.sql",
+)
 """What leads from each version to the next, from nothing to the first onwards."""
 
 FUNCTIONS: Final = (
     "check_place.sql",
+    "lock_key.sql",
     "append.sql",
     "append_one.sql",
     "frontier.sql",
     "read_all.sql",
+    "matching.sql",
+    "append_guarded.sql",
+    "read_matches.sql",
 )
 """What is made anew with each version, and when the schema was given another name."""
 

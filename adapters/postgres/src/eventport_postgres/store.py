@@ -11,13 +11,15 @@ from msgspec import Meta
 
 from eventport import ConfigurationError, NotSupportedError, StoreClosedError
 from eventport.adapter import Store, checks_options, open_to_end, redact, require_asyncio
+from eventport.transactions import DocumentReader, InlineHandler
 
 from eventport_postgres import schema as schemas
 from eventport_postgres.asking import AnyConnection
 from eventport_postgres.connections import Connections, OwnConnections, PoolConnections
+from eventport_postgres.documents import open_documents
 from eventport_postgres.engine import ListeningPostgresEngine, PostgresEngine
 from eventport_postgres.errors import DRIVER_ERRORS, StandbyError, translated
-from eventport_postgres.inline import InlineHandler
+from eventport_postgres.inline import Connection
 from eventport_postgres.joined import JoinedEventStore
 from eventport_postgres.looking import find_landmark
 from eventport_postgres.places import check_url
@@ -175,14 +177,11 @@ class PostgresEventStore(Store):
             raise StoreClosedError(message)
         return JoinedEventStore(self._postgres.joined(connection))
 
-    def inline(self, handler: InlineHandler) -> InlineHandler:
+    def inline(self, handler: InlineHandler[Connection]) -> InlineHandler[Connection]:
         """Register a handler that runs in the transaction of each commit of this store.
 
-        It is called with the connection that is in that transaction, and with the events of the
-        one commit as they will be read. What it writes and the events become visible together,
-        or not at all: if it raises, the append raises `InlineProjectionError`. It may be called
-        again for a commit whose first transaction was undone. Handlers run in the order of
-        registration, also in stores that `using` returns. It also serves as a decorator.
+        See `InlineStore.inline`. Its connection is asyncpg's. Handlers also run in stores that
+        `using` returns.
 
         Raises:
             InvalidArgumentTypeError: it cannot be called.
@@ -196,6 +195,11 @@ class PostgresEventStore(Store):
         return PostgresCheckpoints.on_connections(
             engine.connections.separate(), engine.schema, engine.timeout
         )
+
+    def read_models(self) -> AbstractAsyncContextManager[DocumentReader]:
+        """Open the documents in the same schema; see `open_read_models`."""
+        engine = self._postgres
+        return open_documents(engine.connections.separate(), engine.schema, engine.timeout)
 
 
 class PostgresSchema:

@@ -16,6 +16,7 @@ from eventport.adapter import (
     Commit,
     Committed,
     ConnectionLostError,
+    Failed,
     Outcome,
 )
 
@@ -31,6 +32,7 @@ from eventport_postgres.errors import (
     reason,
     translated,
 )
+from eventport_postgres.guards import independent_parts, resources_of
 from eventport_postgres.inline import InlineProjections
 from eventport_postgres.looking import Landmark, Looker
 from eventport_postgres.schema import Place
@@ -39,20 +41,31 @@ from eventport_postgres.schema import Place
 _PATIENCE: Final = "50ms"
 """How long a batch of commits waits for a stream that another transaction keeps locked."""
 
-# By the locks of the function `append`; those that this takes itself end with it.
-_LOCKED: Final = """
-    SELECT u.stream FROM pg_catalog.unnest($1::pg_catalog.text[]) AS u(stream)
-    WHERE NOT pg_catalog.pg_try_advisory_xact_lock(
-        pg_catalog.hashtextextended(u.stream, $2::pg_catalog.oid::integer)
-    )
+# The key of what a name stands for: a stream, or one of the locks beside them.
+_KEY: Final = """
+    CASE WHEN pg_catalog.left(u.name, 1) OPERATOR(pg_catalog.=) E'\\x01'
+        THEN ($2::pg_catalog.oid::bigint OPERATOR(pg_catalog.<<) 32)
+            OPERATOR(pg_catalog.|) pg_catalog.substr(u.name, 2)::bigint
+        ELSE pg_catalog.hashtextextended(u.name, $2::pg_catalog.oid::integer)
+    END
 """
+# By the locks of the function `append`; those that this takes itself end with it.
+_LOCKED: Final = f"""
+    SELECT u.name FROM ROWS FROM (
+        pg_catalog.unnest($1::pg_catalog.text[]),
+        pg_catalog.unnest($3::pg_catalog.text::pg_catalog.bool[])
+    ) AS u(name, exclusive)
+    WHERE NOT CASE WHEN u.exclusive
+        THEN pg_catalog.pg_try_advisory_xact_lock({_KEY})
+        ELSE pg_catalog.pg_try_advisory_xact_lock_shared({_KEY})
+    END
+"""  # noqa: S608  # it is a constant
 # Another transaction than before means that the stream was free in between.
-_LOCKERS: Final = """
-    SELECT u.stream, pg_catalog.min(l.virtualtransaction)
+_LOCKERS: Final = f"""
+    SELECT u.name, pg_catalog.min(l.virtualtransaction)
     FROM (
-        SELECT s.stream, pg_catalog.hashtextextended(s.stream, $2::pg_catalog.oid::integer)
-        FROM pg_catalog.unnest($1::pg_catalog.text[]) AS s(stream)
-    ) AS u(stream, key)
+        SELECT u.name, {_KEY} FROM pg_catalog.unnest($1::pg_catalog.text[]) AS u(name)
+    ) AS u(name, key)
     LEFT JOIN pg_catalog.pg_locks l ON l.locktype OPERATOR(pg_catalog.=) 'advisory'
         AND l.objsubid OPERATOR(pg_catalog.=) 1 AND l.granted
         AND l.classid OPERATOR(pg_catalog.=) (
@@ -64,8 +77,8 @@ _LOCKERS: Final = """
             SELECT d.oid FROM pg_catalog.pg_database d
             WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
         )
-    GROUP BY u.stream
-"""
+    GROUP BY u.name
+"""  # noqa: S608  # it is a constant
 
 
 class _Refused(Exception):  # noqa: N818  # it is an answer
@@ -126,6 +139,24 @@ class Writer:
             NothingWrittenError: the server refused the batch.
             InlineProjectionError: a handler kept the batch from being written.
         """
+        parts = independent_parts(commits)
+        if len(parts) == 1:
+            return await self._commit(commits, within)
+        outcomes: list[Outcome] = []
+        lost: ConnectionLostError | None = None
+        for part in parts:
+            if lost is not None:
+                outcomes += [Failed(ConnectionLostError("it was not sent"))] * len(part)
+                continue
+            try:
+                outcomes += await self._commit(part, within)
+            except EventportError as exc:
+                # Others may be written already: the batch must not be taken for unwritten.
+                outcomes += [Failed(exc)] * len(part)
+                lost = exc if isinstance(exc, ConnectionLostError) else None
+        return outcomes
+
+    async def _commit(self, commits: Sequence[Commit], within: float) -> Sequence[Outcome]:
         self._interrupted = False
         self._asked = None  # a search must not end a backend that serves somebody else by now
         request = self._statements.write(commits)
@@ -163,7 +194,7 @@ class Writer:
             raise lost(exc, AnswerLostError) from exc
 
     async def find_lockers(self, streams: Sequence[str], within: float) -> Mapping[str, str | None]:
-        """Return which transactions keep streams locked."""
+        """Return which transactions keep streams, or other locks of ours, locked."""
         try:
             async with self._connections.reading(within) as connection:
                 rows = await ask(connection, _LOCKERS, list(streams), self._sequence, within=within)
@@ -241,23 +272,29 @@ class Writer:
         refusal: LockNotAvailableError,
         within: float,
     ) -> Sequence[Outcome]:
-        """Write what a batch that was refused has for streams that nobody keeps locked."""
-        streams = {write.stream for commit in commits for write in commit.writes}
+        """Write what a batch that was refused has for what nobody keeps locked."""
+        wanted: dict[str, bool] = {}
+        for commit in commits:
+            for name, exclusive in resources_of(commit).items():
+                wanted[name] = wanted.get(name, False) or exclusive
+        flags = "{" + ",".join("t" if one else "f" for one in wanted.values()) + "}"
         try:
-            rows = await ask(connection, _LOCKED, list(streams), self._sequence, within=within)
+            rows = await ask(
+                connection, _LOCKED, list(wanted), self._sequence, flags, within=within
+            )
         except DRIVER_ERRORS as exc:
             connection.terminate()
             raise _Refused(refusal) from exc  # that remains the answer
-        locked = {row["stream"] for row in rows}
+        locked = {row["name"] for row in rows}
         if not locked:
             raise _Refused(refusal)  # it was another lock, or these have been released by now
-        blocked = [any(write.stream in locked for write in commit.writes) for commit in commits]
+        blocked = [locked & resources_of(commit).keys() for commit in commits]
         free = [commit for commit, waits in zip(commits, blocked, strict=True) if not waits]
         # Nothing was written of the others, so an error of these may be that of the whole batch.
         rest = iter(
             await self._send(connection, free, self._statements.write(free), within) if free else ()
         )
-        return [Blocked() if waits else next(rest) for waits in blocked]
+        return [Blocked(frozenset(waits)) if waits else next(rest) for waits in blocked]
 
     def _remember(self, commits: Sequence[Commit], found: Sequence[Outcome]) -> None:
         for commit, outcome in zip(reversed(commits), reversed(found), strict=True):

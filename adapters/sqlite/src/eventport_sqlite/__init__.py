@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from eventport_sqlite.inline import InlineHandler
 from eventport_sqlite.store import SQLiteEventStore
 
 
-__all__ = ["InlineHandler", "SQLiteEventStore"]
+__all__ = ["SQLiteEventStore"]

@@ -19,6 +19,7 @@ from eventport.errors import (
     ConfigurationError,
     EventportError,
     IncompatibleStoreError,
+    InvalidArgumentError,
     PayloadTooLargeError,
     StoreClosedError,
     StoreUnavailableError,
@@ -45,6 +46,7 @@ class Connection(aiosqlite.Connection):
 
     def __init__(self, connector: Callable[[], sqlite3.Connection]) -> None:
         self._affinity = Affinity()
+        self._lent = False
         super().__init__(connector, iter_chunk_size=64)
         # A program that ends without closing its store must not hang at its end. What this
         # thread leaves undone then, SQLite rolls back.
@@ -133,6 +135,22 @@ class Connection(aiosqlite.Connection):
         vendor._tx.put_nowait((future, perform))  # noqa: SLF001  # see above
         with translated():
             return await future
+
+    @contextmanager
+    def lent(self) -> Generator[None]:
+        """Keep handlers, who get this connection in the block, from closing it."""
+        self._lent = True
+        try:
+            yield
+        finally:
+            self._lent = False
+
+    async def close(self) -> None:
+        """Close the connection, unless a handler does so that it was lent to."""
+        if self._lent:
+            message = "this connection is the store's: a handler must not close it"
+            raise InvalidArgumentError(message)
+        await super().close()
 
     async def _execute(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
         """Do what all other methods of aiosqlite do, but not in a forked child."""

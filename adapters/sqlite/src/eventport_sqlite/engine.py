@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import sqlite3
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from types import MappingProxyType
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeVar
 
 from eventport import Capability
-from eventport.adapter import AllPage, AllQuery, Commit, Outcome, StreamPage, StreamQuery
+from eventport.adapter import (
+    AllPage,
+    AllQuery,
+    Commit,
+    MatchPage,
+    MatchQuery,
+    Outcome,
+    StreamPage,
+    StreamQuery,
+)
+from eventport.transactions import DocumentReader
 
 from eventport_sqlite import statements
 from eventport_sqlite.connection import MEMORY, Connection, translated
 from eventport_sqlite.database import Call, Database
+from eventport_sqlite.documents import documents_of
 from eventport_sqlite.inline import InlineProjections
 from eventport_sqlite.locks import refuse_while_locked
 
@@ -21,9 +33,9 @@ from eventport_sqlite.locks import refuse_while_locked
 Q = TypeVar("Q")
 P = TypeVar("P")
 
-_WriteBatch: TypeAlias = Callable[[Database, Sequence[Commit]], list[Outcome]]
-
-_EVERYWHERE: Final = frozenset({Capability.SESSIONS, Capability.GLOBAL_ORDER, Capability.TIMES})
+_EVERYWHERE: Final = frozenset(
+    {Capability.SESSIONS, Capability.GLOBAL_ORDER, Capability.GUARDS, Capability.TIMES}
+)
 _IN_FILES: Final = frozenset({Capability.SHARED, Capability.DURABLE})
 
 
@@ -34,6 +46,8 @@ class SQLiteEngine:
         path: The file, or ``:memory:``.
         writer: The connection that writes.
         reader: The connection that reads; in memory there is only one.
+        busy_timeout: How many seconds others wait for the write lock, and so how many an inline
+            handler may take; it may take one in any case.
     """
 
     limitations: Mapping[Capability, str] = MappingProxyType(
@@ -44,21 +58,28 @@ class SQLiteEngine:
         }
     )
 
-    def __init__(self, path: str, writer: Connection, reader: Connection) -> None:
+    def __init__(
+        self, path: str, writer: Connection, reader: Connection, busy_timeout: float
+    ) -> None:
         self.name: Final = path
         self.capabilities: frozenset[Capability] = (
             _EVERYWHERE if path == MEMORY else _EVERYWHERE | _IN_FILES
         )
-        self.inline: Final = InlineProjections()
+        self._file = f"{MEMORY}{id(self)}" if path == MEMORY else path
+        self.inline: Final = InlineProjections(self._file, max(busy_timeout, 1.0))
         self._writer = writer
         self._reader = reader
         self._batch = Call()
 
     async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
-        """See `Engine.commit`: one transaction, in one hop to the writer's thread."""
-        write: _WriteBatch = self.inline.write_batch if self.inline else statements.write_commits
+        """See `Engine.commit`: one transaction, in one hop to the writer's thread.
+
+        With inline handlers there are two hops for each commit, and those of the handlers.
+        """
         self._batch = call = Call()
-        return await self._writer.finish(call, lambda db: write(db, batch))
+        if self.inline:
+            return await self.inline.write_batch(self._writer, call, batch)
+        return await self._writer.finish(call, lambda db: statements.write_commits(db, batch))
 
     def interrupt(self) -> None:
         """See `Interruptible.interrupt`: a batch that waits for the write lock gives up."""
@@ -66,15 +87,26 @@ class SQLiteEngine:
 
     def check_caller(self) -> None:
         """See `ChecksCaller.check_caller`: a handler must not wait for its own transaction."""
-        refuse_while_locked(self.name)
+        refuse_while_locked(self._file)
 
     async def read_stream(self, query: StreamQuery, /) -> StreamPage:
         """See `Engine.read_stream`."""
-        return await self._reader.run(_in_place, statements.read_stream, query)
+        async with self._read_turn():
+            return await self._reader.run(_in_place, statements.read_stream, query)
 
     async def read_all(self, query: AllQuery, /) -> AllPage:
         """See `Engine.read_all`: there is one writer, so positions are in commit order."""
-        return await self._reader.run(_in_place, statements.read_all, query)
+        async with self._read_turn():
+            return await self._reader.run(_in_place, statements.read_all, query)
+
+    @asynccontextmanager
+    async def documents(self) -> AsyncGenerator[DocumentReader]:
+        """Give the documents of a database in memory, to be read."""
+        yield documents_of(self._reader, self._read_turn)
+
+    async def query(self, query: MatchQuery, /) -> MatchPage:
+        """See `Queries.query`: there is one writer, so all that is committed was seen."""
+        return await self._reader.run(_in_place, statements.read_matches, query)
 
     async def close(self) -> None:
         """See `Engine.close`."""
@@ -84,6 +116,19 @@ class SQLiteEngine:
                     await self._reader.close()
             finally:
                 await self._writer.close()
+
+    @asynccontextmanager
+    async def _read_turn(self) -> AsyncGenerator[None]:
+        """Wait for the end of a transaction that is open on the connection that reads.
+
+        In memory that is the one that writes, and so it sees what may be undone.
+        """
+        if self._reader is not self._writer or not self.inline:
+            yield
+            return
+        refuse_while_locked(self._file)
+        async with self.inline.turn:
+            yield
 
 
 def _in_place(db: Database, read: Callable[[sqlite3.Connection, Q], P], query: Q) -> P:

@@ -7,7 +7,7 @@ import time
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import Concatenate, Final, ParamSpec, TypeVar
 
 import aiosqlite
 
@@ -16,16 +16,18 @@ from eventport.adapter import (
     AllPage,
     AllQuery,
     Commit,
+    MatchPage,
+    MatchQuery,
     Outcome,
     StreamPage,
     StreamQuery,
     run_shielded,
 )
-from eventport.errors import NotSupportedError, StoreClosedError
+from eventport.errors import NotSupportedError
 
 from eventport_sqlite import statements
-from eventport_sqlite.connection import translated
 from eventport_sqlite.inline import InlineProjections
+from eventport_sqlite.lending import run_on
 from eventport_sqlite.locks import identity
 
 
@@ -50,7 +52,12 @@ class SQLiteJoinedEngine:
     """
 
     capabilities: frozenset[Capability] = frozenset(
-        {Capability.SESSIONS, Capability.GLOBAL_ORDER, Capability.TIMES}
+        {
+            Capability.SESSIONS,
+            Capability.GLOBAL_ORDER,
+            Capability.GUARDS,
+            Capability.TIMES,
+        }
     )
     limitations: Mapping[Capability, str] = MappingProxyType(
         {
@@ -70,7 +77,9 @@ class SQLiteJoinedEngine:
 
     async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
         """See `Engine.commit`: a savepoint in the caller's transaction."""
-        return await run_shielded(self._ask, _write, batch, self._inline)
+        if self._inline:
+            return await run_shielded(self._write_with_handlers, batch)
+        return await run_shielded(self._ask, _write, batch)
 
     async def read_stream(self, query: StreamQuery, /) -> StreamPage:
         """See `Engine.read_stream`."""
@@ -79,6 +88,10 @@ class SQLiteJoinedEngine:
     async def read_all(self, query: AllQuery, /) -> AllPage:
         """See `Engine.read_all`."""
         return await self._ask(statements.read_all, query)
+
+    async def query(self, query: MatchQuery, /) -> MatchPage:
+        """See `Queries.query`."""
+        return await self._ask(statements.read_matches, query)
 
     async def close(self) -> None:
         """Leave the connection and its transaction to their owner."""
@@ -91,14 +104,22 @@ class SQLiteJoinedEngine:
     ) -> T:
         def work(db: sqlite3.Connection) -> T:
             self._check(db)
-            rows, text = db.row_factory, db.text_factory
-            db.row_factory, db.text_factory = None, str
-            try:
-                return query(db, *args, **kwargs)
-            finally:
-                db.row_factory, db.text_factory = rows, text
+            return query(db, *args, **kwargs)
 
-        return await _run_on(self._connection, work)
+        return await run_on(self._connection, work)
+
+    async def _write_with_handlers(self, commits: Sequence[Commit]) -> list[Outcome]:
+        await self._ask(_execute, _SAVEPOINT)
+        try:
+            now = time.time_ns() // 1_000
+            outcomes = [
+                await self._inline.write_commit(self._connection, commit, now) for commit in commits
+            ]
+        except BaseException:
+            await run_on(self._connection, _undo)
+            raise
+        await self._ask(_execute, _RELEASE)
+        return outcomes
 
     def _check(self, db: sqlite3.Connection) -> None:
         file = next(row[2] for row in db.execute("PRAGMA database_list") if row[1] == "main")
@@ -116,33 +137,24 @@ class SQLiteJoinedEngine:
             raise NotSupportedError(message)
 
 
-def _write(
-    db: sqlite3.Connection, commits: Sequence[Commit], inline: InlineProjections
-) -> list[Outcome]:
+def _execute(db: sqlite3.Connection, sql: str) -> None:
+    db.execute(sql)
+
+
+def _undo(db: sqlite3.Connection) -> None:
+    if db.in_transaction:
+        db.execute(_UNDO)
+        db.execute(_RELEASE)
+
+
+def _write(db: sqlite3.Connection, commits: Sequence[Commit]) -> list[Outcome]:
     """Write in the transaction that is open; if it fails, nothing of it is left, and that stays."""
     db.execute(_SAVEPOINT)
     try:
         now = time.time_ns() // 1_000
-        outcomes = [inline.write_commit(db, commit, now) for commit in commits]
+        outcomes = [statements.write_commit(db, commit, now) for commit in commits]
     except BaseException:
-        if db.in_transaction:
-            db.execute(_UNDO)
-            db.execute(_RELEASE)
+        _undo(db)
         raise
     db.execute(_RELEASE)
     return outcomes
-
-
-async def _run_on(
-    connection: aiosqlite.Connection, function: Callable[[sqlite3.Connection], T]
-) -> T:
-    """Call a function in the thread of any connection of aiosqlite."""
-    # aiosqlite's public methods run one statement each. Several in one hop, which is what makes
-    # a savepoint impossible to tear, need the method below them.
-    vendor: Any = connection
-    plain: sqlite3.Connection | None = vendor._connection  # noqa: SLF001  # see above
-    if plain is None:
-        raise StoreClosedError("the connection has been closed")
-    with translated():
-        result: T = await vendor._execute(function, plain)  # noqa: SLF001  # see above
-    return result

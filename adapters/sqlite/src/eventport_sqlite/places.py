@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from pathlib import Path
 from typing import Annotated, TypeAlias, cast
 
 from msgspec import Meta
@@ -29,6 +30,15 @@ def path_in(url: str) -> str:
         message = f"{redact(url)} names a host: a file is written sqlite:///NAME"
         raise ConfigurationError(message)
     return name[1:] or MEMORY
+
+
+def relative_to(url: str, folder: Path) -> str:
+    """Return a URL whose relative path starts from a directory; see `Adapter.relative_to`."""
+    base, mark, query = url.partition("?")
+    scheme, slashes, name = base.partition(":///")
+    if not slashes or not name or name.startswith("/") or name == MEMORY:
+        return url
+    return f"{scheme}:///{folder.absolute() / name}{mark}{query}"
 
 
 def check_path(path: object) -> str:

@@ -17,6 +17,7 @@ from anyio import Lock
 from eventport.adapter import require_asyncio, run_shielded
 from eventport.errors import ConfigurationError, InvalidArgumentError
 from eventport.projections.sql import Dialect, SqlCheckpoints, added_columns
+from eventport.transactions import DocumentWriter
 
 from eventport_sqlite.connection import (
     MEMORY,
@@ -26,6 +27,7 @@ from eventport_sqlite.connection import (
 )
 from eventport_sqlite.connection import Connection as OwnConnection
 from eventport_sqlite.database import Database
+from eventport_sqlite.documents import documents_on
 from eventport_sqlite.locks import write_lock_on
 from eventport_sqlite.places import BusyTimeout, check_path, path_in
 
@@ -77,6 +79,10 @@ class SQLiteCheckpoints(SqlCheckpoints[Connection]):
     handled, a renewal waits: no other runner can take the lease meanwhile, because the batch's
     transaction is the only one that can write.
     """
+
+    def documents(self, connection: Connection, /) -> DocumentWriter:
+        """See `KeepsDocuments.documents`."""
+        return documents_on(connection)
 
     @classmethod
     @asynccontextmanager

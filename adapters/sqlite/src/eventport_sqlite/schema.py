@@ -11,9 +11,6 @@ from typing import Final
 from eventport.errors import IncompatibleStoreError
 
 
-SCHEMA_VERSION: Final = 1
-"""The version of the tables that this package reads and writes."""
-
 # AUTOINCREMENT, because a position must never be used again, even if the last event is deleted.
 # `data` holds JSON as TEXT and bytes as BLOB, so that the column itself keeps them apart.
 _CREATE: Final = (
@@ -33,6 +30,24 @@ _CREATE: Final = (
     """,
 )
 
+# Events stay as they are: a new column of old rows reads as null, without being written.
+_ADD_TAGS: Final = (
+    "ALTER TABLE eventport_events ADD COLUMN tags TEXT",  # a JSON array; null for none
+    """
+    CREATE TABLE eventport_tags (
+        tag      TEXT    NOT NULL,
+        position INTEGER NOT NULL,
+        PRIMARY KEY (tag, position)
+    ) STRICT, WITHOUT ROWID
+    """,
+)
+
+_MIGRATIONS: Final = (_CREATE, _ADD_TAGS)
+"""What leads from each version to the next, from nothing to the first onwards."""
+
+SCHEMA_VERSION: Final = len(_MIGRATIONS)
+"""The version of the tables that this package reads and writes."""
+
 
 def refuse_foreign(path: str) -> None:
     """Refuse a file that is not ours, before it is opened in a way that could change it.
@@ -48,7 +63,7 @@ def refuse_foreign(path: str) -> None:
         return
     try:
         with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro&immutable=1", uri=True)) as db:
-            _is_ours(db, path)
+            _find_version(db, path)
     except sqlite3.Error:
         # Another process is writing to it: `prepare` waits for the lock and then checks again.
         return
@@ -57,6 +72,8 @@ def refuse_foreign(path: str) -> None:
 def prepare(db: sqlite3.Connection, name: str) -> None:
     """Make sure that a database holds our tables, in our version.
 
+    An older version is brought to this one; programs of that version refuse the file from then on.
+
     Args:
         db: A connection in autocommit mode, on which nothing has been changed yet.
         name: How to call the database in an error.
@@ -64,22 +81,22 @@ def prepare(db: sqlite3.Connection, name: str) -> None:
     Raises:
         IncompatibleStoreError: the database is of a newer version, or belongs to something else.
     """
-    if not _is_ours(db, name):
+    if _find_version(db, name) < SCHEMA_VERSION:
         db.execute("BEGIN IMMEDIATE")
         try:
-            # Another process may have been faster.
-            if not _is_ours(db, name):
-                for statement in _CREATE:
+            before = _find_version(db, name)  # another process may have been faster
+            for version, statements in enumerate(_MIGRATIONS[before:], before + 1):
+                for statement in statements:
                     db.execute(statement)
-                db.execute("INSERT INTO eventport_schema VALUES (?)", (SCHEMA_VERSION,))
+                db.execute("INSERT INTO eventport_schema VALUES (?)", (version,))
             db.execute("COMMIT")
         finally:
             if db.in_transaction:
                 db.execute("ROLLBACK")
 
 
-def _is_ours(db: sqlite3.Connection, name: str) -> bool:
-    """Return whether it holds our tables; False if it is empty. Refuse everything else."""
+def _find_version(db: sqlite3.Connection, name: str) -> int:
+    """Return the version of our tables; 0 if the database is empty. Refuse everything else."""
     try:
         tables = {row[0] for row in db.execute("SELECT name FROM sqlite_schema")}
     except sqlite3.DatabaseError as exc:
@@ -88,18 +105,18 @@ def _is_ours(db: sqlite3.Connection, name: str) -> bool:
         message = f"{name} is not an SQLite database; it was not touched: name another file"
         raise IncompatibleStoreError(message) from exc
     if not tables:
-        return False
+        return 0
     if "eventport_schema" not in tables:
         message = (
             f"{name} belongs to another program (it holds {', '.join(sorted(tables)[:3])}); "
             "it was not touched: name another file"
         )
         raise IncompatibleStoreError(message)
-    version = db.execute("SELECT max(version) FROM eventport_schema").fetchone()[0]
-    if version != SCHEMA_VERSION:
+    version: int | None = db.execute("SELECT max(version) FROM eventport_schema").fetchone()[0]
+    if version is None or not 1 <= version <= SCHEMA_VERSION:
         message = (
             f"{name} has schema version {version}; this eventport-sqlite knows {SCHEMA_VERSION}: "
             "install the eventport-sqlite that wrote it, or a newer one"
         )
         raise IncompatibleStoreError(message)
-    return True
+    return version

@@ -6,9 +6,10 @@ import json
 import sqlite3
 import time
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -17,8 +18,10 @@ from eventport.adapter import (
     AllQuery,
     Commit,
     Committed,
-    Conflict,
+    MatchPage,
+    MatchQuery,
     Outcome,
+    Seen,
     StreamPage,
     StreamQuery,
     StreamWrite,
@@ -33,6 +36,7 @@ from eventport.events import RecordedEvent
 from eventport.expectations import exact_version
 
 from eventport_sqlite.database import Database
+from eventport_sqlite.matching import condition, first_unseen, positions
 
 
 PAGE_BYTES: Final = 4 * 1024 * 1024
@@ -55,8 +59,8 @@ _STORED: Final = """
     WHERE stream = ? AND version BETWEEN ? AND ? ORDER BY version
 """
 _INSERT: Final = """
-    INSERT INTO eventport_events (stream, version, type, data, metadata, id, recorded_at)
-    VALUES (?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO eventport_events (stream, version, type, data, metadata, id, recorded_at, tags)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 # All of a lone append: a statement of its own is a transaction that begins with the write lock.
 _APPEND: Final = """
@@ -70,7 +74,8 @@ _APPEND: Final = """
     WHERE :expected IS NULL OR coalesce(h.version, 0) = :expected
     RETURNING position, version, recorded_at
 """
-_COLUMNS: Final = "stream, version, position, type, data, metadata, id, recorded_at"
+_INSERT_TAG: Final = "INSERT INTO eventport_tags (tag, position) VALUES (?, ?)"
+_COLUMNS: Final = "stream, version, position, type, data, metadata, id, recorded_at, tags"
 _READ: Final = f"""
     SELECT {_COLUMNS} FROM eventport_events
     WHERE stream = ? AND version BETWEEN ? AND ? ORDER BY version %s
@@ -98,8 +103,8 @@ def write_commit(db: sqlite3.Connection, commit: Commit, now: int) -> Outcome:
         rows = db.execute(_STORED, (stream, first, last))
         return [(UUID(bytes=id_), place, utc_from_microseconds(at)) for id_, place, at in rows]
 
-    planned = plan(commit, head, stored)
-    if isinstance(planned, Committed | Conflict):
+    planned = plan(commit, head, stored, partial(first_unseen, db))
+    if not isinstance(planned, list):
         return planned
     written: list[Written] = []
     for write, first in zip(commit.writes, planned, strict=True):
@@ -107,7 +112,10 @@ def write_commit(db: sqlite3.Connection, commit: Commit, now: int) -> Outcome:
         times = write.times(utc_from_microseconds(now))
         stamps = [utc_to_microseconds(time_) for time_ in times]
         row, *rows = [
-            (stream, version, event.type, event.data, event.metadata, event.id.bytes, at)
+            (
+                *(stream, version, event.type, event.data, event.metadata, event.id.bytes, at),
+                json.dumps(sorted(event.tags)) if event.tags else None,
+            )
             for version, (event, at) in enumerate(zip(write.events, stamps, strict=True), first)
         ]
         now = max(now, stamps[-1])  # the next write may be to the same stream
@@ -116,6 +124,12 @@ def write_commit(db: sqlite3.Connection, commit: Commit, now: int) -> Outcome:
             db.executemany(_INSERT, rows)
         # This transaction is the only one that writes, so AUTOINCREMENT leaves no gap in it.
         positions = range(position, position + len(write.events))
+        if tags := [
+            (tag, place)
+            for event, place in zip(write.events, positions, strict=True)
+            for tag in event.tags
+        ]:
+            db.executemany(_INSERT_TAG, tags)
         written.append(Written(first + len(rows), positions, first == 1, times))
     return Committed(written)
 
@@ -129,17 +143,12 @@ def write_commits(db: Database, commits: Sequence[Commit]) -> list[Outcome]:
     return write_batch(db, commits)
 
 
-def write_batch(
-    db: Database,
-    commits: Sequence[Commit],
-    write: Callable[[sqlite3.Connection, Commit, int], Outcome] = write_commit,
-) -> list[Outcome]:
+def write_batch(db: Database, commits: Sequence[Commit]) -> list[Outcome]:
     """Write a batch in one transaction, which only this process's writer can be in."""
-    # `commit` leaves no cached COMMIT, which an inline handler could run unnoticed.
     db.begin()
     try:
         now = time.time_ns() // 1_000
-        outcomes = [write(db, commit, now) for commit in commits]
+        outcomes = [write_commit(db, commit, now) for commit in commits]
         db.commit()
     except BaseException:
         db.rollback()  # it does nothing if SQLite has done so already
@@ -152,8 +161,10 @@ def _lone_write(commit: Commit) -> StreamWrite | None:
     if len(commit.writes) != 1 or commit.guards:
         return None
     (write,) = commit.writes
-    simple = len(write.events) == 1 and write.events[0].recorded_at is None
-    return write if simple and write.expected != "stream_exists" else None
+    event, *others = write.events
+    if others or event.tags or event.recorded_at is not None:
+        return None
+    return None if write.expected == "stream_exists" else write
 
 
 def _append(db: Database, write: StreamWrite) -> Committed | None:
@@ -210,9 +221,13 @@ def read_all(db: sqlite3.Connection, query: AllQuery) -> AllPage:
     if query.stream is not None:
         where += " AND stream = ?"
         values.append(query.stream)
+    if query.query is not None:
+        matching, tags = condition(query.query)
+        where += f" AND {matching}"
+        values += tags
     until = min(head, query.after + SCAN) if where else head
     sql = (
-        f"SELECT {_COLUMNS} FROM eventport_events "  # noqa: S608  # no value goes into the text
+        f"SELECT {_COLUMNS} FROM eventport_events e "  # noqa: S608  # no value goes into the text
         f"WHERE position > ? AND position <= ?{where} ORDER BY position LIMIT ?"
     )
     rows = db.execute(sql, (query.after, until, *values, query.max_count))
@@ -220,6 +235,21 @@ def read_all(db: sqlite3.Connection, query: AllQuery) -> AllPage:
     if events and (more or len(events) == query.max_count):
         until = events[-1].position
     return AllPage(events, until, head)
+
+
+def read_matches(db: sqlite3.Connection, query: MatchQuery) -> MatchPage:
+    """Read a page of what matches a query."""
+    row = db.execute(_LAST).fetchone()
+    head: int = row[0] if row else 0
+    until = head if query.until is None else min(query.until, head)
+    count = -1 if query.max_count is None else query.max_count
+    found, values = positions(query.query, query.after, until, count, backwards=query.backwards)
+    sql = (
+        f"SELECT {_COLUMNS} FROM ({found}) JOIN eventport_events e ON e.position = place "  # noqa: S608  # as above
+        f"ORDER BY position {'DESC' if query.backwards else 'ASC'}"
+    )
+    events, more = _take_page(db.execute(sql, values))
+    return MatchPage(events, head, Seen(head), more=more)
 
 
 def _head(db: sqlite3.Connection, stream: str) -> int:
@@ -255,6 +285,7 @@ def _decode(
     metadata: str,
     id_: bytes,
     recorded_at: int,
+    tags: str | None,
 ) -> RecordedEvent:
     try:
         uuid, time_ = UUID(bytes=id_), utc_from_microseconds(recorded_at)
@@ -267,6 +298,7 @@ def _decode(
             metadata=metadata,
             id_=uuid,
             recorded_at=time_,
+            tags=json.loads(tags) if tags else (),
         )
     except (TypeError, ValueError, OverflowError) as exc:
         message = f"the event at position {position} was not written by eventport: {exc}"

@@ -11,6 +11,7 @@ import aiosqlite
 
 from eventport.adapter import JoinedStore, Store, checks_options, open_to_end, require_asyncio
 from eventport.errors import StoreClosedError
+from eventport.transactions import DocumentReader, InlineHandler
 
 from eventport_sqlite.connection import (
     MEMORY,
@@ -18,8 +19,8 @@ from eventport_sqlite.connection import (
     open_connection,
     require_database,
 )
+from eventport_sqlite.documents import open_documents
 from eventport_sqlite.engine import SQLiteEngine
-from eventport_sqlite.inline import InlineHandler
 from eventport_sqlite.joined import SQLiteJoinedEngine
 from eventport_sqlite.places import BusyTimeout, check_path, path_in
 from eventport_sqlite.projections import SQLiteCheckpoints
@@ -95,24 +96,24 @@ class SQLiteEventStore(Store):
     async def _open(cls, path: str, synchronous: Synchronous, busy_timeout: BusyTimeout) -> Self:
         writer = await open_connection(path, synchronous, busy_timeout)
         if path == MEMORY:
-            return cls(SQLiteEngine(path, writer, writer), synchronous, busy_timeout)
+            return cls(SQLiteEngine(path, writer, writer, busy_timeout), synchronous, busy_timeout)
         try:
             reader = await open_connection(path, synchronous, busy_timeout)
         except BaseException:
             await writer.close()
             raise
-        return cls(SQLiteEngine(path, writer, reader), synchronous, busy_timeout)
+        return cls(SQLiteEngine(path, writer, reader, busy_timeout), synchronous, busy_timeout)
 
-    def inline(self, handler: InlineHandler) -> InlineHandler:
+    def inline(
+        self, handler: InlineHandler[aiosqlite.Connection]
+    ) -> InlineHandler[aiosqlite.Connection]:
         """Register a handler that runs in the transaction of each commit of this store.
 
-        It is called in the thread of the connection that writes, with that connection and with
-        the events of the one commit as they will be read. What it writes and the events become
-        visible together, or not at all: if it raises, the append raises `InlineProjectionError`.
-        Handlers run in the order of registration. It also serves as a decorator.
+        See `InlineStore.inline`. Its connection is the one that writes. All other writers of the
+        file wait for it; one that takes longer than `busy_timeout` is ended, and its append fails.
 
         Raises:
-            InvalidArgumentTypeError: it is not a plain function.
+            InvalidArgumentTypeError: it cannot be called.
         """
         self._sqlite.inline.add(handler)
         return handler
@@ -143,3 +144,9 @@ class SQLiteEventStore(Store):
         return SQLiteCheckpoints.open(
             self._sqlite.name, synchronous=self._synchronous, busy_timeout=self._busy_timeout
         )
+
+    def read_models(self) -> AbstractAsyncContextManager[DocumentReader]:
+        """Open the documents in the same file; see `open_read_models`."""
+        if self._sqlite.name == MEMORY:
+            return self._sqlite.documents()
+        return open_documents(self._sqlite.name, self._synchronous, self._busy_timeout)

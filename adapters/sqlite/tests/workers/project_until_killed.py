@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sqlite3
 import sys
 
 from collections.abc import Sequence
 
+import aiosqlite
+
 from eventport import NewEvent, RecordedEvent
+from eventport.transactions import Transaction
 
 from eventport_sqlite import SQLiteEventStore
 
@@ -17,11 +19,14 @@ from eventport_sqlite import SQLiteEventStore
 TASKS = 8
 
 
-def count(db: sqlite3.Connection, events: Sequence[RecordedEvent]) -> None:
+async def count(
+    events: Sequence[RecordedEvent], transaction: Transaction[aiosqlite.Connection]
+) -> None:
     """Add to the counts, one event at a time, so that there is much to be torn."""
-    db.execute("CREATE TABLE IF NOT EXISTS counts (stream TEXT PRIMARY KEY, events INTEGER)")
+    db = transaction.connection
+    await db.execute("CREATE TABLE IF NOT EXISTS counts (stream TEXT PRIMARY KEY, events INTEGER)")
     for event in events:
-        db.execute(
+        await db.execute(
             "INSERT INTO counts VALUES (?, 1) ON CONFLICT DO UPDATE SET events = events + 1",
             (event.stream,),
         )

@@ -185,7 +185,7 @@ async def a_cancellation_is_never_swallowed(t: Trial) -> None:
 
 @clause("CAN-11")
 async def others_are_not_harmed(t: Trial) -> None:
-    """A cancelled append takes no other with it: the others end, and what they wrote is there."""
+    """Cancelling one append harms no other: the others end, and what they wrote is there."""
     acknowledged: dict[str, int] = {}
 
     async def work(number: int) -> None:

@@ -81,7 +81,7 @@ async def leaving_the_block_closes(t: Trial) -> None:
 
 @clause("CLO-05")
 async def pending_appends_end_first(t: Trial) -> None:
-    """Appends that are under way when the store is closed end, and each reports truly how."""
+    """Appends that are under way when the store is closed end, and what each reports is true."""
     reported: list[str] = []
 
     async def append(number: int) -> None:
@@ -144,7 +144,7 @@ async def a_session_of_a_closed_store_commits_nothing(t: Trial) -> None:
 
 @clause("CLO-08", needs=("global_order",))
 async def closing_with_open_subscriptions(t: Trial) -> None:
-    """A store can be closed while subscriptions are open, and leaving them is still fine."""
+    """A store can be closed while subscriptions are open, and their blocks can still be left."""
     await fill(t.store, "order", 2)
     async with t.store.subscribe() as one, t.store.subscribe() as two:
         await take(one, 1)

@@ -1,5 +1,7 @@
 """CON: many tasks of one process on one store."""
 
+# ruff: noqa: D205  # a clause is one sentence, and may take two lines
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -243,7 +245,7 @@ async def what_was_seen_stays_a_prefix(t: Trial) -> None:
 
 @clause("CON-10")
 async def increments_are_not_lost(t: Trial) -> None:
-    """Tasks that read, count up and append what they expect lose no increment."""
+    """If tasks read a counter, add one, and append at the version that they read, none is lost."""
 
     async def work(_: int) -> None:
         for _ in range(5):
@@ -277,7 +279,7 @@ async def streams_do_not_disturb_each_other(t: Trial) -> None:
 
 @clause("CON-12", needs=("global_order",))
 async def what_follows_comes_after(t: Trial) -> None:
-    """An append that begins after another has returned comes after it, on any stream."""
+    """An append that begins after another has returned has a later position, on any stream."""
     latest = 0
 
     async def work(number: int) -> None:
@@ -308,7 +310,9 @@ async def one_stream_is_made_once(t: Trial) -> None:
 
 @clause("CON-14")
 async def iterations_are_of_one_moment(t: Trial) -> None:
-    """Iterations and folds while others append give a whole prefix of the stream."""
+    """Iterations and folds, while others append, return the first events up to some version, and
+    all of them.
+    """
 
     def evolve(state: list[int], event: RecordedEvent) -> list[int]:
         return [*state, event.version]

@@ -65,7 +65,7 @@ async def whole_floats_stay_floats(t: Trial) -> None:
 
 @clause("DAT-05")
 async def bools_are_no_numbers(t: Trial) -> None:
-    """True and 1, False and 0 come out as what they were."""
+    """True stays True and does not become 1, nor False 0, nor the reverse."""
     await _comes_out(t, [True, 1, 1.0, False, 0, 0.0], {"1": True, "one": 1})
 
 

@@ -9,7 +9,7 @@ from typing import Final
 from eventport import NewEvent
 
 from eventport_conformance.clause import clause
-from eventport_conformance.helpers import fill, make
+from eventport_conformance.helpers import fill, make, take
 from eventport_conformance.trial import Trial
 
 
@@ -37,9 +37,28 @@ async def a_clock_that_goes_back(t: Trial) -> None:
     t.equal(len(times), 8, "number of events")
 
 
+@clause("ODD-11", needs=("global_order",), uses=("slow_clock",))
+async def the_order_is_not_that_of_clocks(t: Trial) -> None:
+    """The global order is that of the appends, even if the clock goes back, and a subscription
+    that catches up meanwhile misses nothing.
+    """
+    await fill(t.store, "a", 4)
+    async with t.store.subscribe() as subscription:
+        await take(subscription, 2)
+        async with t.harness.slow_clock():
+            await fill(t.store, "b", 2)
+            await fill(t.store, "a", 1)
+        await fill(t.store, "c", 1)
+        rest = await take(subscription, 6)
+    wanted = [("a", 3), ("a", 4), ("b", 1), ("b", 2), ("a", 5), ("c", 1)]
+    t.equal([(event.stream, event.version) for event in rest], wanted, "events of a subscription")
+    found = [(event.stream, event.version) for event in (await t.store.read_all()).events]
+    t.equal(found, [("a", 1), ("a", 2), *wanted], "events of read_all")
+
+
 @clause("ODD-10", needs=("shared",), uses=("odd_client",))
 async def clients_with_other_settings(t: Trial) -> None:
-    """What a store appends, another one with unusual settings of its connection reads as it is,
+    """What one store appends reads the same through another whose connection has unusual settings,
     and the reverse.
     """
     events = [NewEvent("Odd", value, {"n": n}) for n, value in enumerate(_VALUES)]

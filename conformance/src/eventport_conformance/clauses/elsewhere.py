@@ -29,7 +29,9 @@ _CHILD_SECONDS = 60
 
 @clause("ELS-01")
 async def another_event_loop(t: Trial) -> None:
-    """A store that is used in another event loop raises WrongEventLoopError, and goes on."""
+    """A store that is used in another event loop raises WrongEventLoopError, and works on in its
+    own.
+    """
     await fill(t.store, "order", 1)
 
     async def session() -> None:
@@ -81,8 +83,8 @@ def _in_child(call: Callable[[], Coroutine[Any, Any, object]]) -> str:
 
 @clause("ELS-02")
 async def a_forked_child(t: Trial) -> None:
-    """A store that is used in a forked child raises WrongEventLoopError there, and goes on here;
-    a driver may crash the child, but nothing hangs.
+    """In a forked child a store raises WrongEventLoopError, unless its driver crashes the child,
+    and in the parent it works on.
     """
     if not hasattr(os, "fork"):
         return

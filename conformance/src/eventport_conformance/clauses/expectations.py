@@ -118,7 +118,7 @@ async def a_conflict_writes_none_of_several_events(t: Trial) -> None:
 
 @clause("EXP-13")
 async def a_version_can_be_used_once(t: Trial) -> None:
-    """Of two appends in sequence that expect the same version, the second conflicts."""
+    """Of two appends that expect the same version, one after the other, the second conflicts."""
     await fill(t.store, "order", 1)
     await t.store.append("order", make(1), expected=1)
     with t.raises(ConcurrencyError, "second append expecting 1"):

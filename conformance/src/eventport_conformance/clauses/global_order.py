@@ -197,7 +197,7 @@ async def an_empty_store_is_empty(t: Trial) -> None:
 
 @clause("GLO-15", needs=("global_order",))
 async def past_the_end_nothing_is_lost(t: Trial) -> None:
-    """A read after a position far beyond the end returns nothing and does not go back."""
+    """`read_all` after a position far beyond the end returns nothing, and that position."""
     await _mixed(t)
     head = (await t.store.read_all()).position
     t.true(head > 0, "the head is positive", head)

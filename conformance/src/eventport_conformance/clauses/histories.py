@@ -76,7 +76,7 @@ async def history(
 
 @clause("CON-15")
 async def histories_are_linearizable(t: Trial) -> None:
-    """What tasks see of one stream can be put into one order in which each saw the truth."""
+    """What tasks do to one stream could have happened one after the other, each within its call."""
     for number in range(12):
         seen = await history([t.store], f"s{number}", 6, 10, t.seed)
         t.equal(len(seen), 60, "operations in the history")

@@ -1,5 +1,7 @@
 """HOK: what runs after each commit."""
 
+# ruff: noqa: D205  # a clause is one sentence, and may take two lines
+
 from __future__ import annotations
 
 import logging
@@ -131,7 +133,7 @@ async def a_session_is_one_commit(t: Trial) -> None:
 
 @clause("HOK-06", needs=("hooks", "sessions", "global_order"))
 async def a_session_over_streams_is_one_commit(t: Trial) -> None:
-    """A hook is called once for a session over streams, with its events in global order."""
+    """A hook is called once for a session over several streams, with its events in global order."""
     calls = _recording(t)
     async with t.store.session() as session:
         for stream in ("a", "b", "a"):
@@ -194,7 +196,9 @@ async def each_concurrent_commit_is_told_once(t: Trial) -> None:
 
 @clause("HOK-10", needs=("hooks",))
 async def registering_returns_the_hook(t: Trial) -> None:
-    """`after_commit` returns the hook, so that it serves as a decorator; it sees no past."""
+    """`after_commit` returns the hook, so that it is a decorator; earlier commits are not passed to
+    it.
+    """
     await fill(t.store, "a", 1)
     calls = 0
 

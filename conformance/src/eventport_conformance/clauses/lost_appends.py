@@ -70,26 +70,23 @@ async def _cut_appends(t: Trial, direction: Direction) -> None:
 
 @clause("FLT-01", uses=PROXIED, seconds=600)
 async def the_request_is_lost(t: Trial) -> None:
-    """An append with an exact expectation whose connection drops at any byte of the request
-    succeeds or raises `StoreUnavailableError`, and when sent again it succeeds and is stored
-    once.
+    """An append with an exact expectation is kept whole if its connection drops at any byte of the
+    request, and succeeds when it is sent again.
     """
     await _cut_appends(t, "to_server")
 
 
 @clause("FLT-02", uses=PROXIED, seconds=600)
 async def the_answer_is_lost(t: Trial) -> None:
-    """An append with an exact expectation whose connection drops at any byte of the answer succeeds
-    or raises `StoreUnavailableError`, and when sent again it succeeds and is stored once.
+    """An append with an exact expectation is kept whole if its connection drops at any byte of the
+    answer, and succeeds when it is sent again.
     """
     await _cut_appends(t, "to_client")
 
 
 @clause("FLT-03", uses=PROXIED, seconds=600)
 async def any_is_written_once(t: Trial) -> None:
-    """An append with `any` whose connection drops at any byte is stored once if it succeeds, and
-    whole and once or not at all if it raises `StoreUnavailableError`.
-    """
+    """An append with `any` is kept whole if its connection drops at any byte."""
     async with t.behind_proxy() as (proxy, store):
         ledger = Ledger()
         for direction in BOTH:
@@ -103,8 +100,8 @@ async def any_is_written_once(t: Trial) -> None:
 
 @clause("FLT-04", uses=PROXIED, seconds=600)
 async def another_store_can_send_it_again(t: Trial) -> None:
-    """An append with an exact expectation whose connection dropped can be sent again through
-    another store at once, and is stored once.
+    """After its connection has dropped, an append with an exact expectation can be sent again at
+    once through another store, and is stored once.
     """
     ledger = Ledger()
     async with t.behind_proxy() as (proxy, store):
@@ -128,8 +125,8 @@ async def another_store_can_send_it_again(t: Trial) -> None:
 
 @clause("FLT-05", uses=PROXIED, seconds=600)
 async def conflicts_are_true(t: Trial) -> None:
-    """Of two appends that race while the connection of one drops, one that conflicts is not stored
-    and one that succeeds is, once.
+    """If two appends race and the connection of one drops, what conflicts is not stored, and what
+    succeeds is stored once.
     """
     chance = random.Random(t.seed)  # noqa: S311  # it is to be the same the next time
     ledger = Ledger()
@@ -164,9 +161,7 @@ async def conflicts_are_true(t: Trial) -> None:
 
 @clause("FLT-06", needs=("sessions",), uses=PROXIED, seconds=600)
 async def sessions_are_whole(t: Trial) -> None:
-    """A session over two streams whose connection drops at any byte is committed whole and once if
-    it succeeds, and whole and once or not at all if it raises `StoreUnavailableError`.
-    """
+    """A session over two streams is kept whole if its connection drops at any byte."""
     ledger = Ledger()
     sessions: list[tuple[NewEvent, NewEvent]] = []
     async with t.behind_proxy() as (proxy, store):
@@ -199,9 +194,7 @@ async def sessions_are_whole(t: Trial) -> None:
 
 @clause("FLT-10", uses=PROXIED, seconds=600)
 async def a_connection_that_stalls(t: Trial) -> None:
-    """An append on a connection that stalls for half a second is stored once if it succeeds, and
-    whole and once or not at all if it raises `StoreUnavailableError`.
-    """
+    """An append is kept whole if its connection stalls for half a second."""
     ledger = Ledger()
     async with t.behind_proxy() as (proxy, store):
         for round_ in range(4):
@@ -233,9 +226,7 @@ async def _cut_at_random(t: Trial, proxy: Proxy, running: Callable[[], bool]) ->
 
 @clause("FLT-11", uses=PROXIED, seconds=600)
 async def many_appends_and_drops(t: Trial) -> None:
-    """Of many concurrent appends while connections drop repeatedly, none that succeeds is lost, and
-    none is torn or doubled.
-    """
+    """Many concurrent appends are each kept whole while connections drop repeatedly."""
     ledger = Ledger()
     running = 8
     async with t.behind_proxy() as (proxy, store):
@@ -259,8 +250,8 @@ async def many_appends_and_drops(t: Trial) -> None:
 
 @clause("FLT-14", uses=PROXIED, seconds=600)
 async def what_became_of_it_is_found_out(t: Trial) -> None:
-    """An append whose connection drops at any byte, while new connections can be made, succeeds as
-    if nothing had happened.
+    """An append whose connection drops at any byte succeeds as if nothing had happened, if new
+    connections can be made.
     """
     ledger = Ledger()
     async with t.behind_proxy() as (proxy, store):

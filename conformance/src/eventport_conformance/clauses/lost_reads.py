@@ -48,7 +48,7 @@ async def _cut_reads(
 @clause("FLT-07", uses=PROXIED, seconds=600)
 async def reads_recover(t: Trial) -> None:
     """A read whose connection drops at any byte returns the truth or raises
-    `StoreUnavailableError`, and the next one returns the truth.
+    `StoreUnavailableError`; the next one returns the truth.
     """
     await fill(t.store, "a", 20)
     truth = await t.store.read("a")
@@ -61,9 +61,7 @@ async def reads_recover(t: Trial) -> None:
 
 @clause("FLT-08", needs=("global_order",), uses=PROXIED, seconds=600)
 async def a_subscription_survives(t: Trial) -> None:
-    """A subscription whose connection drops while it catches up or waits goes on by itself, and
-    misses and repeats nothing.
-    """
+    """A subscription whose connection drops resumes by itself, and misses and repeats nothing."""
     chance = random.Random(t.seed)  # noqa: S311  # it is to be the same the next time
     async with t.behind_proxy() as (proxy, store), following(store) as followed:
         await fill(t.store, "s0", 3)
@@ -96,8 +94,8 @@ async def _let_go(proxy: Proxy) -> None:
 
 @clause("FLT-09", uses=PROXIED, seconds=600)
 async def refused_connections(t: Trial) -> None:
-    """While connections are refused, every call raises `StoreUnavailableError` in the end and
-    writes nothing, and then the store works again.
+    """While connections are refused, every call ends in `StoreUnavailableError` and writes nothing;
+    then the store works again.
     """
     async with t.behind_proxy() as (proxy, store):
 
@@ -129,9 +127,8 @@ async def refused_connections(t: Trial) -> None:
 
 @clause("FLT-15", needs=("global_order",), uses=PROXIED, seconds=600)
 async def reads_of_everything_recover(t: Trial) -> None:
-    """A read of all streams whose connection drops at any byte returns the truth or raises
-    `StoreUnavailableError`, as it does while connections are refused, and the next one returns
-    the truth.
+    """A read of all streams returns the truth or raises `StoreUnavailableError` if its connection
+    drops at any byte, or none can be made; the next one returns the truth.
     """
     for stream in "abc":
         await fill(t.store, stream, 6)
@@ -148,8 +145,8 @@ async def reads_of_everything_recover(t: Trial) -> None:
 
 @clause("FLT-16", needs=("global_order",), uses=PROXIED, seconds=600)
 async def an_impatient_reader_is_served(t: Trial) -> None:
-    """A reader of a subscription that gives up before each answer can come gets every event in the
-    end, once and in order.
+    """A subscription's reader that always gives up before the answer can come gets every event in
+    the end, once and in order.
     """
     for stream in "abc":
         await fill(t.store, stream, 4)

@@ -30,9 +30,7 @@ async def _go_on(ledger: Ledger, what: str) -> None:
 
 @clause("FLT-12", needs=("durable",), uses=("restart",), seconds=600)
 async def the_server_dies(t: Trial) -> None:
-    """Of the appends before, while and after the server dies and comes back, none that succeeds is
-    lost, and none is torn or doubled.
-    """
+    """Appends are each kept whole before, while and after the server dies and comes back."""
     ledger = Ledger()
     dying = True
 
@@ -58,8 +56,8 @@ async def the_server_dies(t: Trial) -> None:
 
 @clause("FLT-13", needs=("durable", "global_order"), uses=("restart",), seconds=600)
 async def a_subscription_outlives_the_server(t: Trial) -> None:
-    """A subscription goes on after the server has died and come back, and misses and repeats
-    nothing.
+    """A subscription resumes by itself after the server has died and come back, and misses and
+    repeats nothing.
     """
     async with following(t.store) as followed:
         await fill(t.store, "a", 3)

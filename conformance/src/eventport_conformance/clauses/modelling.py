@@ -99,7 +99,7 @@ _RANGES: Final = st.builds(
 
 @clause("MOD-03", seconds=600)
 async def all_ranges_are_slices(t: Trial) -> None:
-    """A read of any range, with any count, in any direction, is a slice of the stream."""
+    """A read of any range, with any count, in either direction, is a slice of the stream."""
     events = await fill(t.store, "a", 12)
     model = Model()
     model.append("a", events, ANY)
@@ -335,7 +335,7 @@ def _same_outcome(
 
 @clause("MOD-05", seconds=600)
 async def streams_do_what_the_model_does(t: Trial) -> None:
-    """Any sequence of appends, retries, sessions and reads does what it does to the model."""
+    """Appends, retries, sessions and reads in any sequence do what they do to a simple model."""
     await run_machine(t, _Streams, examples=25, steps=20)
 
 

@@ -1,5 +1,7 @@
 """ODD: odd names and types in sessions over streams, and one append sent by several stores."""
 
+# ruff: noqa: D205  # a clause is one sentence, and may take two lines
+
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
@@ -30,7 +32,9 @@ async def types_in_sessions_over_streams(t: Trial) -> None:
 
 @clause("ODD-02", needs=("sessions",))
 async def names_that_differ_in_case_only(t: Trial) -> None:
-    """In one session, streams whose names differ in case only stay two, or it is refused whole."""
+    """Streams whose names differ in case only stay two in one session, or it is refused and writes
+    nothing.
+    """
     low, high = make(2), make(1)
     try:
         async with t.store.session() as session:

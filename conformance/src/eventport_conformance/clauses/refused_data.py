@@ -8,9 +8,16 @@ import enum
 import uuid
 
 from collections import OrderedDict
-from typing import Any
+from typing import Any, cast
 
-from eventport import InvalidEventError, NewEvent
+from eventport import (
+    ConcurrencyError,
+    EventportError,
+    Expectation,
+    InvalidEventError,
+    NewEvent,
+    PayloadTooLargeError,
+)
 
 from eventport_conformance.clause import clause
 from eventport_conformance.helpers import make
@@ -150,3 +157,59 @@ async def an_id_must_be_a_uuid(t: Trial) -> None:
         with t.raises(InvalidEventError, f"id {value!r}"):
             await t.store.append("data", [NewEvent("Bad", 1, id=value)])
     await t.untouched("data", 1, "ids that are no UUIDs")
+
+
+_MARK = "ada.lovelace@example.org"
+_MARKED = [NewEvent("Marked", {"email": _MARK, "list": [1, _MARK]}, {"by": _MARK})]
+
+
+def _says_nothing(t: Trial, error: EventportError, what: str) -> None:
+    """Check that the texts of an error hold no value of an event."""
+    notes = getattr(error, "__notes__", [])
+    for name, text in (("text", str(error)), ("repr", repr(error)), ("notes", str(notes))):
+        t.true(_MARK not in text, f"the {name} of the error holds no value: {what}", text)
+
+
+@clause("DAT-33")
+async def errors_hold_no_values(t: Trial) -> None:
+    """The texts of errors hold no values of data or metadata, whatever was wrong."""
+    await t.store.append("data", make(1))
+    spoiled: list[Any] = [(_MARK,), {_MARK}, _Text(_MARK), _MARK.encode(), _MARK + "\ud800", 2**70]
+    bad: dict[str, Any] = {}
+    for value in spoiled:
+        kind = type(value).__name__
+        bad[f"data with {kind} in a list"] = [NewEvent("Bad", [_MARK, value])]
+        bad[f"data with {kind}"] = [NewEvent("Bad", {"email": _MARK, "bad": value})]
+        bad[f"metadata with {kind}"] = [NewEvent("Bad", 1, {"email": _MARK, "bad": value})]
+    bad |= {
+        "metadata that is text": [NewEvent("Bad", 1, cast("Any", _MARK))],
+        "data in place of an event": [{"email": _MARK}],
+        "text in place of events": _MARK,
+        "bytes in place of events": _MARK.encode(),
+        "an event in place of a list": _MARKED[0],
+        "one id twice": [*_MARKED, *_MARKED],
+    }
+    for what, events in bad.items():
+        with t.raises(EventportError, what) as caught:
+            await t.store.append("data", events)
+        _says_nothing(t, caught.error, what)
+    expectations: list[Expectation] = [0, 7, "no_stream"]
+    for expected in expectations:
+        with t.raises(ConcurrencyError, f"append at {expected!r}") as caught:
+            await t.store.append("data", _MARKED, expected=expected)
+        _says_nothing(t, caught.error, f"append at {expected!r}")
+    with t.raises(ConcurrencyError, "a session whose stream moved") as caught:
+        async with t.store.session() as session:
+            await session.append("data", [NewEvent("Marked", {"email": _MARK})])
+            await t.store.append("data", _MARKED)
+    _says_nothing(t, caught.error, "a session whose stream moved")
+    await t.untouched("data", 2, "events that were refused")
+
+
+@clause("DAT-34", uses=("refused_event",))
+async def an_error_about_a_size_holds_no_values(t: Trial) -> None:
+    """The text of a `PayloadTooLargeError` holds no values of the append's events."""
+    events = [*_MARKED, t.harness.refused_event()]
+    with t.raises(PayloadTooLargeError, "an append that is too large") as caught:
+        await t.store.append("data", events)
+    _says_nothing(t, caught.error, "an append that is too large")

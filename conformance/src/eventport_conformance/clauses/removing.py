@@ -37,8 +37,8 @@ async def _is_read(t: Trial, stream: str, events: Sequence[NewEvent], version: i
 
 @clause("ODD-04", uses=("delete_stream",))
 async def a_deleted_stream(t: Trial) -> None:
-    """A stream that another program has deleted is missing, and an append that makes it anew
-    is written once and returns the versions that reads return.
+    """A stream that another program has deleted reads as missing; an append makes it anew, is
+    written once, and returns the versions that reads return.
     """
     expectations: tuple[Expectation, ...] = (NO_STREAM, 0, ANY)
     for number, expected in enumerate(expectations):
@@ -61,8 +61,8 @@ async def a_deleted_stream(t: Trial) -> None:
 
 @clause("ODD-05", needs=("sessions", "hooks"), uses=("delete_stream",))
 async def a_deleted_stream_in_a_session(t: Trial) -> None:
-    """A session over two streams, one of which another program has deleted, commits both, and
-    after-commit hooks are given what reads return.
+    """A session over two streams commits both if another program has deleted one of them, and hooks
+    get what reads return.
     """
     given = _hooked(t)
     expectations: tuple[Expectation, ...] = (NO_STREAM, 0, ANY)
@@ -82,8 +82,8 @@ async def a_deleted_stream_in_a_session(t: Trial) -> None:
 
 @clause("ODD-06", uses=("truncate_stream",))
 async def a_truncated_stream(t: Trial) -> None:
-    """A stream of which another program has removed the first events, or all, keeps its version,
-    and expectations are checked against that.
+    """A stream keeps its version if another program removes its first events, or all of them, and
+    expectations are checked against that version.
     """
     for before, left in ((4, [4, 5]), (_FAR, [])):
         stream = f"order-{before}"
@@ -109,8 +109,8 @@ async def a_truncated_stream(t: Trial) -> None:
 
 @clause("ODD-07", needs=("hooks",), uses=("truncate_stream",))
 async def a_truncated_stream_with_hooks(t: Trial) -> None:
-    """An append of events that are hidden at once, since another program has truncated the
-    stream, succeeds, and after-commit hooks are given what reads return.
+    """An append succeeds even if its events are hidden at once, because another program has
+    truncated the stream; hooks get what reads return.
     """
     given = _hooked(t)
     for before in (4, _FAR):
@@ -127,8 +127,8 @@ async def a_truncated_stream_with_hooks(t: Trial) -> None:
 
 @clause("ODD-08", needs=("sessions", "hooks"), uses=("truncate_stream",))
 async def a_truncated_stream_in_a_session(t: Trial) -> None:
-    """A session over two streams, one of which another program has truncated, commits both, and
-    after-commit hooks are given what reads return.
+    """A session over two streams commits both if another program has truncated one of them, and
+    hooks get what reads return.
     """
     given = _hooked(t)
     for before in (4, _FAR):

@@ -80,7 +80,7 @@ async def a_retry_may_come_late(t: Trial) -> None:
 
 @clause("IDM-06")
 async def a_partial_match_conflicts(t: Trial) -> None:
-    """An append of which only the first events are stored there is a conflict."""
+    """An append conflicts if only its first events are stored there."""
     first, second, third = make(3)
     await t.store.append("order", [first, second], expected=NO_STREAM)
     await _conflict(t, [first, third], NO_STREAM, 2, "append with one event replaced")
@@ -88,7 +88,7 @@ async def a_partial_match_conflicts(t: Trial) -> None:
 
 @clause("IDM-07")
 async def more_events_than_there_conflict(t: Trial) -> None:
-    """An append of more events than are stored there is a conflict."""
+    """An append of the stored events and one more is a conflict."""
     events = make(3)
     await t.store.append("order", events[:2], expected=NO_STREAM)
     await _conflict(t, events, NO_STREAM, 2, "append with one more event")
@@ -104,7 +104,7 @@ async def another_order_conflicts(t: Trial) -> None:
 
 @clause("IDM-09")
 async def other_versions_conflict(t: Trial) -> None:
-    """An append of events that are stored in the stream, but at other versions, is a conflict."""
+    """An append conflicts if its events are stored in the stream, but at other versions."""
     events = make(2)
     await t.store.append("order", events)
     await fill(t.store, "order", 2)
@@ -113,7 +113,7 @@ async def other_versions_conflict(t: Trial) -> None:
 
 @clause("IDM-10")
 async def another_stream_is_no_retry(t: Trial) -> None:
-    """Events that are stored in another stream do not make an append a retry."""
+    """That its events are stored in another stream does not make an append a retry."""
     events = make(2)
     await t.store.append("other", events, expected=NO_STREAM)
     result = await t.store.append("order", events, expected=NO_STREAM)
@@ -144,7 +144,7 @@ async def equal_data_is_no_retry(t: Trial) -> None:
 
 @clause("IDM-13")
 async def the_first_of_them_alone(t: Trial) -> None:
-    """An append of only the first of the stored events, at their versions, is a retry."""
+    """An append of only the first of the stored events is a retry, if the versions are theirs."""
     events = make(3)
     await t.store.append("order", events, expected=NO_STREAM)
     again = await t.store.append("order", events[:2], expected=NO_STREAM)
@@ -169,7 +169,7 @@ async def retries_at_the_same_time(t: Trial) -> None:
 
 @clause("IDM-15")
 async def a_retry_in_a_session(t: Trial) -> None:
-    """A session that appends what is stored there already succeeds and writes nothing."""
+    """A session whose events are stored there already succeeds and writes nothing."""
     events = make(2)
     await t.store.append("order", events, expected=NO_STREAM)
     async with t.store.session() as session:

@@ -1,6 +1,16 @@
 """SES: a unit of work over several streams, and what refuses them."""
 
+# ruff: noqa: D205  # a clause is one sentence, and may take two lines
+
 from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
+
+import anyio
+
+from anyio.lowlevel import checkpoint
 
 from eventport import (
     NO_STREAM,
@@ -17,6 +27,9 @@ from eventport_conformance.clause import clause
 from eventport_conformance.helpers import at_once, fill, make
 from eventport_conformance.trial import Trial
 from eventport_conformance.waiting import no_hang
+
+
+T = TypeVar("T")
 
 
 class _OwnError(EventportError):
@@ -70,7 +83,9 @@ async def an_exception_commits_no_stream(t: Trial) -> None:
 
 @clause("SES-26", needs=("sessions", "global_order"))
 async def the_order_of_appends_is_the_global_order(t: Trial) -> None:
-    """Events of one session are in global order as appended, even if streams alternate."""
+    """The events of one session are in the global order as they were appended, stream by stream or
+    not.
+    """
     async with t.store.session() as session:
         for stream in ("a", "b", "a", "c", "b"):
             await session.append(stream, make(2))
@@ -176,3 +191,38 @@ async def reading_other_streams_is_not_refused(t: Trial) -> None:
         await session.append("b", make(1))
         await session.append("a", [])
     t.equal(await _heads(t, "a", "b"), [2, 2], "heads")
+
+
+async def _after(turns: int, call: Callable[[], Awaitable[T]]) -> T:
+    """Call after this many turns of the event loop."""
+    for _ in range(turns):
+        await checkpoint()
+    return await call()
+
+
+@clause("SES-33")
+async def tasks_share_the_view_of_a_session(t: Trial) -> None:
+    """Tasks that share a session see each stream at one version, whatever others append
+    meanwhile, and what one of them appends to a stream stays while others read it first.
+    """
+    await fill(t.store, "a", 1)
+    for turns in range(24):
+        seen: list[int] = []
+        async with t.store.session() as session, anyio.create_task_group() as tasks:
+
+            async def read(turns: int, seen: list[int] = seen, session: Session = session) -> None:
+                found = await _after(turns, lambda: session.read("a"))
+                t.versions(found.events, range(1, found.version + 1), "a task's view of a")
+                seen.append(found.version)
+
+            for number in range(5):
+                tasks.start_soon(read, number)
+            tasks.start_soon(_after, turns % 6, lambda: fill(t.store, "a", 1))
+        t.equal(len(set(seen)), 1, "number of versions that the session's tasks saw")
+        new = f"b-{turns}"
+        async with t.store.session() as session:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_after, turns % 4, partial(session.read, new))
+                tasks.start_soon(partial(session.append, new, make(2)))
+            t.versions((await session.read(new)).events, (1, 2), "what the session has appended")
+        t.equal((await t.store.read(new)).version, 2, "head after the session")

@@ -140,7 +140,7 @@ async def own_events_have_position_0(t: Trial) -> None:
 
 @clause("SES-08")
 async def its_position_is_known_after_the_commit(t: Trial) -> None:
-    """The position of a session is None until it is committed, then that of its last event."""
+    """The position of a session is None before its commit, and then that of its last event."""
     async with t.store.session() as session:
         t.equal(session.position, None, "position at the beginning")
         await session.append("a", make(2))
@@ -167,13 +167,18 @@ async def an_exception_commits_nothing(t: Trial) -> None:
 
 @clause("SES-10")
 async def an_empty_session_does_nothing(t: Trial) -> None:
-    """A session that appends nothing commits nothing and conflicts with nothing."""
+    """A session that appends nothing writes nothing; what it expected must hold at its end."""
     await fill(t.store, "a", 1)
     async with t.store.session():
         pass
+    with t.raises(ConcurrencyError, "session on a stream that moved"):
+        async with t.store.session() as session:
+            t.equal((await session.append("a", [], expected=1)).version, 1, "empty append")
+            await t.store.append("a", make(1))
     async with t.store.session() as session:
-        t.equal((await session.append("a", [], expected=1)).version, 1, "empty append")
-        await t.store.append("a", make(1))
+        await session.append("a", [], expected=2)
+        await session.append("a", [])
+        await session.read("a")
     await t.untouched("a", 2, "sessions that appended nothing")
 
 
@@ -191,7 +196,7 @@ async def expectations_hold_of_what_it_sees(t: Trial) -> None:
 
 @clause("SES-12")
 async def a_conflict_is_raised_at_the_append(t: Trial) -> None:
-    """An expectation that does not hold in a session raises there, and nothing is committed."""
+    """An expectation that does not hold in a session raises at once, and nothing is committed."""
     await fill(t.store, "a", 2)
     with t.raises(ConcurrencyError, "session with an append expecting 1") as caught:
         async with t.store.session() as session:
@@ -220,7 +225,7 @@ async def a_conflict_in_it_can_be_handled(t: Trial) -> None:
 
 @clause("SES-14")
 async def a_stream_that_moved_is_a_conflict(t: Trial) -> None:
-    """If a stream that it appended to has moved, leaving the block raises ConcurrencyError."""
+    """If a stream that the session appended to has moved, its block ends in ConcurrencyError."""
     await fill(t.store, "a", 1)
     with t.raises(ConcurrencyError, "session on a stream that moved") as caught:
         async with t.store.session() as session:

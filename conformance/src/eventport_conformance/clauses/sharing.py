@@ -1,5 +1,7 @@
 """SHA: several stores on the same events."""
 
+# ruff: noqa: D205  # a clause is one sentence, and may take two lines
+
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
@@ -181,7 +183,7 @@ async def a_tailing_reader_misses_nothing(t: Trial) -> None:
 
 @clause("SHA-09", needs=("shared",))
 async def closing_one_leaves_the_others(t: Trial) -> None:
-    """Closing one store does not close the others, nor does it take events with it."""
+    """Closing one store closes no other, and removes no events."""
     async with t.second_client() as second:
         await second.append("a", make(2))
     await t.untouched("a", 2, "the second store was closed")
@@ -249,7 +251,9 @@ async def _has_all(found: list[int], count: int) -> None:
 
 @clause("SHA-12", needs=("shared",))
 async def histories_are_linearizable(t: Trial) -> None:
-    """What several stores see of one stream can be put into one order."""
+    """What several stores do to one stream could have happened one after the other, each within its
+    call.
+    """
     async with AsyncExitStack() as stack:
         clients = await _clients(t, stack, 3)
         for number in range(8):

@@ -64,8 +64,8 @@ async def _calls_end(t: Trial, store: EventStore, ledger: Ledger) -> None:
 
 @clause("FLT-17", uses=PROXIED, seconds=600)
 async def a_connection_that_falls_silent(t: Trial) -> None:
-    """While connections are silent, but not closed, every call raises `StoreUnavailableError` in
-    the end, what an append wrote is whole and there once, and then the store works again.
+    """While connections are silent but open, every call ends in `StoreUnavailableError` and appends
+    are kept whole; once new connections work, so does the store.
     """
     ledger = Ledger()
     async with t.behind_proxy() as (proxy, store):
@@ -79,8 +79,8 @@ async def a_connection_that_falls_silent(t: Trial) -> None:
 
 @clause("FLT-18", uses=(*PROXIED, "frozen"), seconds=600)
 async def a_server_that_hangs(t: Trial) -> None:
-    """While the server hangs, every call raises `StoreUnavailableError` in the end; afterwards the
-    store works again, and what an append wrote is whole and there once.
+    """While the server hangs, every call ends in `StoreUnavailableError` and appends are kept
+    whole; once it goes on, the store works again.
     """
     ledger = Ledger()
     async with t.behind_proxy() as (_, store):
@@ -94,8 +94,8 @@ async def a_server_that_hangs(t: Trial) -> None:
 
 @clause("FLT-19", needs=("global_order",), uses=PROXIED, seconds=600)
 async def a_subscription_outlives_silence(t: Trial) -> None:
-    """A subscription whose connection falls silent goes on by itself when new ones work, and misses
-    and repeats nothing.
+    """A subscription whose connection falls silent resumes by itself once new connections work, and
+    misses and repeats nothing.
     """
     async with t.behind_proxy() as (proxy, store), following(store) as followed:
         await fill(t.store, "a", 3)
@@ -112,8 +112,8 @@ async def a_subscription_outlives_silence(t: Trial) -> None:
 
 @clause("FLT-20", uses=(*PROXIED, "troubles"), seconds=600)
 async def a_search_that_errs(t: Trial) -> None:
-    """An error while the store looks for an append whose answer was lost is no answer to the
-    append: it is stored once if it succeeds, and raises nothing but `StoreUnavailableError`.
+    """If the server errs while the store looks for an append whose answer was lost, the append is
+    kept whole: that error is no answer to it.
     """
     ledger = Ledger()
     async with t.behind_proxy() as (proxy, store):
@@ -138,8 +138,8 @@ async def a_search_that_errs(t: Trial) -> None:
 
 @clause("FLT-21", uses=(*PROXIED, "read_only"), seconds=600)
 async def a_server_that_takes_no_writes(t: Trial) -> None:
-    """While the server takes no writes, an append raises `StoreUnavailableError` and writes
-    nothing, a read returns the truth or raises that, too, and then the store works again.
+    """While the server takes no writes, appends raise `StoreUnavailableError` and write nothing,
+    and reads return the truth or raise it; then the store works again.
     """
     async with t.behind_proxy() as (_, store):
         await fill(store, "a", 2)

@@ -62,7 +62,7 @@ def _large(count: int) -> list[NewEvent]:
 
 @clause("SIZ-06", needs=("global_order",))
 async def large_events_of_all_streams(t: Trial) -> None:
-    """Reads of all streams and subscriptions include all of many large events."""
+    """Reads of all streams and subscriptions return every one of many large events."""
     events = _large(40)
     for first in range(0, 40, 4):
         await t.store.append(f"order-{first % 3}", events[first : first + 4])
@@ -81,7 +81,7 @@ async def large_events_of_all_streams(t: Trial) -> None:
 
 @clause("SIZ-07")
 async def large_events_in_a_session(t: Trial) -> None:
-    """A session that has appended reads all of many large stored events, and its own."""
+    """A session that has appended reads every one of many large stored events, and its own."""
     events = _large(34)
     for first in range(0, 32, 4):
         await t.store.append("order", events[first : first + 4])

@@ -86,7 +86,7 @@ async def storms_of_cancelled_readers_of_all(t: Trial) -> None:
 
 @clause("CAN-19")
 async def a_cancelled_append_is_not_written_later(t: Trial) -> None:
-    """Whether a cancelled append is written is settled when its caller goes on."""
+    """A cancelled append is written before its caller goes on, or never."""
     settled = 0
     for turns in range(12):
         async with anyio.create_task_group() as tasks:

@@ -8,12 +8,16 @@ import anyio
 
 from anyio.lowlevel import checkpoint
 
-from eventport import EventportError, HistoryReplacedError, RecordedEvent
+from eventport import ConcurrencyError, EventportError, HistoryReplacedError, RecordedEvent
 
 from eventport_conformance.clause import clause
 from eventport_conformance.helpers import catch_up, fill, make, quiet, take
 from eventport_conformance.trial import Deviation, Trial
 from eventport_conformance.waiting import no_hang
+
+
+class _OwnError(EventportError):
+    """An error of the caller's code."""
 
 
 def _places(events: list[RecordedEvent]) -> list[tuple[str, int]]:
@@ -148,7 +152,7 @@ async def its_position_is_where_to_resume(t: Trial) -> None:
 
 @clause("SUB-10", needs=("global_order",))
 async def it_can_be_resumed(t: Trial) -> None:
-    """Subscriptions that each resume at the position of the one before yield every event once."""
+    """Subscriptions that each resume where the last one stopped yield every event once."""
     await t.store.append("a", make(5))
     found: list[int] = []
     position = 0
@@ -242,7 +246,7 @@ async def a_cancelled_wait_loses_nothing(t: Trial) -> None:
 
 @clause("SUB-16", needs=("global_order",))
 async def a_slow_reader_gets_everything(t: Trial) -> None:
-    """A reader that is slower than the writers gets every event, in order."""
+    """A reader that is slower than the writers still gets every event, in order."""
     for stream in ("a", "b", "c"):
         await t.store.append(stream, make(450))
     found: list[tuple[str, int]] = []
@@ -258,7 +262,7 @@ async def a_slow_reader_gets_everything(t: Trial) -> None:
 
 @clause("SUB-17", needs=("global_order",))
 async def no_gap_and_no_repeat_at_the_seam(t: Trial) -> None:
-    """Between the past and the present nothing is missed and nothing repeated."""
+    """No event is missed or repeated where a subscription passes from old events to new ones."""
     for start in range(10):
         await t.store.append("a", make(3, start=start))
     found: list[int] = []
@@ -315,7 +319,7 @@ async def it_never_ends_by_itself(t: Trial) -> None:
 
 @clause("SUB-21", needs=("global_order",))
 async def no_wake_up_is_lost(t: Trial) -> None:
-    """An event that is appended just as a reader goes to sleep wakes it."""
+    """An event that is appended just as a reader begins to wait wakes it."""
     async with t.store.subscribe() as subscription:
         for turns in range(15):
             found: list[RecordedEvent] = []
@@ -344,7 +348,28 @@ async def beyond_the_head_is_refused(t: Trial) -> None:
         t.equal(_places(await take(subscription, 1)), [("b", 1)], "the event after the head")
 
 
-@clause("SUB-30", needs=("global_order",))
+@clause("SUB-23", needs=("global_order",))
+async def what_is_not_written_holds_nothing_up(t: Trial) -> None:
+    """A refused append and a session that fails hold up no subscription."""
+    await fill(t.store, "a", 2)
+    async with t.store.subscribe() as subscription:
+        await take(subscription, 2)
+        for round_ in range(3):
+            with t.raises(ConcurrencyError, "append expecting version 9"):
+                await t.store.append("a", make(2), expected=9)
+            with t.raises(_OwnError, "session whose block raises"):
+                async with t.store.session() as session:
+                    await session.append("b", make(2))
+                    raise _OwnError
+            with t.raises(ConcurrencyError, "session on a stream that moved"):
+                async with t.store.session() as session:
+                    await session.append("c", make(2), expected=round_)
+                    await fill(t.store, "c", 1)
+            seen = _places(await take(subscription, 1))
+            t.equal(seen, [("c", round_ + 1)], "the only event that was written")
+
+
+@clause("SUB-24", needs=("global_order",))
 async def from_the_end(t: Trial) -> None:
     """A subscription after `"end"` yields only what is committed from then on, all of it."""
     await fill(t.store, "a", 3)
@@ -357,7 +382,7 @@ async def from_the_end(t: Trial) -> None:
         t.equal(_places(seen), [("b", 1), ("b", 2), ("a", 4)], "events after the end")
 
 
-@clause("SUB-31", needs=("global_order",))
+@clause("SUB-25", needs=("global_order",))
 async def from_the_end_of_nothing(t: Trial) -> None:
     """A subscription after `"end"` of an empty store has position 0 and yields every event."""
     async with t.store.subscribe(after="end") as subscription:
@@ -366,7 +391,7 @@ async def from_the_end_of_nothing(t: Trial) -> None:
         t.equal(_places(await take(subscription, 2)), [("a", 1), ("a", 2)], "all events")
 
 
-@clause("SUB-32", needs=("global_order",))
+@clause("SUB-26", needs=("global_order",))
 async def one_exact_stream(t: Trial) -> None:
     """A subscription to a stream yields the events of exactly this stream, old and new."""
     for stream in ("show-1", "show-10", "show", "Show-1", "show-1.", "show-1"):
@@ -380,7 +405,7 @@ async def one_exact_stream(t: Trial) -> None:
         t.equal(_places(seen), expected, "events of the stream")
 
 
-@clause("SUB-33", needs=("global_order",))
+@clause("SUB-27", needs=("global_order",))
 async def filters_are_combined_by_and(t: Trial) -> None:
     """An event has to match all filters of a subscription that are given."""
     for stream, type_ in (("a-1", "X"), ("a-2", "X"), ("a-1", "Y"), ("b-1", "X"), ("a-1", "X")):
@@ -393,7 +418,7 @@ async def filters_are_combined_by_and(t: Trial) -> None:
         t.equal(_places(await take(subscription, 1)), [("b-1", 1)], "type and prefix")
 
 
-@clause("SUB-34", needs=("global_order",))
+@clause("SUB-28", needs=("global_order",))
 async def places_that_do_not_exist_are_refused(t: Trial) -> None:
     """A subscription after another text than `"end"`, or to a bad stream name, is refused."""
     await fill(t.store, "a", 1)

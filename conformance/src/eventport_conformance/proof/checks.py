@@ -15,6 +15,7 @@ from eventport import (
     InvalidArgumentTypeError,
     InvalidEventTypeError,
     InvalidStreamNameError,
+    Query,
 )
 
 
@@ -100,3 +101,21 @@ def _check_name(name: Any, error: type[InvalidStreamNameError]) -> str:
         message = f"{text[:20]!r}… has more than 500 bytes in UTF-8"
         raise error(message)
     return text
+
+
+def check_query(query: Any) -> Query:
+    """Return a query, or raise `InvalidArgumentTypeError`."""
+    if isinstance(query, Query):
+        return query
+    message = "a query must be a Query"
+    raise InvalidArgumentTypeError(message)
+
+
+def check_condition(unless: Any, since: Any) -> Query | None:
+    """Return the query of a condition; None if there is none."""
+    if unless is not None:
+        return check_query(unless)
+    if since is not None:
+        message = "since needs the query that it is a token of: pass it as unless"
+        raise InvalidArgumentError(message)
+    return None

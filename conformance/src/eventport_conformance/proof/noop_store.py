@@ -14,6 +14,7 @@ from eventport import (
     AllResult,
     AppendResult,
     Capability,
+    QueryResult,
     ReadResult,
     RecordedEvent,
 )
@@ -28,6 +29,13 @@ class NoOpStore:
     def after_commit(self, hook: Any) -> Any:
         """Register nothing."""
         return hook
+
+    async def require(self, *_: Any, **__: Any) -> None:
+        """Require nothing."""
+
+    async def query(self, *_: Any, **__: Any) -> QueryResult:
+        """Find nothing."""
+        return QueryResult([], 0, "token")
 
     async def append(self, *_: Any, **__: Any) -> AppendResult:
         """Append nothing."""

@@ -11,6 +11,7 @@ from collections.abc import (
     Sequence,
 )
 from copy import deepcopy
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -20,14 +21,20 @@ from msgspec.structs import replace
 
 from eventport import (
     AppendResult,
+    BoundaryError,
     Capability,
     ConcurrencyError,
     CopiedEvent,
     Expectation,
+    InvalidArgumentError,
+    InvalidArgumentTypeError,
     InvalidStreamNameError,
+    Match,
     NewEvent,
     NotSupportedError,
     PayloadTooLargeError,
+    Query,
+    QueryResult,
     RecordedEvent,
     StoreClosedError,
 )
@@ -47,6 +54,16 @@ LARGEST: Final = 2_000_000
 """How many bytes an event may hold at most; many backends have such a limit."""
 
 _log: Final = logging.getLogger("eventport")
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which events of the whole store are wanted."""
+
+    types: frozenset[str] | None = None
+    prefix: str | None = None
+    query: Query | None = None
+    stream: str | None = None
 
 
 class Signal:
@@ -127,6 +144,7 @@ class ReferenceData:
                 type=str(event.type),
                 data=deepcopy(event.data),
                 metadata=deepcopy(event.metadata),
+                tags=frozenset(event.tags),
             )
             for event in events
         ]
@@ -154,6 +172,7 @@ class ReferenceData:
             deepcopy(event.metadata),
             event.id,
             event.recorded_at,
+            event.tags,
         )
 
     def time(self, stream: str, event: NewEvent) -> datetime:
@@ -176,6 +195,7 @@ class ReferenceData:
             event.metadata,
             event.id,
             self.time(stream, event),
+            frozenset(event.tags),
         )
         self.database.log.append(recorded)
         stored.append(recorded)
@@ -225,11 +245,52 @@ class ReferenceData:
         found = [event for event in found if self.database.is_visible(event)]
         return [self.hand_out(event) for event in (found[::-1] if backwards else found)[:most]]
 
-    def matches(
-        self, event: RecordedEvent, types: frozenset[str] | None, prefix: str | None
-    ) -> bool:
+    def matches(self, event: RecordedEvent, wanted: Filter) -> bool:
         """Return whether an event is wanted."""
-        return (types is None or event.type in types) and event.stream.startswith(prefix or "")
+        return (
+            (wanted.types is None or event.type in wanted.types)
+            and event.stream.startswith(wanted.prefix or "")
+            and (wanted.query is None or self.covers(wanted.query, event))
+            and (wanted.stream is None or event.stream == wanted.stream)
+        )
+
+    def covers(self, query: Query, event: RecordedEvent) -> bool:
+        """Return whether an event matches a query."""
+        if query.matches is None:
+            return True
+        return any(self.meets(match, event) for match in query.matches)
+
+    def meets(self, match: Match, event: RecordedEvent) -> bool:
+        """Return whether an event has one of the types, and all of the tags."""
+        return (not match.types or event.type in match.types) and match.tags <= event.tags
+
+    def seen_since(self, token: str | None) -> int:
+        """Return the position that a token stands for."""
+        if token is None:
+            return 0
+        if not isinstance(token, str):
+            message = f"since must be a token, not {token!r}"
+            raise InvalidArgumentTypeError(message)
+        kind, _, position = token.partition("-")
+        if kind != "seen" or not position.isdecimal():
+            message = f"since must be the token of a query, not {token!r}"
+            raise InvalidArgumentError(message)
+        return int(position)
+
+    def find(self, query: Query, after: int, most: int | None, *, backwards: bool) -> QueryResult:
+        """Find what matches a query, now."""
+        found = [event for event in self.after(after) if self.covers(query, event)]
+        given = (found[::-1] if backwards else found)[:most]
+        position = max(after, self.last_position())
+        if not backwards and most is not None and len(given) == most:
+            position = given[-1].position if given else after
+        return QueryResult([self.hand_out(event) for event in given], position, f"seen-{position}")
+
+    def check_condition(self, unless: Query, since: str | None) -> None:
+        """Raise the conflict of a condition that does not hold now."""
+        for event in self.after(self.seen_since(since)):
+            if self.covers(unless, event):
+                raise BoundaryError(unless, event)
 
     def after(self, position: int) -> list[RecordedEvent]:
         """Return the events after a position."""

@@ -20,19 +20,23 @@ from eventport import (
     Expectation,
     NewEvent,
     NotSupportedError,
+    Query,
+    QueryResult,
     ReadResult,
     RecordedEvent,
     StoreClosedError,
 )
 
 from eventport_conformance.proof.checks import (
+    check_condition,
     check_expectation,
     check_initial,
     check_int,
     check_optional_int,
+    check_query,
     check_stream,
 )
-from eventport_conformance.proof.reference_data import ReferenceData
+from eventport_conformance.proof.reference_data import Filter, ReferenceData
 
 
 S = TypeVar("S")
@@ -45,13 +49,10 @@ class ReferenceSubscription:
         self,
         store: ReferenceData,
         after: int,
-        types: frozenset[str] | None,
-        prefix: str | None,
+        wanted: Filter,
     ) -> None:
         self.store = store
-        self.types = types
-        self.prefix = prefix
-        self.stream: str | None = None
+        self.wanted = wanted
         self.position = after
         self.caught_up = Event()
         self.left = False
@@ -87,9 +88,7 @@ class ReferenceSubscription:
 
     def is_wanted(self, event: RecordedEvent) -> bool:
         """Return whether an event matches all filters."""
-        return self.store.matches(event, self.types, self.prefix) and (
-            self.stream is None or event.stream == self.stream
-        )
+        return self.store.matches(event, self.wanted)
 
     async def wait(self, seen: int) -> None:
         """Wait until something has been written since then."""
@@ -104,6 +103,8 @@ class ReferenceSession:
         self.pins: dict[str, int] = {}
         self.own: dict[str, list[NewEvent]] = {}
         self.writes: list[tuple[str, list[NewEvent]]] = []
+        self.expected: list[tuple[str, Expectation]] = []
+        self.queried: list[tuple[Query, str | None]] = []
         self.position: int | None = None
         self.ended = False
 
@@ -122,12 +123,67 @@ class ReferenceSession:
         """Return a stream's version, with the session's own events."""
         return self.pin(stream) + len(self.own.get(stream, ()))
 
+    async def require(self, stream: str, expected: Expectation) -> None:
+        """Make an expectation a condition of the commit."""
+        stream, expected = check_stream(stream), check_expectation(expected)
+        self.need(Capability.GUARDS)
+        await self.turn()
+        head = self.head(stream)
+        if not self.store.holds(expected, head):
+            raise self.store.conflict(stream, expected, head)
+        self.expect(stream, expected)
+
+    def expect(self, stream: str, expected: Expectation) -> None:
+        """Keep an expectation for the commit."""
+        if expected != ANY:
+            self.expected.append((stream, expected))
+
+    def need(self, capability: Capability) -> None:
+        """Refuse what the store cannot do."""
+        if capability not in self.store.capabilities:
+            message = f"this store has no {capability.value}, since it is kept simple"
+            raise NotSupportedError(message)
+
+    async def query(
+        self,
+        query: Query,
+        /,
+        *,
+        after: int = 0,
+        max_count: int | None = None,
+        backwards: bool = False,
+    ) -> QueryResult:
+        """Find what matches a query, and make it a condition of the commit."""
+        check_query(query)
+        self.need(Capability.GUARDS)
+        position, most = check_int("after", after), check_optional_int("max_count", max_count)
+        await self.turn()
+        found = self.store.find(query, position, most, backwards=backwards)
+        self.queried.append((query, found.token))
+        own = [
+            event
+            for stream, events in self.writes
+            for event in self.everything(stream)
+            if event.id in {one.id for one in events} and self.store.covers(query, event)
+        ]
+        events = own[::-1] + found.events if backwards else found.events + own
+        return QueryResult(events[:most], found.position, found.token)
+
     async def append(
-        self, stream: str, events: Iterable[NewEvent], *, expected: Expectation = ANY
+        self,
+        stream: str,
+        events: Iterable[NewEvent],
+        *,
+        expected: Expectation = ANY,
+        unless: Query | None = None,
+        since: str | None = None,
     ) -> AppendResult:
         """Keep events for the commit."""
         stream, expected = check_stream(stream), check_expectation(expected)
         taken = self.store.take_in(events)
+        if check_condition(unless, since) is not None:
+            self.store.seen_since(since)
+            self.need(Capability.GUARDS)
         self.store.check_owner(stream, taken)
         await self.turn()
         head = self.head(stream)
@@ -136,8 +192,12 @@ class ReferenceSession:
             if earlier is None:
                 raise self.store.conflict(stream, expected, head)
             return earlier
+        if unless is not None:
+            self.queried.append((unless, since))
         if taken:
             self.keep(stream, taken)
+        else:
+            self.expect(stream, expected)
         created = head == 0 and bool(taken)
         return AppendResult(head + len(taken), None, created=created, deduplicated=False)
 
@@ -169,6 +229,7 @@ class ReferenceSession:
         head = self.head(stream)
         if not self.store.holds(expected, head):
             raise self.store.conflict(stream, expected, head)
+        self.expect(stream, expected)
         seen = [
             event
             for event in self.everything(stream)
@@ -189,6 +250,7 @@ class ReferenceSession:
                 event.metadata,
                 event.id,
                 self.store.time(stream, event),
+                frozenset(event.tags),
             )
             for version, event in enumerate(self.own.get(stream, ()), pin + 1)
         ]
@@ -231,9 +293,15 @@ class ReferenceSession:
     async def commit(self) -> None:
         """Write what was kept, if no stream has moved."""
         if not self.writes:
+            if self.expected or self.queried:
+                await self.store.turn()
+                self.check_guards()
             return
+        if self.guards() or self.queried:
+            self.need(Capability.GUARDS)
         await self.store.turn()
         self.check_pins()
+        self.check_guards()
         recorded = self.store.write(self.writes)
         self.position = recorded[-1].position
         if self.store.hooks:
@@ -245,3 +313,16 @@ class ReferenceSession:
             head = self.store.head(stream)
             if head != self.pins[stream]:
                 raise self.store.conflict(stream, self.pins[stream], head)
+
+    def guards(self) -> list[tuple[str, Expectation]]:
+        """Return what was expected of streams that are not written to."""
+        return [(stream, expected) for stream, expected in self.expected if stream not in self.own]
+
+    def check_guards(self) -> None:
+        """Raise the conflict of a condition that does not hold any more."""
+        for stream, expected in self.guards():
+            head = self.store.head(stream)
+            if not self.store.holds(expected, head):
+                raise self.store.conflict(stream, expected, head)
+        for query, since in self.queried:
+            self.store.check_condition(query, since)

@@ -24,10 +24,14 @@ from eventport import (
     AggregateResult,
     AllResult,
     AppendResult,
+    BoundaryError,
+    Capability,
     Expectation,
     HistoryReplacedError,
     NewEvent,
     NotSupportedError,
+    Query,
+    QueryResult,
     ReadResult,
     RecordedEvent,
     Session,
@@ -35,15 +39,17 @@ from eventport import (
 )
 
 from eventport_conformance.proof.checks import (
+    check_condition,
     check_expectation,
     check_initial,
     check_int,
     check_optional_int,
     check_prefix,
+    check_query,
     check_stream,
     check_types,
 )
-from eventport_conformance.proof.reference_data import Hook, ReferenceData
+from eventport_conformance.proof.reference_data import Filter, Hook, ReferenceData
 from eventport_conformance.proof.reference_session import ReferenceSession, ReferenceSubscription
 
 
@@ -58,15 +64,69 @@ class ReferenceStore(ReferenceData):
         self.hooks.append(hook)
         return hook
 
+    async def query(
+        self,
+        query: Query,
+        /,
+        *,
+        after: int = 0,
+        max_count: int | None = None,
+        backwards: bool = False,
+    ) -> QueryResult:
+        """Find what matches a query."""
+        query, position = check_query(query), check_int("after", after)
+        most = check_optional_int("max_count", max_count)
+        await self.turn()
+        return self.find(query, position, most, backwards=backwards)
+
     async def append(
-        self, stream: str, events: Iterable[NewEvent], *, expected: Expectation = ANY
+        self,
+        stream: str,
+        events: Iterable[NewEvent],
+        *,
+        expected: Expectation = ANY,
+        unless: Query | None = None,
+        since: str | None = None,
     ) -> AppendResult:
         """Append events."""
         stream, expected = check_stream(stream), check_expectation(expected)
-        taken = self.take_in(events)
+        taken, unless = self.take_in(events), check_condition(unless, since)
         self.check_owner(stream, taken)
+        if unless is None:
+            await self.turn()
+            return await self.append_now(stream, taken, expected)
+        self.seen_since(since)
+        self.check_guards()
         await self.turn()
-        return await self.append_now(stream, taken, expected)
+        return await self.append_if(stream, taken, expected, unless, since)
+
+    def check_guards(self) -> None:
+        """Refuse a condition if the store cannot check it."""
+        if Capability.GUARDS not in self.capabilities:
+            message = "this store checks no conditions, since it is kept simple"
+            raise NotSupportedError(message)
+
+    async def append_if(
+        self,
+        stream: str,
+        events: list[NewEvent],
+        expected: Expectation,
+        unless: Query,
+        since: str | None,
+    ) -> AppendResult:
+        """Append events if a condition holds."""
+        try:
+            self.check_condition(unless, since)
+        except BoundaryError as exc:
+            ids = [event.id for event in events]
+            if exc.event.id not in ids:
+                raise
+            before = exc.event.version - ids.index(exc.event.id) - 1
+            earlier = self.earlier(stream, before, events)
+            if earlier is None:
+                raise
+            return earlier
+        return await self.append_now(stream, events, expected)
 
     async def append_now(
         self, stream: str, events: list[NewEvent], expected: Expectation
@@ -166,17 +226,18 @@ class ReferenceStore(ReferenceData):
         max_count: int = 1000,
         types: Collection[str] | None = None,
         prefix: str | None = None,
+        query: Query | None = None,
     ) -> AllResult:
         """Read events of all streams."""
         position, most = check_int("after", after), check_int("max_count", max_count)
-        chosen, start = check_types(types), check_prefix(prefix)
+        wanted = check_filter(types, prefix, query)
         await self.turn()
         found: list[RecordedEvent] = []
         for event in self.after(position):
             if len(found) == most:
                 break
             position = event.position
-            if self.matches(event, chosen, start):
+            if self.matches(event, wanted):
                 found.append(self.hand_out(event))
         return AllResult(found, position)
 
@@ -186,9 +247,12 @@ class ReferenceStore(ReferenceData):
         after: int = 0,
         types: Collection[str] | None = None,
         prefix: str | None = None,
+        query: Query | None = None,
     ) -> AsyncGenerator[RecordedEvent, None]:
         """Go through all streams."""
-        read = await self.read_all(after=after, max_count=2**62, types=types, prefix=prefix)
+        read = await self.read_all(
+            after=after, max_count=2**62, types=types, prefix=prefix, query=query
+        )
         for event in read.events:
             yield event
 
@@ -199,15 +263,15 @@ class ReferenceStore(ReferenceData):
         after: int | Literal["end"] = 0,
         types: Collection[str] | None = None,
         prefix: str | None = None,
+        query: Query | None = None,
         stream: str | None = None,
     ) -> AsyncGenerator[Subscription, None]:
         """Follow the store."""
         self.check_open()
         begin = self.end() if after == "end" else check_int("after", after)
-        chosen, name = check_types(types), None if stream is None else check_stream(stream)
+        wanted = check_filter(types, prefix, query, stream)
         self.check_reached(begin)
-        subscription = self.new_subscription(begin, chosen, check_prefix(prefix))
-        subscription.stream = name
+        subscription = self.new_subscription(begin, wanted)
         try:
             yield subscription
         finally:
@@ -224,11 +288,9 @@ class ReferenceStore(ReferenceData):
             message = f"position {position} is beyond the last event: take that of this store"
             raise HistoryReplacedError(message)
 
-    def new_subscription(
-        self, after: int, types: frozenset[str] | None, prefix: str | None
-    ) -> ReferenceSubscription:
+    def new_subscription(self, after: int, wanted: Filter) -> ReferenceSubscription:
         """Make a subscription."""
-        return ReferenceSubscription(self, after, types, prefix)
+        return ReferenceSubscription(self, after, wanted)
 
     async def aclose(self) -> None:
         """Close the store."""
@@ -261,6 +323,10 @@ class MinimalStore(ReferenceStore):
         message = f"this store has no hooks, and does not call {hook!r}"
         raise NotSupportedError(message)
 
+    async def query(self, *_: Any, **__: Any) -> NoReturn:
+        """Refuse: there is no order of all events."""
+        raise _no_order()
+
     async def read_all(self, **_: Any) -> NoReturn:
         """Refuse: there is no order of all events."""
         raise _no_order()
@@ -277,7 +343,14 @@ class MinimalStore(ReferenceStore):
         """Refuse: there is no order of all events."""
         if self.closed or not self.closed:
             raise _no_order()
-        yield self.new_subscription(0, None, None)
+        yield self.new_subscription(0, Filter())
+
+
+def check_filter(types: Any, prefix: Any, query: Any, stream: Any = None) -> Filter:
+    """Check which events are wanted."""
+    checked = None if query is None else check_query(query)
+    name = None if stream is None else check_stream(stream)
+    return Filter(check_types(types), check_prefix(prefix), checked, name)
 
 
 def _no_order() -> NotSupportedError:

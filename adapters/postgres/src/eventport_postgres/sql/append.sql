@@ -4,7 +4,8 @@ CREATE OR REPLACE FUNCTION {schema}.append(
     write_commits  integer[],          -- of each write: its commit, counted from 1
     write_streams  integer[],          -- of each write: its stream, as an index of streams
     write_expected bigint[],           -- of each write: a version, or -1 for any, or -2 for one
-                                       -- that exists
+                                       -- that exists; -3 if it must not be written, or -10 and
+                                       -- less if it may be there already, after version 0 and more
     write_sizes    integer[],          -- of each write: how many events it has
     event_streams  pg_catalog.text[],  -- and of each event ...
     event_writes   integer[],
@@ -17,6 +18,7 @@ CREATE OR REPLACE FUNCTION {schema}.append(
     place          bigint DEFAULT NULL, -- see check_place
     event_times    bigint[] DEFAULT NULL, -- of each event: null, or the time of a copy, in
                                           -- microseconds since 1970
+    event_tags     pg_catalog.text[] DEFAULT NULL, -- of each event: a JSON array, or null for none
     OUT outcomes   integer[], -- of each commit: 0 if written, -1 if there already, or the write of
                               -- it, counted from 1, whose expectation failed
     OUT heads      bigint[],  -- of each write that was tried: the version that its stream had
@@ -56,11 +58,18 @@ BEGIN
         namespace, (CASE WHEN is_called THEN last_value ELSE last_value - 1 END)::bit(32)::integer
     ) FROM {schema}.positions;
 
-    -- In the order of the locks, so that no two batches wait for each other.
-    PERFORM pg_advisory_xact_lock(l.key) FROM (
-        SELECT DISTINCT hashtextextended(u.stream, namespace) AS key
-        FROM unnest(streams) AS u(stream) ORDER BY key
-    ) AS l;
+    -- All appends share one lock, which a huge batch takes alone, in place of more locks for its
+    -- streams than the server has.
+    IF cardinality(streams) > 1000 THEN
+        PERFORM pg_advisory_xact_lock({schema}.lock_key(0));
+    ELSE
+        PERFORM pg_advisory_xact_lock_shared({schema}.lock_key(0));
+        -- In the order of the locks, so that no two batches wait for each other.
+        PERFORM pg_advisory_xact_lock(l.key) FROM (
+            SELECT DISTINCT hashtextextended(u.stream, namespace) AS key
+            FROM unnest(streams) AS u(stream) ORDER BY key
+        ) AS l;
+    END IF;
 
     -- How the streams stand now becomes how they stand after one commit after the other.
     heads := array_fill(0::bigint, ARRAY[cardinality(write_commits)]);
@@ -114,17 +123,25 @@ BEGIN
                    greatest(now, floors[write_streams[e.write]])
                ),
                coalesce(octet_length(e.data), octet_length(e.binary_data))
-                   + octet_length(e.metadata)
+                   + octet_length(e.metadata),
+               CASE WHEN e.tags IS NOT NULL
+                   THEN ARRAY(SELECT json_array_elements_text(e.tags::json)) END
         FROM unnest(
             event_streams, event_writes, event_offsets, event_types, event_data, event_binary,
-            event_metadata, event_ids, event_times
-        ) AS e(stream, write, ordinal, type, data, binary_data, metadata, id, at)
+            event_metadata, event_ids, event_times, event_tags
+        ) AS e(stream, write, ordinal, type, data, binary_data, metadata, id, at, tags)
         WHERE NOT failures OR outcomes[write_commits[e.write]] = 0
         RETURNING events.position, events.recorded_at
     )
     SELECT array_agg(w.position ORDER BY w.position),
            array_agg((EXTRACT(epoch FROM w.recorded_at) * 1000000)::bigint ORDER BY w.position)
     INTO positions, times FROM written AS w;
+    IF event_tags IS NOT NULL THEN
+        INSERT INTO {schema}.tags
+        SELECT t.tag, e.position, e.type
+        FROM {schema}.events e, unnest(e.tags) AS t(tag)
+        WHERE e.position = ANY (positions);
+    END IF;
 
     IF failures THEN
         -- A commit that some earlier try has written, maybe one of this very batch, is no failure.
@@ -139,8 +156,12 @@ BEGIN
                 SELECT s.position, s.recorded_at FROM {schema}.events s
                 WHERE s.stream = e.stream AND s.id = e.id
                     -- Far above what any stream can have, the sum would overflow.
-                    AND s.version = CASE WHEN write_expected[e.write] BETWEEN 0 AND 1::bigint << 62
-                        THEN write_expected[e.write] + e.ordinal END
+                    AND s.version = CASE
+                        WHEN write_expected[e.write] BETWEEN 0 AND 1::bigint << 62
+                            THEN write_expected[e.write] + e.ordinal
+                        WHEN write_expected[e.write] <= -10
+                            THEN -10 - write_expected[e.write] + e.ordinal
+                    END
                 LIMIT 1
             ) AS v ON true
             WHERE outcomes[write_commits[e.write]] > 0

@@ -32,6 +32,7 @@ BEGIN
     PERFORM {schema}.check_place(place), pg_catalog.pg_advisory_xact_lock_shared(namespace, (
         CASE WHEN is_called THEN last_value ELSE last_value OPERATOR(pg_catalog.-) 1 END
     )::bit(32)::integer),
+        pg_catalog.pg_advisory_xact_lock_shared({schema}.lock_key(0)),
         pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended(to_stream, namespace))
     FROM {schema}.positions;
     INSERT INTO {schema}.events

@@ -92,20 +92,24 @@ class BareEventAccepted(ReferenceStore):
 class UnknownIsAny(ReferenceStore):
     """It takes an expectation that it does not know for none."""
 
-    async def append(self, stream: str, events: Any, *, expected: Any = ANY) -> AppendResult:
+    async def append(
+        self, stream: str, events: Any, *, expected: Any = ANY, **asked: Any
+    ) -> AppendResult:
         if not isinstance(expected, int) and expected not in ("no_stream", "stream_exists"):
             expected = ANY
-        return await super().append(stream, events, expected=expected)
+        return await super().append(stream, events, expected=expected, **asked)
 
 
 @mutant("ARG-04")
 class TrueIsOne(ReferenceStore):
     """It takes True for version 1."""
 
-    async def append(self, stream: str, events: Any, *, expected: Any = ANY) -> AppendResult:
+    async def append(
+        self, stream: str, events: Any, *, expected: Any = ANY, **asked: Any
+    ) -> AppendResult:
         if isinstance(expected, bool):
             expected = int(expected)
-        return await super().append(stream, events, expected=expected)
+        return await super().append(stream, events, expected=expected, **asked)
 
 
 @mutant("ARG-05", "ARG-07")

@@ -14,6 +14,7 @@ from eventport import (
     RecordedEvent,
 )
 
+from eventport_conformance.proof.reference_data import Filter
 from eventport_conformance.proof.reference_session import ReferenceSession, ReferenceSubscription
 from eventport_conformance.proof.reference_store import ReferenceStore
 
@@ -65,10 +66,8 @@ class Subscribing(ReferenceStore):
 
     subscription: type[ReferenceSubscription]
 
-    def new_subscription(
-        self, after: int, types: frozenset[str] | None, prefix: str | None
-    ) -> ReferenceSubscription:
-        return self.subscription(self, after, types, prefix)
+    def new_subscription(self, after: int, wanted: Filter) -> ReferenceSubscription:
+        return self.subscription(self, after, wanted)
 
 
 class OneByOne(ReferenceSession):

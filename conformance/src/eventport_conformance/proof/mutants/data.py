@@ -13,7 +13,12 @@ from unicodedata import normalize
 from uuid import UUID
 
 from eventport import (
+    AppendResult,
+    ConcurrencyError,
+    Expectation,
+    InvalidEventError,
     NewEvent,
+    PayloadTooLargeError,
     RecordedEvent,
 )
 from eventport.adapter import encode_events
@@ -264,3 +269,41 @@ class IdsFromText(ReferenceStore):
         if isinstance(events, list) and all(isinstance(event, NewEvent) for event in events):
             events = [NewEvent(e.type, e.data, e.metadata, _uuid(e.id)) for e in events]
         return super().take_in(events)
+
+
+@mutant("DAT-33")
+class RefusalsQuoteData(ReferenceStore):
+    """It quotes the event that it refuses."""
+
+    def take_in(self, events: Iterable[NewEvent]) -> list[NewEvent]:
+        try:
+            return super().take_in(events)
+        except InvalidEventError as exc:
+            message = f"{exc}: {events}"
+            raise InvalidEventError(message) from exc
+
+
+@mutant("DAT-33")
+class ConflictsQuoteData(ReferenceStore):
+    """It notes the event that it had to leave out on the error of a conflict."""
+
+    async def append_now(
+        self, stream: str, events: list[NewEvent], expected: Expectation
+    ) -> AppendResult:
+        try:
+            return await super().append_now(stream, events, expected)
+        except ConcurrencyError as exc:
+            exc.add_note(f"not written: {events}")
+            raise
+
+
+@mutant("DAT-34")
+class RefusedSizesQuoteData(ReferenceStore):
+    """It quotes what a too large append begins with, as some drivers do."""
+
+    def take_in(self, events: Iterable[NewEvent]) -> list[NewEvent]:
+        try:
+            return super().take_in(events)
+        except PayloadTooLargeError as exc:
+            message = f"{exc}: {[*events]!r:.500}"
+            raise PayloadTooLargeError(message) from exc

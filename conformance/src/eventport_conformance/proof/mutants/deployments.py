@@ -87,6 +87,14 @@ class TrustsTheClock(ReferenceStore):
         return datetime.now(UTC) + self.database.clock_offset
 
 
+@mutant("ODD-11")
+class OrdersByTime(ReferenceStore):
+    """It puts the events of a page into the order of their times."""
+
+    def after(self, position: int) -> list[RecordedEvent]:
+        return sorted(super().after(position), key=lambda event: event.recorded_at)
+
+
 @mutant("ODD-10")
 class RoundsByItsSettings(ReferenceStore):
     """It gives as many digits of a number as a setting of its connection says."""

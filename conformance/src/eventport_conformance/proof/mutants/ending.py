@@ -10,7 +10,6 @@ from typing import Any
 from anyio import get_cancelled_exc_class
 
 from eventport import (
-    ANY,
     AllResult,
     AppendResult,
     Expectation,
@@ -22,7 +21,7 @@ from eventport import (
 from eventport_conformance.proof.mutants.base import (
     mutant,
 )
-from eventport_conformance.proof.reference_data import Writes
+from eventport_conformance.proof.reference_data import Filter, Writes
 from eventport_conformance.proof.reference_session import ReferenceSession, ReferenceSubscription
 from eventport_conformance.proof.reference_store import ReferenceStore
 
@@ -96,12 +95,10 @@ class WrittenAfterCancellation(ReferenceStore):
 
     late: tuple[str, list[NewEvent]] | None = None
 
-    async def append(
-        self, stream: str, events: Iterable[NewEvent], *, expected: Expectation = ANY
-    ) -> AppendResult:
+    async def append(self, stream: str, events: Iterable[NewEvent], **asked: Any) -> AppendResult:
         taken = list(events)
         try:
-            return await super().append(stream, taken, expected=expected)
+            return await super().append(stream, taken, **asked)
         except get_cancelled_exc_class():
             self.late = (stream, taken)
             raise
@@ -190,10 +187,8 @@ class BlockLeavesOpen(ReferenceStore):
 class ClosingEndsQuietly(ReferenceStore):
     """It ends subscriptions quietly when it is closed."""
 
-    def new_subscription(
-        self, after: int, types: frozenset[str] | None, prefix: str | None
-    ) -> ReferenceSubscription:
-        return _EndingQuietly(self, after, types, prefix)
+    def new_subscription(self, after: int, wanted: Filter) -> ReferenceSubscription:
+        return _EndingQuietly(self, after, wanted)
 
 
 class _EndingQuietly(ReferenceSubscription):

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from eventport_conformance.proof.mutants.base import (
     changed,
     mutant,
 )
+from eventport_conformance.proof.reference_data import Filter
 from eventport_conformance.proof.reference_store import ReferenceStore
 
 
@@ -54,15 +56,13 @@ class PositionStaysWithoutMatch(ReferenceStore):
 class PrefixIsAPattern(ReferenceStore):
     """It looks for prefixes with a LIKE that takes an underscore for any character."""
 
-    def matches(
-        self, event: RecordedEvent, types: frozenset[str] | None, prefix: str | None
-    ) -> bool:
-        start = prefix or ""
+    def matches(self, event: RecordedEvent, wanted: Filter) -> bool:
+        start = wanted.prefix or ""
         like = len(event.stream) >= len(start) and all(
-            wanted in {"_", "%"} or wanted == found
-            for wanted, found in zip(start, event.stream, strict=False)
+            one in {"_", "%"} or one == found
+            for one, found in zip(start, event.stream, strict=False)
         )
-        return like and super().matches(event, types, None)
+        return like and super().matches(event, replace(wanted, prefix=None))
 
 
 @mutant("GLO-12")

@@ -8,6 +8,8 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from anyio.lowlevel import checkpoint
+
 from eventport import (
     AppendResult,
     NewEvent,
@@ -173,3 +175,20 @@ class PositionForeseen(_WithSession):
     """Its sessions report a position before they have one."""
 
     unit = _Lying
+
+
+class _TwoViews(ReferenceSession):
+    async def turn(self) -> None:
+        is_first = not self.pins
+        await super().turn()
+        await checkpoint()
+        if is_first:
+            self.pins.clear()
+
+
+@mutant("SES-33")
+class EachTaskItsView(ReferenceStore):
+    """Its sessions give each task that reads first a view of its own."""
+
+    def new_session(self) -> ReferenceSession:
+        return _TwoViews(self)

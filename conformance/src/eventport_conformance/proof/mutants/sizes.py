@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
 
 from anyio.lowlevel import checkpoint
 
 from eventport import (
-    ANY,
     AppendResult,
     Expectation,
     NewEvent,
@@ -18,6 +19,7 @@ from eventport import (
 )
 
 from eventport_conformance.proof.mutants.base import mutant
+from eventport_conformance.proof.reference_data import Filter
 from eventport_conformance.proof.reference_session import ReferenceSession
 from eventport_conformance.proof.reference_store import ReferenceStore
 
@@ -63,11 +65,9 @@ class _TwentyAppends(ReferenceSession):
 class FiltersByAThousand(ReferenceStore):
     """It filters by the first thousand types, in the order of their names."""
 
-    def matches(
-        self, event: RecordedEvent, types: frozenset[str] | None, prefix: str | None
-    ) -> bool:
-        few = types and frozenset(sorted(types)[:1_000])
-        return super().matches(event, few, prefix)
+    def matches(self, event: RecordedEvent, wanted: Filter) -> bool:
+        few = wanted.types and frozenset(sorted(wanted.types)[:1_000])
+        return super().matches(event, replace(wanted, types=few))
 
 
 @mutant("CON-16")
@@ -83,13 +83,11 @@ class RefusedTogether(ReferenceStore):
             self.is_refused = True
             raise
 
-    async def append(
-        self, stream: str, events: Iterable[NewEvent], *, expected: Expectation = ANY
-    ) -> AppendResult:
+    async def append(self, stream: str, events: Iterable[NewEvent], **asked: Any) -> AppendResult:
         self.is_refused = False
         taken = self.take_in(events)
         await checkpoint()
         if self.is_refused:
             message = "an append of the batch is too large"
             raise PayloadTooLargeError(message)
-        return await super().append(stream, taken, expected=expected)
+        return await super().append(stream, taken, **asked)

@@ -4,17 +4,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 
-from eventport import (
-    RecordedEvent,
-)
+from eventport import ConcurrencyError, Expectation, NewEvent, RecordedEvent
 
 from eventport_conformance.proof.mutants.base import (
     Subscribing,
+    changed,
     mutant,
 )
 from eventport_conformance.proof.reference_data import STEP
@@ -166,7 +166,38 @@ class LeavingDoesNotEnd(Subscribing):
     subscription = _Undying
 
 
-@mutant("SUB-30")
+class _Holding(ReferenceSubscription):
+    def find(self) -> RecordedEvent | None:
+        events = self.store.after(self.position)
+        if events and events[0].position > self.position + STEP:
+            return None  # somebody may still write what is missing
+        return super().find()
+
+
+@mutant("SUB-23")
+class HoldsAtGaps(Subscribing):
+    """It waits at a position that a refused append has used up."""
+
+    subscription = _Holding
+
+    def conflict(self, stream: str, expected: Expectation, head: int) -> ConcurrencyError:
+        self.wasted += STEP
+        return super().conflict(stream, expected, head)
+
+    def record(self, stream: str, event: NewEvent) -> RecordedEvent:
+        recorded = changed(super().record(stream, event), position=self.used + self.wasted)
+        self.database.log[-1] = recorded
+        self.used += STEP
+        return recorded
+
+    def after(self, position: int) -> list[RecordedEvent]:
+        return [event for event in self.database.log if event.position > position]
+
+    wasted = 0
+    used = STEP
+
+
+@mutant("SUB-24")
 class EndIsTheBeginning(ReferenceStore):
     """It begins at the first event when it is asked for the end."""
 
@@ -174,7 +205,7 @@ class EndIsTheBeginning(ReferenceStore):
         return 0
 
 
-@mutant("SUB-30", "SUB-31")
+@mutant("SUB-24", "SUB-25")
 class EndSkipsOne(ReferenceStore):
     """It misses the first event after the end."""
 
@@ -187,10 +218,12 @@ class EndSkipsOne(ReferenceStore):
 
 class _ByPrefix(ReferenceSubscription):
     def is_wanted(self, event: RecordedEvent) -> bool:
-        return self.store.matches(event, self.types, self.stream or self.prefix)
+        wanted = self.wanted
+        prefix = wanted.stream or wanted.prefix
+        return self.store.matches(event, replace(wanted, prefix=prefix, stream=None))
 
 
-@mutant("SUB-32", "SUB-33")
+@mutant("SUB-26", "SUB-27")
 class StreamIsAPrefix(Subscribing):
     """It follows each stream whose name starts with the one asked for."""
 
@@ -199,17 +232,17 @@ class StreamIsAPrefix(Subscribing):
 
 class _AnyFilter(ReferenceSubscription):
     def is_wanted(self, event: RecordedEvent) -> bool:
-        return super().is_wanted(event) or event.stream == self.stream
+        return super().is_wanted(event) or event.stream == self.wanted.stream
 
 
-@mutant("SUB-33")
+@mutant("SUB-27")
 class OneFilterIsEnough(Subscribing):
     """It yields the events of the stream that match none of the other filters, too."""
 
     subscription = _AnyFilter
 
 
-@mutant("SUB-34")
+@mutant("SUB-28")
 class AnyTextIsTheEnd(ReferenceStore):
     """It takes any text for the end."""
 

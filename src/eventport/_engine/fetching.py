@@ -1,0 +1,75 @@
+"""Pages of an engine: a read that is asked again if its connection drops, on an open store."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from eventport._engine.calls import RemoteCalls
+from eventport._engine.engine import Engine, KnowsLast, Queries
+from eventport._engine.queries import (
+    AllPage,
+    AllQuery,
+    MatchPage,
+    MatchQuery,
+    StreamPage,
+    StreamQuery,
+)
+from eventport.errors import EventportError
+
+
+P = TypeVar("P")
+Q = TypeVar("Q")
+
+
+class Pages:
+    """Fetches pages of an engine.
+
+    Args:
+        engine: What is asked.
+        remote: How it is asked, if it is reached over connections.
+        check_open: Raises if the store has been closed, for this cause if there is one.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        remote: RemoteCalls | None,
+        check_open: Callable[[Exception | None], None],
+    ) -> None:
+        self._engine = engine
+        self._remote = remote
+        self._check_open = check_open
+
+    async def stream(self, query: StreamQuery) -> StreamPage:
+        """Fetch a page of a stream."""
+        return await self._fetch(self._engine.read_stream, query)
+
+    async def all(self, query: AllQuery) -> AllPage:
+        """Fetch a page of all streams."""
+        return await self._fetch(self._engine.read_all, query)
+
+    async def matching(self, query: MatchQuery) -> MatchPage:
+        """Fetch a page of what a query matches, from an engine with the part `Queries`."""
+        engine = self._engine
+        assert isinstance(engine, Queries)  # noqa: S101  # or else the store looks at all events
+        return await self._fetch(engine.query, query)
+
+    def last_position(self) -> Callable[[], Awaitable[int]] | None:
+        """Return what asks for the last position, of an engine with the part `KnowsLast`."""
+        engine, remote = self._engine, self._remote
+        if not isinstance(engine, KnowsLast):
+            return None
+        if remote is None:
+            return engine.last_position
+        return lambda: remote.call(engine.last_position)
+
+    async def _fetch(self, read: Callable[[Q], Awaitable[P]], query: Q) -> P:
+        self._check_open(None)
+        try:
+            if self._remote is None:
+                return await read(query)
+            return await self._remote.call(lambda: read(query))
+        except EventportError as exc:
+            self._check_open(exc)  # what was closed meanwhile fails for that reason
+            raise

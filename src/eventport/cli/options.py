@@ -1,0 +1,50 @@
+"""The options that several commands have."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+import typer
+
+
+def _refuse_lists(types: list[str] | None) -> list[str] | None:
+    for name in types or ():
+        if "," in name:
+            message = f"{name!r} would match no type: repeat the option, as in --type A --type B"
+            raise typer.BadParameter(message)
+    return types
+
+
+Store: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME_OR_URL",
+        help="A URL, or a store's name in eventport.toml. "
+        "[default: what EVENTPORT_URL says, or the store named default]",
+    ),
+]
+After: TypeAlias = Annotated[
+    int,
+    typer.Option(min=0, metavar="POSITION", help="Only events after this global position."),
+]
+Prefix: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="TEXT", help="Only streams whose name starts with this.")
+]
+Types: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--type",
+        metavar="TYPE",
+        callback=_refuse_lists,
+        help="Only events of this type; can be repeated.",
+    ),
+]
+Json: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="NDJSON, which is what files and pipes get anyway.")
+]
+Tags: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tag", metavar="TAG", help="Only events with this tag; repeat it for more that they have."
+    ),
+]
