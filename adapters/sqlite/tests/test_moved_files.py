@@ -14,6 +14,7 @@ from eventport import NewEvent, StoreUnavailableError
 from eventport.projections.checkpoints import ProjectionId
 
 from eventport_sqlite import SQLiteEventStore
+from eventport_sqlite.database import Database
 from eventport_sqlite.projections import SQLiteCheckpoints
 
 
@@ -68,12 +69,27 @@ async def test_a_file_that_comes_back_is_the_store_again(
 async def test_a_file_moved_during_a_commit_leaves_the_outcome_unknown(
     store: SQLiteEventStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Between the look before the commit and the commit itself.
-    def look_and_move(database: object) -> None:
-        path.rename(path.with_name("elsewhere.db"))
+    # Between the look before the commit and the one after it.
+    look = Database.confirm_file
 
-    monkeypatch.setattr("eventport_sqlite.database.Database.require_file", look_and_move)
+    def move_and_look(database: Database) -> None:
+        path.rename(path.with_name("elsewhere.db"))
+        look(database)
+
+    monkeypatch.setattr(Database, "confirm_file", move_and_look)
     with pytest.raises(StoreUnavailableError, match="not known whether it is in the file"):
+        await store.append("s", [NewEvent("E", 1)])
+
+
+async def test_a_file_moved_right_before_a_commit_is_named(
+    store: SQLiteEventStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def move(database: Database) -> None:
+        path.rename(path.with_name("elsewhere.db"))
+        monkeypatch.undo()
+
+    monkeypatch.setattr(Database, "require_file", move)
+    with pytest.raises(StoreUnavailableError, match=r"removed(,| or) moved"):
         await store.append("s", [NewEvent("E", 1)])
 
 

@@ -56,7 +56,8 @@ async def test_what_is_reported_is_what_is_stored_even_if_somebody_inserts(
     await store.append("s", [NewEvent("Stored", 1)])
     execute(
         path,
-        "INSERT INTO eventport_events SELECT 40, 's', 2, type, data, metadata, id, recorded_at "
+        "INSERT INTO eventport_events "
+        "SELECT 40, 's', 2, type, data, metadata, id, recorded_at, tags "
         "FROM eventport_events",
     )
     result = await store.append("s", [NewEvent("Stored", n) for n in range(3)])

@@ -8,11 +8,14 @@ import sqlite3
 import threading
 import time
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from eventport.errors import StoreUnavailableError
 
+
+T = TypeVar("T")
 
 _SLICE: Final = 50
 """Milliseconds that SQLite waits for a lock before the call checks whether to go on."""
@@ -60,6 +63,7 @@ class Database(sqlite3.Connection):
     _file: Path | None = None
     _identity: tuple[int, int] | None = None
     _busy_timeout: float = 0.0
+    _patience: int = -1
     _call: Call | None = None
 
     def settle(self, file: Path | None, busy_timeout: float) -> None:
@@ -79,26 +83,33 @@ class Database(sqlite3.Connection):
         Raises:
             GivenUpError: its caller gave up while it waited for the lock.
         """
+        # IMMEDIATE: a transaction that begins by reading cannot wait for the lock later.
+        self.when_free(lambda: self.execute("BEGIN IMMEDIATE"))
+        self._wait_for(int(self._busy_timeout * 1_000))
+
+    def when_free(self, write: Callable[[], T]) -> T:
+        """Call what needs the write lock from its beginning, as often as others hold the lock.
+
+        Raises:
+            GivenUpError: its caller gave up while it waited for the lock.
+        """
         # An interrupt does not reach SQLite while it waits for a lock, so it waits in slices.
         deadline = time.monotonic() + self._busy_timeout
-        self.execute(f"PRAGMA busy_timeout = {min(_SLICE, int(self._busy_timeout * 1_000))}")
-        try:
-            while not self._has_begun(deadline):
-                pass
-        finally:
-            self.execute(f"PRAGMA busy_timeout = {int(self._busy_timeout * 1_000)}")
+        self._wait_for(min(_SLICE, int(self._busy_timeout * 1_000)))
+        while True:
+            if self._call is not None and self._call.given_up:
+                raise GivenUpError
+            try:
+                return write()
+            except sqlite3.OperationalError as exc:
+                if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                    raise
 
-    def _has_begun(self, deadline: float) -> bool:
-        if self._call is not None and self._call.given_up:
-            raise GivenUpError
-        try:
-            # IMMEDIATE: a transaction that begins by reading cannot wait for the lock later.
-            self.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as exc:
-            if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
-                raise
-            return False
-        return True
+    def _wait_for(self, milliseconds: int) -> None:
+        """Set for how long SQLite waits for a lock."""
+        if milliseconds != self._patience:
+            self.execute(f"PRAGMA busy_timeout = {milliseconds}")
+            self._patience = milliseconds
 
     def commit(self) -> None:
         """Commit, if the file is in place.
@@ -108,6 +119,10 @@ class Database(sqlite3.Connection):
         """
         self.require_file()
         super().commit()
+        self.confirm_file()
+
+    def confirm_file(self) -> None:
+        """Raise `StoreUnavailableError` if the file was not in its place at a commit."""
         if self._is_gone():
             message = (
                 f"{self._file} was removed or moved while a commit was written to it, so it is "

@@ -79,7 +79,7 @@ class SQLiteEngine:
         self._batch = call = Call()
         if self.inline:
             return await self.inline.write_batch(self._writer, call, batch)
-        return await self._writer.finish(call, lambda db: statements.write_batch(db, batch))
+        return await self._writer.finish(call, lambda db: statements.write_commits(db, batch))
 
     def interrupt(self) -> None:
         """See `Interruptible.interrupt`: a batch that waits for the write lock gives up."""

@@ -24,6 +24,7 @@ from eventport.adapter import (
     Seen,
     StreamPage,
     StreamQuery,
+    StreamWrite,
     Written,
     decode_event,
     plan,
@@ -32,6 +33,7 @@ from eventport.adapter import (
 )
 from eventport.errors import CorruptEventError
 from eventport.events import RecordedEvent
+from eventport.expectations import exact_version
 
 from eventport_sqlite.database import Database
 from eventport_sqlite.matching import condition, first_unseen, positions
@@ -59,6 +61,18 @@ _STORED: Final = """
 _INSERT: Final = """
     INSERT INTO eventport_events (stream, version, type, data, metadata, id, recorded_at, tags)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+"""
+# All of a lone append: a statement of its own is a transaction that begins with the write lock.
+_APPEND: Final = """
+    INSERT INTO eventport_events (stream, version, type, data, metadata, id, recorded_at)
+    SELECT :stream, coalesce(h.version, 0) + 1, :type, :data, :metadata, :id,
+        max(:now, coalesce(h.recorded_at, 0))
+    FROM (SELECT 1) LEFT JOIN (
+        SELECT version, recorded_at FROM eventport_events
+        WHERE stream = :stream ORDER BY version DESC LIMIT 1
+    ) AS h
+    WHERE :expected IS NULL OR coalesce(h.version, 0) = :expected
+    RETURNING position, version, recorded_at
 """
 _INSERT_TAG: Final = "INSERT INTO eventport_tags (tag, position) VALUES (?, ?)"
 _COLUMNS: Final = "stream, version, position, type, data, metadata, id, recorded_at, tags"
@@ -120,6 +134,15 @@ def write_commit(db: sqlite3.Connection, commit: Commit, now: int) -> Outcome:
     return Committed(written)
 
 
+def write_commits(db: Database, commits: Sequence[Commit]) -> list[Outcome]:
+    """Write a batch; a lone event in one statement, which costs a third of a transaction."""
+    if len(commits) == 1 and (write := _lone_write(commits[0])) is not None:
+        committed = _append(db, write)
+        if committed is not None:
+            return [committed]
+    return write_batch(db, commits)
+
+
 def write_batch(db: Database, commits: Sequence[Commit]) -> list[Outcome]:
     """Write a batch in one transaction, which only this process's writer can be in."""
     db.begin()
@@ -131,6 +154,43 @@ def write_batch(db: Database, commits: Sequence[Commit]) -> list[Outcome]:
         db.rollback()  # it does nothing if SQLite has done so already
         raise
     return outcomes
+
+
+def _lone_write(commit: Commit) -> StreamWrite | None:
+    """Return the write of a commit of one event, if it depends on nothing but its stream."""
+    if len(commit.writes) != 1 or commit.guards:
+        return None
+    (write,) = commit.writes
+    event, *others = write.events
+    if others or event.tags or event.recorded_at is not None:
+        return None
+    return None if write.expected == "stream_exists" else write
+
+
+def _append(db: Database, write: StreamWrite) -> Committed | None:
+    """Append one event; None if the expectation does not hold, or an earlier try has written it."""
+    (event,) = write.events
+    values = {
+        "stream": write.stream,
+        "type": event.type,
+        "data": event.data,
+        "metadata": event.metadata,
+        "id": event.id.bytes,
+        "now": time.time_ns() // 1_000,
+        "expected": exact_version(write.expected),
+    }
+    db.require_file()
+    # The statement has ended, and so has its transaction, when all of its rows were fetched.
+    try:
+        rows = db.when_free(lambda: db.execute(_APPEND, values).fetchall())
+    except sqlite3.OperationalError:
+        db.require_file()  # that says more; nothing was written
+        raise
+    db.confirm_file()
+    if not rows:
+        return None
+    ((position, version, at),) = rows
+    return Committed([Written(version, (position,), version == 1, (utc_from_microseconds(at),))])
 
 
 def read_stream(db: sqlite3.Connection, query: StreamQuery) -> StreamPage:
