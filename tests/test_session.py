@@ -91,7 +91,7 @@ async def test_an_empty_append_writes_nothing() -> None:
     engine = OneStream()
     store = opened(engine)
     async with store.session() as session:
-        result = await session.append("a", [], expected=NO_STREAM)
+        result = await session.append("a", [])
         assert (result.version, result.position, result.created) == (0, None, False)
         await session.append("b", numbered(1, 1))
         await session.append("c", [])
