@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -46,7 +47,7 @@ HARNESSES = {
     "eventstoredb[esdb]": "eventstoredb-esdb",
 }
 # Most tests wait most of the time, so there are more workers than cores. Neighbours stay together,
-# so that servers of a module are started once; who is done takes over what others have not begun.
+# so that servers of a module are started once; a worker that is done takes over from others.
 WORKERS = ("-n", "4", "--dist", "worksteal")
 THIS_PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
@@ -136,6 +137,22 @@ def mutants(session: nox.Session) -> None:
 
 
 @nox.session
+def mutation(session: nox.Session) -> None:
+    """Let the suite judge random mutants of the real code; takes as long as one lets it."""
+    install(session, "tests")
+    session.run("python", "-m", "conformance.mutation.run", *session.posargs)
+
+
+@nox.session
+def peers(session: nox.Session) -> None:
+    """Put stores of other projects through the suite, in an environment of their own."""
+    session.install(
+        "-e", ".", "-e", "conformance", *nox.project.dependency_groups(PROJECT, "peers")
+    )
+    session.run("python", "benchmarks/peers/run.py", *session.posargs)
+
+
+@nox.session
 def build(session: nox.Session) -> None:
     """Build all distributions and use each from a clean environment."""
     session.install("uv", *nox.project.dependency_groups(PROJECT, "tests"))
@@ -149,8 +166,43 @@ def demo(session: nox.Session) -> None:
     session.run("python", "examples/orders/main.py")
 
 
+# The servers that `real` runs on: the variable that names one, and the backend that it is for.
+SERVERS = {
+    "EVENTPORT_TEST_POSTGRES_URL": "postgres",
+    "EVENTPORT_TEST_MONGODB_URL": "mongodb[motor]",
+    "EVENTPORT_TEST_EVENTSTOREDB_URL": "eventstoredb[kurrentdb]",
+}
+
+
+@nox.session
+def real(session: nox.Session) -> None:
+    """Run the tests and the suite of each backend whose server the environment names."""
+    given = [backend for variable, backend in SERVERS.items() if os.environ.get(variable)]
+    if not given:
+        session.error(f"name at least one server, by {', '.join(SERVERS)}; see CONTRIBUTING.md")
+    install(session, "tests", backends=tuple(given))
+    failed: list[str] = []
+    for backend in given:
+        folder = f"adapters/{backend.partition('[')[0]}/tests"
+        required = [] if session.posargs else [f"--conformance-require={HARNESSES[backend]}"]
+        try:
+            session.run("pytest", *WORKERS, folder, *required, *session.posargs)
+        except nox.command.CommandFailed:
+            failed.append(backend)  # the others run all the same
+    if failed:
+        session.error(f"failed on the server of {', '.join(failed)}")
+
+
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure against bare drivers, in the same run; takes some minutes."""
     install(session, "tests")  # for the servers that it measures on
     session.run("python", "benchmarks/run.py", *session.posargs)
+
+
+@nox.session
+def contest(session: nox.Session) -> None:
+    """Measure peers' stores and ours in turns, and write the page about it; needs node for one."""
+    install(session, "tests", backends=("sqlite", "postgres"))
+    session.run("python", "benchmarks/peers/speed/contest.py", *session.posargs)
+    session.run("python", "benchmarks/peers/speed/page.py")

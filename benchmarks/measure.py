@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import gc
 import statistics
+import sys
 
 from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
+
+QUICK: Final = "--quick" in sys.argv
+"""Whether all is to take less than three minutes: figures are then only good for a first look."""
+
+MANY: Final = 100_000 if QUICK else 1_000_000
+"""How many events a large store has."""
+
+QUICK_ROUNDS: Final = 3
 
 Contestant: TypeAlias = Callable[[int], Awaitable[int]]
 """Does the work of one round, whose number it is given, and returns how many things it did."""
@@ -43,7 +52,7 @@ HEADER = f"{'what':<58}{'eventport':>14}{'floor':>14}{'figure':>14}{'goal':>10} 
 async def rates(contestants: Sequence[Contestant], rounds: int) -> list[float]:
     """Let contestants take turns, and return the median of each one's things per second."""
     seen: list[list[float]] = [[] for _ in contestants]
-    for number in range(rounds):
+    for number in range(min(rounds, QUICK_ROUNDS) if QUICK else rounds):
         # Turns change, so that nobody always runs right after the same other.
         order = list(zip(contestants, seen, strict=True))
         for contestant, values in order if number % 2 else order[::-1]:

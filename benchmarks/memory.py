@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
-from measure import Figure, rates
+from measure import MANY, Figure, rates
 
 from eventport import NewEvent
 
@@ -43,7 +43,7 @@ async def append(size: int) -> Figure:
 async def growth() -> Figure:
     """Append to a store of a million events, against one of a thousand."""
     stores = {"large": MemoryEventStore(), "small": MemoryEventStore()}
-    for name, streams in (("large", 10_000), ("small", 10)):
+    for name, streams in (("large", MANY // 100), ("small", 10)):
         for index in range(streams):
             events = [NewEvent("ItemAdded", DATA) for _ in range(100)]
             await stores[name].append(f"filled-{index}", events)
@@ -56,4 +56,4 @@ async def growth() -> Figure:
     large, small = await rates(
         [lambda number: to("large", number), lambda number: to("small", number)], rounds=9
     )
-    return Figure("memory, append at 1,000,000 events / at 1,000", large, small, 0.8)
+    return Figure(f"memory, append at {MANY:,} events / at 1,000", large, small, 0.8)

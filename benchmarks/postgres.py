@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from measure import Figure, rates
+from measure import MANY, QUICK, Figure, rates
 
 from eventport import ANY, NO_STREAM, Expectation, NewEvent
 
@@ -165,7 +165,7 @@ async def processes(url: str) -> Figure:
         return rate
 
     seen: dict[str, list[float]] = {"ours": [], "theirs": []}
-    for number in range(5):
+    for number in range(3 if QUICK else 5):
         for kind in list(seen)[:: -1 if number % 2 else 1]:
             seen[kind].append(await run(kind))
     ours_rate, floor_rate = map(statistics.median, seen.values())
@@ -268,8 +268,8 @@ async def delivery(url: str) -> Figure:
 
 
 async def import_file(url: str) -> Figure:
-    """`eventport import` of 200,000 events in 20,000 streams, as a program of its own."""
-    count = 200_000
+    """`eventport import` of a fifth of a large store, as a program of its own."""
+    count = MANY // 5
     with tempfile.NamedTemporaryFile("w", suffix=".ndjson") as file:
         for index in range(count):
             line = {
@@ -298,7 +298,7 @@ async def growth(url: str, pool: asyncpg.Pool) -> Figure:
         await PostgresEventStore.connect(url, schema="large") as large,
         await PostgresEventStore.connect(url, schema="small") as small,
     ):
-        for schema, count in (("large", 1_000_000), ("small", 1_000)):
+        for schema, count in (("large", MANY), ("small", 1_000)):
             await pool.execute(
                 f"""
                 INSERT INTO {schema}.events
@@ -317,7 +317,7 @@ async def growth(url: str, pool: asyncpg.Pool) -> Figure:
             ],
             rounds=9,
         )
-    return Figure("Postgres, append at 1,000,000 events / at 1,000", ours_rate, floor_rate, 0.8)
+    return Figure(f"Postgres, append at {MANY:,} events / at 1,000", ours_rate, floor_rate, 0.8)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Measure the figures that eventport promises; name subjects to measure only those."""
+"""Measure the figures that eventport promises; name subjects to measure only those.
+
+With `--quick` all of them take less than three minutes, on fewer rounds and smaller stores.
+"""
 
 from __future__ import annotations
 
@@ -44,4 +47,4 @@ async def main(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1:]))
+    asyncio.run(main([name for name in sys.argv[1:] if not name.startswith("-")]))

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import aiosqlite
 
-from measure import Figure, rates
+from measure import MANY, Figure, rates
 
 from eventport import NO_STREAM, NewEvent
 
@@ -127,7 +127,7 @@ async def growth(folder: Path) -> Figure:
         await SQLiteEventStore.open(large_path, synchronous=SYNCHRONOUS) as large,
     ):
         fill(small_path, 1_000)
-        fill(large_path, 1_000_000)
+        fill(large_path, MANY)
 
         async def to(store: SQLiteEventStore, number: int) -> int:
             async def task(name: int) -> None:
@@ -142,7 +142,7 @@ async def growth(folder: Path) -> Figure:
         ours_rate, floor_rate = await rates(
             [lambda number: to(large, number), lambda number: to(small, number)], rounds=9
         )
-    return Figure("SQLite, append at 1,000,000 events / at 1,000", ours_rate, floor_rate, 0.8)
+    return Figure(f"SQLite, append at {MANY:,} events / at 1,000", ours_rate, floor_rate, 0.8)
 
 
 async def floor(path: Path) -> aiosqlite.Connection:

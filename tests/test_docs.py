@@ -32,7 +32,7 @@ PAGES = sorted(
         ("README.md", 1),
         ("docs/guide.md", 6),
         ("docs/tutorial.md", 6),
-        ("docs/typed-events.md", 4),
+        ("docs/typed-events.md", 5),
         ("docs/commands.md", 5),
         ("docs/aggregates.md", 5),
         ("docs/inline-projections.md", 2),

@@ -104,7 +104,7 @@ async def test_a_stream_that_stays_locked_ends_the_wait(
     engine.lockers = {"locked": "somebody"}
     with pytest.raises(StoreUnavailableError, match=r"'locked'.*nothing was written"):
         await store.append("locked", [NewEvent("E", 1)])
-    engine.lockers = {}
+    engine.timeout, engine.lockers = 60.0, {}
     assert (await store.append("locked", [NewEvent("E", 2)])).version == 1
 
 

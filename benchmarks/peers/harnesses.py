@@ -52,7 +52,7 @@ class EventsourcingSQLite(Harness):
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[EventStore, None]:
         """Open a store on a new file."""
-        with TemporaryDirectory() as folder:
+        with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             self.path = Path(folder, "events.db")
             async with self.second_client() as store:
                 yield store
@@ -93,7 +93,7 @@ class EventsourceSQLite(Harness):
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[EventStore, None]:
         """Open a store on a new file."""
-        with TemporaryDirectory() as folder:
+        with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             self.path = Path(folder, "events.db")
             async with self.second_client() as store:
                 yield store

@@ -24,6 +24,7 @@ from tests.toolkit.orders import (
 
 from eventport import (
     ConcurrencyError,
+    CopiedEvent,
     EventStore,
     InvalidArgumentError,
     InvalidArgumentTypeError,
@@ -43,6 +44,7 @@ from eventport.keys import DuplicateKeyError, UniqueKeys
 from eventport.snapshots import Snapshots, StreamSnapshotStore, every
 
 from eventport_conformance.waiting import no_hang
+from eventport_memory import MemoryEventStore
 
 
 with_sessions = pytest.mark.parametrize("backend", WITH_SESSIONS)
@@ -262,6 +264,27 @@ async def test_an_aggregate_is_loaded_as_it_was_at_a_time(
     assert (await orders.load("42", to_time=times[2] - moment)).items == {"tea": 1}
     with pytest.raises(AggregateNotFoundError):
         await orders.load("42", to_time=times[0] - moment)
+
+
+async def test_a_copy_is_loaded_as_it_was_at_a_time(
+    store: EventStore, orders: Repository[Order]
+) -> None:
+    order = Order.place("ada")
+    await orders.add("42", order)
+    order.add("tea")
+    await orders.save(order)
+    first, second = (await store.read("order-42")).events
+    async with MemoryEventStore() as copy:
+        for event in (first, second):
+            longer_ago = event.recorded_at - timedelta(days=300)
+            copied = CopiedEvent(
+                event.type, event.data, event.metadata, event.id, recorded_at=longer_ago
+            )
+            await copy.append(event.stream, [copied])
+        there = Repository(copy, "order", Order, EVENTS)
+        then = first.recorded_at - timedelta(days=300)
+        assert (await there.load("42", to_time=then)).items == {}
+        assert (await there.load("42", to_time=first.recorded_at)).items == {"tea": 1}
 
 
 async def test_in_a_unit_of_work_an_id_is_one_object(orders: Repository[Order]) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 from pathlib import Path
 
 import pytest
@@ -15,10 +12,10 @@ from tests.toolkit.read_models import PLACES
 
 from eventport import connect
 
-from eventport_conformance.waiting import HANG_SECONDS, no_hang
+from eventport_conformance.scripts import go_together, scripts
 
 
-WORKER = Path(__file__).parent / "workers" / "deposit.py"
+WORKERS = Path(__file__).parent / "workers"
 DEPOSITS = 150
 
 
@@ -28,29 +25,9 @@ async def test_no_task_gives_up(request: pytest.FixtureRequest, database: str, w
     place = PLACES[database](request)
     async with connect(place.url) as store:
         await store.append("account-1", [TYPES.new(Deposited(1))])
-        processes = [_start(place.url, way) for _ in range(2)]
-        try:
-            with no_hang(seconds=5 * HANG_SECONDS):
-                for process in processes:
-                    assert process.stdout is not None
-                    assert await to_thread.run_sync(process.stdout.readline) == "ready\n"
-                for process in processes:  # all begin at the same moment
-                    assert process.stdin is not None
-                    process.stdin.write("go\n")
-                    process.stdin.flush()
-                ended = [await to_thread.run_sync(each.communicate) for each in processes]
-        finally:
-            for process in processes:
-                process.kill()
-                process.wait()
-        assert [out for out, _ in ended] == ["0 []\n"] * 2
+        with scripts(WORKERS) as start:
+            processes = [start("deposit.py", place.url, way, DEPOSITS) for _ in range(2)]
+            await to_thread.run_sync(lambda: go_together(*processes))
+            ended = [await to_thread.run_sync(each.output) for each in processes]
+        assert ended == ["0 []\n"] * 2
         assert (await store.read("account-1", max_count=0)).version == 1 + 2 * DEPOSITS
-
-
-def _start(url: str, way: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, str(WORKER), url, way, str(DEPOSITS)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )

@@ -30,5 +30,5 @@ async def double() -> AsyncGenerator[Double, None]:
 
 @pytest.fixture
 async def store(double: Double) -> AsyncGenerator[EventStoreDBEventStore, None]:
-    async with await EventStoreDBEventStore.connect(double.uri, timeout=5) as opened:
+    async with await EventStoreDBEventStore.connect(double.uri) as opened:
         yield opened

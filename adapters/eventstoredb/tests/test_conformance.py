@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import anyio
 
@@ -22,8 +22,10 @@ from adapters.eventstoredb.tests.double.database import LAST_REVISION
 from adapters.eventstoredb.tests.double.stubs import KURRENT
 from anyio import to_thread
 
-from eventport import EventportError, NewEvent
+from eventport import EventportError, EventStore, NewEvent
 from eventport.adapter import Store
+from eventport.projections import CheckpointStore, open_checkpoints
+from eventport.snapshot_stores import SnapshotStore, StreamSnapshotStore
 
 from eventport_conformance import (
     Capabilities,
@@ -94,6 +96,12 @@ class EventStoreDBHarness(Harness):
         "times",
         "hooks",
     )
+
+    def checkpoints(self, store: EventStore) -> AbstractAsyncContextManager[CheckpointStore[Any]]:
+        return open_checkpoints(store)
+
+    def snapshots(self, store: EventStore) -> SnapshotStore:
+        return StreamSnapshotStore(store)
 
     @asynccontextmanager
     async def second_client(self) -> AsyncGenerator[EventStoreDBEventStore, None]:

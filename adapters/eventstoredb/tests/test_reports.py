@@ -113,8 +113,11 @@ async def fall_silent(proxy: Proxy) -> None:
 
 async def test_a_silent_connection_is_a_lost_one(double: Double) -> None:
     """MemMachine pull 1552: a firewall forgets an idle connection, and neither side notices."""
-    async with no_hang(), proxy_to(double) as (proxy, url):
-        store = await EventStoreDBEventStore.connect(url, timeout=4)
+    async with (
+        no_hang(),
+        proxy_to(double) as (proxy, url),
+        await EventStoreDBEventStore.connect(url, timeout=4) as store,
+    ):
         await store.append("a", numbered(2))
         await fall_silent(proxy)
         assert (await store.read("a")).version == 2

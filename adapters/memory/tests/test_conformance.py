@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, tzinfo
 from unittest.mock import patch
 
 from eventport_conformance import Capabilities, UrlHarness, conformance
+from eventport_conformance.notes import DocumentNotes
 
 
 class SlowDatetime(datetime):
@@ -22,6 +23,7 @@ class MemoryHarness(UrlHarness):
     name, location = "memory", "memory://"
     capabilities = Capabilities.only("sessions", "global_order", "guards", "times", "hooks")
     backends = ("asyncio", "trio")
+    inline_notes = staticmethod(DocumentNotes.open)
     absent = {
         **dict.fromkeys(
             ("address", "open_at", "restart", "frozen", "troubles", "read_only"),

@@ -24,12 +24,15 @@ from adapters.mongodb.tests.servers import (
 from anyio import to_thread
 from pymongo import AsyncMongoClient, MongoClient
 
-from eventport import NewEvent
+from eventport import EventStore, NewEvent
 from eventport.adapter import Store
+from eventport.projections import CheckpointStore, open_checkpoints
+from eventport.snapshot_stores import SnapshotStore, StreamSnapshotStore
 
 from eventport_conformance import Capabilities, Harness, conformance
 from eventport_conformance.hard import without_polling
 from eventport_conformance.harness import Hook
+from eventport_conformance.notes import DocumentNotes
 from eventport_mongodb import MongoDBEventStore
 from eventport_mongodb.driver import DriverName
 
@@ -66,6 +69,14 @@ class PyMongoHarness(Harness):
     server_url: ClassVar[str]
     own_server: ClassVar[Server]
     database_url = ""
+
+    inline_notes = staticmethod(DocumentNotes.open)
+
+    def checkpoints(self, store: EventStore) -> AbstractAsyncContextManager[CheckpointStore[Any]]:
+        return open_checkpoints(store)
+
+    def snapshots(self, store: EventStore) -> SnapshotStore:
+        return StreamSnapshotStore(store)
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[MongoDBEventStore, None]:
@@ -156,6 +167,7 @@ class MotorHarness(PyMongoHarness):
 
 class StandaloneHarness(PyMongoHarness):
     name = "mongodb-standalone"
+    absent = {**ABSENT, "inline_notes": "a server that stands alone has no transactions"}
     capabilities = Capabilities.only(
         "global_order", "shared", "durable", "guards", "times", "hooks"
     )

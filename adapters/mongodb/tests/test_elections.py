@@ -24,7 +24,7 @@ from eventport.adapter import Commit, Committed, Conflict, StreamWrite, encode_e
 from eventport.expectations import Expectation
 
 from eventport_conformance.chaos import Found, Journal, Writer, check, follow
-from eventport_conformance.waiting import HANG_SECONDS, no_hang, until
+from eventport_conformance.waiting import HANG_SECONDS, START_SECONDS, no_hang, until
 from eventport_mongodb import MongoDBEventStore
 from eventport_mongodb.driver import DriverName
 
@@ -86,7 +86,7 @@ async def test_a_change_of_the_primary_loses_doubles_and_hides_nothing(
             enough = journal.acknowledged + more
             await until(lambda: journal.acknowledged >= enough, "appends succeed")
 
-        opening = MongoDBEventStore.connect(url, driver=driver, timeout=60)
+        opening = MongoDBEventStore.connect(url, driver=driver, timeout=START_SECONDS)
         with no_hang(seconds=3 * HANG_SECONDS):
             async with (
                 await opening as store,

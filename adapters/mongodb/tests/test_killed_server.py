@@ -18,7 +18,7 @@ from anyio import to_thread
 from eventport import NewEvent, RecordedEvent, connect
 from eventport.protocols import EventStore
 
-from eventport_conformance.waiting import HANG_SECONDS, no_hang, until
+from eventport_conformance.waiting import HANG_SECONDS, START_SECONDS, no_hang, until
 
 
 KILLS = 4
@@ -69,7 +69,7 @@ async def test_what_was_acknowledged_survives_kill_9_of_the_server(
     try:
         async with new_database(server.url) as url:
             with no_hang(seconds=10 * HANG_SECONDS):
-                async with connect(f"{url}?driver={driver}") as store:
+                async with connect(url, driver=driver, timeout=START_SECONDS) as store:
                     async with anyio.create_task_group() as tasks:
                         for task in range(TASKS):
                             tasks.start_soon(append, store, task)

@@ -82,10 +82,10 @@ async def test_the_callers_client_stays_open(
 
 
 async def test_our_own_client_is_closed(url: str) -> None:
-    store = await MongoDBEventStore.connect(url)
-    await store.aclose()
-    with pytest.raises(InvalidOperation):
-        await store._mongodb.log.client.admin.command("ping")
+    async with await MongoDBEventStore.connect(url) as store:
+        await store.aclose()
+        with pytest.raises(InvalidOperation):
+            await store._mongodb.log.client.admin.command("ping")
 
 
 async def test_a_collection_of_something_else_is_not_touched(url: str, raw: Raw) -> None:

@@ -268,32 +268,32 @@ async def test_one_that_the_server_refuses_harms_nobody_in_its_batch(
 async def test_what_may_have_been_written_is_not_written_again(
     url: str, raw: Raw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = await MongoDBEventStore.connect(url, timeout=1)
-    insert = store._mongodb.log.insert
+    async with await MongoDBEventStore.connect(url, timeout=1) as store:
+        insert = store._mongodb.log.insert
 
-    async def lose_the_answer(documents: Sequence[Document]) -> None:
-        await insert(documents)
-        raise AutoReconnect("the connection dropped")
+        async def lose_the_answer(documents: Sequence[Document]) -> None:
+            await insert(documents)
+            raise AutoReconnect("the connection dropped")
 
-    async def refuse(_: Sequence[Document]) -> dict[int, Document]:
-        raise OperationFailure("not any more", 13)
+        async def refuse(_: Sequence[Document]) -> dict[int, Document]:
+            raise OperationFailure("not any more", 13)
 
-    monkeypatch.setattr(store._mongodb.log, "insert", lose_the_answer)
-    monkeypatch.setattr(store._mongodb.log, "at_places", refuse)
-    errors: list[Exception] = []
+        monkeypatch.setattr(store._mongodb.log, "insert", lose_the_answer)
+        monkeypatch.setattr(store._mongodb.log, "at_places", refuse)
+        errors: list[Exception] = []
 
-    async def append(number: int) -> None:
-        try:
-            await store.append("s", [NewEvent("Ours", number)])
-        except StoreUnavailableError as exc:
-            errors.append(exc)
+        async def append(number: int) -> None:
+            try:
+                await store.append("s", [NewEvent("Ours", number)])
+            except StoreUnavailableError as exc:
+                errors.append(exc)
 
-    async with anyio.create_task_group() as tasks:
-        for number in range(3):
-            tasks.start_soon(append, number)
-    assert len(errors) == 3
-    await store.aclose()
-    assert await positions(raw) == [(1, "s", 1), (2, "s", 2), (3, "s", 3)]
+        async with anyio.create_task_group() as tasks:
+            for number in range(3):
+                tasks.start_soon(append, number)
+        assert len(errors) == 3
+        await store.aclose()
+        assert await positions(raw) == [(1, "s", 1), (2, "s", 2), (3, "s", 3)]
 
 
 @pytest.mark.parametrize("has_rival", [True, False])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +13,7 @@ import pytest
 from bson import Int64, ObjectId
 from pymongo.asynchronous.collection import AsyncCollection
 
-from eventport import CorruptEventError, NewEvent, PayloadTooLargeError
+from eventport import CopiedEvent, CorruptEventError, NewEvent, PayloadTooLargeError
 
 from eventport_mongodb import MongoDBEventStore
 from eventport_mongodb.heads import MAX_STREAMS, Head, Heads
@@ -120,7 +120,7 @@ async def test_pages_that_begin_or_end_within_a_document_are_right(
     everything = (await store.read_all()).events
     assert [event.position for event in everything] == list(range(1, 29))
     for after in range(29):
-        for count in range(1, 9):
+        for count in (1, 4, 5, 8):  # within a document, to its end, and beyond
             found = await store.read_all(after=after, max_count=count)
             assert found.events == everything[after : after + count]
             found = await store.read_all(after=after, max_count=count, types=["B"])
@@ -128,7 +128,7 @@ async def test_pages_that_begin_or_end_within_a_document_are_right(
             assert found.events == wanted[:count]
     whole = (await store.read("s")).events
     for first in range(1, 22):
-        for last in range(first, 22):
+        for last in {first, first + 3, first + 5, 21}:
             found_ = await store.read("s", from_version=first, to_version=last)
             assert found_.events == whole[first - 1 : last]
             found_ = await store.read("s", from_version=first, to_version=last, backwards=True)
@@ -144,3 +144,24 @@ def test_few_heads_are_kept_those_that_were_used_last() -> None:
     assert len(heads) == MAX_STREAMS
     assert heads.version("s-0") == 1
     assert heads.get("s-1") is None
+
+
+async def test_a_copy_has_a_time_of_its_own_and_what_comes_after_it_is_not_earlier(
+    store: MongoDBEventStore, raw: Raw
+) -> None:
+    future = datetime.now(UTC) + timedelta(days=400)
+    past = datetime(2020, 2, 29, tzinfo=UTC)
+    copied = [CopiedEvent("E", n, recorded_at=time) for n, time in enumerate((past, future))]
+    async with store.session() as session:
+        await session.append("s", [*copied, NewEvent("E", 2)])
+        await session.append("other", [NewEvent("E", 1)])
+        await session.append("s", [NewEvent("E", 3)])
+    await store.append("s", [NewEvent("E", 4)])
+    times = [event.recorded_at for event in (await store.read("s")).events]
+    assert times == [past, *[future] * 4]
+    documents = await raw.find({"stream": "s"}).sort("_id").to_list()
+    assert [["at" in event for event in one["events"]] for one in documents] == [
+        [True, False, False],
+        [False],
+        [False],
+    ]

@@ -72,8 +72,10 @@ async def storm(store: PostgresEventStore, rng: random.Random) -> None:
 async def test_a_storm_of_cancelled_calls_leaves_a_store_that_works(
     url: str, schema: str, admin: asyncpg.Connection, pool_size: int
 ) -> None:
-    async with no_hang(seconds=5 * HANG_SECONDS):
-        store = await PostgresEventStore.connect(url, schema=schema, pool_size=pool_size)
+    async with (
+        no_hang(seconds=5 * HANG_SECONDS),
+        await PostgresEventStore.connect(url, schema=schema, pool_size=pool_size) as store,
+    ):
         await store.append("s", [NewEvent("E", "x" * 2000) for _ in range(500)])
         await storm(store, random.Random(pool_size))
         await store.aclose()

@@ -73,7 +73,7 @@ async def test_nothing_is_lost_doubled_missed_or_left_open(
             await admin.execute("CREATE ROLE chaos LOGIN SUPERUSER")
         async with open_proxy(server.socket) as line:
             url = url_through(line, "chaos")
-            writers = Writers([f"{url}?schema={schema}&timeout=3"], tmp_path)
+            writers = Writers([f"{url}&schema={schema}&timeout=3"], tmp_path)
             faults = Faults(server, line, schema, writers, chosen)
             promotions = Promotions(
                 faults, line, writers, seen, stack, synchronous=standby == "synchronous"

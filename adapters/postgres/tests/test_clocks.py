@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
-from eventport import NewEvent, RecordedEvent
+from eventport import CopiedEvent, NewEvent, RecordedEvent
 
 from eventport_postgres import PostgresEventStore
 
@@ -51,3 +51,21 @@ async def test_time_never_goes_back_within_a_stream(
     read = {event.id: event for event in (await store.read_all()).events}
     assert all(read[event.id] == event for event in hooked[1:])
     assert len(hooked) == len(read)
+
+
+async def test_what_comes_after_a_copy_of_the_future_is_not_earlier(
+    store: PostgresEventStore,
+) -> None:
+    future = datetime.now(UTC) + timedelta(days=400)
+    copied = CopiedEvent("E", 1, recorded_at=future)
+    await store.append("mixed", [copied, NewEvent("E", 2)])
+    await store.append("after", [CopiedEvent("E", 1, recorded_at=future)])
+    await store.append("after", [NewEvent("E", 2)])
+    async with store.session() as session:
+        await session.append("session", [CopiedEvent("E", 1, recorded_at=future)])
+        await session.append("session", [NewEvent("E", 2)])
+        await session.append("other", [NewEvent("E", 1)])
+    for stream in ("mixed", "after", "session"):
+        assert await times(store, stream) == [future, future]
+    (other,) = await times(store, "other")
+    assert other < future

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from itertools import count
 from os import getpid
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 from unittest.mock import patch
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -20,11 +20,14 @@ import pytest
 from anyio import to_thread
 from server import Server, bare_connection, running_server
 
-from eventport import NewEvent
+from eventport import EventStore, NewEvent
 from eventport.adapter import Store
+from eventport.projections import CheckpointStore, open_checkpoints
+from eventport.snapshot_stores import SnapshotStore, StreamSnapshotStore
 
 from eventport_conformance import Capabilities, Harness, conformance
 from eventport_conformance.hard import without_polling
+from eventport_conformance.notes import DocumentNotes
 from eventport_conformance.waiting import until
 from eventport_postgres import PostgresEventStore
 
@@ -86,6 +89,30 @@ class PostgresHarness(Harness):
     async def without_polling(self) -> AsyncGenerator[Store, None]:
         async with self.second_client() as store, without_polling(store) as quiet:
             yield quiet
+
+    inline_notes = staticmethod(DocumentNotes.open)
+
+    def checkpoints(self, store: EventStore) -> AbstractAsyncContextManager[CheckpointStore[Any]]:
+        return open_checkpoints(store)
+
+    def snapshots(self, store: EventStore) -> SnapshotStore:
+        return StreamSnapshotStore(store)
+
+    @asynccontextmanager
+    async def using(
+        self,
+        store: EventStore,
+        commits: bool,  # as the hook
+    ) -> AsyncGenerator[EventStore, None]:
+        assert isinstance(store, PostgresEventStore)
+        connection = await asyncpg.connect(self.server_url)
+        try:
+            transaction = connection.transaction()
+            await transaction.start()
+            yield store.using(connection)
+            await (transaction.commit() if commits else transaction.rollback())
+        finally:
+            await connection.close()
 
     def url(self) -> str:
         mark = "&" if "?" in self.server_url else "?"

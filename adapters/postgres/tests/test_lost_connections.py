@@ -23,7 +23,7 @@ from eventport import ANY, ConcurrencyError, NewEvent, StoreUnavailableError
 
 from eventport_conformance.dropping import in_the_end
 from eventport_conformance.proxy import Proxy
-from eventport_conformance.waiting import HANG_SECONDS, no_hang
+from eventport_conformance.waiting import HANG_SECONDS, START_SECONDS, no_hang
 from eventport_postgres import PostgresEventStore
 
 
@@ -109,9 +109,14 @@ class Work:
         assert stored.keys() - self.unknown == self.hooked.keys()
 
 
+async def patient_store(url: str, schema: str) -> PostgresEventStore:
+    """Open a store that a busy machine gives no reason to give up."""
+    return await PostgresEventStore.connect(url, schema=schema, timeout=START_SECONDS)
+
+
 async def test_dropped_connections(line: Proxy, schema: str) -> None:
     rng = random.Random(1)
-    async with await PostgresEventStore.connect(url_through(line), schema=schema) as store:
+    async with await patient_store(url_through(line), schema) as store:
 
         async def drop() -> None:
             await asyncio.sleep(rng.uniform(0.001, 0.08))
@@ -126,7 +131,7 @@ async def test_terminated_backends(server: Server, schema: str) -> None:
     rng = random.Random(2)
     async with (
         bare_connection(server.url) as admin,
-        await PostgresEventStore.connect(server.url, schema=schema) as store,
+        await patient_store(server.url, schema) as store,
     ):
 
         async def terminate() -> None:
@@ -147,7 +152,7 @@ async def test_a_server_that_crashes_and_comes_back(server: Server, schema: str)
         await to_thread.run_sync(server.stop)
         await to_thread.run_sync(server.start)
 
-    async with await PostgresEventStore.connect(server.url, schema=schema) as store:
+    async with await patient_store(server.url, schema) as store:
         work = Work(store)
         await work.run(crash, 2)
     assert not work.unknown

@@ -27,6 +27,7 @@ from eventport import (
 
 from eventport_conformance.waiting import no_hang
 from eventport_postgres import PostgresEventStore, PostgresSchema
+from eventport_postgres.schema import SCHEMA_VERSION
 from eventport_postgres.servers import check_version
 
 
@@ -112,8 +113,8 @@ async def test_an_explicit_schema_has_to_be_there(
 ) -> None:
     with pytest.raises(IncompatibleStoreError, match="eventport schema upgrade"):
         await PostgresEventStore.connect(url, schema=schema, migrate="explicit")
-    assert await PostgresSchema.upgrade(url, schema=schema) == (0, 3)
-    assert await PostgresSchema.upgrade(url, schema=schema) == (3, 3)
+    assert await PostgresSchema.upgrade(url, schema=schema) == (0, SCHEMA_VERSION)
+    assert await PostgresSchema.upgrade(url, schema=schema) == (SCHEMA_VERSION, SCHEMA_VERSION)
     async with await PostgresEventStore.connect(url, schema=schema, migrate="explicit") as store:
         await store.append("s", EVENT)
 
@@ -203,18 +204,18 @@ async def test_databases_that_cannot_hold_all_text(server: Server) -> None:
 
 async def test_a_standby_is_refused_and_so_is_a_server_that_becomes_one(schema: str) -> None:
     with running_server("fsync = off\n") as server:
-        store = await PostgresEventStore.connect(server.url, schema=schema, timeout=1)
-        await store.append("s", EVENT)
-        await to_thread.run_sync(partial(server.stop, "fast"))
-        (server.folder / "standby.signal").touch()
-        await to_thread.run_sync(server.start)
-        with pytest.raises(NotSupportedError, match="standby"):
-            await PostgresEventStore.connect(server.url, schema=schema)
-        # Once opened, it waits for a primary: a failover may show a standby for a moment.
-        for call in (store.read_all(), store.read("s"), store.append("s", EVENT)):
-            with pytest.raises(StoreUnavailableError, match="standby"):
-                await call
-        await store.aclose()
+        async with await PostgresEventStore.connect(server.url, schema=schema, timeout=1) as store:
+            await store.append("s", EVENT)
+            await to_thread.run_sync(partial(server.stop, "fast"))
+            (server.folder / "standby.signal").touch()
+            await to_thread.run_sync(server.start)
+            with pytest.raises(NotSupportedError, match="standby"):
+                await PostgresEventStore.connect(server.url, schema=schema)
+            # Once opened, it waits for a primary: a failover may show a standby for a moment.
+            for call in (store.read_all(), store.read("s"), store.append("s", EVENT)):
+                with pytest.raises(StoreUnavailableError, match="standby"):
+                    await call
+            await store.aclose()
 
 
 @pytest.mark.parametrize(

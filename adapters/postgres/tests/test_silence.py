@@ -70,19 +70,21 @@ async def until_it_listens(store: PostgresEventStore) -> None:
 
 
 async def test_calls_and_closing_end(line: Proxy, schema: str) -> None:
-    store = await PostgresEventStore.connect(url_through(line), schema=schema, timeout=TIMEOUT)
-    await listening(store)
-    calls: list[Callable[[], Awaitable[Any]]] = [
-        lambda: store.read("s"),
-        store.read_all,
-        lambda: store.append("s", [NewEvent("E", 1)]),
-    ]
-    for call in calls:
+    async with await PostgresEventStore.connect(
+        url_through(line), schema=schema, timeout=TIMEOUT
+    ) as store:
+        await listening(store)
+        calls: list[Callable[[], Awaitable[Any]]] = [
+            lambda: store.read("s"),
+            store.read_all,
+            lambda: store.append("s", [NewEvent("E", 1)]),
+        ]
+        for call in calls:
+            line.silence(new=False)
+            error = await ended(call())
+            assert error is None or isinstance(error, EventportError)
         line.silence(new=False)
-        error = await ended(call())
-        assert error is None or isinstance(error, EventportError)
-    line.silence(new=False)
-    assert await ended(store.aclose()) is None
+        assert await ended(store.aclose()) is None
 
 
 async def test_a_subscription_goes_on_with_other_connections(line: Proxy, schema: str) -> None:
@@ -118,28 +120,30 @@ async def test_a_pool_of_the_caller_gets_its_connections_back(line: Proxy, schem
 
 
 async def test_a_cancelled_call_on_a_silent_connection_ends(line: Proxy, schema: str) -> None:
-    store = await PostgresEventStore.connect(
+    async with await PostgresEventStore.connect(
         url_through(line), schema=schema, timeout=60, pool_size=1
-    )
-    await listening(store)
-    line.silence(new=False)
-    reading = asyncio.create_task(store.read("s"))
-    await asyncio.sleep(0.1)
-    reading.cancel()
-    await asyncio.wait([reading], timeout=HANG_SECONDS)
-    assert reading.cancelled()
-    assert await ended(store.read("s")) is None  # on another connection
-    line.silence(new=False)
-    assert await ended(store.aclose()) is None
+    ) as store:
+        await listening(store)
+        line.silence(new=False)
+        reading = asyncio.create_task(store.read("s"))
+        await asyncio.sleep(0.1)
+        reading.cancel()
+        await asyncio.wait([reading], timeout=HANG_SECONDS)
+        assert reading.cancelled()
+        assert await ended(store.read("s")) is None  # on another connection
+        line.silence(new=False)
+        assert await ended(store.aclose()) is None
 
 
 async def test_a_pool_that_is_closed_before_its_store_is_let_go(url: str, schema: str) -> None:
-    pool = await asyncpg.create_pool(url, min_size=2, max_size=3)
-    store = await PostgresEventStore.on_pool(pool, schema=schema)
     seen: list[Any] = []
-    following = asyncio.create_task(follow(store, seen))
-    await store.append("s", [NewEvent("E", 0)])
-    async with no_hang():
+    async with (
+        no_hang(),
+        asyncpg.create_pool(url, min_size=2, max_size=3) as pool,
+        await PostgresEventStore.on_pool(pool, schema=schema) as store,
+    ):
+        following = asyncio.create_task(follow(store, seen))
+        await store.append("s", [NewEvent("E", 0)])
         await until(lambda: bool(seen), "the subscription has caught up")
         await until_it_listens(store)
         await pool.close()
@@ -155,20 +159,23 @@ async def test_a_pool_that_is_closed_before_its_store_is_let_go(url: str, schema
 
 async def test_closing_ends_although_nobody_answers_any_more(line: Proxy, schema: str) -> None:
     # asyncpg's issue 1326: what it sends to cancel a query has no limit of its own.
-    store = await PostgresEventStore.connect(url_through(line), schema=schema, timeout=TIMEOUT)
-    await listening(store)
-    line.silence()
-    reading = [asyncio.create_task(store.read("s")) for _ in range(4)]
-    await asyncio.sleep(0.1)
-    for task in reading:
-        task.cancel()
-    await asyncio.wait(reading, timeout=HANG_SECONDS)
-    # On a busy machine, the timeout may pass before they are cancelled.
-    assert all(
-        task.cancelled() or isinstance(task.exception(), StoreUnavailableError) for task in reading
-    )
-    assert isinstance(await ended(store.append("s", [NewEvent("E", 1)])), StoreUnavailableError)
-    assert await ended(store.aclose()) is None
+    async with await PostgresEventStore.connect(
+        url_through(line), schema=schema, timeout=TIMEOUT
+    ) as store:
+        await listening(store)
+        line.silence()
+        reading = [asyncio.create_task(store.read("s")) for _ in range(4)]
+        await asyncio.sleep(0.1)
+        for task in reading:
+            task.cancel()
+        await asyncio.wait(reading, timeout=HANG_SECONDS)
+        # On a busy machine, the timeout may pass before they are cancelled.
+        assert all(
+            task.cancelled() or isinstance(task.exception(), StoreUnavailableError)
+            for task in reading
+        )
+        assert isinstance(await ended(store.append("s", [NewEvent("E", 1)])), StoreUnavailableError)
+        assert await ended(store.aclose()) is None
 
 
 async def test_what_a_joined_store_does_on_a_silent_connection_ends(
@@ -182,11 +189,13 @@ async def test_what_a_joined_store_does_on_a_silent_connection_ends(
     async with await PostgresEventStore.connect(url, schema=schema, timeout=1) as store:
         for call in calls:
             connection = await asyncpg.connect(url_through(line))
-            await connection.execute("BEGIN")
-            line.silence(new=False)
-            error = await ended(call(store.using(connection)))
-            assert isinstance(error, StoreUnavailableError)
-            connection.terminate()  # what becomes of it is its owner's business
+            try:
+                await connection.execute("BEGIN")
+                line.silence(new=False)
+                error = await ended(call(store.using(connection)))
+                assert isinstance(error, StoreUnavailableError)
+            finally:
+                connection.terminate()  # what becomes of it is its owner's business
 
 
 MOMENTS = ("begin", "hold", "commit", "rollback")

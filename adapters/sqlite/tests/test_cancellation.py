@@ -259,16 +259,16 @@ async def test_open(path: Path, query: Query, cancelled: Cancelled) -> None:
 async def test_aclose(path: Path, query: Query, cancelled: Cancelled) -> None:
     before = threading.enumerate()
     for k in range(ENOUGH):
-        store = await SQLiteEventStore.open(path)
-        pending = asyncio.create_task(store.append("pending", events(1)))
-        await asyncio.sleep(0)
-        ended = await cancelled(store.aclose, k)
-        assert (await pending).version == k + 1
-        await store.aclose()
-        check_threads(before)
-        query("BEGIN IMMEDIATE")
-        if ended:
-            break
+        async with await SQLiteEventStore.open(path) as store:
+            pending = asyncio.create_task(store.append("pending", events(1)))
+            await asyncio.sleep(0)
+            ended = await cancelled(store.aclose, k)
+            assert (await pending).version == k + 1
+            await store.aclose()
+            check_threads(before)
+            query("BEGIN IMMEDIATE")
+            if ended:
+                break
     else:
         pytest.fail("it never came to its end")
     assert k > 0

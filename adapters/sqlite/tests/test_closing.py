@@ -29,24 +29,24 @@ def event() -> list[NewEvent]:
 
 
 async def test_what_is_pending_ends_first(path: Path, query: Query) -> None:
-    store = await SQLiteEventStore.open(path)
-    appends = [asyncio.create_task(store.append(f"s-{n % 7}", event())) for n in range(500)]
-    await asyncio.sleep(0)  # let them all begin
-    await store.aclose()
-    results = [append.result() for append in appends]  # none is still pending
-    assert sorted(result.position or 0 for result in results) == list(range(1, 501))
-    assert query("SELECT count(*) FROM eventport_events") == [(500,)]
+    async with await SQLiteEventStore.open(path) as store:
+        appends = [asyncio.create_task(store.append(f"s-{n % 7}", event())) for n in range(500)]
+        await asyncio.sleep(0)  # let them all begin
+        await store.aclose()
+        results = [append.result() for append in appends]  # none is still pending
+        assert sorted(result.position or 0 for result in results) == list(range(1, 501))
+        assert query("SELECT count(*) FROM eventport_events") == [(500,)]
 
 
 async def test_it_can_be_closed_twice_and_by_many_at_once(path: Path) -> None:
-    store = await SQLiteEventStore.open(path)
-    pending = asyncio.create_task(store.append("s", event()))
-    await asyncio.sleep(0)
-    await asyncio.gather(*(store.aclose() for _ in range(5)))
-    assert (await pending).version == 1
-    await store.aclose()
-    async with store:
-        pass
+    async with await SQLiteEventStore.open(path) as store:
+        pending = asyncio.create_task(store.append("s", event()))
+        await asyncio.sleep(0)
+        await asyncio.gather(*(store.aclose() for _ in range(5)))
+        assert (await pending).version == 1
+        await store.aclose()
+        async with store:
+            pass
 
 
 async def iterate(store: SQLiteEventStore) -> None:
@@ -86,11 +86,11 @@ CALLS: list[Callable[[SQLiteEventStore], Awaitable[object]]] = [
 async def test_every_call_after_closing_is_refused(
     path: Path, call: Callable[[SQLiteEventStore], Awaitable[object]]
 ) -> None:
-    store = await SQLiteEventStore.open(path)
-    await store.append("s", event())
-    await store.aclose()
-    with pytest.raises(StoreClosedError):
-        await call(store)
+    async with await SQLiteEventStore.open(path) as store:
+        await store.append("s", event())
+        await store.aclose()
+        with pytest.raises(StoreClosedError):
+            await call(store)
 
 
 async def test_what_has_begun_before_closing_is_refused_after_it(path: Path) -> None:
@@ -121,27 +121,27 @@ async def test_a_race_with_closing_raises_only_that_it_is_closed(
     path: Path, query: Query, seed: int
 ) -> None:
     chosen = random.Random(seed)
-    store = await SQLiteEventStore.open(path)
-    acknowledged: list[int] = []
+    async with await SQLiteEventStore.open(path) as store:
+        acknowledged: list[int] = []
 
-    async def append_forever(number: int) -> None:
-        while True:
-            result = await store.append(f"s-{number % 3}", event())
-            acknowledged.append(result.position or 0)
+        async def append_forever(number: int) -> None:
+            while True:
+                result = await store.append(f"s-{number % 3}", event())
+                acknowledged.append(result.position or 0)
 
-    async def call_forever(call: Callable[[SQLiteEventStore], Awaitable[object]]) -> None:
-        while True:
-            await call(store)
+        async def call_forever(call: Callable[[SQLiteEventStore], Awaitable[object]]) -> None:
+            while True:
+                await call(store)
 
-    tasks = [asyncio.create_task(append_forever(number)) for number in range(6)]
-    tasks += [asyncio.create_task(call_forever(call)) for call in CALLS]
-    for _ in range(chosen.randrange(60)):
-        await asyncio.sleep(0)
-    await store.aclose()
-    for error in await asyncio.gather(*tasks, return_exceptions=True):
-        assert type(error) is StoreClosedError
-    stored = query("SELECT position FROM eventport_events")
-    assert {(position,) for position in acknowledged} <= set(stored)
+        tasks = [asyncio.create_task(append_forever(number)) for number in range(6)]
+        tasks += [asyncio.create_task(call_forever(call)) for call in CALLS]
+        for _ in range(chosen.randrange(60)):
+            await asyncio.sleep(0)
+        await store.aclose()
+        for error in await asyncio.gather(*tasks, return_exceptions=True):
+            assert type(error) is StoreClosedError
+        stored = query("SELECT position FROM eventport_events")
+        assert {(position,) for position in acknowledged} <= set(stored)
 
 
 async def test_closing_leaves_no_thread_and_no_log_behind(path: Path) -> None:

@@ -10,9 +10,12 @@ from contextlib import asynccontextmanager
 from typing import Final
 from unittest.mock import patch
 
+import aiosqlite
+
 from eventport import EventStore, NewEvent, connect
 
 from eventport_conformance import Capabilities, UrlHarness, conformance
+from eventport_conformance.notes import DocumentNotes
 from eventport_sqlite import SQLiteEventStore
 
 
@@ -43,6 +46,21 @@ class FileHarness(UrlHarness):
             )
             yield store
 
+    inline_notes = staticmethod(DocumentNotes.open)
+
+    @asynccontextmanager
+    async def using(
+        self,
+        store: EventStore,
+        commits: bool,  # as the hook
+    ) -> AsyncGenerator[EventStore, None]:
+        assert isinstance(store, SQLiteEventStore)
+        path = self.url().removeprefix("sqlite:///")
+        async with aiosqlite.connect(path, isolation_level=None) as connection:
+            await connection.execute("BEGIN IMMEDIATE")
+            yield store.using(connection)
+            await connection.execute("COMMIT" if commits else "ROLLBACK")
+
     def refused_event(self) -> NewEvent:
         return NewEvent("Large", bytes(LARGEST + 1))
 
@@ -61,7 +79,11 @@ class FileHarness(UrlHarness):
 class InMemoryHarness(FileHarness):
     name, location = "sqlite-in-memory", "sqlite://"
     capabilities = Capabilities.only("sessions", "global_order", "guards", "times", "hooks")
-    absent = {**FileHarness.absent, "odd_client": "a database in memory has one client"}
+    absent = {
+        **FileHarness.absent,
+        "odd_client": "a database in memory has one client",
+        "using": "no other connection reaches a database in memory",
+    }
 
 
 TestFile = conformance(FileHarness)

@@ -50,6 +50,10 @@ GROUPS: Final = {
     "FLT": "Lost connections",
     "CLO": "Closing",
     "ELS": "Other event loops and processes",
+    "CKP": "Checkpoint stores",
+    "SNP": "Snapshot stores",
+    "INL": "Inline handlers",
+    "USE": "Stores in a transaction of the caller's",
     "MOD": "Against a model",
 }
 """The first part of a clause's id, and what it is about; in the order of the specification."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias, get_args
 
 from eventport_conformance.capabilities import Capabilities, Supported
 
 
 if TYPE_CHECKING:
     from eventport import EventStore, NewEvent
+    from eventport.projections import CheckpointStore
+    from eventport.snapshot_stores import SnapshotStore
 
+    from eventport_conformance.notes import Notes
     from eventport_conformance.proxy import Address
 
 
@@ -33,6 +36,10 @@ Hook: TypeAlias = Literal[
     "read_only",
     "slow_clock",
     "odd_client",
+    "checkpoints",
+    "snapshots",
+    "inline_notes",
+    "using",
 ]
 """What a harness may offer beyond `open`."""
 
@@ -171,6 +178,43 @@ class Harness:
         """Open another store on the data of the one that `open` gave, with unusual settings.
 
         Optional: those of the role or of the connection, such as another time zone or encoding.
+        """
+        raise NotImplementedError
+
+    def checkpoints(self, store: EventStore) -> AbstractAsyncContextManager[CheckpointStore[Any]]:
+        """Open the checkpoint store that goes with a store.
+
+        Optional, for backends with a checkpoint store of their own.
+        """
+        raise NotImplementedError
+
+    def snapshots(self, store: EventStore) -> SnapshotStore:
+        """Return a snapshot store that goes with a store.
+
+        Optional, for backends with a snapshot store of their own.
+        """
+        raise NotImplementedError
+
+    def inline_notes(self, store: EventStore) -> AbstractAsyncContextManager[Notes]:
+        """Open what handlers can write to in the transaction of a commit of the store.
+
+        Optional, for stores with inline handlers; `DocumentNotes` serves those that keep
+        documents.
+        """
+        raise NotImplementedError
+
+    def using(
+        self,
+        store: EventStore,
+        commits: bool,  # noqa: FBT001  # asked by position
+    ) -> AbstractAsyncContextManager[EventStore]:
+        """Open a store inside a transaction of the caller's on the data of another one.
+
+        Optional, for backends whose stores can join a transaction.
+
+        Args:
+            store: The other one.
+            commits: Whether the end of the block commits the transaction, or rolls it back.
         """
         raise NotImplementedError
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from tempfile import TemporaryDirectory
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 from uuid import uuid4
 
 from eventport import Capability, EventStore, connect
 from eventport.adapter import Adapter
+from eventport.projections import CheckpointStore, open_checkpoints
+from eventport.snapshot_stores import SnapshotStore, StreamSnapshotStore
 
 from eventport_conformance.harness import Harness
 
@@ -69,6 +71,14 @@ class UrlHarness(Harness):
     def url(self) -> str:
         """Return the URL of the store that `open` gave."""
         return self._url
+
+    def checkpoints(self, store: EventStore) -> AbstractAsyncContextManager[CheckpointStore[Any]]:
+        """Open the checkpoints at the place of the store: the backend's own, or in its streams."""
+        return open_checkpoints(store)
+
+    def snapshots(self, store: EventStore) -> SnapshotStore:
+        """Return snapshots in streams of the store."""
+        return StreamSnapshotStore(store)
 
     async def _check_empty(self, store: EventStore) -> None:
         separate = NEW in self.location or FOLDER in self.location

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from typing import Final, Literal, TypeAlias, cast
 
 from anyio import Event, get_cancelled_exc_class
-from anyio.lowlevel import checkpoint
+from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from eventport._concurrency.one_shot import OneShot, one_shot_factory
 from eventport._concurrency.shielding import start_task, wait_out
@@ -135,6 +135,7 @@ class GroupCommit:
         self, commit: Commit, write: Callable[[Commit], Awaitable[Sequence[Outcome]]]
     ) -> Outcome:
         """Write a lone commit; those that arrive meanwhile form the first batch after it."""
+        await checkpoint_if_cancelled()  # what is sent would have to be found out again
         self._working = True
         token = _writing.set(self)
         try:

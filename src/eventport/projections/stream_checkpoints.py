@@ -2,8 +2,9 @@
 
 The lease and the checkpoint of a projection are the last event of one stream. Each write expects
 the version that the writer saw last, so the version is the fencing token: a runner that has lost
-the lease cannot write any more. No clocks are compared: a lease has run out when a stand-by has
-seen its last event stand unchanged for as long as the lease lasts.
+the lease cannot write any more. No clocks are compared, and nothing is written while nothing
+happens: a stand-by asks whether the lease is still held, by an event that the runner answers with
+its next renewal. The lease has run out when that question has stood for as long as it lasts.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from msgspec.structs import replace
 
 from eventport._concurrency.shielding import run_shielded
 from eventport.errors import ConcurrencyError
-from eventport.events import NewEvent, RecordedEvent
+from eventport.events import NewEvent
 from eventport.projections.checkpoints import Checkpoint, DeadLetter, LastEvent, ProjectionId
 from eventport.projections.refusals import LeaseLostError, NoDeadLetterError
 from eventport.projections.standing_by import StandBy
 from eventport.protocols import EventStore
-from eventport.toolkit_streams import read_record, toolkit_stream
+from eventport.toolkit_streams import is_toolkit_stream, read_record, toolkit_stream
 
 
 CHECKPOINT: Final = "eventport.ProjectionCheckpoint"
@@ -32,11 +33,17 @@ CHECKPOINT: Final = "eventport.ProjectionCheckpoint"
 ACTIVATED: Final = "eventport.ProjectionActivated"
 """Readers are to use another generation."""
 
+ASKED: Final = "eventport.ProjectionLeaseAsked"
+"""A stand-by asks whether the lease is still held."""
+
 GIVEN_UP: Final = "eventport.DeadLetterAdded"
 """An event could not be handled."""
 
 RESOLVED: Final = "eventport.DeadLetterResolved"
 """An event that could not be handled has been handled after all, or discarded."""
+
+_FEW: Final = 200
+"""When more events than this were passed, that is worth a write without a look at them."""
 
 _KIND: Final = "projection"
 _LETTERS: Final = "dead-letters"
@@ -57,22 +64,25 @@ class StreamCheckpoints:
         self, projection: ProjectionId, owner: str, seconds: float, store_id: str | None = None
     ) -> StreamLease | None:
         """See `CheckpointStore.acquire`."""
-        version, found = await self._checkpoint(projection)
-        if found.owner not in {None, owner} and not self._stand_by.has_run_out(
-            projection, version, found.lease
-        ):
-            return None
+        version, found, is_asked = await _look(self._store, projection)
+        if found.owner not in {None, owner}:
+            seconds_left = found.lease if is_asked else found.lease / 2
+            if not self._stand_by.has_run_out(projection, version, seconds_left):
+                return None
+            if not is_asked:
+                await self._ask(projection, version)
+                return None
         checkpoint = replace(found, owner=owner, store_id=found.store_id or store_id, lease=seconds)
         lease = StreamLease(self._store, projection, checkpoint, version)
         try:
-            await lease.renew(checkpoint.position)
+            await lease.take()
         except LeaseLostError:
             return None  # another runner was faster
         return lease
 
     async def load(self, projection: ProjectionId) -> Checkpoint:
         """See `CheckpointStore.load`."""
-        _, found = await self._checkpoint(projection)
+        _, found, _ = await _look(self._store, projection)
         return found.plain
 
     async def reset(self, projection: ProjectionId, position: int) -> None:
@@ -120,20 +130,17 @@ class StreamCheckpoints:
         event = NewEvent(RESOLVED, {"position": position})
         await self._store.append(_dead_letter_stream(projection), [event])
 
-    async def _checkpoint(self, projection: ProjectionId) -> tuple[int, _Kept]:
-        version, event = await self._last(_checkpoint_stream(projection))
-        return version, _Kept() if event is None else read_record(event, CHECKPOINT, _Kept)
+    async def _ask(self, projection: ProjectionId, version: int) -> None:
+        """Ask the runner that has the lease whether it is alive."""
+        event = NewEvent(ASKED, {})
+        with suppress(ConcurrencyError):  # it is, or another one has asked
+            await self._store.append(_checkpoint_stream(projection), [event], expected=version)
 
     async def _active(self, name: str) -> tuple[int, int]:
-        version, event = await self._last(_active_stream(name))
-        if event is None:
-            return version, 0
-        return version, read_record(event, ACTIVATED, _Activated).generation
-
-    async def _last(self, stream: str) -> tuple[int, RecordedEvent | None]:
-        # These streams grow all the time, and only their last event counts.
-        found = await self._store.read(stream, backwards=True, max_count=1)
-        return found.version, found.events[0] if found.events else None
+        found = await self._store.read(_active_stream(name), backwards=True, max_count=1)
+        if not found.events:
+            return found.version, 0
+        return found.version, read_record(found.events[0], ACTIVATED, _Activated).generation
 
 
 class StreamLease:
@@ -150,13 +157,31 @@ class StreamLease:
         self._projection = projection
         self._current = checkpoint
         self._version = version
+        self._passed = checkpoint.position
+        """Up to here nothing was passed that is worth a write."""
         self._lock = Lock()  # the renewal must not overtake the end of a batch
         self.checkpoint = checkpoint.plain
         """See `Lease.checkpoint`."""
 
+    async def take(self) -> None:
+        """Write that the lease is this one now.
+
+        Raises:
+            LeaseLostError: another runner was faster.
+        """
+        await run_shielded(self._write, 0)
+
     async def renew(self, position: int) -> None:
-        """See `Lease.renew`."""
-        await run_shielded(self._write, position)
+        """See `Lease.renew`.
+
+        Nothing is written if the lease was not asked for, and only the toolkit's own events were
+        passed since the last write: otherwise each checkpoint would be a reason for the next one.
+        """
+        async with self._lock:
+            version, _, is_asked = await _look(self._store, self._projection)
+            unchanged = version == self._version and not is_asked
+        if not unchanged or await self._has_passed_others(position):
+            await run_shielded(self._write, position)
 
     @asynccontextmanager
     async def advance(
@@ -169,6 +194,7 @@ class StreamLease:
         """See `Lease.advance`."""
         yield
         if dead_letter is not None:
+            await self.take()  # a runner that has lost the lease gives nothing up
             # First, so that a crash in between repeats it and does not lose it.
             event = NewEvent(GIVEN_UP, to_builtins(dead_letter))
             await self._store.append(_dead_letter_stream(self._projection), [event])
@@ -195,8 +221,44 @@ class StreamLease:
             try:
                 result = await self._store.append(stream, [event], expected=self._version)
             except ConcurrencyError as exc:
-                raise LeaseLostError(self._projection) from exc
+                # A question in between is answered by this very write.
+                if exc.actual != self._version + 1 or not await self._is_asked():
+                    raise LeaseLostError(self._projection) from exc
+                try:
+                    result = await self._store.append(stream, [event], expected=exc.actual)
+                except ConcurrencyError as later:
+                    raise LeaseLostError(self._projection) from later
             self._current, self._version = changed, result.version
+            self._passed = max(self._passed, changed.position)
+
+    async def _is_asked(self) -> bool:
+        version, _, is_asked = await _look(self._store, self._projection)
+        return is_asked and version == self._version + 1
+
+    async def _has_passed_others(self, position: int) -> bool:
+        """Return whether events of a program were passed, rather than the toolkit's own."""
+        if position <= self._passed:
+            return False
+        found = await self._store.read_all(after=self._passed, max_count=_FEW)
+        others = [
+            e for e in found.events if e.position <= position and not is_toolkit_stream(e.stream)
+        ]
+        if others or found.position < position:
+            return True
+        self._passed = position
+        return False
+
+
+async def _look(store: EventStore, projection: ProjectionId) -> tuple[int, _Kept, bool]:
+    """Return the version of a checkpoint's stream, the checkpoint, and whether it is asked for."""
+    # These streams grow all the time, and only their end counts.
+    found = await store.read(_checkpoint_stream(projection), backwards=True, max_count=2)
+    events = list(found.events)
+    is_asked = bool(events) and events[0].type == ASKED
+    if is_asked:
+        del events[0]
+    kept = read_record(events[0], CHECKPOINT, _Kept) if events else _Kept()
+    return found.version, kept, is_asked
 
 
 class _Kept(Checkpoint, frozen=True):

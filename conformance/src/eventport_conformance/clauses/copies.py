@@ -130,10 +130,7 @@ async def times_without_a_zone(t: Trial) -> None:
 
 @clause("CPY-09", unless="times")
 async def refuses_copies(t: Trial) -> None:
-    """A store that cannot keep the times of copies raises `NotSupportedError`, and writes nothing.
-
-    So does its session. The same event without its time is appended.
-    """
+    """A store that cannot keep the times of copies refuses them with `NotSupportedError`."""
     await t.store.append("data", make(1))
     copy = copies(make(1), [0])
     with t.raises(NotSupportedError, "append of a copy"):

@@ -1,0 +1,145 @@
+"""INL: handlers that run inside the transactions of commits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from anyio import create_task_group
+
+from eventport import (
+    ConcurrencyError,
+    InlineProjectionError,
+    NewEvent,
+    NotSupportedError,
+    RecordedEvent,
+)
+from eventport.protocols import InlineStore
+
+from eventport_conformance.clause import clause
+from eventport_conformance.helpers import fill, make
+from eventport_conformance.trial import Deviation, Trial
+
+
+class _NotedError(Exception):
+    """Raised by a handler."""
+
+
+def _register(t: Trial, handler: Any) -> None:
+    if not isinstance(t.bare, InlineStore):
+        what = "the store of a harness that has inline_notes()"
+        raise Deviation(what, "one with inline()", type(t.bare).__name__)
+    t.bare.inline(handler)
+
+
+@clause("INL-01", uses=("inline_notes",))
+async def handlers_get_each_commit_as_it_will_be_read(t: Trial) -> None:
+    """Handlers run once a commit, in order of registration, with its events as read later."""
+    seen: list[Sequence[RecordedEvent]] = []
+    order: list[str] = []
+
+    async def first(events: Sequence[RecordedEvent], _: Any) -> None:
+        order.append("first")
+        seen.append(events)
+
+    async def second(_: Sequence[RecordedEvent], __: Any) -> None:
+        order.append("second")
+
+    _register(t, first)
+    _register(t, second)
+    events = [NewEvent("T", {"k": [1, 1.0, None]}, {"m": 1}), NewEvent("U", b"bytes")]
+    await t.store.append("a", events)
+    t.equal([list(one) for one in seen], [list((await t.store.read("a")).events)], "events")
+    t.equal(order, ["first", "second"], "order of the handlers")
+
+
+@clause("INL-02", needs=("sessions",), uses=("inline_notes",))
+async def a_session_is_one_commit(t: Trial) -> None:
+    """A session over several streams is one call, with its events in the order of the appends."""
+    seen: list[list[tuple[str, int]]] = []
+
+    async def note(events: Sequence[RecordedEvent], _: Any) -> None:
+        seen.append([(event.stream, event.version) for event in events])
+
+    _register(t, note)
+    async with t.store.session() as session:
+        await session.append("a", make(2))
+        await session.append("b", make(1))
+        await session.append("a", make(1))
+        t.equal(seen, [], "calls before the end of the block")
+    t.equal(seen, [[("a", 1), ("a", 2), ("b", 1), ("a", 3)]], "calls")
+
+
+@clause("INL-03", uses=("inline_notes",))
+async def where_nothing_is_written_no_handler_runs(t: Trial) -> None:
+    """Conflicts, appends of no events, and appends that are sent again call no handler."""
+    events = make(2)
+    await t.store.append("a", events, expected=0)
+    calls: list[object] = []
+
+    async def note(events: Sequence[RecordedEvent], _: Any) -> None:
+        calls.append(events)
+
+    _register(t, note)
+    await t.store.append("a", [])
+    again = await t.store.append("a", events, expected=0)
+    t.true(again.deduplicated, "an append that is sent again is recognised")
+    with t.raises(ConcurrencyError, "append at a wrong version"):
+        await t.store.append("a", make(1), expected=7)
+    t.equal(calls, [], "calls")
+
+
+@clause("INL-04", uses=("inline_notes",))
+async def events_and_writes_share_their_fate(t: Trial) -> None:
+    """If a handler raises, neither the events nor what handlers wrote are there, of its commit."""
+    async with t.harness.inline_notes(t.bare) as notes:
+
+        async def write(events: Sequence[RecordedEvent], transaction: Any) -> None:
+            for event in events:
+                await notes.write(transaction, f"{event.stream}@{event.version}")
+
+        async def refuse(events: Sequence[RecordedEvent], _: Any) -> None:
+            if events[0].type == "Bad":
+                raise _NotedError("secret")
+
+        _register(t, write)
+        _register(t, refuse)
+        await fill(t.store, "a", 2)
+
+        async def append(number: int) -> None:
+            if number % 3:
+                await t.store.append(f"s-{number}", make(2))
+                return
+            with t.raises(InlineProjectionError, "append whose handler raises") as caught:
+                await t.store.append(f"s-{number}", [NewEvent("Bad", number), *make(1)])
+            t.true(isinstance(caught.error.__cause__, _NotedError), "the cause is its error")
+            t.true("secret" not in str(caught.error), "the message does not quote it")
+
+        async with create_task_group() as group:
+            for number in range(12):
+                group.start_soon(append, number)
+        written = [f"a@{version}" for version in (1, 2)]
+        for number in range(12):
+            head = (await t.store.read(f"s-{number}")).version
+            t.equal(head, 2 if number % 3 else 0, f"head of s-{number}")
+            written += [f"s-{number}@{version}" for version in range(1, head + 1)]
+        t.equal(sorted(await notes.committed()), sorted(written), "what handlers wrote")
+
+
+@clause("INL-05", uses=("inline_notes",))
+async def nobody_sees_one_without_the_other(t: Trial) -> None:
+    """While handlers run, nobody sees the events or their writes, and they see their own."""
+    async with t.harness.inline_notes(t.bare) as notes:
+        early: list[object] = []
+
+        async def write(events: Sequence[RecordedEvent], transaction: Any) -> None:
+            await notes.write(transaction, events[0].stream)
+            with suppress(NotSupportedError):  # where one connection does all
+                early.extend(await notes.committed())
+
+        _register(t, write)
+        await t.store.append("a", make(1))
+        t.equal(early, [], "what others saw while the handler ran")
+        t.equal(await notes.committed(), ["a"], "what others see afterwards")
+        t.equal((await t.store.read("a")).version, 1, "head")

@@ -1,0 +1,57 @@
+"""USE: stores inside a transaction of the caller's."""
+
+from __future__ import annotations
+
+from eventport import ConcurrencyError, NotSupportedError
+
+from eventport_conformance.clause import clause
+from eventport_conformance.helpers import fill, make
+from eventport_conformance.trial import Trial
+
+
+@clause("USE-01", uses=("using",))
+async def what_is_joined_is_committed_or_undone_with_the_transaction(t: Trial) -> None:
+    """Appends of a joined store are there exactly if the caller's transaction is committed."""
+    await fill(t.store, "a", 1)
+    for commits, head in ((False, 1), (True, 3)):
+        async with t.harness.using(t.bare, commits) as joined:
+            result = await joined.append("a", make(2), expected=1)
+            t.equal(result.version, 3, "version of the append")
+            async with joined.session() as session:
+                await session.append("b", make(1))
+            t.equal((await joined.read("b")).version, 1, "its own reads see it")
+            t.equal((await t.store.read("a")).version, 1, "others see nothing before the end")
+        t.equal((await t.store.read("a")).version, head, f"head, committed: {commits}")
+        t.equal((await t.store.read("b")).version, int(commits), f"b, committed: {commits}")
+
+
+@clause("USE-02", uses=("using",))
+async def a_conflict_leaves_the_transaction_usable(t: Trial) -> None:
+    """A conflict of a joined store writes nothing and leaves the caller's transaction usable."""
+    await fill(t.store, "a", 1)
+    async with t.harness.using(t.bare, True) as joined:  # noqa: FBT003  # as the hook is called
+        await joined.append("b", make(1))
+        with t.raises(ConcurrencyError, "append at a wrong version") as caught:
+            await joined.append("a", make(1), expected=7)
+        t.true("7" in str(caught.error), "the conflict names what was expected")
+        await joined.append("a", make(1), expected=1)
+        await joined.append("a", [])
+    heads = [(await t.store.read(stream)).version for stream in ("a", "b")]
+    t.equal(heads, [2, 1], "heads")
+
+
+@clause("USE-03", uses=("using",))
+async def a_joined_store_has_no_hooks_and_no_subscriptions(t: Trial) -> None:
+    """A joined store, which does not see the commit, refuses hooks and subscriptions."""
+    async with t.harness.using(t.bare, False) as joined:  # noqa: FBT003  # as above
+        with t.raises(NotSupportedError, "subscribe"):
+            async with joined.subscribe():
+                pass
+        with t.raises(NotSupportedError, "after_commit"):
+            getattr(joined, "after_commit")(_hook)  # noqa: B009  # no protocol has it here
+        await joined.aclose()
+    await fill(t.store, "a", 1)
+
+
+async def _hook(_: object) -> None:
+    """Never called."""

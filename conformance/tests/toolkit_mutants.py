@@ -1,0 +1,444 @@
+"""Checkpoint stores, snapshot stores, inline handlers and joined stores with one bug each.
+
+They are made of those in memory and on SQLite, which the proof's own mutants cannot use: it depends
+on no adapter.
+"""
+
+# they override methods, and do it wrong
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final, TypeVar
+
+import aiosqlite
+
+from msgspec.structs import replace
+
+from eventport import EventStore
+from eventport.adapter import Commit, Outcome
+from eventport.projections import (
+    Checkpoint,
+    DeadLetter,
+    LastEvent,
+    MemoryCheckpoints,
+    ProjectionId,
+    StreamCheckpoints,
+)
+from eventport.snapshot_stores import MemorySnapshotStore, Snapshot, SnapshotStore
+
+from eventport_conformance import Capabilities, Harness, UrlHarness
+from eventport_conformance.notes import DocumentNotes
+from eventport_memory import MemoryEventStore
+from eventport_memory.engine import MemoryEngine
+from eventport_sqlite import SQLiteEventStore
+
+
+H = TypeVar("H", bound=type[Harness])
+
+MUTANTS: Final[list[tuple[type[Harness], str]]] = []
+"""Harnesses of stores with a bug, and a clause that finds it."""
+
+
+def mutant(*killed_by: str) -> Callable[[H], H]:
+    """Register a harness, with the clauses that find its bug."""
+
+    def register(harness: H) -> H:
+        MUTANTS.extend((harness, id_) for id_ in killed_by)
+        return harness
+
+    return register
+
+
+class Right(UrlHarness):
+    """Everything as it should be."""
+
+    name, location = "toolkit", "memory://"
+    capabilities = Capabilities.only("sessions", "global_order", "times", "hooks")
+    inline_notes = staticmethod(DocumentNotes.open)
+
+    def make_checkpoints(self, _: EventStore) -> Any:
+        return MemoryCheckpoints()
+
+    @asynccontextmanager
+    async def checkpoints(self, store: EventStore) -> AsyncGenerator[Any, None]:
+        yield self.make_checkpoints(store)
+
+    def snapshots(self, store: EventStore) -> SnapshotStore:  # a hook
+        return MemorySnapshotStore()
+
+
+class InStreams(Right):
+    """Checkpoints in streams of the store."""
+
+    def make_checkpoints(self, store: EventStore) -> Any:
+        return StreamCheckpoints(store)
+
+
+class _Leases:
+    """A lease that passes all on."""
+
+    def __init__(self, lease: Any) -> None:
+        self._lease = lease
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._lease, name)
+
+
+class _Wrapped(MemoryCheckpoints):
+    """Its leases are wrapped."""
+
+    wrapper: type[_Leases] = _Leases
+
+    async def acquire(self, *args: Any) -> Any:
+        lease = await super().acquire(*args)
+        return lease and self.wrapper(lease)
+
+
+def _wrapping(wrapper_: type[_Leases]) -> type[MemoryCheckpoints]:
+    class Wrapped(_Wrapped):
+        wrapper = wrapper_
+
+    return Wrapped
+
+
+def _bug(made: type[MemoryCheckpoints]) -> type[Harness]:
+    class Wrong(Right):
+        def make_checkpoints(self, _: EventStore) -> Any:
+            return made()
+
+    Wrong.__name__ = Wrong.name = made.__name__
+    return Wrong
+
+
+def _lease_bug(*killed_by: str) -> Callable[[type[_Leases]], type[_Leases]]:
+    def register(wrapper: type[_Leases]) -> type[_Leases]:
+        mutant(*killed_by)(_bug(_wrapping(wrapper)))
+        return wrapper
+
+    return register
+
+
+def _store_bug(*killed_by: str) -> Callable[[type[MemoryCheckpoints]], type[MemoryCheckpoints]]:
+    def register(made: type[MemoryCheckpoints]) -> type[MemoryCheckpoints]:
+        mutant(*killed_by)(_bug(made))
+        return made
+
+    return register
+
+
+@_lease_bug("CKP-01")
+class GoesBack(_Leases):
+    """A renewal sets the checkpoint, wherever it was."""
+
+    async def renew(self, position: int) -> None:
+        await self._lease.renew(position)
+        self._lease._state.position = position
+
+
+@_store_bug("CKP-02")
+class EverybodyHasTheLease(MemoryCheckpoints):
+    """It gives the lease to all that ask."""
+
+    async def acquire(self, projection: ProjectionId, *args: Any, **asked: Any) -> Any:
+        self._states[projection].owner = None
+        return await super().acquire(projection, *args, **asked)
+
+
+@_lease_bug("CKP-02")
+class AnybodyReleases(_Leases):
+    """A release frees the lease of another runner."""
+
+    async def release(self) -> None:
+        self._lease._state.owner = None
+
+
+@_lease_bug("CKP-03")
+class NoFence(_Leases):
+    """A lease that was lost still writes."""
+
+    async def renew(self, position: int) -> None:
+        self._lease._fence = self._lease._state.fence
+        await self._lease.renew(position)
+
+
+@_store_bug("CKP-03")
+class ResetWithoutFence(MemoryCheckpoints):
+    """A reset leaves the lease good."""
+
+    async def reset(self, projection: ProjectionId, position: int) -> None:
+        self._states[projection].position = position
+
+
+@_lease_bug("CKP-04")
+class MovesFirst(_Leases):
+    """It moves the checkpoint before the block."""
+
+    @asynccontextmanager
+    async def advance(self, position: int, **asked: Any) -> AsyncGenerator[None, None]:
+        async with self._lease.advance(position, **asked):
+            pass
+        yield
+
+
+@_lease_bug("CKP-05")
+class ForgetsTheEvent(_Leases):
+    """A block without a last event forgets the one that was kept."""
+
+    @asynccontextmanager
+    async def advance(
+        self,
+        position: int,
+        *,
+        last_event: LastEvent | None = None,
+        dead_letter: DeadLetter | None = None,
+    ) -> AsyncGenerator[None, None]:
+        async with self._lease.advance(position, last_event=last_event, dead_letter=dead_letter):
+            yield
+        self._lease._state.last_event = last_event
+
+
+@_store_bug("CKP-05")
+class TakesTheNewestStore(MemoryCheckpoints):
+    """It keeps the id of the store that asked last."""
+
+    async def acquire(
+        self, projection: ProjectionId, owner: str, seconds: float, store_id: str | None = None
+    ) -> Any:
+        lease = await super().acquire(projection, owner, seconds, store_id)
+        self._states[projection].store_id = store_id
+        return lease
+
+    async def load(self, projection: ProjectionId) -> Checkpoint:
+        return self._states[projection].checkpoint
+
+
+@_store_bug("CKP-06")
+class ResolvesWhateverHappens(MemoryCheckpoints):
+    """It removes a dead letter although the block raised."""
+
+    @asynccontextmanager
+    async def resolve(self, projection: ProjectionId, position: int) -> AsyncGenerator[None, None]:
+        async with super().resolve(projection, position):
+            pass
+        yield
+
+
+@_store_bug("CKP-07")
+class LastActivationCounts(MemoryCheckpoints):
+    """The generation that was activated last is active, be it lower."""
+
+    async def activate(self, projection: ProjectionId) -> None:
+        self._active[projection.name] = projection.generation
+
+
+class _Snapshots(Right):
+    made: type[MemorySnapshotStore]
+
+    def snapshots(self, _: EventStore) -> SnapshotStore:
+        return self.made()
+
+
+@mutant("SNP-01")
+class KeepsTheOldest(_Snapshots):
+    """It keeps the first snapshot of a stream."""
+
+    class made(MemorySnapshotStore):  # noqa: N801  # as the attribute is called
+        async def save(self, snapshot: Snapshot) -> None:
+            if await self.latest(snapshot.stream) is None:
+                await super().save(snapshot)
+
+
+@mutant("SNP-02")
+class CutsNames(_Snapshots):
+    """It keeps snapshots by the beginning of a stream's name."""
+
+    class made(MemorySnapshotStore):  # noqa: N801  # as above
+        async def save(self, snapshot: Snapshot) -> None:
+            await super().save(replace(snapshot, stream=snapshot.stream[:499]))
+
+        async def latest(self, stream: str, *, to_version: int | None = None) -> Snapshot | None:
+            return await super().latest(stream[:499], to_version=to_version)
+
+
+@mutant("SNP-03")
+class IgnoresTheVersion(_Snapshots):
+    """It returns the newest snapshot, whatever version is asked for."""
+
+    class made(MemorySnapshotStore):  # noqa: N801  # as above
+        async def latest(self, stream: str, *, to_version: int | None = None) -> Snapshot | None:
+            return await super().latest(stream)
+
+
+class _Inline(Right):
+    """A store in memory whose engine has a bug."""
+
+    made: type[MemoryEngine]
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[EventStore, None]:
+        async with MemoryEventStore() as store:
+            store.engine.__class__ = self.made
+            yield store
+
+
+@mutant("INL-01", "INL-02")
+class HandlersRunForEachEvent(_Inline):
+    """It calls the handlers with one event at a time."""
+
+    class made(MemoryEngine):  # noqa: N801  # as above
+        async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
+            kept = tuple(self.inline)
+            self.inline._handlers = tuple(_one_by_one(handler) for handler in kept)
+            try:
+                return await super().commit(batch)
+            finally:
+                self.inline._handlers = kept
+
+
+def _one_by_one(handler: Any) -> Any:
+    async def call(events: Sequence[Any], transaction: Any) -> None:
+        for event in events:
+            await handler([event], transaction)
+
+    return call
+
+
+@mutant("INL-01")
+class LastHandlerFirst(_Inline):
+    """It calls the handlers in the opposite order."""
+
+    class made(MemoryEngine):  # noqa: N801  # as above
+        async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
+            self.inline._handlers = self.inline._handlers[::-1]
+            try:
+                return await super().commit(batch)
+            finally:
+                self.inline._handlers = self.inline._handlers[::-1]
+
+
+@mutant("INL-04")
+class FailuresAreIgnored(_Inline):
+    """A handler that raises is passed over."""
+
+    class made(MemoryEngine):  # noqa: N801  # as above
+        async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
+            kept = tuple(self.inline)
+            self.inline._handlers = tuple(_quiet(handler) for handler in kept)
+            try:
+                return await super().commit(batch)
+            finally:
+                self.inline._handlers = kept
+
+
+def _quiet(handler: Any) -> Any:
+    async def call(events: Sequence[Any], transaction: Any) -> None:
+        with suppress(Exception):
+            await handler(events, transaction)
+
+    return call
+
+
+@mutant("INL-03")
+class RunsBeforeItKnows(_Inline):
+    """It calls the handlers before it checks what is expected."""
+
+    class made(MemoryEngine):  # noqa: N801  # as above
+        async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
+            for handler in self.inline:
+                await handler([], Any)  # type: ignore[arg-type]  # they do not look
+            return await super().commit(batch)
+
+
+@mutant("INL-04", "INL-05")
+class WritesAtOnce(_Inline):
+    """Others see what handlers write before the commit, and whatever becomes of it."""
+
+    class made(MemoryEngine):  # noqa: N801  # as above
+        async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
+            kept = tuple(self.inline)
+            self.inline._handlers = tuple(_leaking(handler) for handler in kept)
+            try:
+                return await super().commit(batch)
+            finally:
+                self.inline._handlers = kept
+
+
+def _leaking(handler: Any) -> Any:
+    async def call(events: Sequence[Any], transaction: Any) -> None:
+        written = transaction.documents
+        put = written.put
+
+        async def put_at_once(*args: Any) -> None:
+            await put(*args)
+            written.commit()
+
+        written.put = put_at_once
+        await handler(events, transaction)
+
+    return call
+
+
+class Joining(UrlHarness):
+    """Stores in a transaction of the caller's, on SQLite."""
+
+    name, location = "joining", "sqlite:///{folder}/events.db"
+    capabilities = Capabilities.only(
+        "sessions", "global_order", "shared", "durable", "times", "hooks"
+    )
+
+    @asynccontextmanager
+    async def using(
+        self,
+        store: EventStore,
+        commits: bool,  # as the hook
+    ) -> AsyncGenerator[EventStore, None]:
+        assert isinstance(store, SQLiteEventStore)
+        path = self.url().removeprefix("sqlite:///")
+        async with aiosqlite.connect(path, isolation_level=None) as connection:
+            await connection.execute("BEGIN IMMEDIATE")
+            yield store.using(connection)
+            await connection.execute("COMMIT" if commits else "ROLLBACK")
+
+
+@mutant("USE-01", "USE-03")
+class NotJoinedAtAll(Joining):
+    """Its joined store is one like any other."""
+
+    @asynccontextmanager
+    async def using(
+        self, store: EventStore, _: bool
+    ) -> AsyncGenerator[EventStore, None]:  # as the hook
+        async with self.second_client() as other:
+            yield other
+
+
+@mutant("USE-02")
+class ConflictsAbort(Joining):
+    """A conflict undoes the caller's transaction."""
+
+    @asynccontextmanager
+    async def using(
+        self,
+        store: EventStore,
+        commits: bool,  # as the hook
+    ) -> AsyncGenerator[EventStore, None]:
+        assert isinstance(store, SQLiteEventStore)
+        path = self.url().removeprefix("sqlite:///")
+        async with aiosqlite.connect(path, isolation_level=None) as connection:
+            await connection.execute("BEGIN IMMEDIATE")
+            joined = store.using(connection)
+            append = joined.append
+
+            async def append_or_abort(*args: Any, **asked: Any) -> Any:
+                try:
+                    return await append(*args, **asked)
+                except Exception:
+                    await connection.execute("ROLLBACK")
+                    await connection.execute("BEGIN IMMEDIATE")
+                    raise
+
+            joined.append = append_or_abort  # type: ignore[method-assign]  # the bug
+            yield joined
+            await connection.execute("COMMIT" if commits else "ROLLBACK")
