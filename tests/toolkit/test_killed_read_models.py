@@ -1,0 +1,54 @@
+"""Documents count each event exactly once, whatever kills the runner."""
+
+from __future__ import annotations
+
+import random
+import secrets
+
+from pathlib import Path
+
+import pytest
+
+from anyio import to_thread
+from tests.toolkit.counted import COUNTS, Count
+from tests.toolkit.read_models import PLACES
+
+from eventport import NewEvent, connect
+from eventport.projections import open_checkpoints, wait_until
+from eventport.read_models import open_read_models
+
+from eventport_conformance.scripts import scripts
+from eventport_conformance.waiting import no_hang
+
+
+KILLS = 4
+WORKERS = Path(__file__).parent / "workers"
+
+
+@pytest.mark.parametrize("database", PLACES)
+async def test_each_event_counts_once(request: pytest.FixtureRequest, database: str) -> None:
+    seed = secrets.randbits(32)
+    print(f"seed {seed}")  # noqa: T201  # pytest shows it with a failure
+    chosen = random.Random(seed)
+    url = PLACES[database](request).url
+    async with (
+        connect(url) as store,
+        open_checkpoints(store) as checkpoints,
+        open_read_models(store) as reader,
+    ):
+        last = 0
+        with no_hang(), scripts(WORKERS) as start:
+            for turn in range(KILLS):
+                for number in range(40):
+                    event = NewEvent("Placed", number)
+                    last = (await store.append(f"order-{number % 5}", [event])).position or 0
+                worker = start("read_model.py", url)
+                assert await to_thread.run_sync(worker.line) == "ready"
+                for _ in range(chosen.randrange(1, 30)):
+                    assert await to_thread.run_sync(worker.line), "the worker has ended by itself"
+                if turn == KILLS - 1:
+                    await wait_until(checkpoints, "counted", last)
+                worker.kill()
+        found = {one.key: one.document for one in await COUNTS.read(reader).find()}
+        heads = {f"order-{number}": 8 * KILLS for number in range(5)}
+        assert found == {stream: Count(head, head) for stream, head in heads.items()}
