@@ -40,7 +40,8 @@ _RANDOM: Final = """\
 
 `nox -s mutation` makes them, with a seed that it prints, and runs the suite on each until a clause
 fails. What survives, and changes nothing that a caller of a store can see, is explained in
-`conformance/mutation/survivors.toml`; of the rest, at least 95 % have to be killed.
+`conformance/mutation/survivors.toml`; of the rest, at least 95 % have to be killed. What was
+left alive in the core led to SES-33, which kills it.
 """
 
 _PEERS: Final = """\
