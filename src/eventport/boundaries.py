@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 import msgspec
 
@@ -65,7 +65,7 @@ class Query(Struct, frozen=True):
             InvalidArgumentError: there is none.
         """
         for match in matches:
-            if not isinstance(match, Match):
+            if not isinstance(cast("object", match), Match):
                 message = f"Query.of takes Match(...), not {show(match)}"
                 raise InvalidArgumentTypeError(message)
         if not matches:

@@ -135,7 +135,7 @@ def copy_event(event: RecordedEvent) -> RecordedEvent:
 
 
 def _copy(value: Any) -> Any:
-    kind = type(value)
+    kind = type(cast("object", value))
     if kind is dict:
         return {key: _copy(item) for key, item in value.items()}
     return list(map(_copy, value)) if kind is list else value

@@ -12,7 +12,13 @@ from uuid import UUID
 
 from anyio import sleep
 
-from eventport import CorruptEventError, EventportError, InlineProjectionError, PayloadTooLargeError
+from eventport import (
+    CorruptEventError,
+    EventportError,
+    InlineProjectionError,
+    PayloadTooLargeError,
+    Query,
+)
 from eventport.adapter import (
     Backoff,
     Commit,
@@ -24,6 +30,7 @@ from eventport.adapter import (
     Place,
     PlannedWrites,
     QueryConflict,
+    Seen,
     StreamPage,
     StreamQuery,
     Written,
@@ -180,8 +187,8 @@ class Batch:
             # A new stream shows at the insert: its first version would be taken.
             and (exact_version(write.expected) != 0 or write.stream in self._existing)
         }
-        guarded = set().union(*map(guarded_streams, self._pending.values()))
-        streams |= {stream for stream in guarded if self._heads.get(stream) is None}
+        for commit in self._pending.values():
+            streams |= {one for one in guarded_streams(commit) if self._heads.get(one) is None}
         if streams:
             found = await self._ask(self._log.heads, sorted(streams))
             for stream, head in found.items():
@@ -266,7 +273,10 @@ class Batch:
         def stored(stream: str, first: int, last: int) -> list[tuple[UUID, int, datetime]]:
             return found[stream, first, last]
 
-        decision = plan(commit, self._heads.version, stored, lambda *_: place)
+        def unseen(_: Query, __: Seen) -> Place | None:
+            return place
+
+        decision = plan(commit, self._heads.version, stored, unseen)
         if isinstance(decision, Committed):
             # What was found has to be as durable as an answer of our own.
             await self._ask(self._log.confirm)

@@ -141,8 +141,8 @@ def broken_guards(text: str | None, commits: Sequence[Commit]) -> dict[int, Outc
         return {}
     found: dict[int, Outcome] = {}
     for row in _decode(text):
-        index = row["commit"] - 1
-        guard = commits[index].guards[row["n"]]
+        index: int = row["commit"] - 1
+        guard: Guard = commits[index].guards[row["n"]]
         if isinstance(guard, StreamGuard):
             found[index] = Conflict(guard.stream, guard.expected, row["version"])
         else:

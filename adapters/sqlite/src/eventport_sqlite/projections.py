@@ -115,7 +115,9 @@ class SQLiteCheckpoints(SqlCheckpoints[Connection]):
         try:
             reader = await open_connection(name, synchronous, busy_timeout, foreign=True)
             try:
-                await writer.run_to_end(_create if create else _require, name)
+                if not create:
+                    await writer.run_to_end(_require, name)
+                await writer.run_to_end(_create)  # or bring them up to date
                 yield cls(_File(name, writer, reader))
             finally:
                 await run_shielded(reader.close)
@@ -193,10 +195,9 @@ def _require(db: Database, name: str) -> None:
     if not _columns(db):
         message = f"there are no checkpoints in {name}: check the name, or run a projection first"
         raise ConfigurationError(message)
-    _create(db, name)  # at most, it brings them up to date
 
 
-def _create(db: Database, _: str) -> None:
+def _create(db: Database) -> None:
     if _is_complete(db):
         return
     db.begin()
