@@ -142,7 +142,8 @@ def broken_guards(text: str | None, commits: Sequence[Commit]) -> dict[int, Outc
     found: dict[int, Outcome] = {}
     for row in _decode(text):
         index: int = row["commit"] - 1
-        guard: Guard = commits[index].guards[row["n"]]
+        number: int = row["n"]
+        guard = commits[index].guards[number]
         if isinstance(guard, StreamGuard):
             found[index] = Conflict(guard.stream, guard.expected, row["version"])
         else:
