@@ -163,7 +163,8 @@ def build(session: nox.Session) -> None:
 def demo(session: nox.Session) -> None:
     """Show the main job: an order-processing program, on SQLite."""
     install(session, backends=("sqlite",))
-    session.run("python", "examples/orders/main.py")
+    session.chdir("examples/orders")
+    session.run("python", "main.py")
 
 
 # The servers that `real` runs on: the variable that names one, and the backend that it is for.

@@ -184,7 +184,7 @@ async def test_tail_selects(tmp_path: Path, store: SQLiteEventStore) -> None:
 
 
 async def test_tail_selects_by_tags(tmp_path: Path, store: SQLiteEventStore) -> None:
-    with tail(tmp_path, "--last", "0", "--tag", "x", "--tag", "y") as (_, lines):
+    with tail(tmp_path, "--after", "5", "--tag", "x", "--tag", "y") as (_, lines):
         both = NewEvent("T", None, tags={"x", "y", "z"})
         await store.append("order-1", [NewEvent("T", None, tags={"x"}), both])
         assert json.loads(lines.readline())["tags"] == ["x", "y", "z"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 
@@ -10,12 +11,12 @@ from pathlib import Path
 from eventport_conformance.waiting import START_SECONDS
 
 
-MAIN = Path(__file__).parents[1] / "examples" / "orders" / "main.py"
+EXAMPLE = Path(__file__).parents[1] / "examples" / "orders"
 
 
 def run(directory: Path) -> str:
     done = subprocess.run(
-        [sys.executable, "-W", "error", MAIN],
+        [sys.executable, "-W", "error", "main.py"],
         cwd=directory,
         capture_output=True,
         text=True,
@@ -40,6 +41,7 @@ Folded: Ann gets 6 items for 25.50.
 
 
 def test_the_demo_tells_its_story_and_goes_on_when_run_again(tmp_path: Path) -> None:
+    shutil.copytree(EXAMPLE, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.db*"))
     for number, order in enumerate(("order-1", "order-2"), 1):
         output = run(tmp_path)
         assert output.startswith(

@@ -1,8 +1,8 @@
 """Process an order: events in SQLite, a race, two streams in one commit, and a live view.
 
 Run it with ``python examples/orders/main.py``; it needs ``pip install 'eventport[sqlite]'``.
-The events go where ``eventport.toml`` says: into ``orders.db`` in the current directory. Run it
-again, and it goes on with the next order; delete the file to start afresh.
+The events go where ``eventport.toml`` says: into ``orders.db`` beside it. Run it again, and it goes
+on with the next order; delete the file to start afresh.
 """
 
 from __future__ import annotations

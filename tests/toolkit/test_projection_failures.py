@@ -318,6 +318,8 @@ async def test_a_subscription_that_ends_is_opened_again_and_makes_no_loop() -> N
         opened = 0
 
         def subscribe(self, **options: Any) -> Any:
+            if options.get("after") == "end":  # a look at where the end is
+                return super().subscribe(**options)
             self.opened += 1
             return self._ending(super().subscribe(**options))
 

@@ -7,10 +7,9 @@ import asyncio
 from collections.abc import Generator
 from typing import Any
 
-import asyncpg
 import pytest
 
-from server import Server, running_server
+from server import Server, bare_connection, running_server
 
 from eventport import NewEvent, RecordedEvent
 from eventport.projections import Projection, ProjectionContext, Retries, Runner
@@ -29,7 +28,7 @@ def server() -> Generator[Server]:
 
 
 @pytest.mark.parametrize("on_poison", ["stop", "dead_letter"])
-@pytest.mark.parametrize("lost", [b"COMMIT;", b"BEGIN", b"INSERT INTO seen"])
+@pytest.mark.parametrize("lost", [b"COMMIT;", b"BEGIN"])
 async def test_an_answer_that_is_lost_counts_nothing_twice(
     server: Server, schema: str, lost: bytes, on_poison: Any
 ) -> None:
@@ -44,8 +43,11 @@ async def test_an_answer_that_is_lost_counts_nothing_twice(
             f"/* INSERT INTO seen */ INSERT INTO {table} VALUES ($1)", event.position
         )
 
-    admin = await asyncpg.connect(server.url)
-    async with open_proxy(server.socket) as line, no_hang():
+    async with (
+        bare_connection(server.url) as admin,
+        open_proxy(server.socket) as line,
+        no_hang(),
+    ):
         url = f"postgresql://postgres@127.0.0.1:{line.port}/postgres"
         async with (
             await PostgresEventStore.connect(server.url, schema=schema) as store,
@@ -65,5 +67,4 @@ async def test_an_answer_that_is_lost_counts_nothing_twice(
             rows = await admin.fetch(f"SELECT position FROM {table} ORDER BY position")
             assert [row[0] for row in rows] == positions
             assert not await checkpoints.dead_letters(projection.id)
-    assert line.cuts >= 1  # a statement that is prepared already is not sent as text
-    await admin.close()
+    assert line.cuts == 5

@@ -12,6 +12,7 @@ from eventport import ConcurrencyError, EventportError, IncompatibleStoreError, 
 from eventport.adapter import AllQuery
 
 from eventport_postgres import PostgresEventStore, PostgresSchema
+from eventport_postgres.schema import SCHEMA_VERSION
 from eventport_postgres.store import Migrate
 
 
@@ -44,7 +45,10 @@ async def test_a_renamed_schema_works_once_its_functions_know_its_name(
     try:
         with pytest.raises(IncompatibleStoreError, match="eventport schema upgrade"):
             await PostgresEventStore.connect(url, schema=f"{schema}_b", migrate="explicit")
-        assert await PostgresSchema.upgrade(url, schema=f"{schema}_b") == (3, 3)
+        assert await PostgresSchema.upgrade(url, schema=f"{schema}_b") == (
+            SCHEMA_VERSION,
+            SCHEMA_VERSION,
+        )
         async with await PostgresEventStore.connect(
             url, schema=f"{schema}_b", migrate="explicit"
         ) as store:

@@ -11,7 +11,9 @@ from eventport import Capability, NewEvent, connect
 from eventport_sqlite import SQLiteEventStore
 
 
-IN_MEMORY = frozenset({Capability.SESSIONS, Capability.GLOBAL_ORDER})
+IN_MEMORY = frozenset(
+    {Capability.SESSIONS, Capability.GLOBAL_ORDER, Capability.GUARDS, Capability.TIMES}
+)
 IN_FILE = IN_MEMORY | {Capability.SHARED, Capability.DURABLE}
 
 
@@ -40,7 +42,7 @@ async def test_a_database_in_memory_belongs_to_one_store(
 
 async def test_a_store_in_memory_says_why_it_is_not_shared() -> None:
     async with await SQLiteEventStore.open(":memory:") as store:
-        assert store.capabilities == {Capability.SESSIONS, Capability.GLOBAL_ORDER}
+        assert store.capabilities == IN_MEMORY
         reasons = store.limitations
         assert "belongs to one store; name a file" in reasons[Capability.SHARED]
         assert "ends with its store; name a file" in reasons[Capability.DURABLE]

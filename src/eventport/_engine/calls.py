@@ -179,6 +179,7 @@ class RemoteCalls:
     async def _finish(self, state: _Progress) -> None:
         """Write and find, until each commit has an outcome."""
         while state.left:
+            was_search = state.unknown
             lost = await self._try(state)
             if not state.left:
                 break
@@ -186,7 +187,7 @@ class RemoteCalls:
                 state.leave_unwritten()
             elif state.reason is not None and state.deadline.passed:
                 self._give_up(state, state.reason)
-            elif lost is not None and not state.is_first_search:
+            elif (lost is not None or was_search) and not state.is_first_search:
                 await state.deadline.pause()
 
     async def _try(self, state: _Progress) -> ConnectionLostError | None:
@@ -302,7 +303,7 @@ class _Progress:
     def take(self, found: Sequence[Outcome | None]) -> ConnectionLostError | None:
         """Note outcomes, as far as there are any; return the loss of a connection."""
         lost: ConnectionLostError | None = None
-        self.unknown = self.is_sent = False
+        self.unknown = self.is_sent = self.is_first_search = False
         left: list[int] = []
         for index, outcome in zip(self.left, found, strict=True):
             if isinstance(outcome, Failed) and isinstance(outcome.error, ConnectionLostError):
