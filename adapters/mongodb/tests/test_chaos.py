@@ -22,9 +22,9 @@ from anyio import to_thread
 
 from eventport import connect
 
-from eventport_conformance.chaos import Found, Writers, chaos_seconds, check, follow
+from eventport_conformance.chaos import Found, Writers, chaos_seconds, check, follow, until_seen
 from eventport_conformance.proxy import Proxy, open_proxy
-from eventport_conformance.waiting import HANG_SECONDS, no_hang, until
+from eventport_conformance.waiting import HANG_SECONDS, no_hang
 
 
 pytestmark = needs_mongod
@@ -109,7 +109,7 @@ async def test_chaos_loses_doubles_and_hides_nothing(chaos: Chaos, tmp_path: Pat
                         struck += 1
                 await writers.stop()
                 found = await to_thread.run_sync(stored_in, url)
-                await until(lambda: len(seen) >= len(found), "the reader sees all events")
+                await until_seen(len(found), seen)
                 await store.aclose()
     finally:
         writers.end()

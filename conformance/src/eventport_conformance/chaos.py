@@ -298,7 +298,8 @@ async def until_seen(count: int, *readers: Sequence[Found]) -> None:
     """Wait until readers have seen so many events, for as long as they go on."""
     while (seen := min(map(len, readers))) < count:
         before = seen
-        await until(lambda: min(map(len, readers)) > before, "readers go on")  # noqa: B023  # at once
+        what = f"readers go on, with {before} of {count} events"
+        await until(lambda: min(map(len, readers)) > before, what)  # noqa: B023  # at once
 
 
 def check(
