@@ -10,11 +10,15 @@ import pytest
 
 from conformance.mutation.page import HERE, render
 from conformance.mutation.run import PARTS, ROOT, Judge, explained, key_of
-from conformance.mutation.sources import SourceMutant, mutants_of, sample
+from conformance.mutation.sources import mutants_of, sample
 
 
 SEED = 4
-COUNT = 2
+# Two that are always the same: which ones a seed gives changes with each line of the code.
+CHOSEN = (
+    ("self._log += stored", "pass"),
+    ("positions = range(start, start + count)", "positions = range(start, (start - count))"),
+)
 DOCS = ROOT / "docs" / "proof.md"
 
 SOURCE = """
@@ -57,14 +61,14 @@ def test_each_mutant_is_another_program(part: str) -> None:
         assert ast.dump(ast.parse(mutant.text)) != ast.dump(ast.parse(mutant.original))
 
 
-@pytest.mark.parametrize(
-    "mutant", sample(PARTS["memory"].paths(), COUNT, SEED), ids=lambda one: one.name
-)
-def test_a_random_mutant_of_the_store_in_memory_is_killed(mutant: SourceMutant) -> None:
+@pytest.mark.parametrize("change", CHOSEN)
+def test_a_mutant_of_the_store_in_memory_is_killed(change: tuple[str, str]) -> None:
+    made = [one for path in PARTS["memory"].paths() for one in mutants_of(path)]
+    (mutant,) = [one for one in made if one.change == change]
     judge = Judge(PARTS["memory"])
     judge.kills.update({"APP-15": 3, "IDM-13": 2, "CLO-08": 1})  # what has killed most
     verdict = judge.judge(mutant)
-    assert verdict.killed_by or key_of(mutant) in explained(), mutant.diff
+    assert verdict.killed_by, mutant.diff
 
 
 def test_what_is_explained_is_a_mutant_that_can_be_made() -> None:
