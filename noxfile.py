@@ -11,6 +11,8 @@ from pathlib import Path
 
 import nox
 
+from nox.command import CommandFailed
+
 
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -188,7 +190,7 @@ def real(session: nox.Session) -> None:
         required = [] if session.posargs else [f"--conformance-require={HARNESSES[backend]}"]
         try:
             session.run("pytest", *WORKERS, folder, *required, *session.posargs)
-        except nox.command.CommandFailed:
+        except CommandFailed:
             failed.append(backend)  # the others run all the same
     if failed:
         session.error(f"failed on the server of {', '.join(failed)}")

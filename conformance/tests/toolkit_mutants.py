@@ -6,10 +6,12 @@ on no adapter.
 
 # they override methods, and do it wrong
 
+# pyright: reportIncompatibleMethodOverride=false  # they override methods, and do it wrong
+
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, Final, TypeVar
 
 import aiosqlite
@@ -29,7 +31,7 @@ from eventport.projections import (
 from eventport.snapshot_stores import MemorySnapshotStore, Snapshot, SnapshotStore
 
 from eventport_conformance import Capabilities, Harness, UrlHarness
-from eventport_conformance.notes import DocumentNotes
+from eventport_conformance.notes import DocumentNotes, Notes
 from eventport_memory import MemoryEventStore
 from eventport_memory.engine import MemoryEngine
 from eventport_sqlite import SQLiteEventStore
@@ -55,8 +57,10 @@ class Right(UrlHarness):
     """Everything as it should be."""
 
     name, location = "toolkit", "memory://"
-    capabilities = Capabilities.only("sessions", "global_order", "times", "hooks")
-    inline_notes = staticmethod(DocumentNotes.open)
+    capabilities = Capabilities.only("sessions", "global_order", "guards", "times", "hooks")
+
+    def inline_notes(self, store: EventStore) -> AbstractAsyncContextManager[Notes]:
+        return DocumentNotes.open(store)
 
     def make_checkpoints(self, _: EventStore) -> Any:
         return MemoryCheckpoints()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime, timedelta, tzinfo
 from unittest.mock import patch
 
+from eventport import EventStore
+
 from eventport_conformance import Capabilities, UrlHarness, conformance
-from eventport_conformance.notes import DocumentNotes
+from eventport_conformance.notes import DocumentNotes, Notes
 
 
 class SlowDatetime(datetime):
@@ -23,7 +25,6 @@ class MemoryHarness(UrlHarness):
     name, location = "memory", "memory://"
     capabilities = Capabilities.only("sessions", "global_order", "guards", "times", "hooks")
     backends = ("asyncio", "trio")
-    inline_notes = staticmethod(DocumentNotes.open)
     absent = {
         **dict.fromkeys(
             ("address", "open_at", "restart", "frozen", "troubles", "read_only"),
@@ -33,6 +34,9 @@ class MemoryHarness(UrlHarness):
         "refused_event": "memory takes every event",
         "odd_client": "it has no connections",
     }
+
+    def inline_notes(self, store: EventStore) -> AbstractAsyncContextManager[Notes]:
+        return DocumentNotes.open(store)
 
     @asynccontextmanager
     async def slow_clock(self) -> AsyncGenerator[None, None]:

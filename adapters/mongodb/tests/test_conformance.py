@@ -32,7 +32,7 @@ from eventport.snapshot_stores import SnapshotStore, StreamSnapshotStore
 from eventport_conformance import Capabilities, Harness, conformance
 from eventport_conformance.hard import without_polling
 from eventport_conformance.harness import Hook
-from eventport_conformance.notes import DocumentNotes
+from eventport_conformance.notes import DocumentNotes, Notes
 from eventport_mongodb import MongoDBEventStore
 from eventport_mongodb.driver import DriverName
 
@@ -70,7 +70,8 @@ class PyMongoHarness(Harness):
     own_server: ClassVar[Server]
     database_url = ""
 
-    inline_notes = staticmethod(DocumentNotes.open)
+    def inline_notes(self, store: EventStore) -> AbstractAsyncContextManager[Notes]:
+        return DocumentNotes.open(store)
 
     def checkpoints(self, store: EventStore) -> AbstractAsyncContextManager[CheckpointStore[Any]]:
         return open_checkpoints(store)

@@ -27,7 +27,7 @@ from eventport.snapshot_stores import SnapshotStore, StreamSnapshotStore
 
 from eventport_conformance import Capabilities, Harness, conformance
 from eventport_conformance.hard import without_polling
-from eventport_conformance.notes import DocumentNotes
+from eventport_conformance.notes import DocumentNotes, Notes
 from eventport_conformance.waiting import until
 from eventport_postgres import PostgresEventStore
 
@@ -67,6 +67,9 @@ class PostgresHarness(Harness):
     server_url: ClassVar[str] = GIVEN_URL
     numbers = count()
 
+    def inline_notes(self, store: EventStore) -> AbstractAsyncContextManager[Notes]:
+        return DocumentNotes.open(store)
+
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[PostgresEventStore, None]:
         self.schema = f"c_{getpid()}_{next(self.numbers)}"
@@ -89,8 +92,6 @@ class PostgresHarness(Harness):
     async def without_polling(self) -> AsyncGenerator[Store, None]:
         async with self.second_client() as store, without_polling(store) as quiet:
             yield quiet
-
-    inline_notes = staticmethod(DocumentNotes.open)
 
     def checkpoints(self, store: EventStore) -> AbstractAsyncContextManager[CheckpointStore[Any]]:
         return open_checkpoints(store)

@@ -6,7 +6,7 @@ import sqlite3
 import time
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 from unittest.mock import patch
 
@@ -15,7 +15,7 @@ import aiosqlite
 from eventport import EventStore, NewEvent, connect
 
 from eventport_conformance import Capabilities, UrlHarness, conformance
-from eventport_conformance.notes import DocumentNotes
+from eventport_conformance.notes import DocumentNotes, Notes
 from eventport_sqlite import SQLiteEventStore
 
 
@@ -37,6 +37,9 @@ class FileHarness(UrlHarness):
         **dict.fromkeys(("delete_stream", "truncate_stream"), "its events are never removed"),
     }
 
+    def inline_notes(self, store: EventStore) -> AbstractAsyncContextManager[Notes]:
+        return DocumentNotes.open(store)
+
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[EventStore, None]:
         async with super().open() as store:
@@ -45,8 +48,6 @@ class FileHarness(UrlHarness):
                 lambda db: db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST)
             )
             yield store
-
-    inline_notes = staticmethod(DocumentNotes.open)
 
     @asynccontextmanager
     async def using(

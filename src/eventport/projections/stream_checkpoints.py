@@ -18,7 +18,7 @@ from msgspec import Struct, to_builtins
 from msgspec.structs import replace
 
 from eventport._concurrency.shielding import run_shielded
-from eventport.errors import ConcurrencyError
+from eventport.errors import ConcurrencyError, InvalidArgumentError
 from eventport.events import NewEvent
 from eventport.projections.checkpoints import Checkpoint, DeadLetter, LastEvent, ProjectionId
 from eventport.projections.refusals import LeaseLostError, NoDeadLetterError
@@ -239,7 +239,10 @@ class StreamLease:
         """Return whether events of a program were passed, rather than the toolkit's own."""
         if position <= self._passed:
             return False
-        found = await self._store.read_all(after=self._passed, max_count=_FEW)
+        try:
+            found = await self._store.read_all(after=self._passed, max_count=_FEW)
+        except InvalidArgumentError:  # a place that the store has not given out
+            return True
         others = [
             e for e in found.events if e.position <= position and not is_toolkit_stream(e.stream)
         ]
