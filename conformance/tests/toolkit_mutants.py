@@ -6,7 +6,8 @@ on no adapter.
 
 # they override methods, and do it wrong
 
-# pyright: reportIncompatibleMethodOverride=false  # they override methods, and do it wrong
+# They override methods, and do it wrong.
+# pyright: reportIncompatibleMethodOverride=false
 
 from __future__ import annotations
 
