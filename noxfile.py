@@ -158,7 +158,7 @@ def peers(session: nox.Session) -> None:
 def build(session: nox.Session) -> None:
     """Build all distributions and use each from a clean environment."""
     session.install("uv", *nox.project.dependency_groups(PROJECT, "tests"))
-    session.run("pytest", "tests/packaging", *session.posargs)
+    session.run("pytest", "--confcutdir=tests/packaging", "tests/packaging", *session.posargs)
 
 
 @nox.session

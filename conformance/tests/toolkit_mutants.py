@@ -390,7 +390,7 @@ class Joining(UrlHarness):
 
     name, location = "joining", "sqlite:///{folder}/events.db"
     capabilities = Capabilities.only(
-        "sessions", "global_order", "shared", "durable", "times", "hooks"
+        "sessions", "global_order", "shared", "durable", "guards", "times", "hooks"
     )
 
     @asynccontextmanager
