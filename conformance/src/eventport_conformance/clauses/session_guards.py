@@ -171,10 +171,11 @@ async def a_required_stream_may_be_written(t: Trial) -> None:
         await session.append("a", make(1))
         await session.require("a", 3)
         await session.append("a", make(1), expected=3)
+    async with t.store.session() as session:
         await session.append("b", make(1))
         await session.require("b", STREAM_EXISTS)
     heads = [(await t.store.read(stream)).version for stream in ("a", "b")]
-    t.equal(heads, [4, 1], "heads after the session")
+    t.equal(heads, [4, 1], "heads after the sessions")
 
 
 @clause("SES-41", needs=("global_order", "guards"))
