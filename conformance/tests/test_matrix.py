@@ -19,15 +19,15 @@ def test_the_page_is_not_older_than_the_suite() -> None:
     )
     counts = {title: re.findall(r"(\d+)/(\d+)", cells) for title, cells in rows}
     for group, title in GROUPS.items():
-        # The most able of these stores has to fulfil all but refusals, and what takes push or a
-        # server that can be disconnected or restarted.
+        # The most able of these stores has to fulfil all but refusals, and what takes push or an
+        # optional method of the harness: no store has all of those.
         due = [
             one
             for one in all_clauses()
             if one.group == group
             and one.unless is None
             and "push" not in one.needs
-            and not {"address", "restart"} & set(one.uses)
+            and not one.uses
         ]
         assert max((int(of) for _, of in counts[title]), default=0) >= len(due), title
         assert all(held == of for held, of in counts[title]), title
