@@ -256,11 +256,15 @@ class RefusesForGood(SocketEngine):
 class EndsInSilence(SocketEngine):
     """It takes an answer that does not come in time for one that will never come."""
 
+    is_dead = False
+
     async def read_all(self, query: AllQuery, /) -> AllPage:
         try:
-            return await super().read_all(query)
+            if not self.is_dead:
+                return await super().read_all(query)
         except anyio.get_cancelled_exc_class():
-            raise NotSupportedError("the server does not answer") from None
+            self.is_dead = True
+        raise NotSupportedError("the server does not answer")
 
 
 class RestartsItsReads(Store):

@@ -110,10 +110,8 @@ class SlowReadersLose(Subscribing):
 
 
 class _Careless(ReferenceSubscription):
-    def find(self) -> RecordedEvent | None:
-        if self.caught_up.is_set():
-            self.types = None
-        return super().find()
+    def is_wanted(self, event: RecordedEvent) -> bool:
+        return self.caught_up.is_set() or super().is_wanted(event)
 
 
 @mutant("SUB-05")
