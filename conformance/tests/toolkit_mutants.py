@@ -232,7 +232,7 @@ class ResolvesWhateverHappens(MemoryCheckpoints):
 
 @_store_bug("CKP-07")
 class LastActivationCounts(MemoryCheckpoints):
-    """The generation that was activated last is active, be it lower."""
+    """The generation that was activated last is active, even if it is a lower one."""
 
     async def activate(self, projection: ProjectionId) -> None:
         self._active[projection.name] = projection.generation

@@ -242,7 +242,7 @@ RETURNS TABLE (
     binary_data bytea, metadata text, id uuid, recorded_at timestamptz
 )
 LANGUAGE plpgsql
--- Or else, before it has statistics, the server sorts all that is behind a position for each page.
+-- Before it has statistics, the server would sort all events after a position for each page.
 SET enable_sort = off
 AS $function$
 #variable_conflict use_column

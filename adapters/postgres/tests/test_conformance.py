@@ -236,7 +236,7 @@ class OwnServerHarness(PostgresHarness):
 
     @asynccontextmanager
     async def cancelled(self) -> AsyncGenerator[None, None]:
-        """Cancel every statement of others, again and again."""
+        """Cancel the statements of others until the block ends."""
         async with self.locked(), self.admin() as admin, anyio.create_task_group() as tasks:
 
             async def cancel() -> None:

@@ -26,10 +26,8 @@ from eventport.expectations import ANY, STREAM_EXISTS, Expectation, exact_versio
 from eventport.protocols import Capability
 from eventport.results import AppendResult, QueryResult
 from eventport.validation import (
-    TOOLKIT_STREAMS,
     check_expectation,
     check_stream,
-    check_toolkit_types,
 )
 
 
@@ -44,7 +42,7 @@ class BufferedSession(StreamReader):
         read: Fetches a page of a stream as it is stored.
         submit: Writes the commit.
         querying: Reads what a query matches, and looks at guards.
-        encode: Checks and encodes events.
+        encode: Checks and encodes events for a stream.
         require_capability: Raises `NotSupportedError` for what the engine cannot do.
     """
 
@@ -53,7 +51,7 @@ class BufferedSession(StreamReader):
         read: Callable[[StreamQuery], Awaitable[StreamPage]],
         submit: Callable[[Commit], Awaitable[Committed]],
         querying: Querying,
-        encode: Callable[[object], tuple[EncodedEvent, ...]],
+        encode: Callable[[str, object], tuple[EncodedEvent, ...]],
         require_capability: Callable[[Capability], None],
     ) -> None:
         self._read = read
@@ -131,9 +129,7 @@ class BufferedSession(StreamReader):
         guards = check_guard(unless, since)
         if guards:
             self._require_capability(Capability.GUARDS)
-        encoded = self._encode(events)
-        if stream.startswith(TOOLKIT_STREAMS):
-            check_toolkit_types(stream, (event.type for event in encoded))
+        encoded = self._encode(stream, events)
         pin = self._pins.get(stream)
         if pin is None:
             head = (await self._page(StreamQuery(stream, max_count=0))).version

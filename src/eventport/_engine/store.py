@@ -89,9 +89,6 @@ class Store(StreamReader):
         self._engine = engine
         self._remote = RemoteCalls(engine, engine) if isinstance(engine, Remote) else None
         self._batching = batching
-        self._encode = (
-            encode_events if Capability.TIMES in engine.capabilities else self._encode_new
-        )
         self._check_caller = engine.check_caller if isinstance(engine, ChecksCaller) else None
         self._affinity = Affinity()
         self._signal = Signal()
@@ -179,9 +176,7 @@ class Store(StreamReader):
         stream = check_stream(stream)
         expected = check_expectation(expected)
         guards = check_guard(unless, since)
-        encoded = self._encode(events)
-        if stream.startswith(TOOLKIT_STREAMS):
-            check_toolkit_types(stream, (event.type for event in encoded))
+        encoded = self._encode(stream, events)
         if guards:
             self._check_open()
             self._require(Capability.GUARDS)
@@ -291,10 +286,14 @@ class Store(StreamReader):
         """Close the store."""
         await self.aclose()
 
-    def _encode_new(self, events: object) -> tuple[EncodedEvent, ...]:
-        """Encode events, and refuse copies, whose times the engine could not keep."""
+    def _encode(self, stream: str, events: object) -> tuple[EncodedEvent, ...]:
+        """Encode events, and refuse those that do not belong into the stream, or the store."""
         encoded = encode_events(events)
-        if any(event.recorded_at is not None for event in encoded):
+        if stream.startswith(TOOLKIT_STREAMS):
+            check_toolkit_types(stream, (event.type for event in encoded))
+        if Capability.TIMES not in self.capabilities and any(
+            event.recorded_at is not None for event in encoded
+        ):
             self._require(Capability.TIMES)
         return encoded
 
