@@ -406,6 +406,46 @@ class Joining(UrlHarness):
             yield store.using(connection)
             await connection.execute("COMMIT" if commits else "ROLLBACK")
 
+    def inline_notes(self, store: EventStore) -> AbstractAsyncContextManager[Notes]:
+        return DocumentNotes.open(store)
+
+
+@mutant("USE-04")
+class JoinedInTwo(Joining):
+    """Its joined store writes several events in two steps."""
+
+    @asynccontextmanager
+    async def using(self, store: EventStore, commits: bool) -> AsyncGenerator[EventStore, None]:
+        async with super().using(store, commits) as joined:
+            append: Any = joined.append
+
+            async def append_in_two(*args: Any, **asked: Any) -> Any:
+                stream, events = args
+                await append(stream, events[:1], **asked)
+                return await append(stream, events[1:], **asked)
+
+            joined.append = append_in_two  # type: ignore[method-assign]  # the bug
+            yield joined
+
+
+@mutant("USE-05")
+class KeepsWhatWasCancelled(Joining):
+    """Its joined store does not undo an append that is cancelled while its handlers run."""
+
+    @asynccontextmanager
+    async def using(self, store: EventStore, commits: bool) -> AsyncGenerator[EventStore, None]:
+        async with super().using(store, commits) as joined:
+            engine: Any = vars(joined)["_engine"]
+
+            async def write(batch: Sequence[Commit]) -> list[Outcome]:
+                return [
+                    await engine._inline.write_commit(engine._connection, commit, 0)
+                    for commit in batch
+                ]
+
+            engine._write_with_handlers = write
+            yield joined
+
 
 @mutant("USE-01", "USE-03")
 class NotJoinedAtAll(Joining):
