@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, Final, TypeVar
+from unittest.mock import patch
 
 import aiosqlite
 
@@ -383,6 +384,17 @@ def _leaking(handler: Any) -> Any:
         await handler(events, transaction)
 
     return call
+
+
+@mutant("SUB-29")
+class OneEventForAll(Right):
+    """Its feed hands the same event to all subscriptions that are idle."""
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[EventStore, None]:
+        with patch("eventport._engine.subscription.copy_event", lambda event: event):
+            async with super().open() as store:
+                yield store
 
 
 class Joining(UrlHarness):
