@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, Final, TypeVar
+from unittest.mock import patch
 
 import aiosqlite
 
@@ -385,6 +386,17 @@ def _leaking(handler: Any) -> Any:
     return call
 
 
+@mutant("SUB-29")
+class OneEventForAll(Right):
+    """Its feed hands the same event to all subscriptions that are idle."""
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[EventStore, None]:
+        with patch("eventport._engine.subscription.copy_event", lambda event: event):
+            async with super().open() as store:
+                yield store
+
+
 class Joining(UrlHarness):
     """Stores in a transaction of the caller's, on SQLite."""
 
@@ -405,6 +417,46 @@ class Joining(UrlHarness):
             await connection.execute("BEGIN IMMEDIATE")
             yield store.using(connection)
             await connection.execute("COMMIT" if commits else "ROLLBACK")
+
+    def inline_notes(self, store: EventStore) -> AbstractAsyncContextManager[Notes]:
+        return DocumentNotes.open(store)
+
+
+@mutant("USE-04")
+class JoinedInTwo(Joining):
+    """Its joined store writes several events in two steps."""
+
+    @asynccontextmanager
+    async def using(self, store: EventStore, commits: bool) -> AsyncGenerator[EventStore, None]:
+        async with super().using(store, commits) as joined:
+            append: Any = joined.append
+
+            async def append_in_two(*args: Any, **asked: Any) -> Any:
+                stream, events = args
+                await append(stream, events[:1], **asked)
+                return await append(stream, events[1:], **asked)
+
+            joined.append = append_in_two  # type: ignore[method-assign]  # the bug
+            yield joined
+
+
+@mutant("USE-05")
+class KeepsWhatWasCancelled(Joining):
+    """Its joined store does not undo an append that is cancelled while its handlers run."""
+
+    @asynccontextmanager
+    async def using(self, store: EventStore, commits: bool) -> AsyncGenerator[EventStore, None]:
+        async with super().using(store, commits) as joined:
+            engine: Any = vars(joined)["_engine"]
+
+            async def write(batch: Sequence[Commit]) -> list[Outcome]:
+                return [
+                    await engine._inline.write_commit(engine._connection, commit, 0)
+                    for commit in batch
+                ]
+
+            engine._write_with_handlers = write
+            yield joined
 
 
 @mutant("USE-01", "USE-03")

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
-import secrets
 
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -21,7 +19,15 @@ from server import bare_connection, running_server, url_through
 
 from eventport import EventStore, HistoryReplacedError, StoreUnavailableError
 
-from eventport_conformance.chaos import Found, Writers, chaos_seconds, check, disturb, follow
+from eventport_conformance.chaos import (
+    Found,
+    Writers,
+    chaos_seconds,
+    check,
+    disturb,
+    follow,
+    seeded_random,
+)
 from eventport_conformance.proxy import open_proxy
 from eventport_conformance.waiting import HANG_SECONDS, no_hang, until
 from eventport_postgres import PostgresEventStore
@@ -63,9 +69,7 @@ async def test_nothing_is_lost_doubled_missed_or_left_open(
     Only what the lagging standby did not have when it was promoted may be lost, and then the
     reader gets an error that says so.
     """
-    seed = secrets.randbits(32)
-    print(f"seed {seed}")  # noqa: T201  # pytest shows it with a failure
-    chosen = random.Random(seed)
+    chosen = seeded_random()
     seen: list[Found] = []
     replaced: list[str] = []
     with running_server("fsync = off\n") as server, ExitStack() as stack:

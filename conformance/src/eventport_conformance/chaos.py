@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import secrets
 import sys
 
 from collections import Counter
@@ -52,6 +53,16 @@ _PATIENCE: Final = 0.02
 def chaos_seconds(short: float) -> float:
     """Return for how long chaos goes on: `EVENTPORT_CHAOS_SECONDS`, or else a short time."""
     return float(os.environ.get("EVENTPORT_CHAOS_SECONDS", short))
+
+
+def seeded_random() -> random.Random:
+    """Return what chooses at random, and print its seed, which pytest shows with a failure.
+
+    `EVENTPORT_CHAOS_SEED` gives the seed of an earlier run, to let the same choices come again.
+    """
+    seed = int(os.environ.get("EVENTPORT_CHAOS_SEED") or secrets.randbits(32))
+    print(f"EVENTPORT_CHAOS_SEED={seed}")  # noqa: T201  # see above
+    return random.Random(seed)  # noqa: S311  # no secret depends on it
 
 
 class Found(NamedTuple):
@@ -155,8 +166,9 @@ class Writer:
                 return versions[-1]
         except ConcurrencyError:
             self._journal.refuse(number)
-        except StoreUnavailableError:
+        except StoreUnavailableError as exc:
             self._journal.unknown += 1
+            print(f"{self._name}: {exc}", file=sys.stderr)  # noqa: T201  # for a test that fails
         return None
 
     async def _append(
