@@ -357,7 +357,7 @@ def _applied_before(
     kept = events[-1].metadata.get(COMMAND_HASH)
     if kept is not None and order.hash is not None and kept != order.hash:
         raise CommandIdReusedError(order.stream, order.id)
-    new = [NewEvent(event.type, event.data, event.metadata, event.id) for event in events]
+    new = [NewEvent(one.type, one.data, one.metadata, one.id, one.tags) for one in events]
     position = events[-1].position or None
     return CommandResult("already applied", loaded.state, loaded.version, new, position)
 

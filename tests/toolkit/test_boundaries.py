@@ -100,3 +100,4 @@ async def test_a_command_that_is_delivered_again_is_applied_once(store: EventSto
     again = await handler.handle("student-7", Enrol("1", "7"), id=id_)
     assert (first.status, again.status) == ("executed", "already applied")
     assert (again.version, again.state, again.position) == (1, 2, first.position)
+    assert [event.tags for event in again.events] == [{"course:1", "student:7"}]

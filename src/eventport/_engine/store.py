@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import (
     AsyncGenerator,
+    Awaitable,
     Collection,
     Iterable,
     Mapping,
@@ -367,8 +368,8 @@ class Store(StreamReader):
         finally:
             self._signal.notify()
 
-    async def _page(self, query: StreamQuery) -> StreamPage:
-        return await self._fetch.stream(query)
+    def _page(self, query: StreamQuery) -> Awaitable[StreamPage]:
+        return self._fetch.stream(query)
 
     async def _close(self) -> None:
         await checkpoint()  # an append that was called before this has reached the queue by then
