@@ -15,6 +15,8 @@ from uuid import UUID
 
 import msgspec
 
+from msgspec.structs import replace
+
 from eventport._engine.commits import Commit, Committed, EncodedEvent
 from eventport.errors import (
     CorruptEventError,
@@ -122,16 +124,8 @@ def decode_commit(commit: Commit, committed: Committed) -> list[RecordedEvent]:
 
 def copy_event(event: RecordedEvent) -> RecordedEvent:
     """Copy an event, so that nothing of the copy can be changed through the original."""
-    return RecordedEvent(
-        event.stream,
-        event.version,
-        event.position,
-        event.type,
-        _copy(event.data),
-        _copy(event.metadata),
-        event.id,
-        event.recorded_at,
-    )
+    # Whatever fields events have: one that was named here could be forgotten.
+    return replace(event, data=_copy(event.data), metadata=_copy(event.metadata))
 
 
 def _copy(value: Any) -> Any:

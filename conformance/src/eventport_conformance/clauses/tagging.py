@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any, Final, cast
 from uuid import uuid4
 
-from eventport import CopiedEvent, InvalidEventError, NewEvent, RecordedEvent
+import anyio
+
+from eventport import CopiedEvent, InvalidEventError, NewEvent, RecordedEvent, Subscription
 
 from eventport_conformance.clause import clause
 from eventport_conformance.helpers import collect, make
@@ -105,15 +107,26 @@ async def bad_tags_are_refused(t: Trial) -> None:
 
 @clause("TAG-05", needs=("global_order",))
 async def the_whole_store_shows_tags(t: Trial) -> None:
-    """Reading all streams, in pages or one by one, shows the tags."""
+    """Reading all streams, in pages or one by one, and following them, shows the tags."""
     events = [_tagged("x", "y"), NewEvent("Plain", 1), _tagged("z")]
     for number, event in enumerate(events):
         await t.store.append(f"stream-{number}", [event])
     t.recorded((await t.store.read_all()).events, events, "read_all")
     t.recorded(await collect(t.store.iterate_all()), events, "iterate_all")
-    async with t.store.subscribe() as subscription:
-        followed = [await anext(subscription) for _ in events]
-    t.recorded(followed, events, "subscribe")
+    async with t.store.subscribe() as subscription, t.store.subscribe() as another:
+        for each in (subscription, another):
+            t.recorded([await anext(each) for _ in events], events, "subscribe")
+        live, found = _tagged("x", "new"), list[RecordedEvent]()
+
+        async def wait(each: Subscription) -> None:
+            found.append(await anext(each))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait, subscription)
+            tasks.start_soon(wait, another)
+            await anyio.sleep(0.05)
+            await t.store.append("later", [live])
+    t.recorded(found, [live, live], "an event that two subscriptions waited for")
 
 
 @clause("TAG-06")

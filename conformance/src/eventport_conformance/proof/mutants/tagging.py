@@ -9,7 +9,8 @@ from unicodedata import normalize
 
 from eventport import InvalidEventError, NewEvent, RecordedEvent
 
-from eventport_conformance.proof.mutants.base import changed, mutant
+from eventport_conformance.proof.mutants.base import Subscribing, changed, mutant
+from eventport_conformance.proof.reference_session import ReferenceSubscription
 from eventport_conformance.proof.reference_store import ReferenceStore
 
 
@@ -30,6 +31,21 @@ class TagsLost(_Retagging):
 
     def retag(self, tags: frozenset[str]) -> Iterable[str]:
         return tags - tags
+
+
+class _Forgetful(ReferenceSubscription):
+    """Once it has waited, it loses tags."""
+
+    def find(self) -> RecordedEvent | None:
+        event = super().find()
+        return changed(event, tags=frozenset()) if event and self.caught_up.is_set() else event
+
+
+@mutant("TAG-05")
+class LiveTagsLost(Subscribing):
+    """A subscription that has waited hands out no tags."""
+
+    subscription = _Forgetful
 
 
 @mutant("TAG-01")
