@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet  # msgspec resolves field types at run time
 from copy import deepcopy
-from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, cast, overload
+from typing import Any, Generic, Literal, TypeAlias, TypeVar, cast, overload
 from uuid import UUID, uuid4
 
 from msgspec import Struct
 
+from eventport.context import SCHEMA_VERSION
 from eventport.errors import InvalidArgumentError, InvalidArgumentTypeError, InvalidEventError
 from eventport.events import NewEvent, RecordedEvent
 from eventport.protocols import EventStore, Streams
@@ -24,9 +25,6 @@ from eventport.typed.refusals import EventDataError, EventVersionError, UnknownE
 from eventport.typed.streams import TypedStore, TypedStreams
 from eventport.validation import check_event_type, check_int, check_metadata, show
 
-
-SCHEMA_VERSION: Final = "schema_version"
-"""The key in an event's metadata that holds the version of its data; without it, that is 1."""
 
 Upcaster: TypeAlias = Callable[[Any], Any]
 """Turns the data of one version into that of the next: a dict, or what `encode` returned."""
