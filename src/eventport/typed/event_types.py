@@ -6,10 +6,11 @@ from collections.abc import Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet  # msgspec resolves field types at run time
 from copy import deepcopy
 from typing import Any, Generic, Literal, TypeAlias, TypeVar, cast, overload
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from msgspec import Struct
 
+from eventport._ids import new_id
 from eventport.context import SCHEMA_VERSION
 from eventport.errors import InvalidArgumentError, InvalidArgumentTypeError, InvalidEventError
 from eventport.events import NewEvent, RecordedEvent
@@ -199,7 +200,7 @@ class EventTypes(Generic[E]):
             own[SCHEMA_VERSION] = registered.version
         if registered.tags is not None:
             tags |= registered.tags(event)
-        return NewEvent(registered.name, data, own, uuid4() if id is None else id, tags)
+        return NewEvent(registered.name, data, own, new_id() if id is None else id, tags)
 
     def typed(self, event: RecordedEvent) -> RecordedEvent[E]:
         """Return a stored event with its data as an instance of its class.
