@@ -132,7 +132,7 @@ async def test_text_that_looks_like_a_number_stays_text(store: SQLiteEventStore)
     for text in texts:
         (event,) = (await store.read(text)).events
         assert (event.stream, event.type, event.data) == (text, text, text)
-        assert (event.metadata, event.tags) == ({"text": text}, {text})
+        assert (event.metadata, event.tags) == ({"text": text}, frozenset({text}))
         (typed,) = (await store.read_all(types=[text])).events
         assert typed == event
 
