@@ -173,7 +173,7 @@ class CommandLog:
         )
         own = stream_of_command(str(id))
         seen = (await session.read(own, max_count=0)).version
-        appended = await session.append(own, [new_record(record)], expected=seen)
+        appended = await session.append(own, [new_record(record, context.extra)], expected=seen)
         lists = [
             (ACTED, "user", user),
             (LISTED, "commands-of", stream),

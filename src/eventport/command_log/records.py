@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from collections.abc import Mapping
 from typing import Any, Final, TypeAlias, cast
 from uuid import UUID
 
@@ -86,9 +87,9 @@ _records: Final = EventTypes[CommandRecord]()
 _records.register(CommandRecord, name=RECORDED)
 
 
-def new_record(record: CommandRecord) -> NewEvent:
+def new_record(record: CommandRecord, metadata: Mapping[str, Any]) -> NewEvent:
     """Return a record as an event to append."""
-    return _records.new(record)
+    return _records.new(record, metadata=metadata)
 
 
 def new_entry(type_: str, id_: UUID, record: int) -> NewEvent:
