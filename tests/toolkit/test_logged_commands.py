@@ -32,6 +32,7 @@ from eventport.context import bind_context, reacting_to
 from eventport.typed import EventTypes
 
 from eventport_conformance.waiting import no_hang
+from eventport_memory import MemoryEventStore
 
 
 pytestmark = pytest.mark.parametrize("backend", WITH_SESSIONS)
@@ -231,6 +232,15 @@ async def test_several_repositories_and_handlers_share_a_session(store: EventSto
     (own,) = (await store.read("own")).events
     assert own.metadata == {}
     assert [each.data.stream for each in await log.records(nested.id)] == ["order-1"]
+
+
+async def test_what_is_saved_is_saved_in_the_store_of_the_repository(store: EventStore) -> None:
+    async with MemoryEventStore() as elsewhere:
+        orders, log, id_ = await placed(store, "1"), CommandLog(elsewhere), uuid4()
+        await orders.handle(Add("1"), adding("1"), log=log, id=id_)
+        assert (await store.read("order-1")).version == 2
+        assert [each.data.stream for each in await CommandLog(store).records(id_)] == ["order-1"]
+        assert (await elsewhere.read_all()).events == []
 
 
 async def test_a_conflict_of_the_callers_session_leaves_no_record(store: EventStore) -> None:

@@ -228,7 +228,13 @@ class Repository(Generic[A]):
                 return await function(work)
 
         return await log.handle(
-            command, work_on, id=id, metadata=metadata, session=session, attempts=attempts
+            command,
+            work_on,
+            id=id,
+            metadata=metadata,
+            session=session,
+            store=self._store,
+            attempts=attempts,
         )
 
     def _work_in(self, session: Session, aggregates: dict[str, A]) -> UnitOfWork[A]:

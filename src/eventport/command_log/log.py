@@ -93,6 +93,7 @@ class CommandLog:
         id: UUID | None = None,  # noqa: A002  # as `NewEvent` calls it
         metadata: Mapping[str, Any] | None = None,
         session: Session | None = None,
+        store: EventStore | None = None,
         attempts: int = ATTEMPTS,
     ) -> LoggedResult[T]:
         """Run a function for a command, and record the command with all that was appended.
@@ -109,6 +110,7 @@ class CommandLog:
             metadata: What else to store with each event.
             session: Write in this session, and so at the end of its block; a conflict is then
                 that session's.
+            store: Where to open a session; None for the store of the log.
             attempts: How often to try, at most.
 
         Raises:
@@ -131,7 +133,7 @@ class CommandLog:
 
         if session is not None:
             return await attempt(session)
-        handled = await run_in_session(self._store, attempt, attempts=attempts)
+        handled = await run_in_session(store or self._store, attempt, attempts=attempts)
         if handled.status == "executed" and handled.events:
             return replace(handled, position=sessions[-1].position)
         return handled
