@@ -13,10 +13,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from eventport.boundaries import Query
-from eventport.command_log import CommandLog
+from eventport.command_log import CommandIdReusedError, CommandLog
+from eventport.command_log.records import canonical, check_same
 from eventport.conflicts import ATTEMPTS, retry_conflicts, run_in_session
 from eventport.context import COMMAND_HASH, COMMAND_ID, CORRELATION_ID, current_context
-from eventport.errors import EventportError, InvalidArgumentTypeError
+from eventport.errors import InvalidArgumentTypeError
 from eventport.events import NewEvent, RecordedEvent
 from eventport.folding import EventCodec, Fold, StateLoader, replay
 from eventport.protocols import EventStore, Session, Streams
@@ -30,24 +31,9 @@ S = TypeVar("S")
 C = TypeVar("C")
 E = TypeVar("E")
 
+__all__ = ["CommandHandler", "CommandIdReusedError", "CommandResult", "Decider"]
+
 _HASH_DIGITS: Final = 32
-
-
-class CommandIdReusedError(EventportError):
-    """A command has the id of another one that was applied before; nothing was written."""
-
-    def __init__(self, stream: str, command_id: object) -> None:
-        super().__init__(stream, command_id)
-        self.stream = stream
-        """The stream that both are for."""
-        self.command_id = command_id
-        """Their id."""
-
-    def __str__(self) -> str:
-        return (
-            f"stream {self.stream!r}: another command was applied under the id {self.command_id}: "
-            "give each command an id of its own, and the same one only to a repeated delivery"
-        )
 
 
 class Decider(Struct, Generic[S, C, E], frozen=True, kw_only=True):
@@ -114,7 +100,8 @@ class CommandHandler(Generic[S, C, E]):
         lookback: How many of the stream's last events, at least, are searched for the id of a
             command that the caller gives. Events that are replayed are searched anyway, and so
             without snapshots all of them are. A log knows all commands, and is asked instead.
-        log: Where to record commands, in the same commit as their events.
+        log: Where to record commands, in the same commit as their events; one that decides nothing
+            is recorded, too.
     """
 
     def __init__(
@@ -143,14 +130,14 @@ class CommandHandler(Generic[S, C, E]):
         metadata: Mapping[str, Any] | None = None,
         session: Session | None = None,
     ) -> CommandResult[S]:
-        """Handle a command: nothing is written unless something is decided.
+        """Handle a command: nothing is appended to its stream unless something is decided.
 
         Args:
             stream: The stream that the command is for.
             command: What is wanted.
             id: The command's identity. Give it if the command may be delivered again, and it is
                 applied once. None makes a random one.
-            metadata: What else to store with each event.
+            metadata: What else to store with each event, besides what `bind_context` has bound.
             session: Write in this session, and so at the end of its block, together with all
                 else that it writes.
 
@@ -183,12 +170,14 @@ class CommandHandler(Generic[S, C, E]):
             return self._in_session(session, order)
 
         handled = await run_in_session(self._store, attempt, attempts=self._attempts)
-        return replace(handled, position=handled.position or sessions[-1].position)
+        if handled.position is None and handled.events:
+            return replace(handled, position=sessions[-1].position)
+        return handled
 
     async def _in_session(self, session: Session, order: _Order) -> CommandResult[S]:
         handled = await self._once(session, order)
-        if self._log is not None and handled.status == "executed" and handled.events:
-            first = handled.version - len(handled.events) + 1
+        if self._log is not None and handled.status == "executed":
+            first = handled.version - len(handled.events) + 1 if handled.events else None
             await self._log.record(
                 session, order.command, order.id, order.stream, first, handled.events
             )
@@ -203,9 +192,9 @@ class CommandHandler(Generic[S, C, E]):
         fold = Fold(types, decider.initial, decider.evolve)
         loaded = await self._loader.load(streams, stream, fold)
         # Only now: loading has searched the events that are in the state.
-        if order.repeatable and loaded.exists:
+        if order.repeatable and (loaded.exists or self._log is not None):
             earlier = await self._earlier(streams, order, loaded.version, watching)
-            if earlier:
+            if earlier is not None:
                 return _applied_before(order, loaded, earlier)
         decided = _checked(decider.decide(order.command, loaded.state))
         if not decided:
@@ -229,10 +218,10 @@ class CommandHandler(Generic[S, C, E]):
             state = decider.evolve(state, watching.decode(event))
         version = (await streams.read(stream, max_count=0)).version
         if order.repeatable:
-            earlier = [event for event in watching.found if event.stream == stream]
+            earlier = [event for event in watching.found if event.stream == stream] or None
             if self._log is not None:
                 earlier = await self._earlier(streams, order, version, watching)
-            if earlier:
+            if earlier is not None:
                 return _applied_before(order, AggregateResult(state, version, True), earlier)  # noqa: FBT003  # a field
         decided = _checked(decider.decide(order.command, state))
         if not decided:
@@ -247,29 +236,29 @@ class CommandHandler(Generic[S, C, E]):
 
     async def _earlier(
         self, streams: Streams, order: _Order, version: int, watching: _Watching[E]
-    ) -> list[RecordedEvent]:
-        """Find the events of an earlier delivery of the same command."""
+    ) -> list[RecordedEvent] | None:
+        """Find the events of an earlier delivery of the same command; None if there was none."""
         if self._log is not None:
             records = (record.data for record in await self._log.records(order.id, streams=streams))
             found = next((record for record in records if record.stream == order.stream), None)
             if found is None:
-                return []
-            first = found.first_version
-            last = first + len(found.events) - 1
-            return (await streams.read(order.stream, from_version=first, to_version=last)).events
+                return None
+            check_same(found, order.command)
+            return await self._log.events_in(found, streams=streams)
         first, last = max(1, version - self._lookback + 1), min(version, watching.first - 1)
         known = watching.found
         if last < first or (known and known[0].version > watching.first):
-            return known
+            return known or None
         page = await streams.read(order.stream, from_version=first, to_version=last)
-        return [*filter(watching.is_wanted, page.events), *known]
+        return [*filter(watching.is_wanted, page.events), *known] or None
 
     def _new_events(self, order: _Order, decided: Sequence[E]) -> list[NewEvent]:
         id_ = str(order.id)
+        bound = current_context().metadata
         metadata = {
-            **order.metadata,
             CORRELATION_ID: id_,
-            **current_context().metadata,
+            **(bound if self._log is None else self._log.hidden(bound)),
+            **order.metadata,
             COMMAND_ID: id_,
         }
         if order.hash is not None:
@@ -333,32 +322,23 @@ class _Order(Struct, frozen=True):
         kind = cast("type[object]", type(self.command))
         try:
             plain = conversion_of(kind).encode(self.command)
-            content = json.dumps([str(self.id), kind.__qualname__, _canonical(plain)])
+            content = json.dumps([str(self.id), kind.__qualname__, canonical(plain)])
         except Exception:  # noqa: BLE001  # whatever it is: such a command has no hash
             return None
         return sha256(content.encode()).hexdigest()[:_HASH_DIGITS]
-
-
-def _canonical(plain: Any) -> Any:
-    """Return JSON values in one order: that of a set is another one in each process."""
-    if isinstance(plain, dict):
-        members = cast("dict[str, object]", plain)
-        return sorted(([key, _canonical(part)] for key, part in members.items()), key=json.dumps)
-    if isinstance(plain, list):
-        items = cast("list[object]", plain)
-        return sorted((_canonical(part) for part in items), key=json.dumps)
-    return plain
 
 
 def _applied_before(
     order: _Order, loaded: AggregateResult[S], events: Sequence[RecordedEvent]
 ) -> CommandResult[S]:
     """Return what an earlier delivery did, if that was of the same command."""
-    kept = events[-1].metadata.get(COMMAND_HASH)
+    kept = events[-1].metadata.get(COMMAND_HASH) if events else None
     if kept is not None and order.hash is not None and kept != order.hash:
         raise CommandIdReusedError(order.stream, order.id)
-    new = [NewEvent(one.type, one.data, one.metadata, one.id, one.tags) for one in events]
-    position = events[-1].position or None
+    new = [
+        NewEvent(event.type, event.data, event.metadata, event.id, event.tags) for event in events
+    ]
+    position = (events[-1].position or None) if events else None
     return CommandResult("already applied", loaded.state, loaded.version, new, position)
 
 
