@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
-from typing import Final
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Final
 
 import anyio
 import pytest
 
 from eventport import Capability, EventStore, NewEvent, adapter
 from eventport.adapter import AllQuery, Engine, Store, StreamQuery
+from eventport.projections import CheckpointStore, open_checkpoints
+from eventport.snapshot_stores import SnapshotStore, StreamSnapshotStore
+from eventport.transactions import DocumentReader, InlineHandler
 
 from eventport_conformance import Capabilities, Harness
 from eventport_conformance.clause import Clause
 from eventport_conformance.hard import OPTIONAL, SlowAnswers, TinyPages, without_polling
+from eventport_conformance.notes import DocumentNotes, Notes
 from eventport_conformance.proof.mutation import clauses_for
 from eventport_conformance.running import run_clause
 from eventport_conformance.waiting import no_hang, until
@@ -23,25 +27,54 @@ from eventport_memory.engine import MemoryEngine
 
 SEED: Final = 20_251
 
-MAKERS: Final[dict[str, Callable[[], Engine]]] = {
-    "tiny pages": lambda: TinyPages(MemoryEngine()),
-    f"tiny pages, slow answers with seed {SEED}": lambda: SlowAnswers(
-        TinyPages(MemoryEngine()), SEED
+MAKERS: Final[dict[str, Callable[[Engine], Engine]]] = {
+    "tiny pages": TinyPages,
+    f"tiny pages, slow answers with seed {SEED}": lambda engine: SlowAnswers(
+        TinyPages(engine), SEED
     ),
 }
 
-GROUPS: Final = ("REA", "ITR", "AGG", "GLO", "SUB", "SES", "QRY", "GRD", "CON", "HOK", "SIZ", "CLO")
+GROUPS: Final = (
+    *("IDM", "REA", "ITR", "AGG", "GLO", "SUB", "SES", "QRY", "GRD", "HOK", "TAG", "CPY", "SIZ"),
+    *("CON", "CLO", "CKP", "SNP", "INL"),
+)
 
 
-def harness_of(make: Callable[[], Engine]) -> type[Harness]:
+class HardStore(Store):
+    """The store in memory on an engine that is hard on it, with its handlers and documents."""
+
+    def __init__(self, make: Callable[[Engine], Engine]) -> None:
+        self.memory = MemoryEngine()
+        super().__init__(make(self.memory), batching="always")
+
+    def inline(self, handler: InlineHandler[None]) -> InlineHandler[None]:
+        return self.memory.inline.add(handler)
+
+    @asynccontextmanager
+    async def read_models(self) -> AsyncGenerator[DocumentReader]:
+        yield self.memory.documents
+
+
+def harness_of(make: Callable[[Engine], Engine]) -> type[Harness]:
     class HardHarness(Harness):
         name = "hard"
         capabilities = Capabilities.only("sessions", "global_order", "guards", "times", "hooks")
 
         @asynccontextmanager
         async def open(self) -> AsyncGenerator[EventStore, None]:
-            async with Store(make(), batching="always") as store:
+            async with HardStore(make) as store:
                 yield store
+
+        def inline_notes(self, store: EventStore) -> AbstractAsyncContextManager[Notes]:
+            return DocumentNotes.open(store)
+
+        def checkpoints(
+            self, store: EventStore
+        ) -> AbstractAsyncContextManager[CheckpointStore[Any]]:
+            return open_checkpoints(store)
+
+        def snapshots(self, store: EventStore) -> SnapshotStore:
+            return StreamSnapshotStore(store)
 
     return HardHarness
 
@@ -49,7 +82,7 @@ def harness_of(make: Callable[[], Engine]) -> type[Harness]:
 HARNESSES: Final = {name: harness_of(make) for name, make in MAKERS.items()}
 HARDEST: Final = HARNESSES[f"tiny pages, slow answers with seed {SEED}"]
 """The judge of random mutants; slow answers let tasks overtake each other."""
-CLAUSES: Final = [one for one in clauses_for(harness_of(MemoryEngine)) if one.group in GROUPS]
+CLAUSES: Final = [one for one in clauses_for(HARDEST) if one.group in GROUPS]
 
 
 @pytest.mark.parametrize("harness", HARNESSES.values(), ids=HARNESSES)
