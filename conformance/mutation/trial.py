@@ -37,7 +37,7 @@ PROCESSES.set_forkserver_preload(
 
 HARNESSES: Final = {
     "memory": "adapters.memory.tests.test_conformance:MemoryHarness",
-    "hard": "conformance.tests.test_hard_engines:HARDEST",
+    "hard": "conformance.tests.test_hard_engines:HardHarness",
     "socket": "conformance.tests.socket_store:SocketHarness",
     "sqlite": "adapters.sqlite.tests.test_conformance:FileHarness",
     "postgres": "adapters.postgres.tests.test_conformance:OwnServerHarness",
