@@ -109,18 +109,19 @@ def _wrapping(wrapper_: type[_Leases]) -> type[MemoryCheckpoints]:
     return Wrapped
 
 
-def _bug(made: type[MemoryCheckpoints]) -> type[Harness]:
+def _bug(made: type[MemoryCheckpoints], sentence: str | None) -> type[Harness]:
     class Wrong(Right):
         def make_checkpoints(self, _: EventStore) -> Any:
             return made()
 
-    Wrong.__name__ = Wrong.name = made.__name__
+    Wrong.__name__, Wrong.__doc__ = made.__name__, sentence
+    Wrong.name = made.__name__
     return Wrong
 
 
 def _lease_bug(*killed_by: str) -> Callable[[type[_Leases]], type[_Leases]]:
     def register(wrapper: type[_Leases]) -> type[_Leases]:
-        mutant(*killed_by)(_bug(_wrapping(wrapper)))
+        mutant(*killed_by)(_bug(_wrapping(wrapper), wrapper.__doc__))
         return wrapper
 
     return register
@@ -128,7 +129,7 @@ def _lease_bug(*killed_by: str) -> Callable[[type[_Leases]], type[_Leases]]:
 
 def _store_bug(*killed_by: str) -> Callable[[type[MemoryCheckpoints]], type[MemoryCheckpoints]]:
     def register(made: type[MemoryCheckpoints]) -> type[MemoryCheckpoints]:
-        mutant(*killed_by)(_bug(made))
+        mutant(*killed_by)(_bug(made, made.__doc__))
         return made
 
     return register
