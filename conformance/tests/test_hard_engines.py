@@ -36,7 +36,9 @@ GROUPS: Final = ("REA", "ITR", "AGG", "GLO", "SUB", "SES", "QRY", "GRD", "CON", 
 def harness_of(make: Callable[[], Engine]) -> type[Harness]:
     class HardHarness(Harness):
         name = "hard"
-        capabilities = Capabilities.only("sessions", "global_order", "guards", "times", "hooks")
+        capabilities = Capabilities.only(
+            "sessions", "global_order", "guards", "times", "catalogue", "hooks"
+        )
 
         @asynccontextmanager
         async def open(self) -> AsyncGenerator[EventStore, None]:

@@ -36,6 +36,7 @@ from eventport._engine.commits import (
 )
 from eventport._engine.engine import (
     AnswerLostError,
+    Catalogues,
     ChecksCaller,
     ConnectionLostError,
     Engine,
@@ -55,6 +56,7 @@ from eventport._engine.inline_handlers import (
     new_events,
 )
 from eventport._engine.joined_store import JoinedStore
+from eventport._engine.listing import NameQuery, end_of_prefix
 from eventport._engine.opening import open_to_end, require_asyncio
 from eventport._engine.planning import (
     Place,
@@ -86,6 +88,7 @@ __all__ = [
     "Backoff",
     "Batching",
     "Blocked",
+    "Catalogues",
     "ChecksCaller",
     "Commit",
     "Committed",
@@ -104,6 +107,7 @@ __all__ = [
     "Listens",
     "MatchPage",
     "MatchQuery",
+    "NameQuery",
     "Outcome",
     "Place",
     "PlannedWrites",
@@ -129,6 +133,7 @@ __all__ = [
     "control_character",
     "decode_event",
     "encode_events",
+    "end_of_prefix",
     "explain",
     "inline_failure",
     "new_events",
