@@ -30,7 +30,7 @@ PAGES = sorted(
     ("page", "programs"),
     [
         ("README.md", 1),
-        ("docs/guide.md", 6),
+        ("docs/guide.md", 7),
         ("docs/tutorial.md", 6),
         ("docs/typed-events.md", 5),
         ("docs/commands.md", 6),

@@ -52,7 +52,9 @@ class HardHarness(Harness):
     """Slow answers let tasks overtake each other. It judges random mutants, too."""
 
     name = f"tiny pages, slow answers with seed {SEED}"
-    capabilities = Capabilities.only("sessions", "global_order", "guards", "times", "hooks")
+    capabilities = Capabilities.only(
+        "sessions", "global_order", "guards", "times", "catalogue", "hooks"
+    )
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[EventStore, None]:

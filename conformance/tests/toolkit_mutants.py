@@ -59,7 +59,9 @@ class Right(UrlHarness):
     """Everything as it should be."""
 
     name, location = "toolkit", "memory://"
-    capabilities = Capabilities.only("sessions", "global_order", "guards", "times", "hooks")
+    capabilities = Capabilities.only(
+        "sessions", "global_order", "guards", "times", "catalogue", "hooks"
+    )
 
     def inline_notes(self, store: EventStore) -> AbstractAsyncContextManager[Notes]:
         return DocumentNotes.open(store)
@@ -403,7 +405,7 @@ class Joining(UrlHarness):
 
     name, location = "joining", "sqlite:///{folder}/events.db"
     capabilities = Capabilities.only(
-        "sessions", "global_order", "shared", "durable", "guards", "times", "hooks"
+        "sessions", "global_order", "shared", "durable", "guards", "times", "catalogue", "hooks"
     )
 
     @asynccontextmanager

@@ -63,6 +63,7 @@ class DuckDBEngine:
         Capability.SHARED: "DuckDB lets one process open a file; use SQLite to share events",
         Capability.PUSH: "there are no commits by other processes",
         Capability.GUARDS: "this example has no index of tags; use SQLite",
+        Capability.CATALOGUE: "this example has no list of its streams; use SQLite",
         Capability.TIMES: "each event gets the time of its commit",
     }
 

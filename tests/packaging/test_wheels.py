@@ -174,8 +174,8 @@ class MyHarness(Harness):
     name, no = "mydb", Unsupported("the events live in one object")
     yes = Supported()
     capabilities = Capabilities(
-        sessions=yes, global_order=yes, guards=yes, times=yes, hooks=yes, push=no, shared=no,
-        durable=no
+        sessions=yes, global_order=yes, guards=yes, times=yes, hooks=yes, catalogue=yes,
+        push=no, shared=no, durable=no
     )
     @asynccontextmanager
     async def open(self):

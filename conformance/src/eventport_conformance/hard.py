@@ -37,6 +37,7 @@ OPTIONAL: Final = (
     "find",
     "check_caller",
     "find_lockers",
+    "list_streams",
     "interrupt",
     "last_position",
     "listen",

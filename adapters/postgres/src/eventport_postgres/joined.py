@@ -10,7 +10,7 @@ from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from anyio import Lock
 
-from eventport import Capability, NotSupportedError, StoreUnavailableError
+from eventport import Capability, NotSupportedError, StoreUnavailableError, StreamInfo
 from eventport.adapter import (
     AllPage,
     AllQuery,
@@ -18,6 +18,7 @@ from eventport.adapter import (
     JoinedStore,
     MatchPage,
     MatchQuery,
+    NameQuery,
     Outcome,
     StreamPage,
     StreamQuery,
@@ -72,6 +73,7 @@ class PostgresJoinedEngine:
             Capability.GLOBAL_ORDER,
             Capability.GUARDS,
             Capability.TIMES,
+            Capability.CATALOGUE,
         }
     )
     limitations: Mapping[Capability, str] = MappingProxyType(
@@ -119,6 +121,10 @@ class PostgresJoinedEngine:
     async def query(self, query: MatchQuery, /) -> MatchPage:
         """See `Queries.query`."""
         return await self._ask(self._reader.matches, query)
+
+    async def list_streams(self, query: NameQuery, /) -> Sequence[StreamInfo]:
+        """See `Catalogues.list_streams`."""
+        return await self._ask(self._reader.streams, query)
 
     async def close(self) -> None:
         """Leave the connection, and its transaction, to their owner."""

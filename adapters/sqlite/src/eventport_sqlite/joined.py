@@ -12,13 +12,14 @@ from typing import Concatenate, Final, ParamSpec, TypeVar
 
 import aiosqlite
 
-from eventport import Capability
+from eventport import Capability, StreamInfo
 from eventport.adapter import (
     AllPage,
     AllQuery,
     Commit,
     MatchPage,
     MatchQuery,
+    NameQuery,
     Outcome,
     StreamPage,
     StreamQuery,
@@ -58,6 +59,7 @@ class SQLiteJoinedEngine:
             Capability.GLOBAL_ORDER,
             Capability.GUARDS,
             Capability.TIMES,
+            Capability.CATALOGUE,
         }
     )
     limitations: Mapping[Capability, str] = MappingProxyType(
@@ -93,6 +95,10 @@ class SQLiteJoinedEngine:
     async def query(self, query: MatchQuery, /) -> MatchPage:
         """See `Queries.query`."""
         return await self._ask(statements.read_matches, query)
+
+    async def list_streams(self, query: NameQuery, /) -> Sequence[StreamInfo]:
+        """See `Catalogues.list_streams`."""
+        return await self._ask(statements.list_streams, query)
 
     async def close(self) -> None:
         """Leave the connection and its transaction to their owner."""
