@@ -23,6 +23,7 @@ nox.options.reuse_venv = "yes"
 nox.options.sessions = [
     "lint",
     "typing",
+    "docs",
     "tests",
     "conformance(backend='memory')",
     "conformance(backend='sqlite')",
@@ -105,6 +106,13 @@ def typing(session: nox.Session) -> None:
     session.run("mypy")
     session.run("pyright")
     session.run("pyright", "-p", "pyright-strict.json")  # the product, under all rules
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site into `site/`; a warning, a dead link or a missing reference is an error."""
+    install(session, "docs")
+    session.run("python", "website/build.py")
 
 
 @nox.session(python=[None, *OTHER_PYTHONS])  # type: ignore[list-item]  # None is this one
