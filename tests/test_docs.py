@@ -33,7 +33,7 @@ PAGES = sorted(
         ("docs/guide.md", 7),
         ("docs/tutorial.md", 6),
         ("docs/typed-events.md", 5),
-        ("docs/commands.md", 6),
+        ("docs/commands.md", 7),
         ("docs/aggregates.md", 6),
         ("docs/inline-projections.md", 2),
         ("docs/read-models.md", 1),
