@@ -223,27 +223,30 @@ class Writers:
         self._journals[writer] = journal
 
     def replace(self, writer: Script) -> None:
-        """Kill one, and start another."""
+        """Kill one, and start another, which `progress` does not wait for until it has begun."""
         del self._journals[writer]
         writer.end()
         self.start()
 
     async def progress(self) -> None:
-        """Wait until a commit of each of them has been acknowledged from now on."""
-        sizes = {journal: journal.stat().st_size for journal in self._journals.values()}
+        """Wait until a commit of each of them has been acknowledged from now on.
 
-        def has_progressed() -> bool:
-            for journal, size in sizes.items():
-                with journal.open("rb") as opened:
-                    opened.seek(size)
-                    if b'["acknowledged"' not in opened.read():
-                        return False
-            return True
-
-        await until(has_progressed, "each writer goes on")
+        Those that replace others may take long to start: they have to get on until `stop`.
+        """
+        journals = list(self._journals.values())
+        begun = [one for one in journals if _acknowledges(one, 0)] or journals
+        sizes = {journal: journal.stat().st_size for journal in begun}
+        await until(
+            lambda: all(_acknowledges(one, size) for one, size in sizes.items()),
+            "each writer goes on",
+        )
 
     async def stop(self) -> None:
-        """Let all of them end, and fail if one does not end well."""
+        """Let all of them end, and fail if one does not end well, or has done nothing."""
+        await until(
+            lambda: all(_acknowledges(one, 0) for one in self._journals.values()),
+            "each writer has begun",
+        )
         for writer in self._journals:
             writer.go()
         for writer in self._journals:
@@ -253,6 +256,13 @@ class Writers:
         """Leave none running, whatever has happened."""
         for writer in self._journals:
             writer.end()
+
+
+def _acknowledges(journal: Path, after: int) -> bool:
+    """Return whether a journal has an acknowledgement after its first bytes."""
+    with journal.open("rb") as opened:
+        opened.seek(after)
+        return b'["acknowledged"' in opened.read()
 
 
 Fault: TypeAlias = Callable[[], Awaitable[None]]
