@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from functools import partial
+
 import pytest
 
 from anyio import CancelScope
@@ -26,7 +28,7 @@ async def test_they_ring_in_order_except_those_that_were_cleared() -> None:
     rung: list[int] = []
     done = asyncio.Event()
     numbers = [
-        alarms.set(now + delay / 100, lambda delay=delay: rung.append(delay))
+        alarms.set(now + delay / 100, partial(rung.append, delay))
         for delay in (5, 3, 1, 4, 2)
     ]
     alarms.set(now + 0.06, done.set)
