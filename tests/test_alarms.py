@@ -28,8 +28,7 @@ async def test_they_ring_in_order_except_those_that_were_cleared() -> None:
     rung: list[int] = []
     done = asyncio.Event()
     numbers = [
-        alarms.set(now + delay / 100, partial(rung.append, delay))
-        for delay in (5, 3, 1, 4, 2)
+        alarms.set(now + delay / 100, partial(rung.append, delay)) for delay in (5, 3, 1, 4, 2)
     ]
     alarms.set(now + 0.06, done.set)
     alarms.clear(numbers[3])

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Collection, Hashable, Mapping, Seque
 from typing import Protocol, runtime_checkable
 
 from eventport._engine.commits import Commit, Committed, Outcome
+from eventport._engine.listing import NameQuery
 from eventport._engine.queries import (
     AllPage,
     AllQuery,
@@ -16,6 +17,7 @@ from eventport._engine.queries import (
 )
 from eventport.errors import StoreUnavailableError
 from eventport.protocols import Capability
+from eventport.results import StreamInfo
 
 
 class Engine(Protocol):
@@ -133,6 +135,25 @@ class Queries(Protocol):
 
         It shows all that is committed, even above the stable frontier. Events, head and
         `MatchPage.seen` are of one moment.
+
+        Raises:
+            ConnectionLostError: the store asks again.
+        """
+        ...
+
+
+@runtime_checkable
+class Catalogues(Protocol):
+    """Optional part: an engine that lists its streams without a look at all events.
+
+    It goes with `Capability.CATALOGUE`.
+    """
+
+    async def list_streams(self, query: NameQuery, /) -> Sequence[StreamInfo]:
+        """Return the streams whose names are in a range, in the order of code points.
+
+        Only the last page may be short. What it says of a stream is of one moment. A stream that
+        reads as missing is left out.
 
         Raises:
             ConnectionLostError: the store asks again.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from eventport._engine.calls import RemoteCalls
-from eventport._engine.engine import Engine, KnowsLast, Queries
+from eventport._engine.engine import Catalogues, Engine, KnowsLast, Queries
+from eventport._engine.listing import NameQuery
 from eventport._engine.queries import (
     AllPage,
     AllQuery,
@@ -16,6 +17,7 @@ from eventport._engine.queries import (
     StreamQuery,
 )
 from eventport.errors import EventportError
+from eventport.results import StreamInfo
 
 
 P = TypeVar("P")
@@ -54,6 +56,12 @@ class Pages:
         engine = self._engine
         assert isinstance(engine, Queries)  # noqa: S101  # or else the store looks at all events
         return self._fetch(engine.query, query)
+
+    async def names(self, query: NameQuery) -> Sequence[StreamInfo]:
+        """Fetch a page of streams, from an engine with the part `Catalogues`."""
+        engine = self._engine
+        assert isinstance(engine, Catalogues)  # noqa: S101  # as `Capability.CATALOGUE` says
+        return await self._fetch(engine.list_streams, query)
 
     def last_position(self) -> Callable[[], Awaitable[int]] | None:
         """Return what asks for the last position, of an engine with the part `KnowsLast`."""

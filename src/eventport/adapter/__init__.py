@@ -37,6 +37,7 @@ from eventport._engine.commits import (
 )
 from eventport._engine.engine import (
     AnswerLostError,
+    Catalogues,
     ChecksCaller,
     ConnectionLostError,
     Engine,
@@ -56,6 +57,7 @@ from eventport._engine.inline_handlers import (
     new_events,
 )
 from eventport._engine.joined_store import JoinedStore
+from eventport._engine.listing import NameQuery, end_of_prefix
 from eventport._engine.opening import open_to_end, require_asyncio
 from eventport._engine.planning import (
     Place,
@@ -88,6 +90,7 @@ __all__ = [
     "Backoff",
     "Batching",
     "Blocked",
+    "Catalogues",
     "ChecksCaller",
     "Commit",
     "Committed",
@@ -106,6 +109,7 @@ __all__ = [
     "Listens",
     "MatchPage",
     "MatchQuery",
+    "NameQuery",
     "Outcome",
     "Place",
     "PlannedWrites",
@@ -131,6 +135,7 @@ __all__ = [
     "control_character",
     "decode_event",
     "encode_events",
+    "end_of_prefix",
     "explain",
     "inline_failure",
     "new_events",

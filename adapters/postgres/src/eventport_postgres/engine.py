@@ -10,7 +10,7 @@ from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from anyio import current_effective_deadline
 
-from eventport import Capability
+from eventport import Capability, StreamInfo
 from eventport.adapter import (
     Alarms,
     AllPage,
@@ -19,6 +19,7 @@ from eventport.adapter import (
     Committed,
     MatchPage,
     MatchQuery,
+    NameQuery,
     Outcome,
     StreamPage,
     StreamQuery,
@@ -120,6 +121,10 @@ class PostgresEngine:
     async def query(self, query: MatchQuery, /) -> MatchPage:
         """See `Queries.query`."""
         return await self._read(self._reader.matches, query)
+
+    async def list_streams(self, query: NameQuery, /) -> Sequence[StreamInfo]:
+        """See `Catalogues.list_streams`."""
+        return await self._read(self._reader.streams, query)
 
     async def last_position(self) -> int:
         """See `KnowsLast.last_position`."""

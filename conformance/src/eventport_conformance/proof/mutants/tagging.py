@@ -33,6 +33,21 @@ class TagsLost(_Retagging):
         return tags - tags
 
 
+class _Forgetful(ReferenceSubscription):
+    """Once it has waited, it loses tags."""
+
+    def find(self) -> RecordedEvent | None:
+        event = super().find()
+        return changed(event, tags=frozenset()) if event and self.caught_up.is_set() else event
+
+
+@mutant("TAG-05")
+class LiveTagsLost(Subscribing):
+    """A subscription that has waited hands out no tags."""
+
+    subscription = _Forgetful
+
+
 @mutant("TAG-01")
 class TagsNormalised(_Retagging):
     """It takes tags for equal that only look alike."""
