@@ -79,7 +79,7 @@ async def test_a_poison_event_goes_to_the_dead_letters_and_can_be_retried_or_dis
     assert [letter.version for letter in letters] == [1, 2]
     assert {letter.type for letter in letters} == {"Poison"}
     assert {letter.attempts for letter in letters} == {3}
-    assert letters[0].error.startswith("RuntimeError in handle, test_projections.py:")
+    assert letters[0].error.startswith("RuntimeError in handle, test_poison_events.py:")
     # Nothing is lost when the retry fails, too.
     with pytest.raises(RuntimeError, match="digested"):
         await retry(stage.store, projection, stage.checkpoints, bad[0])
