@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import uuid4
 
-from adapters.eventstoredb.tests.at_servers import numbered
 from adapters.eventstoredb.tests.double.database import Proposed
 from adapters.eventstoredb.tests.double.state import Double
 
