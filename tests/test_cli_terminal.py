@@ -9,48 +9,25 @@ import signal
 import subprocess
 import sys
 
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Timer
-from typing import IO, TypeAlias, cast
+from typing import IO, cast
 
 import pytest
 
 from anyio import fail_after, run_process
+from tests.cli_files import ENVIRONMENT, EVENTPORT, SECONDS, Command
 
 from eventport import NewEvent
 
 from eventport_sqlite import SQLiteEventStore
 
 
-EVENTPORT = str(Path(sys.executable).with_name("eventport"))
-SECONDS = 300
-# Output that is not buffered would hide what happens to output that is.
-ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-
-Command: TypeAlias = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"  # all that aiosqlite can do
-
-
-@pytest.fixture
-def eventport(tmp_path: Path) -> Command:
-    def run(*args: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [EVENTPORT, *args],
-            cwd=tmp_path,
-            env={**ENVIRONMENT, "EVENTPORT_URL": "sqlite:///s.db", **variables},
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
-
-    return run
 
 
 @pytest.fixture

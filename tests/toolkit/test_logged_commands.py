@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from tests.toolkit.accounts import ACCOUNT, TYPES, Deposit, Deposited, Withdraw
-from tests.toolkit.conftest import WITH_SESSIONS, OpenStore
+from tests.toolkit.backends import WITH_SESSIONS, OpenStore
 from tests.toolkit.orders import EVENTS, Order, RefusedError
 
 from eventport import (

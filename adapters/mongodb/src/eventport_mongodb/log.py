@@ -317,7 +317,8 @@ class Log:
                 if size > PAGE_BYTES and cursor.alive:
                     return found, True
         finally:
-            await run_shielded(cursor.close)
+            if cursor.alive:
+                await run_shielded(cursor.close)
         return found, False
 
     async def watch(self) -> Any:
