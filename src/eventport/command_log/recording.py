@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from eventport.boundaries import Query
 from eventport.context import COMMAND_ID, CORRELATION_ID, current_context
 from eventport.context.appending import AppendingStreams, with_metadata
-from eventport.events import NewEvent, RecordedEvent
+from eventport.events import NewEvent
 from eventport.expectations import ANY, Expectation
 from eventport.protocols import Session
 from eventport.results import AppendResult
 from eventport.toolkit_streams import is_toolkit_stream
+
+
+_READS: Final = frozenset({"read", "iterate", "aggregate", "read_many", "aggregate_many"})
+"""Methods of sessions whose first argument is a stream's name, or names."""
 
 
 class Effect(NamedTuple):
@@ -72,20 +77,10 @@ class RecordingSession(AppendingStreams[Session]):
             self._written.setdefault(stream, Effect(stream, first, [])).events.extend(new)
         return appended
 
-    def read(self, stream: str, **options: Any) -> Any:
-        """See `Streams.read`."""
-        self._see(stream)
-        return self.streams.read(stream, **options)
-
-    def iterate(self, stream: str, **options: Any) -> AsyncGenerator[RecordedEvent]:
-        """See `Streams.iterate`."""
-        self._see(stream)
-        return self.streams.iterate(stream, **options)
-
-    def aggregate(self, stream: str, *fold: Any, **options: Any) -> Any:
-        """See `Streams.aggregate`."""
-        self._see(stream)
-        return self.streams.aggregate(stream, *fold, **options)
+    def __getattr__(self, name: str) -> Any:
+        """Return what the session has, and note which streams its reads are about."""
+        found = super().__getattr__(name)
+        return partial(self._read_noting, found) if name in _READS else found
 
     def metadata(self) -> dict[str, Any]:
         """Return what to add: the command's id, what is bound, and what its caller gave."""
@@ -97,6 +92,11 @@ class RecordingSession(AppendingStreams[Session]):
         completed = super().complete(event, metadata)
         return with_metadata(completed, self._hidden)
 
-    def _see(self, stream: object) -> None:
-        if isinstance(stream, str) and not is_toolkit_stream(stream):
-            self._seen[stream] = None
+    def _read_noting(self, read: Callable[..., Any], streams: Any, *rest: Any, **how: Any) -> Any:
+        """Note the streams that a call is about, and make it."""
+        is_many = not isinstance(streams, str) and isinstance(streams, Iterable)
+        names: list[Any] = [*streams] if is_many else [streams]
+        self._seen |= dict.fromkeys(
+            name for name in names if isinstance(name, str) and not is_toolkit_stream(name)
+        )
+        return read(names if is_many else streams, *rest, **how)
