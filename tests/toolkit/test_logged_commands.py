@@ -316,6 +316,21 @@ async def test_an_aggregate_that_is_not_changed_is_recorded_with_what_was_read(
     assert await found(log.of_stream("order-1")) == []
 
 
+async def test_all_ways_to_read_count_as_read(store: EventStore) -> None:
+    log = CommandLog(store)
+
+    async def look(session: Session) -> None:
+        await session.read("a")
+        await session.read(stream="b", max_count=0)
+        assert [event async for event in session.iterate("c")] == []
+        await session.aggregate("d", lambda state, _: state, int)
+        await session.read("eventport/key/email/x")
+
+    handled = await log.handle(Add("1"), look)
+    seen = [each.data.stream for each in await log.records(handled.id)]
+    assert seen == ["a", "b", "c", "d"]
+
+
 async def test_a_command_that_reads_nothing_is_recorded_for_no_stream(store: EventStore) -> None:
     log, id_ = CommandLog(store), uuid4()
 

@@ -92,11 +92,14 @@ class RecordingSession(AppendingStreams[Session]):
         completed = super().complete(event, metadata)
         return with_metadata(completed, self._hidden)
 
-    def _read_noting(self, read: Callable[..., Any], streams: Any, *rest: Any, **how: Any) -> Any:
+    def _read_noting(self, read: Callable[..., Any], /, *arguments: Any, **options: Any) -> Any:
         """Note the streams that a call is about, and make it."""
+        if not arguments:  # it is called by the names of its parameters
+            arguments = (options.pop("stream", options.pop("streams", None)),)
+        streams, *rest = arguments
         is_many = not isinstance(streams, str) and isinstance(streams, Iterable)
         names: list[Any] = [*streams] if is_many else [streams]
         self._seen |= dict.fromkeys(
             name for name in names if isinstance(name, str) and not is_toolkit_stream(name)
         )
-        return read(names if is_many else streams, *rest, **how)
+        return read(names if is_many else streams, *rest, **options)
