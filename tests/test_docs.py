@@ -30,10 +30,10 @@ PAGES = sorted(
     ("page", "programs"),
     [
         ("README.md", 1),
-        ("docs/guide.md", 6),
+        ("docs/guide.md", 7),
         ("docs/tutorial.md", 6),
         ("docs/typed-events.md", 5),
-        ("docs/commands.md", 6),
+        ("docs/commands.md", 7),
         ("docs/aggregates.md", 6),
         ("docs/inline-projections.md", 2),
         ("docs/read-models.md", 1),

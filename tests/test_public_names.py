@@ -66,6 +66,7 @@ NAMES = [
     "Session",
     "StoreClosedError",
     "StoreUnavailableError",
+    "StreamInfo",
     "Streams",
     "Subscription",
     "WrongEventLoopError",

@@ -39,6 +39,7 @@ def answers(**changes: Any) -> Capabilities:
         "durable": Unsupported("alone"),
         "guards": Supported(),
         "times": Supported(),
+        "catalogue": Supported(),
         "hooks": Supported(),
         **changes,
     }
@@ -64,6 +65,7 @@ def test_no_feature_has_a_default() -> None:
             shared=Supported(),
             durable=Supported(),
             times=Supported(),
+            catalogue=Supported(),
         )
 
 
@@ -105,7 +107,9 @@ def test_only_what_is_named_is_supported() -> None:
 
 class Short(UrlHarness):
     name, location = "short", "memory://"
-    capabilities = Capabilities.only("sessions", "global_order", "guards", "times", "hooks")
+    capabilities = Capabilities.only(
+        "sessions", "global_order", "guards", "times", "catalogue", "hooks"
+    )
 
 
 def run(harness: type[Harness], id_: str) -> Outcome:
@@ -137,7 +141,7 @@ def test_a_store_without_a_reason_needs_one_from_its_harness() -> None:
 
 def test_what_is_not_named_must_not_be_claimed() -> None:
     class Modest(Short):
-        capabilities = Capabilities.only("global_order", "guards", "times", "hooks")
+        capabilities = Capabilities.only("global_order", "guards", "times", "catalogue", "hooks")
 
         @asynccontextmanager
         async def open(self) -> AsyncGenerator[EventStore, None]:

@@ -32,6 +32,7 @@ class Mine(Harness):
         durable=Unsupported("in memory"),
         guards=Supported(),
         times=Supported(),
+        catalogue=Supported(),
         hooks=Supported(),
     )
 
@@ -87,6 +88,7 @@ class Soon(Mine):
         durable=Unsupported("in memory"),
         guards=Supported(),
         times=Supported(),
+        catalogue=Supported(),
         hooks=Planned("issue 7"),
     )
 

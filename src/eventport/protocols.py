@@ -13,7 +13,14 @@ from anyio import Event
 from eventport.boundaries import Query
 from eventport.events import NewEvent, RecordedEvent
 from eventport.expectations import ANY, Expectation
-from eventport.results import AggregateResult, AllResult, AppendResult, QueryResult, ReadResult
+from eventport.results import (
+    AggregateResult,
+    AllResult,
+    AppendResult,
+    QueryResult,
+    ReadResult,
+    StreamInfo,
+)
 
 
 S = TypeVar("S")
@@ -39,6 +46,8 @@ class Capability(Enum):
     """A commit can depend on streams that it does not write, and on what a query matches."""
     TIMES = "times"
     """A `CopiedEvent` keeps the time at which it was first recorded."""
+    CATALOGUE = "catalogue"
+    """`EventStore.streams` lists the streams, without a look at all events."""
 
 
 class Streams(Protocol):
@@ -302,6 +311,33 @@ class EventStore(Streams, Protocol):
         Raises:
             HistoryReplacedError: `after` lies beyond the head; or, after a lost connection, the
                 last event that was handed out is not there any more.
+        """
+        ...
+
+    async def streams(
+        self,
+        *,
+        prefix: str | None = None,
+        category: str | None = None,
+        after: str | None = None,
+        max_count: int = 1000,
+    ) -> list[StreamInfo]:
+        """List streams by name, in the order of code points, which is that of their UTF-8 bytes.
+
+        For the next page, pass the name of the last stream as `after`; a page with fewer than
+        `max_count` is the last one. A stream that is there when the first page is read comes once.
+        A deleted stream is left out. A stream has to match all filters that are given.
+
+        Args:
+            prefix: Only streams whose name starts with this. The toolkit's own streams are left
+                out, unless this begins with ``eventport/``.
+            category: Only streams of this category, as `eventport.catalogue.category_of` returns
+                it: with ``order``, ``order-7`` is listed, and ``order-item-7`` is not.
+            after: Only streams whose name comes after this one, whether or not it is there.
+            max_count: At most this many streams.
+
+        Raises:
+            NotSupportedError: the backend has no `Capability.CATALOGUE`.
         """
         ...
 

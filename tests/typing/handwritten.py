@@ -22,12 +22,14 @@ from eventport import (
     EventStore,
     Expectation,
     NewEvent,
+    NotSupportedError,
     Query,
     QueryResult,
     ReadResult,
     RecordedEvent,
     Session,
     StoreClosedError,
+    StreamInfo,
     Subscription,
 )
 
@@ -157,6 +159,18 @@ class Notebook:
         if own:
             self._write(own)
             draft.position = own[-1].position
+
+    async def streams(
+        self,
+        *,
+        prefix: str | None = None,
+        category: str | None = None,
+        after: str | None = None,
+        max_count: int = 1000,
+    ) -> list[StreamInfo]:
+        asked = (prefix, category, after, max_count)
+        message = f"a notebook has no list of its streams: {asked}"
+        raise NotSupportedError(message)
 
     async def read_all(
         self,

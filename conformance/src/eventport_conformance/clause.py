@@ -35,6 +35,7 @@ GROUPS: Final = {
     "SES": "Sessions",
     "QRY": "Queries",
     "GRD": "Conditions",
+    "CAT": "Lists of streams",
     "HOK": "After-commit hooks",
     "DAT": "Data",
     "TAG": "Tags",

@@ -114,7 +114,6 @@ def decode_commit(commit: Commit, committed: Committed) -> list[RecordedEvent]:
 
 def copy_event(event: RecordedEvent) -> RecordedEvent:
     """Copy an event, so that nothing of the copy can be changed through the original."""
-    # Whatever fields events have: one that was named here could be forgotten.
     return replace(event, data=_copy(event.data), metadata=_copy(event.metadata))
 
 

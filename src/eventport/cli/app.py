@@ -19,7 +19,7 @@ from eventport._config.connecting import connect_existing
 from eventport._config.schemas import StoreSchema
 from eventport._config.targets import resolve
 from eventport.boundaries import Match, Query
-from eventport.cli import exporting, importing, projecting, tailing
+from eventport.cli import exporting, importing, listing, projecting, tailing
 from eventport.cli.endings import end_as_by_ctrl_c, ending, say
 from eventport.cli.options import After, Json, Prefix, Store, Tags, Types
 from eventport.cli.showing import event_writer, progress_bar
@@ -252,6 +252,10 @@ def tail_store(
 
     with ending(interrupted=0):
         anyio.run(work)
+
+
+app.command("streams")(listing.show_streams)
+app.command("stats")(listing.show_stats)
 
 
 @schema_app.command("sql")

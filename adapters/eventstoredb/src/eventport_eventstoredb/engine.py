@@ -27,6 +27,7 @@ from eventport_eventstoredb.vendor import load_library
 from eventport_eventstoredb.wire import VISIBLE
 
 
+_NEVER: Final = frozenset({Capability.GUARDS, Capability.CATALOGUE})
 _SESSIONS: Final = frozenset({Capability.SESSIONS})
 
 
@@ -50,6 +51,11 @@ class EventStoreDBEngine:
                 "the server has no conditions on tags or queries, and an append to one stream has "
                 "none on others; expect a version of the stream that you write"
             ),
+            Capability.CATALOGUE: (
+                "the server has no list of its streams; its projection $streams, which is off "
+                "unless somebody turns it on, follows the events at some distance: keep a "
+                "projection of your own"
+            ),
         }
     )
 
@@ -57,7 +63,7 @@ class EventStoreDBEngine:
         self._client = Client(load_library(), url, timeout)
         self.name: Final = redact(url)
         self.timeout: Final = timeout
-        self.capabilities = frozenset(Capability) - _SESSIONS - {Capability.GUARDS}
+        self.capabilities = frozenset(Capability) - _SESSIONS - _NEVER
         self._heads = Heads()
         self._streams = StreamReads(self._client, self._heads)
         self._all = AllReads(self._client)

@@ -15,7 +15,7 @@ from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from eventport import ConfigurationError, IncompatibleStoreError
-from eventport.adapter import run_shielded
+from eventport.adapter import end_of_prefix, run_shielded
 
 from eventport_mongodb.driver import CODEC_OPTIONS, Client, Collection, Document, settled
 from eventport_mongodb.heads import NOWHERE, Head, head_in
@@ -180,6 +180,11 @@ class Log:
         """Return where many streams end, with one query."""
         if len(streams) == 1:
             return {streams[0]: await self.head(streams[0])}
+        found = dict.fromkeys(streams, NOWHERE)
+        return found | {one["stream"]: head_in(one) for one in await self.last_of(streams)}
+
+    async def last_of(self, streams: Sequence[str]) -> list[Document]:
+        """Return the outlines of the last documents of streams, by name, with one query."""
         # This shape is answered by the index, one step a stream, however long the streams are.
         pipeline: list[Mapping[str, Any]] = [
             {"$match": {"stream": {"$in": list(streams)}}},
@@ -187,17 +192,30 @@ class Log:
             {
                 "$group": {
                     "_id": "$stream",
+                    "place": {"$first": "$_id"},
                     "version": {"$first": "$version"},
                     "count": {"$first": "$count"},
                     "at": {"$first": "$at"},
                 }
             },
+            {"$sort": {"_id": 1}},
         ]
-        found = dict.fromkeys(streams, NOWHERE)
         cursor = await settled(self.collection.aggregate(pipeline))
+        found: list[Document] = []
         async for document in cursor:
-            found[document["_id"]] = head_in(document)
+            stream, place = document["_id"], document["place"]
+            found.append({**document, "stream": stream, "_id": place})
         return found
+
+    async def names(self, first: str, end: str | None, max_count: int) -> list[str]:
+        """Return names of streams in a range, in order.
+
+        Each stream has one document that begins with version 1, which the index leads to.
+        """
+        where = {"stream": _between(first, end), "version": 1}
+        cursor = self.collection.find(where, {"_id": 0, "stream": 1})
+        found = await cursor.sort("stream", ASCENDING).limit(max_count).to_list(None)
+        return [document["stream"] for document in found]
 
     async def at_places(self, documents: Sequence[Document]) -> dict[int, Document]:
         """Return what is stored at the positions of documents, with the ids of the events."""
@@ -247,7 +265,7 @@ class Log:
         if types is not None:
             wanted["events.type"] = {"$in": sorted(types)}
         if prefix is not None:
-            wanted["stream"] = {"$gte": prefix, **_below_next(prefix)}
+            wanted["stream"] = _between(prefix, end_of_prefix(prefix))
         if stream is not None:
             wanted["stream"] = stream
         if wanted:
@@ -325,12 +343,6 @@ class Log:
         await self._meta.update_one({"_id": _STORE}, {"$set": {"layout": INDEX}})
 
 
-def _below_next(prefix: str) -> dict[str, str]:
-    """Bound what begins with a prefix; text is compared by code points."""
-    for index in range(len(prefix) - 1, -1, -1):
-        code = ord(prefix[index])
-        if code < 0x10FFFF:
-            # Between these two are the surrogates, which no text has.
-            following = 0xE000 if code == 0xD7FF else code + 1
-            return {"$lt": prefix[:index] + chr(following)}
-    return {}  # nothing is greater
+def _between(first: str, end: str | None) -> dict[str, str]:
+    """Bound names: from one on, and below another one, if there is one."""
+    return {"$gte": first} if end is None else {"$gte": first, "$lt": end}

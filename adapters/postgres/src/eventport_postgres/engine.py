@@ -10,14 +10,16 @@ from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from anyio import current_effective_deadline
 
-from eventport import Capability
+from eventport import Capability, StreamInfo
 from eventport.adapter import (
+    Alarms,
     AllPage,
     AllQuery,
     Commit,
     Committed,
     MatchPage,
     MatchQuery,
+    NameQuery,
     Outcome,
     StreamPage,
     StreamQuery,
@@ -81,6 +83,7 @@ class PostgresEngine:
         self._place = place
         self.inline: Final = InlineProjections(schema)
         self.connections: Final = connections
+        self._alarms = Alarms()
         self._reader = Reader(schema, place)
         self._writer = Writer(
             connections,
@@ -119,6 +122,10 @@ class PostgresEngine:
         """See `Queries.query`."""
         return await self._read(self._reader.matches, query)
 
+    async def list_streams(self, query: NameQuery, /) -> Sequence[StreamInfo]:
+        """See `Catalogues.list_streams`."""
+        return await self._read(self._reader.streams, query)
+
     async def last_position(self) -> int:
         """See `KnowsLast.last_position`."""
         return await self._read(self._reader.last_position)
@@ -142,13 +149,16 @@ class PostgresEngine:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        within = self._left()
+        within = _SHARE * self.timeout
+        end = asyncio.get_running_loop().time() + within
         try:
-            async with (
-                self.connections.reading(within) as connection,
-                asyncio.timeout(within),
-            ):
-                return await query(connection, *args, **kwargs)
+            async with self.connections.reading(within) as connection:
+                # A server that says nothing for so long will hardly do so later.
+                alarm = self._alarms.set(end, connection.terminate)
+                try:
+                    return await query(connection, *args, **kwargs)
+                finally:
+                    self._alarms.clear(alarm)
         except DRIVER_ERRORS as exc:
             raise (lost(exc) if is_lost(exc) else translated(exc)) from exc
 

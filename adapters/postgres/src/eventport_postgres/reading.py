@@ -17,12 +17,14 @@ from eventport.adapter import (
     AllQuery,
     MatchPage,
     MatchQuery,
+    NameQuery,
     Seen,
     StreamPage,
     StreamQuery,
     decode_event,
 )
 from eventport.events import RecordedEvent
+from eventport.results import StreamInfo
 
 from eventport_postgres.asking import AnyConnection, ask, ask_one
 from eventport_postgres.guards import matches_of
@@ -92,6 +94,13 @@ class Reader:
             ) AS e
         """  # noqa: S608  # quoted
 
+        self._streams = _streams_sql(events, here)
+
+    async def streams(self, connection: AnyConnection, query: NameQuery) -> list[StreamInfo]:
+        """Fetch a page of streams by name."""
+        rows = await ask(connection, self._streams, query.first, query.end, query.max_count)
+        return [StreamInfo(*row) for row in rows]
+
     async def stream(self, connection: AnyConnection, query: StreamQuery) -> StreamPage:
         """Fetch a page of one stream."""
         if query.is_empty:
@@ -159,6 +168,36 @@ class Reader:
         return MatchPage(
             _decode(rows), first["position"], Seen(first["extent"], positions), more=more
         )
+
+
+def _streams_sql(events: str, here: str) -> str:
+    """Make the statement that lists streams by name.
+
+    From each name one step in the index leads to the next one, however many events lie between.
+    The bound is checked after the step: the step itself would look for a match until the end.
+    """
+    following = f"""
+        SELECT e.stream FROM {events} e
+        WHERE e.stream OPERATOR(pg_catalog.%s) %s ORDER BY e.stream LIMIT 1
+    """  # noqa: S608  # quoted
+    bounded = "(n.stream OPERATOR(pg_catalog.<) $2 OR $2 IS NULL)"
+    return f"""
+        WITH RECURSIVE names(stream) AS (
+            SELECT ({following % (">=", "$1")}) WHERE {here}
+            UNION ALL
+            SELECT ({following % (">", "n.stream")}) FROM names n
+            WHERE n.stream IS NOT NULL AND {bounded}
+        )
+        SELECT n.stream, h.version, h.position, h.recorded_at
+        FROM (
+            SELECT n.stream FROM names n WHERE n.stream IS NOT NULL AND {bounded} LIMIT $3
+        ) AS n
+        CROSS JOIN LATERAL (
+            SELECT e.version, e.position, e.recorded_at FROM {events} e
+            WHERE e.stream OPERATOR(pg_catalog.=) n.stream ORDER BY e.version DESC LIMIT 1
+        ) AS h
+        ORDER BY n.stream
+    """  # noqa: S608  # quoted
 
 
 def _decode(rows: Sequence[Record], stream: str | None = None) -> list[RecordedEvent]:

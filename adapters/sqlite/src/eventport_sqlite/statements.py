@@ -20,6 +20,7 @@ from eventport.adapter import (
     Committed,
     MatchPage,
     MatchQuery,
+    NameQuery,
     Outcome,
     Seen,
     StreamPage,
@@ -34,6 +35,7 @@ from eventport.adapter import (
 from eventport.errors import CorruptEventError
 from eventport.events import RecordedEvent
 from eventport.expectations import exact_version
+from eventport.results import StreamInfo
 
 from eventport_sqlite.database import Database
 from eventport_sqlite.matching import condition, first_unseen, positions
@@ -82,6 +84,22 @@ _READ: Final = f"""
 """  # noqa: S608  # no value goes into the text
 _READ_FORWARDS: Final = _READ % "ASC"
 _READ_BACKWARDS: Final = _READ % "DESC"
+
+# From each name one step in the index leads to the next one, however many events lie between.
+_STREAMS: Final = """
+    WITH RECURSIVE names (stream) AS (
+        SELECT min(stream) FROM eventport_events WHERE stream >= :first
+        UNION ALL
+        SELECT (SELECT min(e.stream) FROM eventport_events e WHERE e.stream > names.stream)
+        FROM names WHERE names.stream < coalesce(:end, names.stream || ' ')
+        LIMIT :count
+    )
+    SELECT e.stream, e.version, e.position, e.recorded_at
+    FROM names CROSS JOIN eventport_events e ON e.stream = names.stream AND e.version = (
+        SELECT max(h.version) FROM eventport_events h WHERE h.stream = names.stream
+    )
+    WHERE names.stream < coalesce(:end, names.stream || ' ')
+"""
 
 
 def write_commit(db: sqlite3.Connection, commit: Commit, now: int) -> Outcome:
@@ -250,6 +268,15 @@ def read_matches(db: sqlite3.Connection, query: MatchQuery) -> MatchPage:
     )
     events, more = _take_page(db.execute(sql, values))
     return MatchPage(events, head, Seen(head), more=more)
+
+
+def list_streams(db: sqlite3.Connection, query: NameQuery) -> list[StreamInfo]:
+    """Read a page of streams by name."""
+    values = {"first": query.first, "end": query.end, "count": query.max_count}
+    return [
+        StreamInfo(stream, version, position, utc_from_microseconds(at))
+        for stream, version, position, at in db.execute(_STREAMS, values).fetchall()
+    ]
 
 
 def _head(db: sqlite3.Connection, stream: str) -> int:

@@ -17,6 +17,7 @@ from eventport import (
     QueryResult,
     ReadResult,
     RecordedEvent,
+    StreamInfo,
 )
 
 
@@ -36,6 +37,10 @@ class NoOpStore:
     async def query(self, *_: Any, **__: Any) -> QueryResult:
         """Find nothing."""
         return QueryResult([], 0, "token")
+
+    async def streams(self, **_: Any) -> list[StreamInfo]:
+        """List nothing."""
+        return []
 
     async def append(self, *_: Any, **__: Any) -> AppendResult:
         """Append nothing."""

@@ -35,6 +35,7 @@ from eventport import (
     ReadResult,
     RecordedEvent,
     Session,
+    StreamInfo,
     Subscription,
 )
 
@@ -241,6 +242,26 @@ class ReferenceStore(ReferenceData):
                 found.append(self.hand_out(event))
         return AllResult(found, position)
 
+    async def streams(
+        self,
+        *,
+        prefix: str | None = None,
+        category: str | None = None,
+        after: str | None = None,
+        max_count: int = 1000,
+    ) -> list[StreamInfo]:
+        """List the streams."""
+        start, most = check_prefix(prefix), check_int("max_count", max_count)
+        of = None if category is None else check_stream(category)
+        bound = "" if after is None else check_stream(after)
+        await self.turn()
+        found = [
+            name
+            for name in self.known_streams()
+            if self.is_listed(name, start or "", of) and name > bound
+        ]
+        return [self.describe(name) for name in found[:most]]
+
     async def iterate_all(
         self,
         *,
@@ -322,6 +343,10 @@ class MinimalStore(ReferenceStore):
         """Refuse hooks."""
         message = f"this store has no hooks, and does not call {hook!r}"
         raise NotSupportedError(message)
+
+    async def streams(self, **_: Any) -> NoReturn:
+        """Refuse: there is no list."""
+        raise NotSupportedError("this store has no list of its streams")
 
     async def query(self, *_: Any, **__: Any) -> NoReturn:
         """Refuse: there is no order of all events."""

@@ -64,6 +64,29 @@ class TagsSplit(_Retagging):
         return [tag for tag in ",".join(sorted(tags)).split(",") if tag]
 
 
+class _Untagging(ReferenceSubscription):
+    """A subscription that loses the tags of what it has waited for."""
+
+    has_waited = False
+
+    async def wait(self, seen: int) -> None:
+        await super().wait(seen)
+        self.has_waited = True
+
+    def find(self) -> RecordedEvent | None:
+        event = super().find()
+        if event is None or not self.has_waited:
+            return event
+        return changed(event, tags=frozenset[str]())
+
+
+@mutant("TAG-05")
+class TagsLostLive(Subscribing):
+    """It hands out live events without their tags."""
+
+    subscription = _Untagging
+
+
 @mutant("TAG-03")
 class TagsCut(_Retagging):
     """It keeps 64 characters of a tag."""
