@@ -57,6 +57,10 @@ async def by_handler(store: EventStore) -> None:
     await CommandHandler(store, ACCOUNT).handle("account-1", Deposit(5))
 
 
+async def by_a_gate(store: EventStore) -> None:
+    await CommandHandler(store, ACCOUNT, gate=True).handle("account-1", Deposit(5))
+
+
 async def by_repository(store: EventStore) -> None:
     orders = Repository(store, "account", Order, EVENTS)
     await orders.add("1", Order.place("ada"))
@@ -90,6 +94,7 @@ async def in_a_session(store: EventStore) -> None:
 
 WAYS = [
     by_handler,
+    by_a_gate,
     by_repository,
     by_unit_of_work,
     by_typed_store,

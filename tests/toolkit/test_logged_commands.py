@@ -305,7 +305,8 @@ async def test_an_aggregate_that_is_not_changed_is_recorded_with_what_was_read(
     orders, log, id_ = await placed(store, "1", "2"), CommandLog(store), uuid4()
 
     async def look(work: UnitOfWork[Order]) -> str:
-        return (await work.load("2")).customer
+        (order,) = await work.load_many(["2"])
+        return order.customer
 
     first = await orders.handle(Add("2"), look, log=log, id=id_)
     again = await orders.handle(Add("2"), look, log=log, id=id_)
@@ -324,11 +325,12 @@ async def test_all_ways_to_read_count_as_read(store: EventStore) -> None:
         await session.read(stream="b", max_count=0)
         assert [event async for event in session.iterate("c")] == []
         await session.aggregate("d", lambda state, _: state, int)
+        await session.read_many(name for name in ("e", "a"))
         await session.read("eventport/key/email/x")
 
     handled = await log.handle(Add("1"), look)
     seen = [each.data.stream for each in await log.records(handled.id)]
-    assert seen == ["a", "b", "c", "d"]
+    assert seen == ["a", "b", "c", "d", "e"]
 
 
 async def test_a_command_that_reads_nothing_is_recorded_for_no_stream(store: EventStore) -> None:
