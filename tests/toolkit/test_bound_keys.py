@@ -226,6 +226,8 @@ async def test_the_other_methods_are_those_of_the_store(
     assert (await wrapped.aggregate("a", lambda n, _: n + 1, int)).state == 1
     assert [each.stream for each in (await wrapped.read_all()).events] == ["a", "b"]
     assert [each.stream async for each in wrapped.iterate_all(prefix="b")] == ["b"]
+    if Capability.CATALOGUE in store.capabilities:
+        assert [each.stream for each in await wrapped.streams()] == ["a", "b"]
     async with wrapped.subscribe(stream="b") as events:
         with no_hang():
             assert (await anext(events)).stream == "b"

@@ -10,7 +10,7 @@ from uuid import UUID
 from eventport.boundaries import Query
 from eventport.context import COMMAND_ID, CORRELATION_ID, current_context
 from eventport.context.appending import AppendingStreams, with_metadata
-from eventport.events import NewEvent
+from eventport.events import CopiedEvent, NewEvent
 from eventport.expectations import ANY, Expectation
 from eventport.protocols import Session
 from eventport.results import AppendResult
@@ -68,8 +68,8 @@ class RecordingSession(AppendingStreams[Session]):
         since: str | None = None,
     ) -> AppendResult:
         """See `Streams.append`."""
-        new = self.changed(stream, events)
-        appended = await self.streams.append(
+        new = self._changed(stream, events)
+        appended = await self._inner.append(
             stream, new, expected=expected, unless=unless, since=since
         )
         if isinstance(new, list) and new and not is_toolkit_stream(stream):
@@ -82,15 +82,24 @@ class RecordingSession(AppendingStreams[Session]):
         found = super().__getattr__(name)
         return partial(self._read_noting, found) if name in _READS else found
 
-    def metadata(self) -> dict[str, Any]:
+    def _metadata_to_add(self) -> dict[str, Any]:
         """Return what to add: the command's id, what is bound, and what its caller gave."""
         bound = current_context().metadata
         return {CORRELATION_ID: self._id, **bound, **self._metadata, COMMAND_ID: self._id}
 
-    def complete(self, event: NewEvent, metadata: Mapping[str, Any]) -> NewEvent:
-        """Return an event with more metadata, in which no user is named who is to be hidden."""
-        completed = super().complete(event, metadata)
-        return with_metadata(completed, self._hidden)
+    def _complete(self, event: NewEvent, metadata: Mapping[str, Any]) -> NewEvent:
+        """Return an event with more metadata, in which no user is named who is to be hidden.
+
+        What it has that is bound was added on its way here, and so gives way to what the caller
+        of the command gave.
+        """
+        bound = current_context().metadata
+
+        def changed(own: dict[str, Any]) -> dict[str, Any]:
+            kept = {key: own[key] for key in own if key not in bound or own[key] != bound[key]}
+            return self._hidden({**metadata, **kept})
+
+        return event if isinstance(event, CopiedEvent) else with_metadata(event, changed)
 
     def _read_noting(self, read: Callable[..., Any], /, *arguments: Any, **options: Any) -> Any:
         """Note the streams that a call is about, and make it."""
