@@ -104,7 +104,10 @@ def main(pipe: Connection, name: str, copy: str, data: str, *, traced: bool) -> 
     os.dup2(sink, sys.stdout.fileno())
     os.dup2(sink, sys.stderr.fileno())
     lines = Lines(copy) if traced else None
-    sys.path[:0] = [str(Path(copy).parent), *([str(SERVER_CODE)] if data else [])]
+    first = str(Path(copy).parent)
+    sys.path[:0] = [first, *([str(SERVER_CODE)] if data else [])]
+    paths = [first, os.environ.get("PYTHONPATH", "")]  # for the processes that clauses start
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     # What is imported from here on may be a mutant, and may fail.
     from eventport_conformance.proof.mutation import clauses_for  # noqa: PLC0415
     from eventport_conformance.running import run_clause  # noqa: PLC0415

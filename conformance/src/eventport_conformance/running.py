@@ -89,6 +89,12 @@ def run_clause(
     )
 
 
+def not_run(clause: Clause, backend: Backend, reason: str) -> Outcome:
+    """Return the outcome of a clause that could not be tried."""
+    head = f"{clause.id} was not run: {reason}"
+    return Outcome(clause, backend, "not-run", 0.0, reason, head)
+
+
 class _Run:
     def __init__(self, harness: type[Harness], clause: Clause, backend: Backend, seed: int) -> None:
         self.harness = harness()
