@@ -47,6 +47,9 @@ HARNESSES: Final = {
 SERVER_CODE: Final = Path(__file__).parents[2] / "adapters/postgres/tests"
 """Where the code is that runs servers."""
 
+NEVER: Final = ("MOD",)
+"""Groups that find with many examples what others find with one; they take minutes."""
+
 OFTEN: Final = 30
 """From how many calls on the lines of a function are no longer looked at one by one."""
 
@@ -113,7 +116,7 @@ def main(pipe: Connection, name: str, copy: str, data: str, *, traced: bool) -> 
     from eventport_conformance.running import run_clause  # noqa: PLC0415
 
     harness = harness_of(name, data)
-    applying = {one.id: one for one in clauses_for(harness)}
+    applying = {one.id: one for one in clauses_for(harness) if one.group not in NEVER}
     if name == "hard":
         hard = import_module("conformance.tests.test_hard_engines")
         applying = {one.id: one for one in hard.CLAUSES}
