@@ -37,7 +37,7 @@ from eventport.adapter import (
     plan,
     version_before,
 )
-from eventport.expectations import exact_version, holds
+from eventport.expectations import Expectation, exact_version, holds
 
 from eventport_mongodb.asking import Asker
 from eventport_mongodb.claiming import Claim, Claimer
@@ -285,7 +285,9 @@ class Batch:
 
     async def _stream_conflict(self, commit: Commit) -> Conflict | None:
         """Return the conflict of a stream that is written, which counts before all guards."""
-        first = {write.stream: write.expected for write in reversed(commit.writes)}
+        first: dict[str, Expectation] = {
+            write.stream: write.expected for write in reversed(commit.writes)
+        }
         for stream, expected in first.items():
             head = (await self._read_stream(StreamQuery(stream, max_count=0))).version
             if not holds(expected, head):
