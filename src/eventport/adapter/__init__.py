@@ -45,6 +45,7 @@ from eventport._engine.engine import (
     KnowsLast,
     Listens,
     Queries,
+    ReadsMany,
     Remote,
     Unblocks,
 )
@@ -114,6 +115,7 @@ __all__ = [
     "Queries",
     "QueryConflict",
     "QueryGuard",
+    "ReadsMany",
     "Remote",
     "SchemaMaker",
     "Seen",

@@ -18,7 +18,7 @@ from eventport.aggregates.aggregate import (
 from eventport.aggregates.saving import append_pending, explain_conflicts, settle
 from eventport.aggregates.unit_of_work import UnitOfWork
 from eventport.errors import InvalidArgumentError, InvalidArgumentTypeError
-from eventport.folding import EventCodec, Fold, StateLoader, replay
+from eventport.folding import EventCodec, Fold, StateLoader, load_many, replay
 from eventport.protocols import EventStore, Session, Streams
 from eventport.results import AggregateResult, SaveResult
 from eventport.validation import show
@@ -101,8 +101,12 @@ class Repository(Generic[A]):
         return await self._load(self._store, aggregate_id, to_version, to_time)
 
     async def load_many(self, aggregate_ids: Iterable[str]) -> list[A]:
-        """Load several aggregates, one after the other, in the order of the ids."""
-        return [await self.load(aggregate_id) for aggregate_id in aggregate_ids]
+        """Load several aggregates, in the order of the ids, with as few round trips as can be.
+
+        Raises:
+            AggregateNotFoundError: one of them does not exist.
+        """
+        return await self._load_many(self._store, list(aggregate_ids))
 
     async def add(self, aggregate_id: str, aggregate: A) -> SaveResult:
         """Save a new aggregate under an id that is not taken.
@@ -179,7 +183,7 @@ class Repository(Generic[A]):
     def _work_in(self, session: Session, aggregates: dict[str, A]) -> UnitOfWork[A]:
         return UnitOfWork(
             session,
-            lambda aggregate_id: self._load(session, aggregate_id),
+            lambda ids: self._load_many(session, ids),
             self._adopt,
             lambda aggregate_id: AggregateExistsError(self.category, aggregate_id),
             aggregates,
@@ -204,6 +208,19 @@ class Repository(Generic[A]):
             loaded = await self._fold_to_time(streams, stream, to_time)
         else:
             raise InvalidArgumentError("give to_version or to_time, not both")
+        return self._restored(aggregate_id, stream, loaded)
+
+    async def _load_many(self, streams: Streams, ids: list[str]) -> list[A]:
+        names = [self.stream(aggregate_id) for aggregate_id in ids]
+        found = await load_many(self._loader, streams, list(dict.fromkeys(names)), self.fold)
+        loaded = {
+            aggregate_id: self._restored(aggregate_id, name, found[name])
+            for aggregate_id, name in zip(ids, names, strict=True)
+        }
+        return [loaded[aggregate_id] for aggregate_id in ids]
+
+    def _restored(self, aggregate_id: str, stream: str, loaded: AggregateResult[Any]) -> A:
+        """Make an aggregate of a state that was loaded, at the version of its stream."""
         if loaded.version == 0:
             raise AggregateNotFoundError(self.category, aggregate_id)
         aggregate = self._restore(loaded.state)
