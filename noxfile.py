@@ -23,6 +23,7 @@ nox.options.reuse_venv = "yes"
 nox.options.sessions = [
     "lint",
     "typing",
+    "docs",
     "tests",
     "conformance(backend='memory')",
     "conformance(backend='sqlite')",
@@ -65,7 +66,9 @@ def is_installed(version: str) -> bool:
 
 
 SUPPORTED = nox.project.python_versions(PROJECT)
-OTHER_PYTHONS = [v for v in SUPPORTED if v != THIS_PYTHON and is_installed(v)]
+# In .github/workflows, each Python has a machine of its own.
+ALONE = bool(os.environ.get("EVENTPORT_TEST_ONE_PYTHON"))
+OTHER_PYTHONS = [v for v in SUPPORTED if v != THIS_PYTHON and not ALONE and is_installed(v)]
 
 
 def install(session: nox.Session, *groups: str, backends: tuple[str, ...] = BACKENDS) -> None:
@@ -85,6 +88,15 @@ def lint(session: nox.Session) -> None:
     sources = [path.parent for path in Path().glob("**/src/eventport*/__init__.py")]
     packages = [str(path.parent) for path in sources if ".nox" not in path.parts]
     session.run("lint-imports", "--no-cache", env={"PYTHONPATH": ":".join(packages)})
+    schemas = {
+        "github-workflows": Path(".github/workflows").glob("*.yml"),
+        "github-issue-forms": Path(".github/ISSUE_TEMPLATE").glob("[!c]*.yml"),
+        "github-issue-config": [Path(".github/ISSUE_TEMPLATE/config.yml")],
+        "dependabot": [Path(".github/dependabot.yml")],
+    }
+    for schema, files in schemas.items():
+        session.run("check-jsonschema", "--builtin-schema", f"vendor.{schema}", *map(str, files))
+    session.run("zizmor", "--offline", ".github")
 
 
 @nox.session
@@ -94,6 +106,13 @@ def typing(session: nox.Session) -> None:
     session.run("mypy")
     session.run("pyright")
     session.run("pyright", "-p", "pyright-strict.json")  # the product, under all rules
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site into `site/`; a warning, a dead link or a missing reference is an error."""
+    install(session, "docs")
+    session.run("python", "website/build.py")
 
 
 @nox.session(python=[None, *OTHER_PYTHONS])  # type: ignore[list-item]  # None is this one
@@ -156,9 +175,22 @@ def peers(session: nox.Session) -> None:
 
 @nox.session
 def build(session: nox.Session) -> None:
-    """Build all distributions and use each from a clean environment."""
-    session.install("uv", *nox.project.dependency_groups(PROJECT, "tests"))
+    """Build all distributions, check them, and use each from a clean environment."""
+    session.install(*nox.project.dependency_groups(PROJECT, "build", "tests"))
     session.run("pytest", "--confcutdir=tests/packaging", "tests/packaging", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def version(session: nox.Session) -> None:
+    """Set the version of all distributions, and of their requirements on each other."""
+    if len(session.posargs) != 1:
+        session.error("name the new version: nox -s version -- 0.2.0")
+    old, new = PROJECT["project"]["version"], session.posargs[0]
+    places = ("pyproject.toml", "conformance/pyproject.toml", "adapters/*/pyproject.toml")
+    for path in (path for place in places for path in Path().glob(place)):
+        text = path.read_text(encoding="utf-8")
+        text = text.replace(f'\nversion = "{old}"\n', f'\nversion = "{new}"\n')
+        path.write_text(text.replace(f'=={old}"', f'=={new}"'), encoding="utf-8")
 
 
 @nox.session

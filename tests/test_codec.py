@@ -23,12 +23,12 @@ from hypothesis import strategies as st
 
 from eventport import CorruptEventError, InvalidArgumentError, InvalidEventError, NewEvent
 from eventport._engine.codec import (
-    MAX_DEPTH,
     decode_event,
     encode_events,
     utc_from_microseconds,
     utc_to_microseconds,
 )
+from eventport._json import MAX_DEPTH
 from eventport.validation import show_key
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -85,11 +86,40 @@ def test_all_distributions_have_one_version() -> None:
     assert all(pin.endswith(f"=={version}") for pin in pins)
 
 
+def test_all_distributions_say_where_they_come_from_and_what_they_are_for() -> None:
+    projects = [tomllib.loads(path.read_text())["project"] for path in pyprojects()]
+    (urls,) = {tuple(project["urls"].items()) for project in projects}
+    assert {name for name, _ in urls} == {"Documentation", "Source", "Changelog", "Issues"}
+    common = set.intersection(*(set(project["classifiers"]) for project in projects))
+    assert "Typing :: Typed" in common
+    assert {f"Programming Language :: Python :: 3.{minor}" for minor in (11, 12, 13, 14)} <= common
+    assert all(project["keywords"] and project["description"] for project in projects)
+
+
+def test_an_index_would_take_every_wheel_and_sdist(dist: Path) -> None:
+    files = [path for path in dist.iterdir() if path.name.endswith((".whl", ".tar.gz"))]
+    assert len(files) == 2 * len(BRINGS)
+    command = [sys.executable, "-m", "twine", "check", "--strict", *map(str, files)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_links_of_the_readme_are_whole_in_an_index(dist: Path) -> None:
+    with zipfile.ZipFile(wheel(dist, "eventport")) as archive:
+        (metadata,) = [name for name in archive.namelist() if name.endswith("/METADATA")]
+        text = archive.read(metadata).decode()
+    links = re.findall(r"\]\((.*?)\)", text)
+    assert "https://github.com/eventport/eventport/blob/main/docs/guide.md" in links
+    assert all(link.startswith("https://") for link in links)
+
+
 @pytest.mark.parametrize("name", BRINGS)
 def test_wheel_holds_one_typed_package(dist: Path, name: str) -> None:
     package = name.replace("-", "_")
     with zipfile.ZipFile(wheel(dist, name)) as archive:
         names = archive.namelist()
+        (license_file,) = [path for path in names if path.endswith("/licenses/LICENSE")]
+        assert archive.read(license_file) == (ROOT / "LICENSE").read_bytes()
     assert f"{package}/py.typed" in names
     assert {Path(path).parts[0].split("-")[0] for path in names} == {package}
     assert any(path.endswith("/METADATA") for path in names)
@@ -165,27 +195,6 @@ def test_command_line_without_its_extra_says_what_to_install(dist: Path, tmp_pat
     assert "Traceback" not in done.stderr
 
 
-AUTHOR = """
-from contextlib import asynccontextmanager
-from eventport_conformance import Capabilities, Harness, Supported, Unsupported, conformance
-from eventport_memory import MemoryEventStore
-
-class MyHarness(Harness):
-    name, no = "mydb", Unsupported("the events live in one object")
-    yes = Supported()
-    capabilities = Capabilities(
-        sessions=yes, global_order=yes, guards=yes, times=yes, hooks=yes, catalogue=yes,
-        push=no, shared=no, durable=no
-    )
-    @asynccontextmanager
-    async def open(self):
-        async with MemoryEventStore() as store:
-            yield store
-
-class TestMyDb(conformance(MyHarness)): ...
-"""
-
-
 def test_suite_runs_without_the_source_tree_and_beside_other_plugins(
     dist: Path, tmp_path: Path
 ) -> None:
@@ -198,13 +207,17 @@ def test_suite_runs_without_the_source_tree_and_beside_other_plugins(
     (project / "pytest.ini").write_text(
         "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
     )
-    (project / "test_mydb.py").write_text(AUTHOR)
-    require = ["--conformance-report=report.json", "--conformance-require=mydb"]
+    readme = (ROOT / "conformance/README.md").read_text()
+    (program,) = re.findall(
+        r"^```python test_memory.py\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL
+    )
+    (project / "test_memory.py").write_text(program)
+    require = ["--conformance-report=report.json", "--conformance-require=memory"]
     done = run(python, "-m", "pytest", "-q", "-n", "2", *require, cwd=project)
     assert done.returncode == 0, done.stdout
-    assert "mydb: conformant" in done.stdout
+    assert "memory: conformant" in done.stdout
     assert '"verdict": "conformant"' in (project / "report.json").read_text()
 
     partial = run(python, "-m", "pytest", "-q", "-k", "VER_01", *require, cwd=project)
     assert partial.returncode != 0
-    assert "mydb: partial 1/" in partial.stdout
+    assert "memory: partial 1/" in partial.stdout

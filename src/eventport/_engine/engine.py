@@ -193,9 +193,9 @@ class Remote(Protocol):
     def timeout(self) -> float:
         """How many seconds the store goes on trying before it gives up.
 
-        A call that takes longer than what is left is cancelled by an anyio scope, and counts as a
-        connection that was lost. `anyio.current_effective_deadline` gives that moment to an
-        engine that ends its calls a little earlier, because it can say more.
+        A call that takes longer than what is left is cancelled, and counts as a connection that
+        was lost. `anyio.current_effective_deadline` gives that moment to a commit or a search
+        that ends a little earlier, because it can say more.
         """
         ...
 

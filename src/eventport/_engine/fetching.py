@@ -47,9 +47,9 @@ class Pages:
         self._remote = remote
         self._check_open = check_open
 
-    async def stream(self, query: StreamQuery) -> StreamPage:
+    def stream(self, query: StreamQuery) -> Awaitable[StreamPage]:
         """Fetch a page of a stream."""
-        return await self._fetch(self._engine.read_stream, query)
+        return self._fetch(self._engine.read_stream, query)
 
     async def many(self, streams: Sequence[str]) -> Mapping[str, StreamPage]:
         """Fetch the first page of some or all of these streams."""
@@ -60,15 +60,15 @@ class Pages:
         pages = await gather(self.stream, map(StreamQuery, some))
         return dict(zip(some, pages, strict=True))
 
-    async def all(self, query: AllQuery) -> AllPage:
+    def all(self, query: AllQuery) -> Awaitable[AllPage]:
         """Fetch a page of all streams."""
-        return await self._fetch(self._engine.read_all, query)
+        return self._fetch(self._engine.read_all, query)
 
-    async def matching(self, query: MatchQuery) -> MatchPage:
+    def matching(self, query: MatchQuery) -> Awaitable[MatchPage]:
         """Fetch a page of what a query matches, from an engine with the part `Queries`."""
         engine = self._engine
         assert isinstance(engine, Queries)  # noqa: S101  # or else the store looks at all events
-        return await self._fetch(engine.query, query)
+        return self._fetch(engine.query, query)
 
     async def names(self, query: NameQuery) -> Sequence[StreamInfo]:
         """Fetch a page of streams, from an engine with the part `Catalogues`."""
@@ -90,7 +90,7 @@ class Pages:
         try:
             if self._remote is None:
                 return await read(query)
-            return await self._remote.call(lambda: read(query))
+            return await self._remote.call(read, query)
         except EventportError as exc:
             self._check_open(exc)  # what was closed meanwhile fails for that reason
             raise

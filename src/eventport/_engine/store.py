@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import (
     AsyncGenerator,
+    Awaitable,
     Collection,
     Iterable,
     Mapping,
@@ -361,8 +362,8 @@ class Store(StreamReader, Lister):
         finally:
             self._signal.notify()
 
-    async def _page(self, query: StreamQuery) -> StreamPage:
-        return await self._fetch.stream(query)
+    def _page(self, query: StreamQuery) -> Awaitable[StreamPage]:
+        return self._fetch.stream(query)
 
     async def _page_many(self, streams: Sequence[str]) -> Mapping[str, StreamPage]:
         return await self._fetch.many(streams)

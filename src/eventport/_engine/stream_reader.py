@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Final, TypeVar
 
@@ -34,7 +34,7 @@ class StreamReader(ABC):
     """`read`, `iterate` and `aggregate`, on top of pages of one stream."""
 
     @abstractmethod
-    async def _page(self, query: StreamQuery) -> StreamPage:
+    def _page(self, query: StreamQuery) -> Awaitable[StreamPage]:
         """Fetch a page, as `Engine.read_stream` does."""
 
     @abstractmethod
@@ -61,10 +61,8 @@ class StreamReader(ABC):
         page = await self._page(query)
         self._meet(query.stream, expected, page.version)
         events, version = list(page.events), page.version
-        while page.events:
-            query = query.after_page(StreamPage(page.events, version))
-            if query.is_empty:
-                break
+        while page.events and (rest := query.after_page(page.events, version)) is not None:
+            query = rest
             page = await self._page(query)
             events += page.events
         return ReadResult(events, version)
@@ -156,26 +154,22 @@ class StreamReader(ABC):
     async def _rest(self, name: str, page: StreamPage) -> AsyncGenerator[StreamPage, None]:
         """Yield the pages of a stream after its first one, up to the head that that one saw."""
         query, head = StreamQuery(name), page.version
-        while page.events:
-            query = query.after_page(StreamPage(page.events, head))
-            if query.is_empty:
-                return
+        while page.events and (rest := query.after_page(page.events, head)) is not None:
+            query = rest
             page = await self._page(query)
             yield StreamPage(page.events, head)
 
     async def _pages(self, query: StreamQuery) -> AsyncGenerator[StreamPage, None]:
         """Yield the pages of a range, at least one, up to the head that the first page saw."""
+        rest: StreamQuery | None = query
         head: int | None = None
-        while head is None or not query.is_empty:
-            count = PAGE_EVENTS
+        while rest is not None:
             page = await self._page(
-                StreamQuery(query.stream, query.first, query.last, count, query.backwards)
+                StreamQuery(rest.stream, rest.first, rest.last, PAGE_EVENTS, rest.backwards)
             )
             head = page.version if head is None else head
             yield page
-            if not page.events:
-                return
-            query = query.after_page(StreamPage(page.events, head))
+            rest = rest.after_page(page.events, head) if page.events else None
 
 
 def require(stream: str, expected: Expectation, actual: int) -> None:

@@ -6,6 +6,7 @@ An adapter hands an engine over to a `Store`, which makes an `EventStore` of it.
 from __future__ import annotations
 
 from eventport._concurrency.affinity import Affinity
+from eventport._concurrency.alarms import Alarms
 from eventport._concurrency.backoff import Backoff
 from eventport._concurrency.shielding import run_shielded
 from eventport._config.options import checks_options, unknown_option
@@ -83,6 +84,7 @@ __all__ = [
     "MAX_INT",
     "Adapter",
     "Affinity",
+    "Alarms",
     "AllPage",
     "AllQuery",
     "AnswerLostError",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 from typing import Any, Generic, TypeVar, cast
+from uuid import UUID
 
 from eventport.aggregates.aggregate import (
     Aggregate,
@@ -17,6 +18,8 @@ from eventport.aggregates.aggregate import (
 )
 from eventport.aggregates.saving import append_pending, explain_conflicts, settle
 from eventport.aggregates.unit_of_work import UnitOfWork
+from eventport.command_log import CommandLog, LoggedResult
+from eventport.conflicts import ATTEMPTS
 from eventport.errors import InvalidArgumentError, InvalidArgumentTypeError
 from eventport.folding import EventCodec, Fold, StateLoader, load_many, replay
 from eventport.protocols import EventStore, Session, Streams
@@ -26,6 +29,7 @@ from eventport.validation import show
 
 S = TypeVar("S")
 E = TypeVar("E")
+T = TypeVar("T")
 A = TypeVar("A", bound=Aggregate[Any])
 
 
@@ -108,17 +112,28 @@ class Repository(Generic[A]):
         """
         return await self._load_many(self._store, list(aggregate_ids))
 
-    async def add(self, aggregate_id: str, aggregate: A) -> SaveResult:
+    async def add(
+        self, aggregate_id: str, aggregate: A, *, metadata: Mapping[str, Any] | None = None
+    ) -> SaveResult:
         """Save a new aggregate under an id that is not taken.
+
+        Args:
+            aggregate_id: Its id.
+            aggregate: What has recorded its first events.
+            metadata: What else to store with each event, besides what `bind_context` has bound.
 
         Raises:
             AggregateExistsError: the id is taken; nothing was written.
         """
         self._adopt(aggregate_id, aggregate)
-        return await self.save(aggregate)
+        return await self.save(aggregate, metadata=metadata)
 
-    async def save(self, *aggregates: A) -> SaveResult:
+    async def save(self, *aggregates: A, metadata: Mapping[str, Any] | None = None) -> SaveResult:
         """Append what aggregates have recorded, all in one commit; if nothing, write nothing.
+
+        Args:
+            aggregates: What was loaded or added.
+            metadata: What else to store with each event, besides what `bind_context` has bound.
 
         Returns:
             The version of the last of them, and the position of the last event, for which a
@@ -141,18 +156,18 @@ class Repository(Generic[A]):
         )
         with explain_conflicts(changed):
             if len(changed) == 1:
-                written = await append_pending(self._store, self._types, changed)
+                written = await append_pending(self._store, self._types, changed, metadata)
                 position = written[0].position
             else:
                 async with self._store.session() as session:
-                    written = await append_pending(session, self._types, changed)
+                    written = await append_pending(session, self._types, changed, metadata)
                 position = session.position
         settle(written)
         return SaveResult(aggregates[-1].aggregate_version if aggregates else 0, position)
 
     @asynccontextmanager
     async def unit_of_work(
-        self, session: Session | None = None
+        self, session: Session | None = None, *, metadata: Mapping[str, Any] | None = None
     ) -> AsyncGenerator[UnitOfWork[A], None]:
         """Load, change and add aggregates, which are saved in one commit when the block ends.
 
@@ -163,6 +178,7 @@ class Repository(Generic[A]):
             session: Save in this session, together with all else that it writes, when its own
                 block ends; with `run_in_session` all of it is done again after a conflict. None
                 opens one for this block.
+            metadata: What else to store with each event, besides what `bind_context` has bound.
 
         Raises:
             ConcurrencyError: at the end of the block, if an aggregate has moved meanwhile.
@@ -172,13 +188,58 @@ class Repository(Generic[A]):
         if session is not None:
             yield self._work_in(session, aggregates)
             with explain_conflicts(aggregates.values()):
-                written = await append_pending(session, self._types, aggregates.values())
+                written = await append_pending(session, self._types, aggregates.values(), metadata)
         else:
             with explain_conflicts(aggregates.values()):
                 async with self._store.session() as own:
                     yield self._work_in(own, aggregates)
-                    written = await append_pending(own, self._types, aggregates.values())
+                    written = await append_pending(own, self._types, aggregates.values(), metadata)
         settle(written)
+
+    async def handle(
+        self,
+        command: object,
+        function: Callable[[UnitOfWork[A]], Awaitable[T]],
+        *,
+        log: CommandLog,
+        id: UUID | None = None,  # noqa: A002  # as `NewEvent` calls it
+        metadata: Mapping[str, Any] | None = None,
+        session: Session | None = None,
+        attempts: int = ATTEMPTS,
+    ) -> LoggedResult[T]:
+        """Run a function on a unit of work for a command, which is recorded with what it saves.
+
+        See `CommandLog.handle`: a conflict runs it again, an id that is delivered again is
+        applied once, and a command that changes nothing is recorded, too.
+
+        Args:
+            command: What is wanted.
+            function: What to do; it gets the unit of work, which is saved when it returns.
+            log: Where to record the command.
+            id: The command's identity; None makes a random one.
+            metadata: What else to store with each event.
+            session: Write in this session, and so at the end of its block.
+            attempts: How often to try, at most.
+
+        Raises:
+            AggregateExistsError: the id of an added one has been taken.
+            CommandIdReusedError: another command was applied under this id before.
+            ConcurrencyError: the last attempt had a conflict, too; nothing was written.
+        """
+
+        async def work_on(own: Session) -> T:
+            async with self.unit_of_work(own) as work:
+                return await function(work)
+
+        return await log.handle(
+            command,
+            work_on,
+            id=id,
+            metadata=metadata,
+            session=session,
+            store=self._store,
+            attempts=attempts,
+        )
 
     def _work_in(self, session: Session, aggregates: dict[str, A]) -> UnitOfWork[A]:
         return UnitOfWork(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ from eventport.context import current_context
 from eventport.errors import ConcurrencyError
 from eventport.folding import EventCodec
 from eventport.protocols import Streams
+from eventport.validation import check_metadata
 
 
 class Written(NamedTuple):
@@ -23,10 +24,13 @@ class Written(NamedTuple):
 
 
 async def append_pending(
-    streams: Streams, types: EventCodec[Any], aggregates: Iterable[Aggregate[Any]]
+    streams: Streams,
+    types: EventCodec[Any],
+    aggregates: Iterable[Aggregate[Any]],
+    metadata: Mapping[str, Any] | None,
 ) -> list[Written]:
     """Append what aggregates have recorded; `settle` it once it is committed."""
-    metadata = current_context().metadata
+    metadata = {**current_context().metadata, **check_metadata(metadata)}
     written: list[Written] = []
     for aggregate in aggregates:
         place, version, pending = (

@@ -7,7 +7,8 @@ not be compared, and ``shape`` notices that a class has changed.
 
 from __future__ import annotations
 
-from eventport.typed.event_types import SCHEMA_VERSION, EventTypes, Upcaster
+from eventport.context import SCHEMA_VERSION
+from eventport.typed.event_types import EventTypes, Upcaster
 from eventport.typed.refusals import EventDataError, EventVersionError, UnknownEventTypeError
 from eventport.typed.streams import TypedStore, TypedStreams, TypedSubscription
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet  # msgspec resolves field types at run time
 from copy import deepcopy
-from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, cast, overload
-from uuid import UUID, uuid4
+from typing import Any, Generic, Literal, TypeAlias, TypeVar, cast, overload
+from uuid import UUID
 
 from msgspec import Struct
 
+from eventport._ids import new_id
+from eventport.context import SCHEMA_VERSION
 from eventport.errors import InvalidArgumentError, InvalidArgumentTypeError, InvalidEventError
 from eventport.events import NewEvent, RecordedEvent
 from eventport.protocols import EventStore, Streams
@@ -24,9 +26,6 @@ from eventport.typed.refusals import EventDataError, EventVersionError, UnknownE
 from eventport.typed.streams import TypedStore, TypedStreams
 from eventport.validation import check_event_type, check_int, check_metadata, show
 
-
-SCHEMA_VERSION: Final = "schema_version"
-"""The key in an event's metadata that holds the version of its data; without it, that is 1."""
 
 Upcaster: TypeAlias = Callable[[Any], Any]
 """Turns the data of one version into that of the next: a dict, or what `encode` returned."""
@@ -201,7 +200,7 @@ class EventTypes(Generic[E]):
             own[SCHEMA_VERSION] = registered.version
         if registered.tags is not None:
             tags |= registered.tags(event)
-        return NewEvent(registered.name, data, own, uuid4() if id is None else id, tags)
+        return NewEvent(registered.name, data, own, new_id() if id is None else id, tags)
 
     def typed(self, event: RecordedEvent) -> RecordedEvent[E]:
         """Return a stored event with its data as an instance of its class.

@@ -142,11 +142,14 @@ class MemoryEngine:
         await checkpoint()
         events: list[RecordedEvent] = []
         position = query.after
-        for stored in self._log[position : position + _SCAN]:
+        is_filtered = query.is_filtered
+        for stored in self._log[position : position + (_SCAN if is_filtered else query.max_count)]:
             if len(events) == query.max_count:
                 break
             position = stored.position
-            if query.matches(stored.stream, stored.event.type, stored.event.tags):
+            if not is_filtered or query.matches(
+                stored.stream, stored.event.type, stored.event.tags
+            ):
                 events.append(stored.decode())
         return AllPage(events, position, len(self._log))
 

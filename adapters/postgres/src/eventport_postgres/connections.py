@@ -141,36 +141,9 @@ class OwnConnections(Connections):
             connection.terminate()
             raise
 
-    @asynccontextmanager
-    async def reading(self, within: float) -> AsyncGenerator[AnyConnection, None]:
+    def reading(self, within: float) -> _Reading:
         """See `Connections.reading`."""
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + within
-        if self._slots.locked():
-            async with asyncio.timeout_at(deadline):
-                await self._slots.acquire()
-        else:
-            await self._slots.acquire()
-        connection: AnyConnection | None = None
-        try:
-            connection = await self._take_reader(max(deadline - clock(), 0.01))
-            with _ThrownAwayIfLost(connection):
-                yield connection
-        except asyncio.CancelledError:
-            if connection is not None and not connection.is_closed():
-                self._background.start(self._take_back_quiet(connection))
-            else:
-                self._take_back(connection)
-            raise
-        except BaseException:
-            if connection is not None and connection.is_closed():
-                # What ended it may well have ended the others, too.
-                while self._readers:
-                    self._readers.pop().terminate()
-            self._take_back(connection)
-            raise
-        else:
-            self._take_back(connection)
+        return _Reading(self, within)
 
     @asynccontextmanager
     async def listening(self, within: float) -> AsyncGenerator[AnyConnection, None]:
@@ -203,6 +176,37 @@ class OwnConnections(Connections):
             every.append(self._writer)
         await asyncio.gather(*(_close(connection) for connection in every))
 
+    async def borrow(self, within: float) -> AnyConnection:
+        """Take a connection for one query."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + within
+        if self._slots.locked():
+            async with asyncio.timeout_at(deadline):
+                await self._slots.acquire()
+        else:
+            await self._slots.acquire()
+        try:
+            return await self._take_reader(max(deadline - clock(), 0.01))
+        except BaseException:
+            self._slots.release()
+            raise
+
+    def give_back(self, connection: AnyConnection, exc: BaseException | None) -> None:
+        """Take a connection back, after the error that its query has raised, if it has.
+
+        A connection that was lost is closed before anybody gets it again.
+        """
+        if isinstance(exc, Exception) and is_lost(exc):
+            connection.terminate()
+        if isinstance(exc, asyncio.CancelledError) and not connection.is_closed():
+            self._background.start(self._take_back_quiet(connection))
+            return
+        if exc is not None and connection.is_closed():
+            # What ended it may well have ended the others, too.
+            while self._readers:
+                self._readers.pop().terminate()
+        self._take_back(connection)
+
     async def _take_reader(self, within: float) -> AnyConnection:
         connection: AnyConnection | None = None
         while self._readers and (connection is None or connection.is_closed()):
@@ -212,11 +216,10 @@ class OwnConnections(Connections):
         self._reading.add(connection)
         return connection
 
-    def _take_back(self, connection: AnyConnection | None) -> None:
-        if connection is not None:
-            self._reading.remove(connection)
-            if not connection.is_closed():
-                self._readers.append(connection)
+    def _take_back(self, connection: AnyConnection) -> None:
+        self._reading.remove(connection)
+        if not connection.is_closed():
+            self._readers.append(connection)
         self._slots.release()
 
     async def _take_back_quiet(self, connection: AnyConnection) -> None:
@@ -241,6 +244,23 @@ class OwnConnections(Connections):
             connection.terminate()  # nobody else knows of it
             raise
         return connection
+
+
+class _Reading:
+    """One use of a connection; a class, because each small read would feel a generator."""
+
+    __slots__ = ("_connection", "_connections", "_within")
+
+    def __init__(self, connections: OwnConnections, within: float) -> None:
+        self._connections = connections
+        self._within = within
+
+    async def __aenter__(self) -> AnyConnection:
+        self._connection = await self._connections.borrow(self._within)
+        return self._connection
+
+    async def __aexit__(self, _: object, exc: BaseException | None, __: object) -> None:
+        self._connections.give_back(self._connection, exc)
 
 
 class PoolConnections(Connections):

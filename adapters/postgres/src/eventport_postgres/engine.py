@@ -12,6 +12,7 @@ from anyio import current_effective_deadline
 
 from eventport import Capability, StreamInfo
 from eventport.adapter import (
+    Alarms,
     AllPage,
     AllQuery,
     Commit,
@@ -82,6 +83,7 @@ class PostgresEngine:
         self._place = place
         self.inline: Final = InlineProjections(schema)
         self.connections: Final = connections
+        self._alarms = Alarms()
         self._reader = Reader(schema, place)
         self._writer = Writer(
             connections,
@@ -151,13 +153,16 @@ class PostgresEngine:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        within = self._left()
+        within = _SHARE * self.timeout
+        end = asyncio.get_running_loop().time() + within
         try:
-            async with (
-                self.connections.reading(within) as connection,
-                asyncio.timeout(within),
-            ):
-                return await query(connection, *args, **kwargs)
+            async with self.connections.reading(within) as connection:
+                # A server that says nothing for so long will hardly do so later.
+                alarm = self._alarms.set(end, connection.terminate)
+                try:
+                    return await query(connection, *args, **kwargs)
+                finally:
+                    self._alarms.clear(alarm)
         except DRIVER_ERRORS as exc:
             raise (lost(exc) if is_lost(exc) else translated(exc)) from exc
 

@@ -22,20 +22,23 @@ from eventport.adapter import (
     Outcome,
     StreamPage,
     StreamQuery,
-    run_shielded,
 )
 
 from eventport_postgres.asking import AnyConnection, ask_one
 from eventport_postgres.batches import CONFIRM, Statements, only_found, outcomes
 from eventport_postgres.errors import DRIVER_ERRORS, translated
 from eventport_postgres.guards import independent_parts
-from eventport_postgres.inline import InlineProjections
+from eventport_postgres.inline import InlineProjections, undo_within
 from eventport_postgres.reading import Reader
 from eventport_postgres.schema import Place
 
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+# There is no such savepoint. The driver asks the server to cancel a statement, which may have
+# ended before; this aborts the transaction in any case.
+_ABORT: Final = "ROLLBACK TO SAVEPOINT eventport_cancelled"
 
 
 class JoinedEventStore(JoinedStore):
@@ -45,7 +48,8 @@ class JoinedEventStore(JoinedStore):
     `read_all` gives, holds only what has been committed, and ends below this transaction: as
     long as it is open, it keeps other readers from going beyond the place where it began. So
     keep it short. An error of the server aborts the transaction, as any statement's would; a
-    conflict does not.
+    conflict does not. An append that is cancelled leaves nothing: with inline handlers it alone is
+    undone if it can be, and without any the transaction is aborted, as by a cancelled statement.
 
     There are no after-commit hooks and no subscriptions, since it does not see the commit.
     """
@@ -102,7 +106,7 @@ class PostgresJoinedEngine:
         """See `Engine.commit`."""
         outcomes: list[Outcome] = []
         for part in independent_parts(batch):
-            outcomes += await run_shielded(self._ask, self._write, part)
+            outcomes += await self._ask(self._write, part)
         self._written(self._connection)
         return outcomes
 
@@ -135,9 +139,13 @@ class PostgresJoinedEngine:
         request = self._statements.write(commits)
         if self._inline:
             return await self._inline.write_within(connection, commits, request)
-        found = outcomes(commits, await ask_one(connection, *request))
-        if only_found(found):
-            await connection.execute(CONFIRM)
+        try:
+            found = outcomes(commits, await ask_one(connection, *request))
+            if only_found(found):
+                await connection.execute(CONFIRM)
+        except asyncio.CancelledError:
+            await undo_within(connection, _ABORT)
+            raise
         return found
 
     async def _ask(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import time
 
@@ -80,7 +81,7 @@ class SQLiteJoinedEngine:
     async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
         """See `Engine.commit`: a savepoint in the caller's transaction."""
         if self._inline:
-            return await run_shielded(self._write_with_handlers, batch)
+            return await self._write_with_handlers(batch)
         return await run_shielded(self._ask, _write, batch)
 
     async def read_stream(self, query: StreamQuery, /) -> StreamPage:
@@ -119,16 +120,20 @@ class SQLiteJoinedEngine:
         return await run_on(self._connection, work)
 
     async def _write_with_handlers(self, commits: Sequence[Commit]) -> list[Outcome]:
-        await self._ask(_execute, _SAVEPOINT)
+        try:
+            await run_shielded(self._ask, _execute, _SAVEPOINT)
+        except asyncio.CancelledError:
+            await run_shielded(run_on, self._connection, _undo)
+            raise
         try:
             now = time.time_ns() // 1_000
             outcomes = [
                 await self._inline.write_commit(self._connection, commit, now) for commit in commits
             ]
-        except BaseException:
-            await run_on(self._connection, _undo)
+        except BaseException:  # a caller that gives up may go on with its transaction
+            await run_shielded(run_on, self._connection, _undo)
             raise
-        await self._ask(_execute, _RELEASE)
+        await run_shielded(self._ask, _execute, _RELEASE)
         return outcomes
 
     def _check(self, db: sqlite3.Connection) -> None:
