@@ -124,6 +124,9 @@ BACKENDS: Final[dict[str, Backend]] = {
 WITH_SESSIONS: Final = sorted(BACKENDS.keys() - {"eventstoredb-23.10"})
 """The backends that commit several streams at once; of the others, see that they refuse to."""
 
+WITH_CATALOGUE: Final = sorted(name for name in BACKENDS if not name.startswith("eventstoredb"))
+"""Those that list their streams."""
+
 
 @pytest.fixture(scope="module")
 def anyio_backend() -> str:
