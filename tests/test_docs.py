@@ -34,7 +34,7 @@ PAGES = sorted(
         ("docs/tutorial.md", 6),
         ("docs/typed-events.md", 5),
         ("docs/commands.md", 7),
-        ("docs/aggregates.md", 6),
+        ("docs/aggregates.md", 7),
         ("docs/inline-projections.md", 2),
         ("docs/read-models.md", 1),
         ("docs/boundaries.md", 3),

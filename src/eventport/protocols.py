@@ -179,6 +179,37 @@ class Streams(Protocol):
         """
         ...
 
+    async def read_many(self, streams: Iterable[str]) -> dict[str, ReadResult]:
+        """Read many streams from end to end, with as few round trips as the backend can do.
+
+        Each result is what `read` returns. Those of different streams need not be of one moment.
+
+        Args:
+            streams: Their names. Each comes once in the result, in this order; a stream that does
+                not exist reads as empty.
+        """
+        ...
+
+    async def aggregate_many(
+        self,
+        streams: Iterable[str],
+        evolve: Callable[[S, RecordedEvent], S],
+        initial: Callable[[], S],
+    ) -> dict[str, AggregateResult[S]]:
+        """Fold many streams, each into a state of its own, as `read_many` reads them.
+
+        Memory grows with the states, not with the streams.
+
+        Args:
+            streams: Their names.
+            evolve: Gives the state after an event, from the state before it.
+            initial: Makes the state before the first event, anew for each stream.
+
+        Raises:
+            InvalidArgumentTypeError: `initial` is a value, or `evolve` a coroutine function.
+        """
+        ...
+
 
 class Session(Streams, Protocol):
     """A unit of work: appends are kept until the block ends and are then committed together.
