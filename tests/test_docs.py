@@ -44,6 +44,10 @@ def test_the_programs_of_a_page_run(tmp_path: Path, page: str, programs: int) ->
     assert run_page(ROOT / page, tmp_path, languages=["python"]) == programs
 
 
+def test_the_tests_of_the_page_about_testing_pass(tmp_path: Path) -> None:
+    assert run_page(ROOT / "docs/testing.md", tmp_path) == 4
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_to_files_and_headings_that_exist(page: Path) -> None:
     prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)

@@ -221,3 +221,34 @@ def test_suite_runs_without_the_source_tree_and_beside_other_plugins(
     partial = run(python, "-m", "pytest", "-q", "-k", "VER_01", *require, cwd=project)
     assert partial.returncode != 0
     assert "memory: partial 1/" in partial.stdout
+
+
+FIXTURES = """
+from eventport import EventStore, NewEvent
+
+async def test_the_store(event_store: EventStore) -> None:
+    assert (await event_store.append("order-1", [NewEvent("Placed", {})])).version == 1
+"""
+
+OPENED = """
+import pytest
+from eventport import NewEvent
+
+@pytest.mark.asyncio
+async def test_the_store(open_event_store) -> None:
+    async with open_event_store() as store:
+        assert (await store.append("order-1", [NewEvent("Placed", {})])).version == 1
+"""
+
+
+def test_the_fixtures_get_on_with_pytest_asyncio(dist: Path, tmp_path: Path) -> None:
+    wheels = wheel(dist, "eventport"), wheel(dist, "eventport-memory")
+    python = environment(tmp_path / "env", *wheels, "pytest-asyncio")
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "conftest.py").write_text('pytest_plugins = ["eventport.testing.fixtures"]\n')
+    for mode, program in (("auto", FIXTURES), ("strict", OPENED)):
+        (project / "test_orders.py").write_text(program)
+        done = run(python, "-m", "pytest", "-q", f"--asyncio-mode={mode}", cwd=project)
+        assert done.returncode == 0, done.stdout
+        assert "1 passed" in done.stdout
