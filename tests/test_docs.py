@@ -48,6 +48,10 @@ def test_the_tests_of_the_page_about_testing_pass(tmp_path: Path) -> None:
     assert run_page(ROOT / "docs/testing.md", tmp_path) == 4
 
 
+def test_the_program_that_joins_a_session_of_sqlalchemy_runs_on_sqlite(tmp_path: Path) -> None:
+    assert run_page(ROOT / "docs/joining.md", tmp_path) == 1
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_to_files_and_headings_that_exist(page: Path) -> None:
     prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
