@@ -38,6 +38,9 @@ PAGES = sorted(
         ("docs/inline-projections.md", 2),
         ("docs/read-models.md", 1),
         ("docs/boundaries.md", 3),
+        ("docs/coming-from-emmett.md", 1),
+        ("docs/coming-from-eventsourcing.md", 1),
+        ("docs/coming-from-marten.md", 1),
     ],
 )
 def test_the_programs_of_a_page_run(tmp_path: Path, page: str, programs: int) -> None:
