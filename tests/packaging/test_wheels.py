@@ -16,8 +16,9 @@ from typing import Final
 
 import pytest
 
+from tests.packaging.building import ROOT, environment, run, uv, wheel
 
-ROOT: Final = Path(__file__).parents[2]
+
 CORE: Final = {"anyio", "eventport", "idna", "msgspec"}
 # What each distribution may bring into an empty environment, itself included.
 BRINGS: Final = {
@@ -36,40 +37,6 @@ MAYBE: Final = {"typing-extensions"}
 def pyprojects() -> list[Path]:
     places = ("pyproject.toml", "conformance/pyproject.toml", "adapters/*/pyproject.toml")
     return [path for place in places for path in ROOT.glob(place)]
-
-
-def uv(*args: str | Path) -> str:
-    command = [sys.executable, "-m", "uv", "--quiet", *map(str, args)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build everything, each wheel from its sdist."""
-    folder = tmp_path_factory.mktemp("dist")
-    uv("build", "--all-packages", "--out-dir", folder)
-    return folder
-
-
-def wheel(dist: Path, name: str) -> Path:
-    (found,) = dist.glob(f"{name.replace('-', '_')}-*.whl")
-    return found
-
-
-def environment(folder: Path, *requirements: str | Path) -> Path:
-    """Make an environment with these wheels and what they need, and return its Python."""
-    uv("venv", "--python", sys.executable, folder)
-    python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-    uv("pip", "install", "--python", python, *requirements)
-    return python
-
-
-def run(python: Path, *args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(python), *args], check=False, capture_output=True, text=True, cwd=cwd
-    )
 
 
 def test_all_distributions_have_one_version() -> None:
