@@ -18,6 +18,7 @@ from unittest.mock import patch
 
 import aiosqlite
 
+from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
 from eventport import EventStore
@@ -152,6 +153,18 @@ class EverybodyHasTheLease(MemoryCheckpoints):
 
     async def acquire(self, projection: ProjectionId, *args: Any, **asked: Any) -> Any:
         self._states[projection].owner = None
+        return await super().acquire(projection, *args, **asked)
+
+
+@_store_bug("CKP-08")
+class LooksAndThenTakes(MemoryCheckpoints):
+    """It looks whether a lease is free, lets others look, too, and then gives it."""
+
+    async def acquire(self, projection: ProjectionId, *args: Any, **asked: Any) -> Any:
+        is_free = self._states[projection].owner is None
+        await checkpoint()
+        if is_free:
+            self._states[projection].owner = None
         return await super().acquire(projection, *args, **asked)
 
 

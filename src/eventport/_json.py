@@ -45,7 +45,7 @@ def encode_json(value: Any, name: str) -> bytes:
         not faithful
         or _maybe_large(raw)
         or b"\\u0000" in raw
-        or raw.count(b"[") + raw.count(b"{") > MAX_DEPTH
+        or (len(raw) > 2 * MAX_DEPTH and raw.count(b"[") + raw.count(b"{") > MAX_DEPTH)
     ) and (problem := _diagnose(value, name)):
         raise InvalidEventError(problem)
     return raw

@@ -57,6 +57,10 @@ async def by_handler(store: EventStore) -> None:
     await CommandHandler(store, ACCOUNT).handle("account-1", Deposit(5))
 
 
+async def by_a_gate(store: EventStore) -> None:
+    await CommandHandler(store, ACCOUNT, gate=True).handle("account-1", Deposit(5))
+
+
 async def by_repository(store: EventStore) -> None:
     orders = Repository(store, "account", Order, EVENTS)
     await orders.add("1", Order.place("ada"))
@@ -90,6 +94,7 @@ async def in_a_session(store: EventStore) -> None:
 
 WAYS = [
     by_handler,
+    by_a_gate,
     by_repository,
     by_unit_of_work,
     by_typed_store,
@@ -221,6 +226,8 @@ async def test_the_other_methods_are_those_of_the_store(
     assert (await wrapped.aggregate("a", lambda n, _: n + 1, int)).state == 1
     assert [each.stream for each in (await wrapped.read_all()).events] == ["a", "b"]
     assert [each.stream async for each in wrapped.iterate_all(prefix="b")] == ["b"]
+    if Capability.CATALOGUE in store.capabilities:
+        assert [each.stream for each in await wrapped.streams()] == ["a", "b"]
     async with wrapped.subscribe(stream="b") as events:
         with no_hang():
             assert (await anext(events)).stream == "b"
