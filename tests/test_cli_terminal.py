@@ -160,6 +160,27 @@ async def test_tail_selects(tmp_path: Path, store: SQLiteEventStore) -> None:
         assert json.loads(lines.readline())["position"] == 8
 
 
+async def test_read_selects_by_types_and_tags(store: SQLiteEventStore, eventport: Command) -> None:
+    await store.append(
+        "order-1", [NewEvent("T1", 4, tags={"x", "y"}), NewEvent("T2", 5, tags={"x"})]
+    )
+
+    def positions(*args: str) -> list[int]:
+        result = eventport("read", *args)
+        assert (result.returncode, result.stderr) == (0, "")
+        return [json.loads(line)["position"] for line in result.stdout.splitlines()]
+
+    assert positions("order-1", "--type", "T1", "--type", "T3", "--max-count", "2") == [1, 3]
+    assert positions("order-1", "--tag", "x", "--backwards") == [7, 6]
+    assert positions("--type", "T1") == [1, 4, 6]
+    assert positions("--type", "T1", "--tag", "x") == [6]
+    assert positions("--tag", "x", "--backwards", "--max-count", "1") == [7]
+    for wrong in ((), ("--tag", "x", "--from-version", "2"), ("--type", "T1", "--to-version", "2")):
+        result = eventport("read", *wrong)
+        assert result.returncode == 2
+        assert "give --type or --tag" in result.stderr
+
+
 async def test_tail_selects_by_tags(tmp_path: Path, store: SQLiteEventStore) -> None:
     with tail(tmp_path, "--after", "5", "--tag", "x", "--tag", "y") as (_, lines):
         both = NewEvent("T", None, tags={"x", "y", "z"})

@@ -145,7 +145,8 @@ class Streams(Protocol):
 
         Raises:
             ConcurrencyError: `expected` does not hold; nothing was written.
-            BoundaryError: an event matches `unless` and was not seen; nothing was written.
+            BoundaryError: an event matches `unless` and was not seen; nothing was written. If
+                `expected` does not hold, either, that is the error.
             InvalidEventError: an event cannot be stored unharmed; nothing was written.
             NotSupportedError: a `CopiedEvent`, on a backend without `Capability.TIMES`.
             PayloadTooLargeError: the backend refuses the size; nothing was written.
@@ -174,6 +175,37 @@ class Streams(Protocol):
 
         Raises:
             ConcurrencyError: `expected` does not hold; nothing was folded.
+            InvalidArgumentTypeError: `initial` is a value, or `evolve` a coroutine function.
+        """
+        ...
+
+    async def read_many(self, streams: Iterable[str]) -> dict[str, ReadResult]:
+        """Read many streams from end to end, with as few round trips as the backend can do.
+
+        Each result is what `read` returns. Those of different streams need not be of one moment.
+
+        Args:
+            streams: Their names. Each comes once in the result, in this order; a stream that does
+                not exist reads as empty.
+        """
+        ...
+
+    async def aggregate_many(
+        self,
+        streams: Iterable[str],
+        evolve: Callable[[S, RecordedEvent], S],
+        initial: Callable[[], S],
+    ) -> dict[str, AggregateResult[S]]:
+        """Fold many streams, each into a state of its own, as `read_many` reads them.
+
+        Memory grows with the states, not with the streams.
+
+        Args:
+            streams: Their names.
+            evolve: Gives the state after an event, from the state before it.
+            initial: Makes the state before the first event, anew for each stream.
+
+        Raises:
             InvalidArgumentTypeError: `initial` is a value, or `evolve` a coroutine function.
         """
         ...

@@ -146,6 +146,17 @@ class Notebook:
         version = result.version if to_version is None else min(to_version, result.version)
         return AggregateResult(state, version, result.exists)
 
+    async def read_many(self, streams: Iterable[str]) -> dict[str, ReadResult]:
+        return {name: await self.read(name) for name in streams}
+
+    async def aggregate_many(
+        self,
+        streams: Iterable[str],
+        evolve: Callable[[S, RecordedEvent], S],
+        initial: Callable[[], S],
+    ) -> dict[str, AggregateResult[S]]:
+        return {name: await self.aggregate(name, evolve, initial) for name in streams}
+
     @asynccontextmanager
     async def session(self) -> AsyncGenerator[Session]:
         draft = Draft(self.events)

@@ -30,6 +30,7 @@ GROUPS: Final = {
     "REA": "Read",
     "ITR": "Iterate",
     "AGG": "Aggregate",
+    "MNY": "Many streams at once",
     "GLO": "Global order",
     "SUB": "Subscribe",
     "SES": "Sessions",

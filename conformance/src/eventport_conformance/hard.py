@@ -42,6 +42,7 @@ OPTIONAL: Final = (
     "last_position",
     "listen",
     "query",
+    "read_streams",
     "store_id",
 )
 """The parts that a store finds by their presence."""

@@ -143,6 +143,26 @@ class Queries(Protocol):
 
 
 @runtime_checkable
+class ReadsMany(Protocol):
+    """Optional part: an engine that reads several streams in one round trip.
+
+    Without it, the store reads them one by one, some at a time.
+    """
+
+    async def read_streams(self, streams: Sequence[str], /) -> Mapping[str, StreamPage]:
+        """Fetch the first page of some or all of these streams, which are read from version 1.
+
+        Each page is what `Engine.read_stream` returns for a whole stream: its events and its head
+        are of one moment, and it may be short. To bound memory, streams may be left out, but not
+        all of them; the store asks for the rest. All names are different.
+
+        Raises:
+            ConnectionLostError: the store asks again.
+        """
+        ...
+
+
+@runtime_checkable
 class Catalogues(Protocol):
     """Optional part: an engine that lists its streams without a look at all events.
 

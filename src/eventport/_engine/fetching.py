@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, TypeVar
 
+from eventport._concurrency.gathering import gather
 from eventport._engine.calls import RemoteCalls
-from eventport._engine.engine import Catalogues, Engine, KnowsLast, Queries
+from eventport._engine.engine import Catalogues, Engine, KnowsLast, Queries, ReadsMany
 from eventport._engine.listing import NameQuery
 from eventport._engine.queries import (
     AllPage,
@@ -22,6 +23,9 @@ from eventport.results import StreamInfo
 
 P = TypeVar("P")
 Q = TypeVar("Q")
+
+_AT_ONCE: Final = 16
+"""How many streams are read side by side from an engine that cannot read many in one call."""
 
 
 class Pages:
@@ -46,6 +50,15 @@ class Pages:
     def stream(self, query: StreamQuery) -> Awaitable[StreamPage]:
         """Fetch a page of a stream."""
         return self._fetch(self._engine.read_stream, query)
+
+    async def many(self, streams: Sequence[str]) -> Mapping[str, StreamPage]:
+        """Fetch the first page of some or all of these streams."""
+        engine = self._engine
+        if isinstance(engine, ReadsMany):
+            return await self._fetch(engine.read_streams, streams)
+        some = streams[:_AT_ONCE]
+        pages = await gather(self.stream, map(StreamQuery, some))
+        return dict(zip(some, pages, strict=True))
 
     def all(self, query: AllQuery) -> Awaitable[AllPage]:
         """Fetch a page of all streams."""

@@ -191,7 +191,7 @@ class Store(StreamReader, Lister):
         """See `EventStore.session`."""
         self._check_open()
         session = BufferedSession(
-            self._page, self._submit_session, self._querying, self._encode, self._require
+            self._fetch, self._submit_session, self._querying, self._encode, self._require
         )
         try:
             yield session
@@ -364,6 +364,9 @@ class Store(StreamReader, Lister):
 
     def _page(self, query: StreamQuery) -> Awaitable[StreamPage]:
         return self._fetch.stream(query)
+
+    async def _page_many(self, streams: Sequence[str]) -> Mapping[str, StreamPage]:
+        return await self._fetch.many(streams)
 
     async def _names(self, query: NameQuery) -> Sequence[StreamInfo]:
         return await self._fetch.names(query)

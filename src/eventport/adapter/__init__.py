@@ -46,6 +46,7 @@ from eventport._engine.engine import (
     KnowsLast,
     Listens,
     Queries,
+    ReadsMany,
     Remote,
     Unblocks,
 )
@@ -116,6 +117,7 @@ __all__ = [
     "Queries",
     "QueryConflict",
     "QueryGuard",
+    "ReadsMany",
     "Remote",
     "SchemaMaker",
     "Seen",

@@ -15,7 +15,6 @@ from eventport.adapter import (
     Outcome,
     StreamPage,
     StreamQuery,
-    redact,
 )
 
 from eventport_eventstoredb.all_streams import AllReads
@@ -23,7 +22,7 @@ from eventport_eventstoredb.client import Client, MultiStreamMode
 from eventport_eventstoredb.commits import Committer
 from eventport_eventstoredb.lanes import Lanes
 from eventport_eventstoredb.streams import Heads, StreamReads
-from eventport_eventstoredb.vendor import load_library
+from eventport_eventstoredb.vendor import Connector
 from eventport_eventstoredb.wire import VISIBLE
 
 
@@ -35,11 +34,8 @@ class EventStoreDBEngine:
     """Keeps events in EventStoreDB or KurrentDB.
 
     Args:
-        url: The server or the cluster.
+        connector: The vendor's client.
         timeout: How many seconds the store makes a call again.
-
-    Raises:
-        ConfigurationError: the URL is wrong, no client is installed, or both are.
     """
 
     limitations: Mapping[Capability, str] = MappingProxyType(
@@ -59,9 +55,9 @@ class EventStoreDBEngine:
         }
     )
 
-    def __init__(self, url: str, timeout: float) -> None:
-        self._client = Client(load_library(), url, timeout)
-        self.name: Final = redact(url)
+    def __init__(self, connector: Connector, timeout: float) -> None:
+        self._client = Client(connector, timeout)
+        self.name: Final = connector.name
         self.timeout: Final = timeout
         self.capabilities = frozenset(Capability) - _SESSIONS - _NEVER
         self._heads = Heads()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from itertools import islice
@@ -96,7 +96,8 @@ class MemoryEngine:
         }
     )
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._clock = clock
         self._log: list[_Stored] = []
         self._streams: dict[str, list[_Stored]] = {}
         self._index = Index()
@@ -237,7 +238,7 @@ class MemoryEngine:
 
     def _time_for(self, commit: Commit) -> datetime:
         """Return the time, or that of a stream's last event if the clock was set back."""
-        now = datetime.now(UTC)
+        now = self._clock().astimezone(UTC)
         for write in commit.writes:
             if stored := self._streams.get(write.stream):
                 now = max(now, stored[-1].recorded_at)

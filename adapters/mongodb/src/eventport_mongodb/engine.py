@@ -106,6 +106,11 @@ class MongoDBEngine:
         with translated(self.name):
             return await self._reader.read_stream(query)
 
+    async def read_streams(self, streams: Sequence[str], /) -> Mapping[str, StreamPage]:
+        """See `ReadsMany.read_streams`."""
+        with translated(self.name):
+            return await self._reader.read_streams(streams)
+
     async def read_all(self, query: AllQuery, /) -> AllPage:
         """See `Engine.read_all`: a position is claimed only after the one before can be read."""
         with translated(self.name):

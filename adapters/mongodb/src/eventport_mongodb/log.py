@@ -238,7 +238,7 @@ class Log:
         """
         versions = {"$gte": first} if last is None else {"$gte": first, "$lte": last}
         where = {"stream": stream, "version": versions}
-        found, cut = await self._page(where, "version", backwards=backwards)
+        found, cut = await self._page(where, _by("version", backwards=backwards))
         lowest = found[-1 if backwards else 0]["version"] if found else None
         if first > 1 and lowest != first and not (cut and backwards):
             before = {"stream": stream, "version": {"$lt": first}}
@@ -246,6 +246,14 @@ class Log:
             if earlier is not None:
                 found.insert(len(found) if backwards else 0, earlier)
         return found, cut
+
+    async def of_streams(self, streams: Sequence[str]) -> tuple[list[Document], bool]:
+        """Return the documents of streams, and whether there are more.
+
+        They are in the order of the index backwards: the last name first, its versions upwards.
+        """
+        order = [("stream", DESCENDING), ("version", ASCENDING)]
+        return await self._page({"stream": {"$in": list(streams)}}, order)
 
     async def of_all(
         self,
@@ -271,7 +279,7 @@ class Log:
         if wanted:
             # The first place is always read: it shows whether a document extends over it.
             where["$or"] = [wanted, {"_id": first}]
-        found, cut = await self._page(where, "_id", backwards=False)
+        found, cut = await self._page(where, _by("_id"))
         if first > 1 and (not found or found[0]["_id"] != first):
             before = {"_id": {"$lt": first}}
             earlier = await self.collection.find_one(before, sort=[("_id", DESCENDING)])
@@ -302,11 +310,11 @@ class Log:
         return await cursor.limit(max_count).to_list(None)
 
     async def _page(
-        self, where: Mapping[str, Any], key: str, *, backwards: bool
+        self, where: Mapping[str, Any], order: list[tuple[str, int]]
     ) -> tuple[list[Document], bool]:
         # Whole batches, as the server sent them: their size is known, and they are decoded at once.
         cursor = self.collection.find_raw_batches(where, batch_size=_BATCH)
-        cursor = cursor.sort(key, DESCENDING if backwards else ASCENDING)
+        cursor = cursor.sort(order)
         found: list[Document] = []
         size = 0
         try:
@@ -347,3 +355,7 @@ class Log:
 def _between(first: str, end: str | None) -> dict[str, str]:
     """Bound names: from one on, and below another one, if there is one."""
     return {"$gte": first} if end is None else {"$gte": first, "$lt": end}
+
+
+def _by(key: str, *, backwards: bool = False) -> list[tuple[str, int]]:
+    return [(key, DESCENDING if backwards else ASCENDING)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Final
 
 from eventport import RecordedEvent, StreamInfo
@@ -116,6 +118,21 @@ class Reader:
         if query.max_count is not None and len(events) >= query.max_count:
             events, more = events[: query.max_count], False
         return MatchPage(events, head, Seen(head), more=more)
+
+    async def read_streams(self, streams: Sequence[str]) -> dict[str, StreamPage]:
+        """See `ReadsMany.read_streams`."""
+        documents, cut = await self._ask(self._log.of_streams, streams)
+        found = {name: list(some) for name, some in groupby(documents, key=itemgetter("stream"))}
+        last = documents[-1]["stream"] if cut else ""
+        pages: dict[str, StreamPage] = {}
+        for name in streams:
+            if name > last and name in found:
+                pages[name] = StreamPage(_decode(found[name]), head_of(found[name][-1]))
+            elif name > last:
+                pages[name] = StreamPage([], 0)
+        if not pages:  # the last name alone fills the page
+            pages[last] = StreamPage(_decode(found[last]), await self._head(last))
+        return pages
 
     async def list_streams(self, query: NameQuery) -> list[StreamInfo]:
         """See `Catalogues.list_streams`."""

@@ -21,7 +21,7 @@ from eventport.adapter import (
     utc_to_microseconds,
 )
 from eventport.errors import PayloadTooLargeError
-from eventport.expectations import Expectation, exact_version
+from eventport.expectations import Expectation, exact_version, holds
 
 from eventport_postgres.guards import (
     broken_guards,
@@ -195,11 +195,21 @@ def outcomes(commits: Sequence[Commit], row: Iterable[Any]) -> list[Outcome]:
             ]
             found.append(Committed(_written(commit, firsts, earlier), deduplicated=True))
         elif index in broken:
-            found.append(broken[index])
+            found.append(_stream_conflict(commit, before) or broken[index])
         else:
             write: StreamWrite = commit.writes[code - 1]
             found.append(Conflict(write.stream, write.expected, before[code - 1]))
     return found
+
+
+def _stream_conflict(commit: Commit, heads: Sequence[int]) -> Conflict | None:
+    """Return the conflict of a stream that is written, which counts before all guards."""
+    seen: set[str] = set()
+    for write, head in zip(commit.writes, heads, strict=True):
+        if write.stream not in seen and not holds(write.expected, head):
+            return Conflict(write.stream, write.expected, head)
+        seen.add(write.stream)
+    return None
 
 
 def only_found(found: Sequence[Outcome | None]) -> bool:

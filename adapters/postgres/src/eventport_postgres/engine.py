@@ -114,6 +114,10 @@ class PostgresEngine:
         """See `Engine.read_stream`."""
         return await self._read(self._reader.stream, query)
 
+    async def read_streams(self, streams: Sequence[str], /) -> Mapping[str, StreamPage]:
+        """See `ReadsMany.read_streams`."""
+        return await self._read(self._reader.many, streams)
+
     async def read_all(self, query: AllQuery, /) -> AllPage:
         """See `Engine.read_all`: the frontier is below all transactions that are open."""
         return await self._read(self._reader.all, query)

@@ -114,6 +114,10 @@ class PostgresJoinedEngine:
         """See `Engine.read_stream`."""
         return await self._ask(self._reader.stream, query)
 
+    async def read_streams(self, streams: Sequence[str], /) -> Mapping[str, StreamPage]:
+        """See `ReadsMany.read_streams`."""
+        return await self._ask(self._reader.many, streams)
+
     async def read_all(self, query: AllQuery, /) -> AllPage:
         """See `Engine.read_all`."""
         return await self._ask(self._reader.all, query)

@@ -101,6 +101,11 @@ class SQLiteEngine:
         async with self._read_turn():
             return await self._reader.run(_in_place, statements.read_stream, query)
 
+    async def read_streams(self, streams: Sequence[str], /) -> Mapping[str, StreamPage]:
+        """See `ReadsMany.read_streams`: in one hop to the reader's thread."""
+        async with self._read_turn():
+            return await self._reader.run(_in_place, statements.read_streams, streams)
+
     async def read_all(self, query: AllQuery, /) -> AllPage:
         """See `Engine.read_all`: there is one writer, so positions are in commit order."""
         async with self._read_turn():

@@ -88,6 +88,10 @@ class SQLiteJoinedEngine:
         """See `Engine.read_stream`."""
         return await self._ask(statements.read_stream, query)
 
+    async def read_streams(self, streams: Sequence[str], /) -> Mapping[str, StreamPage]:
+        """See `ReadsMany.read_streams`."""
+        return await self._ask(statements.read_streams, streams)
+
     async def read_all(self, query: AllQuery, /) -> AllPage:
         """See `Engine.read_all`."""
         return await self._ask(statements.read_all, query)

@@ -252,6 +252,20 @@ def read_stream(db: sqlite3.Connection, query: StreamQuery) -> StreamPage:
     return StreamPage(events, head)
 
 
+def read_streams(db: sqlite3.Connection, streams: Sequence[str]) -> dict[str, StreamPage]:
+    """Read first pages of streams, until together they are as large as a page."""
+    pages: dict[str, StreamPage] = {}
+    left = PAGE_BYTES
+    for stream in streams:
+        head = _head(db, stream)
+        events, size = _take_page(db.execute(_READ_FORWARDS, (stream, 1, head)))
+        pages[stream] = StreamPage(events, head)
+        left -= size
+        if left < 0:
+            break
+    return pages
+
+
 def read_all(db: sqlite3.Connection, query: AllQuery) -> AllPage:
     """Read a page of all streams."""
     row = db.execute(_LAST).fetchone()
@@ -278,8 +292,8 @@ def read_all(db: sqlite3.Connection, query: AllQuery) -> AllPage:
         f"WHERE position > ? AND position <= ?{where} ORDER BY position LIMIT ?"
     )
     rows = db.execute(sql, (query.after, until, *values, query.max_count))
-    events, more = _take_page(rows)
-    if events and (more or len(events) == query.max_count):
+    events, size = _take_page(rows)
+    if events and (size > PAGE_BYTES or len(events) == query.max_count):
         until = events[-1].position
     return AllPage(events, until, head)
 
@@ -295,8 +309,8 @@ def read_matches(db: sqlite3.Connection, query: MatchQuery) -> MatchPage:
         f"SELECT {_COLUMNS} FROM ({found}) JOIN eventport_events e ON e.position = place "  # noqa: S608  # as above
         f"ORDER BY position {'DESC' if query.backwards else 'ASC'}"
     )
-    events, more = _take_page(db.execute(sql, values))
-    return MatchPage(events, head, Seen(head), more=more)
+    events, size = _take_page(db.execute(sql, values))
+    return MatchPage(events, head, Seen(head), more=size > PAGE_BYTES)
 
 
 def list_streams(db: sqlite3.Connection, query: NameQuery) -> list[StreamInfo]:
@@ -313,8 +327,8 @@ def _head(db: sqlite3.Connection, stream: str) -> int:
     return head or 0
 
 
-def _take_page(cursor: sqlite3.Cursor) -> tuple[list[RecordedEvent], bool]:
-    """Decode rows until the page is full; return whether there are more."""
+def _take_page(cursor: sqlite3.Cursor) -> tuple[list[RecordedEvent], int]:
+    """Decode rows until the page is full; return its size, which is then above `PAGE_BYTES`."""
     events: list[RecordedEvent] = []
     size = 0
     # An open cursor is an open read transaction, which would keep the log from being reset.
@@ -323,8 +337,8 @@ def _take_page(cursor: sqlite3.Cursor) -> tuple[list[RecordedEvent], bool]:
             events.append(_decode(*row))
             size += _size(row[4]) + _size(row[5]) + _EVENT_BYTES
             if size > PAGE_BYTES:
-                return events, True
-    return events, False
+                break
+    return events, size
 
 
 def _size(data: str | bytes) -> int:

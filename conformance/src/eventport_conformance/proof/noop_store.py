@@ -66,6 +66,19 @@ class NoOpStore:
         """Fold nothing."""
         return AggregateResult(initial(), 0, exists=False)
 
+    async def read_many(self, streams: Any) -> dict[str, ReadResult]:
+        """Find nothing."""
+        return {name: ReadResult([], 0) for name in streams}
+
+    async def aggregate_many(
+        self,
+        streams: Any,
+        evolve: Any,  # noqa: ARG002  # as in the protocol
+        initial: Any,
+    ) -> dict[str, AggregateResult[Any]]:
+        """Fold nothing."""
+        return {name: AggregateResult(initial(), 0, exists=False) for name in streams}
+
     @asynccontextmanager
     async def session(self) -> AsyncGenerator[Self, None]:
         """Commit nothing."""

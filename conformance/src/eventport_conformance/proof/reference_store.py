@@ -48,6 +48,7 @@ from eventport_conformance.proof.checks import (
     check_prefix,
     check_query,
     check_stream,
+    check_streams,
     check_types,
 )
 from eventport_conformance.proof.reference_data import Filter, Hook, ReferenceData
@@ -115,7 +116,17 @@ class ReferenceStore(ReferenceData):
         unless: Query,
         since: str | None,
     ) -> AppendResult:
-        """Append events if a condition holds."""
+        """Append events if a condition holds; the stream's conflict counts first."""
+        if self.holds(expected, self.head(stream)):
+            earlier = self.meet_condition(stream, events, unless, since)
+            if earlier is not None:
+                return earlier
+        return await self.append_now(stream, events, expected)
+
+    def meet_condition(
+        self, stream: str, events: list[NewEvent], unless: Query, since: str | None
+    ) -> AppendResult | None:
+        """Return the result of an earlier try; raise if something else breaks a condition."""
         try:
             self.check_condition(unless, since)
         except BoundaryError as exc:
@@ -127,7 +138,7 @@ class ReferenceStore(ReferenceData):
             if earlier is None:
                 raise
             return earlier
-        return await self.append_now(stream, events, expected)
+        return None
 
     async def append_now(
         self, stream: str, events: list[NewEvent], expected: Expectation
@@ -204,6 +215,22 @@ class ReferenceStore(ReferenceData):
             state = evolve(state, event)
         last = read.version if to_version is None else min(to_version, read.version)
         return AggregateResult(state, last, read.exists)
+
+    async def read_many(self, streams: Iterable[str]) -> dict[str, ReadResult]:
+        """Read many streams."""
+        return {name: await self.read(name) for name in check_streams(streams)}
+
+    async def aggregate_many(
+        self,
+        streams: Iterable[str],
+        evolve: Callable[[S, RecordedEvent], S],
+        initial: Callable[[], S],
+    ) -> dict[str, AggregateResult[S]]:
+        """Fold many streams."""
+        names = check_streams(streams)
+        await self.turn()
+        make = check_initial(initial)
+        return {name: await self.aggregate(name, evolve, make) for name in names}
 
     @asynccontextmanager
     async def session(self) -> AsyncGenerator[Session, None]:
