@@ -1,4 +1,4 @@
-"""Data that would not come out equal is refused; the error names its path, not its value."""
+"""Data that would not come out as it went in is refused; the error names its path alone."""
 
 from __future__ import annotations
 

@@ -40,4 +40,4 @@ def test_a_mutant_is_killed(harness: type[Harness], id_: str) -> None:
 
 
 def test_each_clause_has_a_mutant() -> None:
-    assert {one.id for one in OURS} == {id_ for _, id_ in MUTANTS}
+    assert {one.id for one in OURS} <= {id_ for _, id_ in MUTANTS}

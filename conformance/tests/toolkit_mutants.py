@@ -16,8 +16,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from typing import Any, Final, TypeVar
 from unittest.mock import patch
 
-import aiosqlite
-
+from adapters.sqlite.tests.joining import caller_transaction
 from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
@@ -428,11 +427,8 @@ class Joining(UrlHarness):
         commits: bool,  # as the hook
     ) -> AsyncGenerator[EventStore, None]:
         assert isinstance(store, SQLiteEventStore)
-        path = self.url().removeprefix("sqlite:///")
-        async with aiosqlite.connect(path, isolation_level=None) as connection:
-            await connection.execute("BEGIN IMMEDIATE")
+        async with caller_transaction(self.url(), commits=commits) as connection:
             yield store.using(connection)
-            await connection.execute("COMMIT" if commits else "ROLLBACK")
 
     def inline_notes(self, store: EventStore) -> AbstractAsyncContextManager[Notes]:
         return DocumentNotes.open(store)
@@ -498,9 +494,7 @@ class ConflictsAbort(Joining):
         commits: bool,  # as the hook
     ) -> AsyncGenerator[EventStore, None]:
         assert isinstance(store, SQLiteEventStore)
-        path = self.url().removeprefix("sqlite:///")
-        async with aiosqlite.connect(path, isolation_level=None) as connection:
-            await connection.execute("BEGIN IMMEDIATE")
+        async with caller_transaction(self.url(), commits=commits) as connection:
             joined = store.using(connection)
             append = joined.append
 
@@ -514,4 +508,3 @@ class ConflictsAbort(Joining):
 
             joined.append = append_or_abort  # type: ignore[method-assign]  # the bug
             yield joined
-            await connection.execute("COMMIT" if commits else "ROLLBACK")

@@ -99,11 +99,6 @@ def resources_of(commit: Commit) -> dict[str, bool]:
     return locks | {f"{_KEY}{key}": exclusive for key, exclusive in locks_of(commit).items()}
 
 
-def is_stream(resource: str) -> bool:
-    """Return whether the name of what is locked is that of a stream."""
-    return not resource.startswith(_KEY)
-
-
 def has_tags_or_guards(commits: Sequence[Commit]) -> bool:
     """Return whether a batch takes more than the server's plain function."""
     return any(
