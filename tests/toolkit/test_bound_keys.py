@@ -224,6 +224,7 @@ async def test_the_other_methods_are_those_of_the_store(
     assert (found.tags, found.metadata) == (event.tags, {"tenant": "t"})
     assert [each.id async for each in wrapped.iterate("a")] == [event.id]
     assert (await wrapped.aggregate("a", lambda n, _: n + 1, int)).state == 1
+    assert [*await wrapped.read_many(["b", "a"])] == ["b", "a"]
     assert [each.stream for each in (await wrapped.read_all()).events] == ["a", "b"]
     assert [each.stream async for each in wrapped.iterate_all(prefix="b")] == ["b"]
     if Capability.CATALOGUE in store.capabilities:

@@ -325,11 +325,13 @@ async def test_all_ways_to_read_count_as_read(store: EventStore) -> None:
         await session.read(stream="b", max_count=0)
         assert [event async for event in session.iterate("c")] == []
         await session.aggregate("d", lambda state, _: state, int)
+        await session.read_many(name for name in ("e", "a"))
+        await session.aggregate_many(["f"], lambda state, _: state, int)
         await session.read("eventport/key/email/x")
 
     handled = await log.handle(Add("1"), look)
     seen = [each.data.stream for each in await log.records(handled.id)]
-    assert seen == ["a", "b", "c", "d"]
+    assert seen == ["a", "b", "c", "d", "e", "f"]
 
 
 async def test_a_command_that_reads_nothing_is_recorded_for_no_stream(store: EventStore) -> None:
