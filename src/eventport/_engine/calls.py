@@ -25,8 +25,6 @@ T = TypeVar("T")
 
 _FIRST_PAUSE: Final = 0.02
 _LONGEST_PAUSE: Final = 1.0
-_LAST: Final = 0.1
-"""With less than this part of the time left, there is no further attempt: it would hardly begin."""
 
 _SHORTEST_CALL: Final = 0.01
 """Even a late attempt gets this many seconds, so that it can say why it fails."""
@@ -49,8 +47,7 @@ class Deadline:
     ) -> None:
         self._clock = clock or running_clock()
         self._end = (self._clock() if start is None else start) + seconds
-        self._last = self._end - _LAST * seconds
-        self._backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
+        self._backoff: Backoff | None = None
 
     @property
     def left(self) -> float:
@@ -64,6 +61,8 @@ class Deadline:
 
     async def pause(self) -> None:
         """Wait before the next attempt."""
+        if self._backoff is None:  # hardly any call needs one
+            self._backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
         await sleep(min(self._backoff.next(), self.left))
 
     async def limit(self, call: Awaitable[T], error: type[ConnectionLostError], where: str) -> T:
