@@ -1,6 +1,6 @@
 """How cost grows with events, tasks and processes, on Postgres and SQLite; writes JSON.
 
-`nox -s growth` runs it. All shapes take turns, round by round, so that only their ratios mean
+`nox -s growth` runs it, with `--quick` for fewer rounds and smaller stores. All shapes take turns, round by round, so that only their ratios mean
 something: each rate is also given as a ratio to the first of its row.
 """
 
@@ -23,6 +23,7 @@ from typing import Any, Final, TypeAlias
 
 import asyncpg
 
+from measure import QUICK
 from postgres import durable_url, in_tasks
 from sqlite import append, fill
 
@@ -30,11 +31,11 @@ from eventport import EventStore, connect
 
 
 HERE: Final = Path(__file__).parent
-SIZES: Final = (1_000, 10_000, 100_000, 1_000_000)
+SIZES: Final = (1_000, 10_000, 100_000) if QUICK else (1_000, 10_000, 100_000, 1_000_000)
 TASKS: Final = (1, 4, 16, 64, 256, 1_024)
 PROCESSES: Final = (1, 2, 4, 8)
-ROUNDS: Final = 5
-SECONDS: Final = 0.5
+ROUNDS: Final = 3 if QUICK else 5
+SECONDS: Final = 0.2 if QUICK else 0.5
 """About how long a round takes."""
 
 Round: TypeAlias = Callable[[], Awaitable[float]]
@@ -158,7 +159,8 @@ def main(arguments: Sequence[str]) -> None:
     if arguments[:1] == ["worker"]:
         asyncio.run(work(arguments[1]))
         return
-    file = Path(arguments[0]) if arguments else HERE / "growth.json"
+    names = [argument for argument in arguments if not argument.startswith("-")]
+    file = Path(names[0]) if names else HERE / "growth.json"
     with durable_url() as url, tempfile.TemporaryDirectory() as name:
         found = asyncio.run(grown(url, Path(name)))
     file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
