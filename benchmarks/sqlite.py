@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import aiosqlite
 
-from measure import MANY, Figure, append_once, rates
+from measure import MANY, Figure, append_once, few, rates
 
-from eventport import NO_STREAM, NewEvent
+from eventport import NO_STREAM, EventStore, NewEvent
 
 from eventport_sqlite import SQLiteEventStore
 
@@ -34,7 +34,7 @@ def row(stream: str) -> tuple[Any, ...]:
     return stream, JSON, uuid.uuid4().bytes
 
 
-async def append(store: SQLiteEventStore, stream: str) -> None:
+async def append(store: EventStore, stream: str) -> None:
     """Append one event to a new stream."""
     await store.append(stream, [NewEvent("ItemAdded", DATA)], expected=NO_STREAM)
 
@@ -51,7 +51,7 @@ async def figures(folder: Path) -> AsyncIterator[Figure]:
 
 async def one_task(folder: Path) -> Figure:
     """One append after the other, against one statement in autocommit after the other."""
-    count = 400
+    count = few(400)
     async with await SQLiteEventStore.open(folder / "ours.db", synchronous=SYNCHRONOUS) as store:
         bare = await floor(folder / "floor.db")
 
@@ -72,7 +72,7 @@ async def one_task(folder: Path) -> Figure:
 
 async def many_tasks(folder: Path, *, conditional: bool = False) -> Figure:
     """Appends of 64 tasks, against plain transactions one after the other, without a loop."""
-    count = 6_400
+    count = few(6_400)
     what = "conditional, own tags" if conditional else "append 1"
     ours_path, floor_path = folder / f"ours {what}.db", folder / f"floor {what}.db"
     async with await SQLiteEventStore.open(ours_path, synchronous=SYNCHRONOUS) as store:
@@ -125,7 +125,7 @@ async def read_stream(folder: Path) -> Figure:
 
 async def growth(folder: Path) -> Figure:
     """Append to a store of a million events, against one of a thousand."""
-    count = 2_000
+    count = few(2_000)
     small_path, large_path = folder / "small.db", folder / "large.db"
     async with (
         await SQLiteEventStore.open(small_path, synchronous=SYNCHRONOUS) as small,

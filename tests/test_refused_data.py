@@ -141,6 +141,7 @@ def test_what_would_not_come_out_the_same_is_refused_wherever_it_is(value: objec
     if not isinstance(value, bytes):
         assert "data is " in refusal(value)
     assert "data[0] is " in refusal([value])
+    assert "data['flat'] is " in refusal({"a": 1, "flat": value})
     assert "data['a']['b'] is " in refusal({"z": [1, {}], "a": {"b": value}})
     with pytest.raises(InvalidEventError, match=r"metadata\['k'\]\[1\] is "):
         encode_events([NewEvent("T", 1, {"k": [0, value]})])

@@ -178,6 +178,8 @@ def _call(
 def outcomes(commits: Sequence[Commit], row: Iterable[Any]) -> list[Outcome]:
     """Read the server's answer to a batch."""
     codes, heads, positions, times, earlier_positions, earlier_times, *rest = row
+    if codes == "{0}" and len(commits[0].writes) == 1 == len(commits[0].writes[0].events):
+        return [_lone_event(heads, positions, times)]
     broken = broken_guards(rest[0], commits) if has_tags_or_guards(commits) else {}
     heads_of = iter(_list(heads))
     written = _events(positions, times)
@@ -210,6 +212,12 @@ def _stream_conflict(commit: Commit, heads: Sequence[int]) -> Conflict | None:
             return Conflict(write.stream, write.expected, head)
         seen.add(write.stream)
     return None
+
+
+def _lone_event(heads: str, positions: str, times: str) -> Committed:
+    """Read the answer to a lone commit of one event that was written, by a shorter way."""
+    head, position, time = int(heads[1:-1]), int(positions[1:-1]), int(times[1:-1])
+    return Committed([Written(head + 1, (position,), head == 0, (utc_from_microseconds(time),))])
 
 
 def only_found(found: Sequence[Outcome | None]) -> bool:
