@@ -11,7 +11,7 @@ from typing import Any
 
 import aiosqlite
 
-from conformance.tests.toolkit_mutants import Right, mutant
+from conformance.tests.toolkit_mutants import MUTANTS, Right, mutant
 
 from eventport import EventStore
 from eventport.adapter import Commit, Outcome
@@ -20,6 +20,9 @@ from eventport_conformance import Capabilities, UrlHarness
 from eventport_memory import MemoryEventStore
 from eventport_memory.engine import MemoryEngine
 from eventport_sqlite import SQLiteEventStore
+
+
+__all__ = ["MUTANTS", "Joining"]
 
 
 class _Inline(Right):
