@@ -73,7 +73,7 @@ def _all_planted() -> Iterator[tuple[str, tuple[str, ...]]]:
         test_faults,
         test_processes,
         test_store_mutants,
-        toolkit_mutants,
+        transaction_mutants,
     )
 
     for mutant in all_mutants():
@@ -85,7 +85,7 @@ def _all_planted() -> Iterator[tuple[str, tuple[str, ...]]]:
     for engine, id_ in test_processes.KILLED_BY.items():
         yield _sentence(engine), (id_,)
     killing: dict[type, list[str]] = defaultdict(list)
-    for harness, id_ in toolkit_mutants.MUTANTS:
+    for harness, id_ in transaction_mutants.MUTANTS:  # with those of the toolkit
         killing[harness].append(id_)
     for harness, ids in killing.items():
         yield _sentence(harness), tuple(ids)

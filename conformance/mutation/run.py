@@ -248,11 +248,11 @@ def run(name: str, asked: argparse.Namespace) -> list[Verdict]:
     part = PARTS[name]
     known = explained()
     paths = [one for one in part.paths() if asked.only in str(one)]
-    ends = time.monotonic() + 60 * asked.minutes
     verdicts: list[Verdict] = []
     with server_for(part) as data:
         judge = Judge(part, data)
         judge.learn()
+        ends = time.monotonic() + 60 * asked.minutes
         for mutant in sample(paths, asked.count, asked.seed):
             if time.monotonic() < ends:
                 why = known.get(key_of(mutant))

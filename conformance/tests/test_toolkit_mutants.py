@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from conformance.tests.toolkit_mutants import MUTANTS, InStreams, Joining, Right
+from conformance.tests.toolkit_mutants import MUTANTS, InStreams, Right
+from conformance.tests.transaction_mutants import Joining
 
 from eventport_conformance.clause import Clause, all_clauses
 from eventport_conformance.harness import Harness

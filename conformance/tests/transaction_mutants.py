@@ -1,0 +1,232 @@
+"""Bugs of inline handlers, and of stores in a transaction of the caller's."""
+
+# They override methods, and do it wrong.
+# pyright: reportIncompatibleMethodOverride=false
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import Any
+
+from adapters.sqlite.tests.joining import caller_transaction
+from conformance.tests.toolkit_mutants import MUTANTS, Right, mutant
+
+from eventport import EventStore
+from eventport.adapter import Commit, Outcome
+
+from eventport_conformance import Capabilities, UrlHarness
+from eventport_conformance.notes import DocumentNotes, Notes
+from eventport_memory import MemoryEventStore
+from eventport_memory.engine import MemoryEngine
+from eventport_sqlite import SQLiteEventStore
+
+
+__all__ = ["MUTANTS", "Joining"]
+
+
+class _Inline(Right):
+    """A store in memory whose engine has a bug."""
+
+    made: type[MemoryEngine]
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[EventStore, None]:
+        async with MemoryEventStore() as store:
+            store.engine.__class__ = self.made
+            yield store
+
+
+@mutant("INL-01", "INL-02")
+class HandlersRunForEachEvent(_Inline):
+    """It calls the handlers with one event at a time."""
+
+    class made(MemoryEngine):  # noqa: N801  # as above
+        async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
+            kept = tuple(self.inline)
+            self.inline._handlers = tuple(_one_by_one(handler) for handler in kept)
+            try:
+                return await super().commit(batch)
+            finally:
+                self.inline._handlers = kept
+
+
+def _one_by_one(handler: Any) -> Any:
+    async def call(events: Sequence[Any], transaction: Any) -> None:
+        for event in events:
+            await handler([event], transaction)
+
+    return call
+
+
+@mutant("INL-01")
+class LastHandlerFirst(_Inline):
+    """It calls the handlers in the opposite order."""
+
+    class made(MemoryEngine):  # noqa: N801  # as above
+        async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
+            self.inline._handlers = self.inline._handlers[::-1]
+            try:
+                return await super().commit(batch)
+            finally:
+                self.inline._handlers = self.inline._handlers[::-1]
+
+
+@mutant("INL-04")
+class FailuresAreIgnored(_Inline):
+    """A handler that raises is passed over."""
+
+    class made(MemoryEngine):  # noqa: N801  # as above
+        async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
+            kept = tuple(self.inline)
+            self.inline._handlers = tuple(_quiet(handler) for handler in kept)
+            try:
+                return await super().commit(batch)
+            finally:
+                self.inline._handlers = kept
+
+
+def _quiet(handler: Any) -> Any:
+    async def call(events: Sequence[Any], transaction: Any) -> None:
+        with suppress(Exception):
+            await handler(events, transaction)
+
+    return call
+
+
+@mutant("INL-03")
+class RunsBeforeItKnows(_Inline):
+    """It calls the handlers before it checks what is expected."""
+
+    class made(MemoryEngine):  # noqa: N801  # as above
+        async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
+            for handler in self.inline:
+                await handler([], Any)  # type: ignore[arg-type]  # they do not look
+            return await super().commit(batch)
+
+
+@mutant("INL-04", "INL-05")
+class WritesAtOnce(_Inline):
+    """Others see what handlers write before the commit, and whatever becomes of it."""
+
+    class made(MemoryEngine):  # noqa: N801  # as above
+        async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
+            kept = tuple(self.inline)
+            self.inline._handlers = tuple(_leaking(handler) for handler in kept)
+            try:
+                return await super().commit(batch)
+            finally:
+                self.inline._handlers = kept
+
+
+def _leaking(handler: Any) -> Any:
+    async def call(events: Sequence[Any], transaction: Any) -> None:
+        written = transaction.documents
+        put = written.put
+
+        async def put_at_once(*args: Any) -> None:
+            await put(*args)
+            written.commit()
+
+        written.put = put_at_once
+        await handler(events, transaction)
+
+    return call
+
+
+class Joining(UrlHarness):
+    """Stores in a transaction of the caller's, on SQLite."""
+
+    name, location = "joining", "sqlite:///{folder}/events.db"
+    capabilities = Capabilities.only(
+        "sessions", "global_order", "shared", "durable", "guards", "times", "catalogue", "hooks"
+    )
+
+    @asynccontextmanager
+    async def using(
+        self,
+        store: EventStore,
+        commits: bool,  # as the hook
+    ) -> AsyncGenerator[EventStore, None]:
+        assert isinstance(store, SQLiteEventStore)
+        async with caller_transaction(self.url(), commits=commits) as connection:
+            yield store.using(connection)
+
+    def inline_notes(self, store: EventStore) -> AbstractAsyncContextManager[Notes]:
+        return DocumentNotes.open(store)
+
+
+@mutant("USE-04")
+class JoinedInTwo(Joining):
+    """Its joined store writes several events in two steps."""
+
+    @asynccontextmanager
+    async def using(self, store: EventStore, commits: bool) -> AsyncGenerator[EventStore, None]:
+        async with super().using(store, commits) as joined:
+            append: Any = joined.append
+
+            async def append_in_two(*args: Any, **asked: Any) -> Any:
+                stream, events = args
+                await append(stream, events[:1], **asked)
+                return await append(stream, events[1:], **asked)
+
+            joined.append = append_in_two  # type: ignore[method-assign]  # the bug
+            yield joined
+
+
+@mutant("USE-05")
+class KeepsWhatWasCancelled(Joining):
+    """Its joined store does not undo an append that is cancelled while its handlers run."""
+
+    @asynccontextmanager
+    async def using(self, store: EventStore, commits: bool) -> AsyncGenerator[EventStore, None]:
+        async with super().using(store, commits) as joined:
+            engine: Any = vars(joined)["_engine"]
+
+            async def write(batch: Sequence[Commit]) -> list[Outcome]:
+                return [
+                    await engine._inline.write_commit(engine._connection, commit, 0)
+                    for commit in batch
+                ]
+
+            engine._write_with_handlers = write
+            yield joined
+
+
+@mutant("USE-01", "USE-03")
+class NotJoinedAtAll(Joining):
+    """Its joined store is one like any other."""
+
+    @asynccontextmanager
+    async def using(
+        self, store: EventStore, _: bool
+    ) -> AsyncGenerator[EventStore, None]:  # as the hook
+        async with self.second_client() as other:
+            yield other
+
+
+@mutant("USE-02")
+class ConflictsAbort(Joining):
+    """A conflict undoes the caller's transaction."""
+
+    @asynccontextmanager
+    async def using(
+        self,
+        store: EventStore,
+        commits: bool,  # as the hook
+    ) -> AsyncGenerator[EventStore, None]:
+        assert isinstance(store, SQLiteEventStore)
+        async with caller_transaction(self.url(), commits=commits) as connection:
+            joined = store.using(connection)
+            append = joined.append
+
+            async def append_or_abort(*args: Any, **asked: Any) -> Any:
+                try:
+                    return await append(*args, **asked)
+                except Exception:
+                    await connection.execute("ROLLBACK")
+                    await connection.execute("BEGIN IMMEDIATE")
+                    raise
+
+            joined.append = append_or_abort  # type: ignore[method-assign]  # the bug
+            yield joined
