@@ -105,3 +105,30 @@ async def test_an_append_that_is_cancelled_on_a_silent_connection_ends(
         finally:
             connection.terminate()
         assert not (await store.read("s")).exists
+
+
+async def test_no_connection_goes_back_to_the_callers_pool_with_a_transaction_open(
+    url: str, schema: str, admin: asyncpg.Connection
+) -> None:
+    runs = 0
+    async with (
+        asyncpg.create_pool(url, min_size=2, max_size=2) as pool,
+        await PostgresEventStore.on_pool(pool, schema=schema) as store,
+    ):
+        store.inline(wait_and_ask)
+
+        async def work() -> None:
+            await store.append(f"s-{runs}", make(2))
+
+        async for run in cancel_everywhere("asyncio", work):
+            async with pool.acquire() as connection:
+                assert not connection.is_in_transaction(), str(run)
+                pid = connection.get_server_pid()
+                state = await admin.fetchval(
+                    "SELECT state FROM pg_stat_activity WHERE pid = $1", pid
+                )
+                assert state == "idle", str(run)
+            head = (await store.read(f"s-{runs}")).version
+            assert head in ({2} if run.finished else {0, 2}), str(run)
+            runs += 1
+    assert runs > 4

@@ -23,6 +23,7 @@ from eventport import (
 )
 from eventport.transactions import Transaction
 
+from eventport_conformance.cancelling import cancel_everywhere
 from eventport_conformance.chaos import seeded_random
 from eventport_conformance.scripts import Start
 from eventport_conformance.waiting import no_hang
@@ -365,6 +366,34 @@ async def test_a_transaction_of_the_caller_takes_the_handlers_along(
         await own.execute("COMMIT")
         assert own.row_factory is sqlite3.Row
     assert model() == await rows(store) != []
+
+
+async def test_a_cancelled_append_leaves_no_half_and_no_savepoint_in_the_callers_transaction(
+    store: SQLiteEventStore, path: Path, model: Callable[[], list[tuple[object, ...]]]
+) -> None:
+    runs = 0
+
+    @store.inline
+    async def wait(_: Sequence[RecordedEvent], __: Writing) -> None:
+        await asyncio.sleep(0)
+
+    async with aiosqlite.connect(path, isolation_level=None) as own:
+        await own.execute("BEGIN IMMEDIATE")
+
+        async def work() -> None:
+            await store.using(own).append(f"s-{runs}", events(1, 2))
+
+        async for run in cancel_everywhere("asyncio", work):
+            for name in ("eventport_joined", "eventport_commit"):
+                with pytest.raises(sqlite3.OperationalError, match="no such savepoint"):
+                    await own.execute(f"RELEASE {name}")
+            await own.execute("COMMIT")
+            head = (await store.read(f"s-{runs}")).version
+            assert head in ({2} if run.finished else {0, 2}), str(run)
+            assert model() == await rows(store)
+            runs += 1
+            await own.execute("BEGIN IMMEDIATE")
+    assert runs > 10
 
 
 async def test_in_memory_no_read_sees_what_may_be_undone() -> None:
