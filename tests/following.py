@@ -75,8 +75,8 @@ class Replaceable(MemoryEngine):
         return await super().read_all(query)
 
     def forget(self) -> None:
-        self._log.clear()
-        self._streams.clear()
+        self._log.events.clear()
+        self._log.streams.clear()
 
 
 def wake(store: Store) -> None:

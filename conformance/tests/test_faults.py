@@ -292,9 +292,9 @@ class ForgetfulDisk(Disk):
     """It acknowledges before it has written, and loses the last commits when it dies."""
 
     def lose(self) -> None:
-        for stored in self._log[-10:]:
-            self._streams[stored.stream].remove(stored)
-        del self._log[-10:]
+        for stored in self._log.events[-10:]:
+            self._log.streams[stored.stream].remove(stored)
+        del self._log.events[-10:]
 
 
 class ForgetfulServer(Server):

@@ -16,7 +16,7 @@ from conformance.mutation.sources import mutants_of, sample
 SEED = 4
 # Two that are always the same: which ones a seed gives changes with each line of the code.
 CHOSEN = (
-    ("self._log += stored", "pass"),
+    ("self.events += stored", "pass"),
     ("positions = range(start, start + count)", "positions = range(start, (start - count))"),
 )
 DOCS = ROOT / "docs" / "proof.md"
@@ -67,7 +67,7 @@ def test_a_mutant_of_the_store_in_memory_is_killed(change: tuple[str, str]) -> N
     (mutant,) = [one for one in made if one.change == change]
     judge = Judge(PARTS["memory"])
     for id_ in ("APP-15", "IDM-13", "CLO-08"):  # what has killed most
-        judge.usual["memory", id_] = Usual(1.0, {"engine.py": set(mutant.statement)})
+        judge.usual["memory", id_] = Usual(1.0, {"log.py": set(mutant.statement)})
     verdict = judge.judge(mutant)
     assert verdict.killed_by, mutant.diff
 

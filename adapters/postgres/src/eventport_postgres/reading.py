@@ -42,6 +42,13 @@ _FIRST_EVENTS: Final = 1_000
 """How many events of each stream are read at most, where many streams are read at once."""
 
 
+# Of an event's id, its bytes; asyncpg would make a UUID of a class of its own of it.
+_COLUMNS: Final = (
+    "pg_catalog.uuid_send(e.id), e.position, e.version, e.type, "
+    "e.data::pg_catalog.text, e.binary_data, e.metadata::pg_catalog.text, e.recorded_at, "
+    "pg_catalog.array_to_json(e.tags)::pg_catalog.text"
+)
+
 _decode_tags: Final = Decoder(frozenset[str]).decode
 
 
@@ -52,24 +59,18 @@ class Reader:
         events = f"{quoted(schema)}.events"
         # The server asks this once for each statement, before it looks for any event.
         here = f"{quoted(schema)}.check_place({place.number})"
-        # Of an event's id, its bytes; asyncpg would make a UUID of a class of its own of it.
-        columns = (
-            "pg_catalog.uuid_send(e.id), e.position, e.version, e.type, "
-            "e.data::pg_catalog.text, e.binary_data, e.metadata::pg_catalog.text, e.recorded_at, "
-            "pg_catalog.array_to_json(e.tags)::pg_catalog.text"
-        )
         self._head = f"""
             SELECT pg_catalog.max(version) FROM {events}
             WHERE stream OPERATOR(pg_catalog.=) $1 AND {here}
         """  # noqa: S608  # quoted
         self._whole = f"""
-            SELECT {columns}, NULL, NULL FROM {events} e
+            SELECT {_COLUMNS}, NULL, NULL FROM {events} e
             WHERE e.stream OPERATOR(pg_catalog.=) $1 AND {here} ORDER BY e.version
         """  # noqa: S608  # quoted
         # One statement, so that the head and the events are of one moment.
         self._forwards, self._backwards = (
             f"""
-            SELECT {columns}, NULL, h.head FROM ({self._head}) AS h(head)
+            SELECT {_COLUMNS}, NULL, h.head FROM ({self._head}) AS h(head)
             LEFT JOIN LATERAL (
                 SELECT e.*, pg_catalog.sum(e.size) OVER (
                     ORDER BY e.version {order} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
@@ -83,17 +84,17 @@ class Reader:
             """  # noqa: S608  # quoted
             for order in ("ASC", "DESC")
         )
-        self._many = _many_sql(events, here, columns)
+        self._many = _many_sql(events, here)
         self._last = f"SELECT pg_catalog.max(position) FROM {events} WHERE {here}"  # noqa: S608  # quoted
         self._all = f"""
-            SELECT {columns}, e.stream, e.extent
+            SELECT {_COLUMNS}, e.stream, e.extent
             FROM {quoted(schema)}.read_all(
                 $1, $2, $3, $4, {SCAN}, {PAGE_BYTES}, {place.number}, $5, $6
             ) AS e
         """  # noqa: S608  # quoted
 
         self._matches = f"""
-            SELECT {columns}, e.stream, e.extent
+            SELECT {_COLUMNS}, e.stream, e.extent
             FROM {quoted(schema)}.read_matches(
                 $1, $2, $3, $4, $5, {PAGE_BYTES}, {place.number}
             ) AS e
@@ -187,14 +188,14 @@ class Reader:
         )
 
 
-def _many_sql(events: str, here: str, columns: str) -> str:
+def _many_sql(events: str, here: str) -> str:
     """Make the statement that reads streams from their beginning.
 
     It ends with the event that makes the page large enough. A stream without events has one row;
     one that is not reached any more has none.
     """
     return f"""
-        SELECT {columns}, e.stream, e.head
+        SELECT {_COLUMNS}, e.stream, e.head
         FROM (
             SELECT e.*, w.stream, h.head, pg_catalog.sum(e.size) OVER (
                 ORDER BY w.n, e.version ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
