@@ -122,7 +122,7 @@ class EventsourceSQLite(Harness):
             await store.close()
 
 
-PATIENCE: Final = 120.0
+PATIENCE: Final = 300.0
 """After how many seconds the connections of a clause are ended: a call that hangs ends by that."""
 
 

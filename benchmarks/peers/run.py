@@ -29,7 +29,7 @@ from server import running_server  # what the tests start, too
 
 
 KNOWN: Final = Path(__file__).parent / "known.toml"
-PATIENCE: Final = 60.0
+PATIENCE: Final = 240.0
 """How many seconds a clause may take, most of which take one."""
 NEVER: Final = ("MOD",)
 """Groups that find with many examples what others find with one; they take minutes."""

@@ -145,6 +145,8 @@ def _peers() -> Iterator[str]:
         yield from (_failure(one) for one in mine)
         if not mine:
             yield "It passes every clause that applies."
+        if "note" in peer:
+            yield f"\n{peer['note']}"
     yield ""
 
 
