@@ -14,6 +14,7 @@ from pathlib import Path
 
 import commands
 import eventstoredb
+import hot_stream
 import inline
 import memory
 import mongodb
@@ -32,6 +33,7 @@ SUBJECTS = {
     "projections": projections.figures,
     "eventstoredb": eventstoredb.figures,
     "commands": commands.figures,
+    "hot-stream": hot_stream.figures,
     "inline": inline.figures,
 }
 

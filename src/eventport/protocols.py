@@ -108,7 +108,9 @@ class Streams(Protocol):
 
         Args:
             query: Which events.
-            after: Only events after this position, which the caller has seen up to there.
+            after: Only events after this position, which the caller has seen up to there. For a
+                decision take it from `read_all`, or leave it out: below the position of a query
+                an event may still become visible.
             max_count: At most this many events; 0 gives none.
             backwards: Newest first. It reverses the order and does not change the range. Then the
                 token stands for the whole store as of the read, however few events are given.

@@ -59,7 +59,10 @@ class QueryResult(Struct, frozen=True):
     events: list[RecordedEvent]
     """The events found, in the order asked for."""
     position: int
-    """Where to resume: pass it as `after`. It advances even if the query matched nothing."""
+    """Where to go on reading: pass it as `after`. It advances even if the query matched nothing.
+
+    On some backends an event may still become visible below it, so no decision begins here.
+    """
     token: str
     """What this read has seen: pass it as `since`. It is opaque, and no position.
 

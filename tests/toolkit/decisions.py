@@ -20,7 +20,7 @@ async def decide_and_book(store: EventStore, name: str, rounds: int) -> int:
     for number in range(rounds):
         decided, _ = await decide(store, f"{name}-{number}", 1)
         seen = await store.query(own, backwards=True, max_count=1)
-        seat = NewEvent(BOOKED, None, tags={f"show:{name}", f"seat:{name}/{number}"})
+        seat = NewEvent(BOOKED, None, tags={f"show:{name}"})
         await store.append(f"show-{name}", [seat], unless=own, since=seen.token)
         written += decided + 1
     return written

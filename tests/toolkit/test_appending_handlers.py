@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiosqlite
 import pytest
@@ -23,6 +24,7 @@ from eventport.projections import (
     Runner,
     open_checkpoints,
 )
+from eventport.protocols import InlineStore
 
 from eventport_conformance.waiting import no_hang
 from eventport_sqlite import SQLiteEventStore
@@ -82,6 +84,48 @@ async def test_an_append_that_would_wait_for_its_own_handler_is_refused(tmp_path
         released.set()
         await asyncio.gather(*later)  # the transaction has ended: nothing is refused any more
         assert (await store.read("later-1")).version == 3
+
+
+@pytest.mark.parametrize("place", ["memory", "sqlite"])
+async def test_a_command_that_would_wait_for_its_own_handler_is_refused_with_a_gate_too(
+    tmp_path: Path, place: str
+) -> None:
+    """Its commit would wait for the handler, and the handler for the gate."""
+    url = "memory://" if place == "memory" else f"sqlite:///{tmp_path / 'place.db'}"
+    errors: list[Exception] = []
+    async with connect(url) as store:
+        accounts = CommandHandler(store, ACCOUNT, gate=True)
+
+        async def react(events: Sequence[RecordedEvent], transaction: Any) -> None:
+            if events[0].type == "Added":
+                try:
+                    await accounts.handle("account-1", Deposit(1))
+                except NotSupportedError as exc:
+                    errors.append(exc)
+
+        cast("InlineStore", store).inline(react)
+        with no_hang():
+            await store.append("order-1", [NewEvent("Added", {})])
+        assert len(errors) == 1
+        assert (await accounts.handle("account-1", Deposit(1))).state == 1
+
+
+async def test_a_command_in_a_checkpoints_transaction_is_refused_with_a_gate_too(
+    tmp_path: Path,
+) -> None:
+    url = f"sqlite:///{tmp_path / 'place.db'}"
+    async with connect(url) as store, open_checkpoints(store, url) as checkpoints:
+        accounts = CommandHandler(store, ACCOUNT, gate=True)
+        projection: Projection[Any] = Projection("stuck", retries=QUICK)
+
+        @projection.on("Added")
+        async def added(event: RecordedEvent, context: ProjectionContext[Any]) -> None:
+            await accounts.handle("account-1", Deposit(1))
+
+        await store.append("order-1", [NewEvent("Added", {})])
+        with no_hang(), pytest.raises(ProjectionStoppedError) as caught:
+            await Runner(store, projection, checkpoints).run()
+        assert isinstance(caught.value.__cause__, NotSupportedError)
 
 
 async def test_a_transaction_of_the_callers_on_sqlite(tmp_path: Path) -> None:

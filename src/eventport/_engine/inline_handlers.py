@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from anyio import move_on_after
 
 from eventport._concurrency.cancelling import own_cancellation_only
+from eventport._concurrency.nesting import calls_handlers
 from eventport._engine.codec import decode_commit
 from eventport._engine.commits import Commit, Committed, Outcome
 from eventport.errors import EventportError, InlineProjectionError, InvalidArgumentTypeError
@@ -78,7 +79,11 @@ async def call_inline(
     """
     call: Callable[..., Any] = handler  # its type says what it returns, but it may not
     try:
-        with move_on_after(within) as scope, own_cancellation_only():
+        with (
+            move_on_after(within) as scope,
+            own_cancellation_only(),
+            calls_handlers(handler),
+        ):
             awaitable = call(events, transaction)
             if not isawaitable(awaitable):
                 message = "an inline handler is `async def handler(events, transaction)`"

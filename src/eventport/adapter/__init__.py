@@ -8,6 +8,7 @@ from __future__ import annotations
 from eventport._concurrency.affinity import Affinity
 from eventport._concurrency.alarms import Alarms
 from eventport._concurrency.backoff import Backoff
+from eventport._concurrency.nesting import calls_handlers
 from eventport._concurrency.shielding import run_shielded
 from eventport._config.options import checks_options, unknown_option
 from eventport._config.plugins import Adapter, SchemaMaker
@@ -131,6 +132,7 @@ __all__ = [
     "Unseen",
     "Written",
     "call_inline",
+    "calls_handlers",
     "check_url",
     "checks_options",
     "clean",

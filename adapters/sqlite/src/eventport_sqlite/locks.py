@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Final
 
+from eventport.adapter import calls_handlers
 from eventport.errors import NotSupportedError
 
 
@@ -30,7 +31,8 @@ def write_lock_on(path: str) -> Generator[None]:
     held = _Held(identity(path))
     token = _held.set(held)
     try:
-        yield
+        with calls_handlers(held):
+            yield
     finally:
         held.is_open = False  # for tasks that outlive the block with a copy of its context
         _held.reset(token)
