@@ -60,8 +60,8 @@ def check_stream(name: object) -> str:
 
 def check_streams(names: object) -> list[str]:
     """Return names of streams, each of them once, or raise `InvalidStreamNameError`."""
+    kind = type(names).__name__
     if isinstance(names, str | bytes | Mapping) or not isinstance(names, Iterable):
-        kind = type(cast("object", names)).__name__
         message = f"streams must be several names, such as a list of them, not a {kind}"
         raise InvalidArgumentTypeError(message)
     return list(dict.fromkeys(check_stream(name) for name in cast("Iterable[object]", names)))
