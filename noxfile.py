@@ -241,3 +241,11 @@ def contest(session: nox.Session) -> None:
     install(session, "tests", backends=("sqlite", "postgres"))
     session.run("python", "benchmarks/peers/speed/contest.py", *session.posargs)
     session.run("python", "benchmarks/peers/speed/page.py")
+
+
+@nox.session
+def growth(session: nox.Session) -> None:
+    """Measure how cost grows with events, tasks and processes, and write the page about it."""
+    install(session, "tests", backends=("sqlite", "postgres"))
+    session.run("python", "benchmarks/growth.py", *session.posargs)
+    session.run("python", "benchmarks/peers/speed/page.py")

@@ -13,7 +13,7 @@ from typing import Any
 import aiosqlite
 import asyncpg
 
-from measure import Figure, rates
+from measure import Figure, few, rates
 from postgres import DATA, in_tasks
 from server import running_server  # postgres has made it importable
 
@@ -87,7 +87,7 @@ async def on_postgres(url: str) -> AsyncIterator[Figure]:
 
 async def compare(name: str, inline: EventStore, plain: EventStore, tasks: int) -> Figure:
     """Let both append to new streams."""
-    count = 300 if tasks == 1 else 1_920
+    count = few(300 if tasks == 1 else 1_920)
 
     async def append(store: EventStore, stream: str) -> None:
         await store.append(stream, [NewEvent("ItemAdded", DATA)], expected=NO_STREAM)

@@ -10,11 +10,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
 from typing import Final, NamedTuple, TypeAlias
 
+from eventport import EventStore, Match, NewEvent, Query
+
 
 QUICK: Final = "--quick" in sys.argv
 """Whether all is to take less than three minutes: figures are then only good for a first look."""
 
-MANY: Final = 100_000 if QUICK else 1_000_000
+MANY: Final = 50_000 if QUICK else 1_000_000
 """How many events a large store has."""
 
 QUICK_ROUNDS: Final = 3
@@ -49,6 +51,11 @@ class Figure(NamedTuple):
 HEADER = f"{'what':<58}{'eventport':>14}{'floor':>14}{'figure':>14}{'goal':>10}  met"
 
 
+def few(count: int) -> int:
+    """Return how many things a round does: a fifth if there is little time."""
+    return count // 5 if QUICK else count
+
+
 async def rates(contestants: Sequence[Contestant], rounds: int) -> list[float]:
     """Let contestants take turns, and return the median of each one's things per second."""
     seen: list[list[float]] = [[] for _ in contestants]
@@ -61,3 +68,9 @@ async def rates(contestants: Sequence[Contestant], rounds: int) -> list[float]:
             count = await contestant(number)
             values.append(count / (perf_counter() - start))
     return [statistics.median(values) for values in seen]
+
+
+async def append_once(store: EventStore, tag: str) -> None:
+    """Append one event with a tag, unless there is one with it."""
+    event = NewEvent("ItemAdded", {"order": "o-1", "sku": "abc", "quantity": 2}, tags={tag})
+    await store.append(tag, [event], unless=Query.of(Match(tags={tag})))

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from measure import MANY, QUICK, Figure, rates
+from measure import MANY, QUICK, Figure, append_once, few, rates
 
 from eventport import ANY, NO_STREAM, Expectation, NewEvent
 
@@ -71,6 +71,8 @@ async def _figures(url: str) -> AsyncIterator[Figure]:
             "64": lambda: many_tasks(store, pool, 64, 2.5),
             "256": lambda: many_tasks(store, pool, 256, 5),
             "hot": lambda: many_tasks(store, pool, 64, 1.5, hot=True),
+            "tags one": lambda: conditional(store, pool, 1, 0.5),
+            "tags 64": lambda: conditional(store, pool, 64, 3),
             "processes": lambda: processes(url),
             "read": lambda: read_stream(store, pool),
             "live": lambda: delivery(url),
@@ -112,8 +114,8 @@ async def one_task(store: PostgresEventStore, pool: asyncpg.Pool) -> Figure:
     async with pool.acquire() as bare:
         ours_rate, floor_rate = await rates(
             [
-                lambda _: in_tasks(1, 300, lambda stream: append(store, stream)),
-                lambda _: in_tasks(1, 300, lambda stream: insert(bare, stream)),
+                lambda _: in_tasks(1, few(300), lambda stream: append(store, stream)),
+                lambda _: in_tasks(1, few(300), lambda stream: insert(bare, stream)),
             ],
             rounds=11,
         )
@@ -133,13 +135,31 @@ async def many_tasks(
 
     ours_rate, floor_rate = await rates(
         [
-            lambda _: in_tasks(tasks, 6_400, ours),
-            lambda _: in_tasks(tasks, 3_200, lambda stream: insert(pool, stream)),
+            lambda _: in_tasks(tasks, few(6_400), ours),
+            lambda _: in_tasks(tasks, few(3_200), lambda stream: insert(pool, stream)),
         ],
         rounds=7,
     )
     what = f"Postgres, {tasks} tasks, append 1{' to one stream' if hot else ''} / INSERTs, pool"
     return Figure(what, ours_rate, floor_rate, goal)
+
+
+async def conditional(
+    store: PostgresEventStore, pool: asyncpg.Pool, tasks: int, goal: float
+) -> Figure:
+    """Appends with a condition on a tag that no other has, against single INSERTs without any."""
+    count = few(6_400) if tasks > 1 else few(300)
+    async with pool.acquire() as bare:
+        target: Any = pool if tasks > 1 else bare
+        ours_rate, floor_rate = await rates(
+            [
+                lambda _: in_tasks(tasks, count, lambda tag: append_once(store, tag)),
+                lambda _: in_tasks(tasks, count // 2, lambda stream: insert(target, stream)),
+            ],
+            rounds=7,
+        )
+    what = f"Postgres, {tasks} tasks, conditional, own tags / INSERTs"
+    return Figure(what.replace("1 tasks", "one task"), ours_rate, floor_rate, goal)
 
 
 async def processes(url: str) -> Figure:
@@ -148,7 +168,7 @@ async def processes(url: str) -> Figure:
     async def run(kind: str) -> float:
         workers = [
             await asyncio.create_subprocess_exec(
-                sys.executable, __file__, kind, url, stdin=PIPE, stdout=PIPE
+                sys.executable, __file__, kind, url, str(few(2_000)), stdin=PIPE, stdout=PIPE
             )
             for _ in range(4)
         ]
@@ -178,7 +198,7 @@ async def answer(worker: Process) -> bytes:
     return b"" if worker.stdout is None else await worker.stdout.readline()
 
 
-async def work(kind: str, url: str) -> None:
+async def work(kind: str, url: str, count: str) -> None:
     """Be one of the processes."""
     async with await PostgresEventStore.connect(url) as store:
         pool = await asyncpg.create_pool(url, min_size=16, max_size=16)
@@ -190,7 +210,7 @@ async def work(kind: str, url: str) -> None:
         await in_tasks(16, 64, target)
         print("ready", flush=True)
         sys.stdin.read()
-        print(await in_tasks(16, 2_000, target), flush=True)
+        print(await in_tasks(16, int(count), target), flush=True)
         await pool.close()
 
 
@@ -222,7 +242,7 @@ async def begun(store: PostgresEventStore) -> int:
 async def delivery(url: str) -> Figure:
     """How long an event takes from its commit in one store to the handler in another."""
     waits: list[float] = []
-    count, rate = 6_000, 2_000
+    count, rate = few(6_000), 2_000
     async with (
         await PostgresEventStore.connect(url) as writer,
         await PostgresEventStore.connect(url) as reader,
@@ -312,8 +332,8 @@ async def growth(url: str, pool: asyncpg.Pool) -> Figure:
         await pool.execute("CHECKPOINT", timeout=300)
         ours_rate, floor_rate = await rates(
             [
-                lambda _: in_tasks(64, 3_200, lambda stream: append(large, stream)),
-                lambda _: in_tasks(64, 3_200, lambda stream: append(small, stream)),
+                lambda _: in_tasks(64, few(3_200), lambda stream: append(large, stream)),
+                lambda _: in_tasks(64, few(3_200), lambda stream: append(small, stream)),
             ],
             rounds=9,
         )
@@ -321,4 +341,4 @@ async def growth(url: str, pool: asyncpg.Pool) -> Figure:
 
 
 if __name__ == "__main__":
-    asyncio.run(work(*sys.argv[1:3]))
+    asyncio.run(work(*sys.argv[1:4]))

@@ -126,3 +126,9 @@ async def start(tasks: TaskGroup, group: GroupCommit, *names: str) -> list[Calle
         tasks.start_soon(caller.run)
         await wait_all_tasks_blocked()
     return callers
+
+
+async def drained(group: GroupCommit) -> None:
+    """Wait until a group has nothing to write any more."""
+    while group._working:
+        await checkpoint()

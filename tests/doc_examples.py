@@ -53,6 +53,7 @@ def run_page(
     *,
     languages: Collection[str] = RUNNABLE,
     environment: Mapping[str, str] | None = None,
+    python: Path = Path(sys.executable),
 ) -> int:
     """Run the examples of a page in a directory, and return how many there were.
 
@@ -61,11 +62,14 @@ def run_page(
         directory: Where to; best an empty one.
         languages: Which blocks to run.
         environment: What to add to the environment variables.
+        python: What runs the programs; commands are found beside it first.
 
     Raises:
         AssertionError: an example prints something else than the page says; it names the line.
     """
     runs = 0
+    path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
+    variables = {**os.environ, "PATH": path, **(environment or {})}
     found = list(blocks(page))
     for block, after in zip(found, [*found[1:], None], strict=True):
         place = f"{page.name}:{block.line}"
@@ -75,11 +79,11 @@ def run_page(
             continue
         elif block.language == "python":
             output = after.text if after is not None and after.language == "text" else None
-            _run([sys.executable, "-c", block.text], directory, environment, place, output)
+            _run([str(python), "-c", block.text], directory, variables, place, output)
             runs += 1
         else:
             for command, output in _commands(block.text):
-                _run(["bash", "-c", command], directory, environment, f"{place}: {command}", output)
+                _run(["bash", "-c", command], directory, variables, f"{place}: {command}", output)
                 runs += 1
     return runs
 
@@ -94,16 +98,15 @@ def _commands(text: str) -> Iterator[tuple[str, str]]:
 def _run(
     command: list[str],
     directory: Path,
-    environment: Mapping[str, str] | None,
+    variables: Mapping[str, str],
     place: str,
     expected: str | None,
 ) -> None:
     """Run a command; without an expected output, all that counts is that it ends well."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         command,
         cwd=directory,
-        env={**os.environ, "PATH": path, **(environment or {})},
+        env=variables,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

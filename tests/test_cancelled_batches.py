@@ -13,7 +13,7 @@ from anyio import (
     wait_all_tasks_blocked,
 )
 from anyio.lowlevel import checkpoint
-from tests.committing import Caller, Engine, commit, start
+from tests.committing import Caller, Engine, commit, drained, start
 from tests.tasks import task_group
 
 from eventport._engine.commits import (
@@ -125,7 +125,7 @@ async def test_a_caller_cancelled_in_the_queue_leaves_nothing(
         await engine.answer()
     assert c.outcome
     assert engine.written == ["a", "c"]
-    await group.drain()
+    await drained(group)
 
 
 async def test_when_the_whole_queue_is_cancelled_the_next_caller_is_served() -> None:
@@ -137,7 +137,7 @@ async def test_when_the_whole_queue_is_cancelled_the_next_caller_is_served() -> 
         c.cancel()
         await wait_all_tasks_blocked()
         await engine.answer()
-        await group.drain()
+        await drained(group)
         [d] = await start(tasks, group, "d")
         await engine.answer()
     assert d.outcome
@@ -161,7 +161,7 @@ async def test_a_caller_cancelled_just_before_its_batch_is_taken_is_written_or_n
     taken = ["c"] if ended_before else ["b", "c"]
     assert engine.batches == [["a"], taken]
     assert engine.written == ["a", *taken]
-    await group.drain()
+    await drained(group)
 
 
 class Chaos:
@@ -223,7 +223,7 @@ async def test_whatever_is_cancelled_when_every_commit_ends_and_none_is_doubled(
     async with task_group() as tasks:
         for worker in range(15):
             tasks.start_soon(chaos.come_and_go, worker)
-    await chaos.group.drain()
+    await drained(chaos.group)
     assert len(chaos.callers) == 450
     assert len(chaos.written) == len(set(chaos.written))
     assert not any(name.startswith("spoiler") for name in chaos.written)
@@ -264,7 +264,7 @@ def test_members_of_a_batch_that_was_cut_off_learn_that_nothing_is_known() -> No
         for task in asyncio.all_tasks() - before - {caller.task for caller in callers}:
             task.cancel()
         await wait_all_tasks_blocked()
-        await group.drain()
+        await drained(group)
         engine.held = False
         await group.submit(commit("e"))
 
@@ -307,7 +307,7 @@ def test_a_loop_that_closes_before_the_batch_began_strands_nobody() -> None:
             await group.submit(commit("a"))
         except asyncio.CancelledError:
             seen.append("cancelled")
-            await group.drain()
+            await drained(group)
             await group.submit(commit("b"))
             seen.append("cleaned up")
             raise

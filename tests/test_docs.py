@@ -38,10 +38,21 @@ PAGES = sorted(
         ("docs/inline-projections.md", 2),
         ("docs/read-models.md", 1),
         ("docs/boundaries.md", 3),
+        ("docs/coming-from-emmett.md", 1),
+        ("docs/coming-from-eventsourcing.md", 1),
+        ("docs/coming-from-marten.md", 1),
     ],
 )
 def test_the_programs_of_a_page_run(tmp_path: Path, page: str, programs: int) -> None:
     assert run_page(ROOT / page, tmp_path, languages=["python"]) == programs
+
+
+def test_the_tests_of_the_page_about_testing_pass(tmp_path: Path) -> None:
+    assert run_page(ROOT / "docs/testing.md", tmp_path) == 4
+
+
+def test_the_program_that_joins_a_session_of_sqlalchemy_runs_on_sqlite(tmp_path: Path) -> None:
+    assert run_page(ROOT / "docs/joining.md", tmp_path) == 1
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

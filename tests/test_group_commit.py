@@ -10,11 +10,10 @@ from typing import Final
 import pytest
 
 from anyio import (
-    Event,
     wait_all_tasks_blocked,
 )
 from anyio.lowlevel import checkpoint
-from tests.committing import Engine, commit, name_of, start
+from tests.committing import Engine, commit, drained, name_of, start
 from tests.tasks import task_group
 
 from eventport._engine import group_commit
@@ -209,7 +208,7 @@ async def test_a_batch_may_end_without_ever_waiting(monkeypatch: pytest.MonkeyPa
     group = GroupCommit(engine)
     for name in ("a", "b"):
         assert isinstance(await group.submit(commit(name)), Committed)
-    await group.drain()
+    await drained(group)
 
 
 async def test_others_get_a_turn_between_two_batches() -> None:
@@ -302,23 +301,3 @@ async def test_a_commit_beyond_the_limits_has_a_batch_of_its_own() -> None:
         for _ in range(3):
             await engine.answer()
     assert engine.batches == [["a"], ["b"], ["c"]]
-
-
-async def test_drain_waits_for_all_that_is_pending() -> None:
-    engine = Engine(held=True)
-    group = GroupCommit(engine)
-    await group.drain()
-    drained = Event()
-
-    async def drain() -> None:
-        await group.drain()
-        drained.set()
-
-    async with task_group() as tasks:
-        await start(tasks, group, "a", "b")
-        tasks.start_soon(drain)
-        await engine.answer()
-        assert not drained.is_set()
-        await engine.answer()
-        assert drained.is_set()
-    assert engine.written == ["a", "b"]

@@ -309,8 +309,8 @@ async def test_a_page_of_another_history_is_never_handed_out(
     async with store.subscribe() as subscription:
         for number in (1, 2):
             assert (await anext(subscription)).data == number
-        engine._log.clear()
-        engine._streams.clear()
+        engine._log.events.clear()
+        engine._log.streams.clear()
         await store.append("b", [NewEvent("B", number) for number in (7, 8, 9)])
         engine.before = [DOWN]
         with pytest.raises(HistoryReplacedError):

@@ -43,6 +43,7 @@ MODULES: Final = (
     "eventport.projections",
     "eventport.read_models",
     "eventport.testing",
+    "eventport.testing.fixtures",
     "eventport.adapter",
     "eventport_memory",
     "eventport_sqlite",

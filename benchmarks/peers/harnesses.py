@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Timer
 from typing import ClassVar, Final
 from urllib.parse import parse_qs, urlsplit
 
@@ -119,6 +122,10 @@ class EventsourceSQLite(Harness):
             await store.close()
 
 
+PATIENCE: Final = 120.0
+"""After how many seconds the connections of a clause are ended: a call that hangs ends by that."""
+
+
 class OnPostgres(Harness):
     """Makes a database for each clause, on a server that whoever runs this has started."""
 
@@ -133,11 +140,22 @@ class OnPostgres(Harness):
         try:
             self.server = f"PostgreSQL {connection.get_server_version().major}"
             await connection.execute(f"CREATE DATABASE {self.database}")
+            # In a thread, since what hangs may not be cancelled.
+            guard = Timer(PATIENCE, lambda: asyncio.run(self._drop()))
+            guard.start()
             try:
                 async with self.second_client() as store:
                     yield store
             finally:
-                await connection.execute(f"DROP DATABASE {self.database} WITH (FORCE)")
+                guard.cancel()
+                await self._drop()
+        finally:
+            await connection.close()
+
+    async def _drop(self) -> None:
+        connection = await asyncpg.connect(self.server_url)
+        try:
+            await connection.execute(f"DROP DATABASE IF EXISTS {self.database} WITH (FORCE)")
         finally:
             await connection.close()
 

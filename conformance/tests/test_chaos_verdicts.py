@@ -9,7 +9,7 @@ import pytest
 
 from eventport import NewEvent
 
-from eventport_conformance.chaos import Found, Journal, check
+from eventport_conformance.journals import Found, Journal, check
 from eventport_conformance.trial import Deviation
 
 

@@ -16,8 +16,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from typing import Any, Final, TypeVar
 from unittest.mock import patch
 
-import aiosqlite
-
+from adapters.sqlite.tests.joining import caller_transaction
+from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
 from eventport import EventStore
@@ -152,6 +152,18 @@ class EverybodyHasTheLease(MemoryCheckpoints):
 
     async def acquire(self, projection: ProjectionId, *args: Any, **asked: Any) -> Any:
         self._states[projection].owner = None
+        return await super().acquire(projection, *args, **asked)
+
+
+@_store_bug("CKP-08")
+class LooksAndThenTakes(MemoryCheckpoints):
+    """It looks whether a lease is free, lets others look, too, and then gives it."""
+
+    async def acquire(self, projection: ProjectionId, *args: Any, **asked: Any) -> Any:
+        is_free = self._states[projection].owner is None
+        await checkpoint()
+        if is_free:
+            self._states[projection].owner = None
         return await super().acquire(projection, *args, **asked)
 
 
@@ -415,11 +427,8 @@ class Joining(UrlHarness):
         commits: bool,  # as the hook
     ) -> AsyncGenerator[EventStore, None]:
         assert isinstance(store, SQLiteEventStore)
-        path = self.url().removeprefix("sqlite:///")
-        async with aiosqlite.connect(path, isolation_level=None) as connection:
-            await connection.execute("BEGIN IMMEDIATE")
+        async with caller_transaction(self.url(), commits=commits) as connection:
             yield store.using(connection)
-            await connection.execute("COMMIT" if commits else "ROLLBACK")
 
     def inline_notes(self, store: EventStore) -> AbstractAsyncContextManager[Notes]:
         return DocumentNotes.open(store)
@@ -485,9 +494,7 @@ class ConflictsAbort(Joining):
         commits: bool,  # as the hook
     ) -> AsyncGenerator[EventStore, None]:
         assert isinstance(store, SQLiteEventStore)
-        path = self.url().removeprefix("sqlite:///")
-        async with aiosqlite.connect(path, isolation_level=None) as connection:
-            await connection.execute("BEGIN IMMEDIATE")
+        async with caller_transaction(self.url(), commits=commits) as connection:
             joined = store.using(connection)
             append = joined.append
 
@@ -501,4 +508,3 @@ class ConflictsAbort(Joining):
 
             joined.append = append_or_abort  # type: ignore[method-assign]  # the bug
             yield joined
-            await connection.execute("COMMIT" if commits else "ROLLBACK")

@@ -145,7 +145,8 @@ class Streams(Protocol):
 
         Raises:
             ConcurrencyError: `expected` does not hold; nothing was written.
-            BoundaryError: an event matches `unless` and was not seen; nothing was written.
+            BoundaryError: an event matches `unless` and was not seen; nothing was written. If
+                `expected` does not hold, either, that is the error.
             InvalidEventError: an event cannot be stored unharmed; nothing was written.
             NotSupportedError: a `CopiedEvent`, on a backend without `Capability.TIMES`.
             PayloadTooLargeError: the backend refuses the size; nothing was written.

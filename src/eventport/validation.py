@@ -60,9 +60,9 @@ def check_stream(name: object) -> str:
 
 def check_streams(names: object) -> list[str]:
     """Return names of streams, each of them once, or raise `InvalidStreamNameError`."""
-    kind = type(names).__name__
+    given = names  # which no check has made a narrower type of
     if isinstance(names, str | bytes | Mapping) or not isinstance(names, Iterable):
-        message = f"streams must be several names, such as a list of them, not a {kind}"
+        message = f"streams must be several names, such as a list, not {show(given)}"
         raise InvalidArgumentTypeError(message)
     return list(dict.fromkeys(check_stream(name) for name in cast("Iterable[object]", names)))
 

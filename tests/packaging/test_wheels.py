@@ -16,8 +16,9 @@ from typing import Final
 
 import pytest
 
+from tests.packaging.building import ROOT, environment, run, uv, wheel
 
-ROOT: Final = Path(__file__).parents[2]
+
 CORE: Final = {"anyio", "eventport", "idna", "msgspec"}
 # What each distribution may bring into an empty environment, itself included.
 BRINGS: Final = {
@@ -36,40 +37,6 @@ MAYBE: Final = {"typing-extensions"}
 def pyprojects() -> list[Path]:
     places = ("pyproject.toml", "conformance/pyproject.toml", "adapters/*/pyproject.toml")
     return [path for place in places for path in ROOT.glob(place)]
-
-
-def uv(*args: str | Path) -> str:
-    command = [sys.executable, "-m", "uv", "--quiet", *map(str, args)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build everything, each wheel from its sdist."""
-    folder = tmp_path_factory.mktemp("dist")
-    uv("build", "--all-packages", "--out-dir", folder)
-    return folder
-
-
-def wheel(dist: Path, name: str) -> Path:
-    (found,) = dist.glob(f"{name.replace('-', '_')}-*.whl")
-    return found
-
-
-def environment(folder: Path, *requirements: str | Path) -> Path:
-    """Make an environment with these wheels and what they need, and return its Python."""
-    uv("venv", "--python", sys.executable, folder)
-    python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-    uv("pip", "install", "--python", python, *requirements)
-    return python
-
-
-def run(python: Path, *args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(python), *args], check=False, capture_output=True, text=True, cwd=cwd
-    )
 
 
 def test_all_distributions_have_one_version() -> None:
@@ -221,3 +188,34 @@ def test_suite_runs_without_the_source_tree_and_beside_other_plugins(
     partial = run(python, "-m", "pytest", "-q", "-k", "VER_01", *require, cwd=project)
     assert partial.returncode != 0
     assert "memory: partial 1/" in partial.stdout
+
+
+FIXTURES = """
+from eventport import EventStore, NewEvent
+
+async def test_the_store(event_store: EventStore) -> None:
+    assert (await event_store.append("order-1", [NewEvent("Placed", {})])).version == 1
+"""
+
+OPENED = """
+import pytest
+from eventport import NewEvent
+
+@pytest.mark.asyncio
+async def test_the_store(open_event_store) -> None:
+    async with open_event_store() as store:
+        assert (await store.append("order-1", [NewEvent("Placed", {})])).version == 1
+"""
+
+
+def test_the_fixtures_get_on_with_pytest_asyncio(dist: Path, tmp_path: Path) -> None:
+    wheels = wheel(dist, "eventport"), wheel(dist, "eventport-memory")
+    python = environment(tmp_path / "env", *wheels, "pytest-asyncio")
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "conftest.py").write_text('pytest_plugins = ["eventport.testing.fixtures"]\n')
+    for mode, program in (("auto", FIXTURES), ("strict", OPENED)):
+        (project / "test_orders.py").write_text(program)
+        done = run(python, "-m", "pytest", "-q", f"--asyncio-mode={mode}", cwd=project)
+        assert done.returncode == 0, done.stdout
+        assert "1 passed" in done.stdout

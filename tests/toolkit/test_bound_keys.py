@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from tests.toolkit.accounts import ACCOUNT, TYPES, Deposit, Deposited
-from tests.toolkit.conftest import WITH_SESSIONS, OpenStore
+from tests.toolkit.backends import WITH_SESSIONS, OpenStore
 from tests.toolkit.orders import EVENTS, Order
 
 from eventport import (
@@ -57,6 +57,10 @@ async def by_handler(store: EventStore) -> None:
     await CommandHandler(store, ACCOUNT).handle("account-1", Deposit(5))
 
 
+async def by_a_gate(store: EventStore) -> None:
+    await CommandHandler(store, ACCOUNT, gate=True).handle("account-1", Deposit(5))
+
+
 async def by_repository(store: EventStore) -> None:
     orders = Repository(store, "account", Order, EVENTS)
     await orders.add("1", Order.place("ada"))
@@ -90,6 +94,7 @@ async def in_a_session(store: EventStore) -> None:
 
 WAYS = [
     by_handler,
+    by_a_gate,
     by_repository,
     by_unit_of_work,
     by_typed_store,
@@ -219,8 +224,11 @@ async def test_the_other_methods_are_those_of_the_store(
     assert (found.tags, found.metadata) == (event.tags, {"tenant": "t"})
     assert [each.id async for each in wrapped.iterate("a")] == [event.id]
     assert (await wrapped.aggregate("a", lambda n, _: n + 1, int)).state == 1
+    assert [*await wrapped.read_many(["b", "a"])] == ["b", "a"]
     assert [each.stream for each in (await wrapped.read_all()).events] == ["a", "b"]
     assert [each.stream async for each in wrapped.iterate_all(prefix="b")] == ["b"]
+    if Capability.CATALOGUE in store.capabilities:
+        assert [each.stream for each in await wrapped.streams()] == ["a", "b"]
     async with wrapped.subscribe(stream="b") as events:
         with no_hang():
             assert (await anext(events)).stream == "b"

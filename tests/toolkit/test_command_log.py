@@ -21,7 +21,7 @@ from tests.toolkit.accounts import (
     NotEnoughMoneyError,
     Withdraw,
 )
-from tests.toolkit.conftest import BACKENDS, WITH_SESSIONS, OpenStore
+from tests.toolkit.backends import BACKENDS, WITH_SESSIONS, OpenStore
 
 from eventport import (
     ConcurrencyError,

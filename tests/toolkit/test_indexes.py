@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.toolkit.conftest import WITH_CATALOGUE
+from tests.toolkit.backends import WITH_CATALOGUE
 
 from eventport import (
     Capability,

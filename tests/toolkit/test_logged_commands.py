@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from tests.toolkit.accounts import ACCOUNT, TYPES, Deposit, Deposited, Withdraw
-from tests.toolkit.conftest import WITH_SESSIONS, OpenStore
+from tests.toolkit.backends import WITH_SESSIONS, OpenStore
 from tests.toolkit.orders import EVENTS, Order, RefusedError
 
 from eventport import (
@@ -79,7 +79,7 @@ async def test_what_an_aggregate_saves_is_recorded_like_what_a_handler_decides(
 ) -> None:
     orders, log, id_ = await placed(store, "1"), CommandLog(store), uuid4()
     (cause,) = (await store.read("order-1")).events
-    with bind_context(user="ada", tenant="t"), reacting_to(cause):
+    with bind_context(user="ada", tenant="t", ip="bound"), reacting_to(cause):
         handled = await orders.handle(
             Add("1"), adding("1"), log=log, id=id_, metadata={"ip": "::1"}
         )
@@ -305,7 +305,8 @@ async def test_an_aggregate_that_is_not_changed_is_recorded_with_what_was_read(
     orders, log, id_ = await placed(store, "1", "2"), CommandLog(store), uuid4()
 
     async def look(work: UnitOfWork[Order]) -> str:
-        return (await work.load("2")).customer
+        (order,) = await work.load_many(["2"])
+        return order.customer
 
     first = await orders.handle(Add("2"), look, log=log, id=id_)
     again = await orders.handle(Add("2"), look, log=log, id=id_)
@@ -314,6 +315,23 @@ async def test_an_aggregate_that_is_not_changed_is_recorded_with_what_was_read(
     (record,) = await found(log.of_stream("order-2"))
     assert (record.data.id, record.data.events) == (id_, [])
     assert await found(log.of_stream("order-1")) == []
+
+
+async def test_all_ways_to_read_count_as_read(store: EventStore) -> None:
+    log = CommandLog(store)
+
+    async def look(session: Session) -> None:
+        await session.read("a")
+        await session.read(stream="b", max_count=0)
+        assert [event async for event in session.iterate("c")] == []
+        await session.aggregate("d", lambda state, _: state, int)
+        await session.read_many(name for name in ("e", "a"))
+        await session.aggregate_many(["f"], lambda state, _: state, int)
+        await session.read("eventport/key/email/x")
+
+    handled = await log.handle(Add("1"), look)
+    seen = [each.data.stream for each in await log.records(handled.id)]
+    assert seen == ["a", "b", "c", "d", "e", "f"]
 
 
 async def test_a_command_that_reads_nothing_is_recorded_for_no_stream(store: EventStore) -> None:

@@ -14,7 +14,7 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 
-from eventport_conformance.chaos import Found
+from eventport_conformance.journals import Found
 
 
 MEMBERS: Final = 3

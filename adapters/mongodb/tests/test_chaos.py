@@ -20,15 +20,8 @@ from anyio import to_thread
 from eventport import connect
 from eventport.adapter import run_shielded
 
-from eventport_conformance.chaos import (
-    Found,
-    Writers,
-    chaos_seconds,
-    check,
-    follow,
-    seeded_random,
-    until_seen,
-)
+from eventport_conformance.chaos import Writers, chaos_seconds, follow, seeded_random, until_seen
+from eventport_conformance.journals import Found, check
 from eventport_conformance.proxy import Proxy, open_proxy
 from eventport_conformance.waiting import HANG_SECONDS, no_hang
 

@@ -34,7 +34,7 @@ from eventport_conformance.hard import without_polling
 from eventport_conformance.harness import Hook
 from eventport_conformance.notes import DocumentNotes, Notes
 from eventport_mongodb import MongoDBEventStore
-from eventport_mongodb.driver import DriverName
+from eventport_mongodb.driver import DriverName, settled
 
 
 IS_OUR_SERVER = URL_VARIABLE not in os.environ
@@ -86,6 +86,23 @@ class PyMongoHarness(Harness):
 
     def snapshots(self, store: EventStore) -> SnapshotStore:
         return StreamSnapshotStore(store)
+
+    @asynccontextmanager
+    async def using(
+        self,
+        store: EventStore,
+        commits: bool,  # as the hook
+    ) -> AsyncGenerator[EventStore, None]:
+        assert isinstance(store, MongoDBEventStore)
+        client: Any = store._mongodb.log.client
+        session: Any = await settled(client.start_session())
+        try:
+            await settled(session.start_transaction())
+            yield store.using(session)
+            if session.in_transaction:  # one that a cancelled append has aborted is over
+                await (session.commit_transaction() if commits else session.abort_transaction())
+        finally:
+            await settled(session.end_session())
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[MongoDBEventStore, None]:
@@ -176,7 +193,12 @@ class MotorHarness(PyMongoHarness):
 
 class StandaloneHarness(PyMongoHarness):
     name = "mongodb-standalone"
-    absent = {**ABSENT, "inline_notes": "a server that stands alone has no transactions"}
+    absent = {
+        **ABSENT,
+        **dict.fromkeys(
+            ("inline_notes", "using"), "a server that stands alone has no transactions"
+        ),
+    }
     capabilities = Capabilities.only(
         "global_order", "shared", "durable", "guards", "times", "catalogue", "hooks"
     )

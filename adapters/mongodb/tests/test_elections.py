@@ -23,7 +23,8 @@ from eventport import ANY, NO_STREAM, NewEvent
 from eventport.adapter import Commit, Committed, Conflict, StreamWrite, encode_events
 from eventport.expectations import Expectation
 
-from eventport_conformance.chaos import Found, Journal, Writer, check, follow
+from eventport_conformance.chaos import Writer, follow
+from eventport_conformance.journals import Found, Journal, check
 from eventport_conformance.waiting import HANG_SECONDS, START_SECONDS, no_hang, until
 from eventport_mongodb import MongoDBEventStore
 from eventport_mongodb.driver import DriverName

@@ -17,7 +17,8 @@ from anyio import to_thread
 from gate import wait_until
 from server import Server, Standby, bare_connection, running_standby
 
-from eventport_conformance.chaos import Fault, Found, Writers
+from eventport_conformance.chaos import Fault, Writers
+from eventport_conformance.journals import Found
 from eventport_conformance.proxy import Proxy
 from eventport_conformance.waiting import until
 

@@ -19,15 +19,8 @@ from server import bare_connection, running_server, url_through
 
 from eventport import EventStore, HistoryReplacedError, StoreUnavailableError
 
-from eventport_conformance.chaos import (
-    Found,
-    Writers,
-    chaos_seconds,
-    check,
-    disturb,
-    follow,
-    seeded_random,
-)
+from eventport_conformance.chaos import Writers, chaos_seconds, disturb, follow, seeded_random
+from eventport_conformance.journals import Found, check
 from eventport_conformance.proxy import open_proxy
 from eventport_conformance.waiting import HANG_SECONDS, no_hang, until
 from eventport_postgres import PostgresEventStore

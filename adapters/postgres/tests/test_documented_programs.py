@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from anyio import run_process
+from anyio import run_process, to_thread
 from tests.doc_examples import run_page
 
 
-PAGE = Path(__file__).parents[3] / "docs" / "inline-projections.md"
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 @pytest.fixture
@@ -28,7 +28,9 @@ async def database(url: str, schema: str, admin: asyncpg.Connection) -> AsyncGen
 
 
 async def test_the_inline_projection(tmp_path: Path, database: str) -> None:
-    assert run_page(PAGE, tmp_path, languages=()) == 0  # it writes the program
+    assert (
+        run_page(DOCS / "inline-projections.md", tmp_path, languages=()) == 0
+    )  # it writes the program
     done = await run_process(
         [sys.executable, tmp_path / "orders_on_postgres.py"],
         env={**os.environ, "EVENTPORT_URL": database},
@@ -38,3 +40,16 @@ async def test_the_inline_projection(tmp_path: Path, database: str) -> None:
         "NotNullViolationError False",
         "bob",
     ]
+
+
+async def test_the_program_that_joins_a_session_of_sqlalchemy(
+    tmp_path: Path, database: str
+) -> None:
+    scheme, _, rest = database.partition("://")
+    assert scheme in {"postgres", "postgresql"}
+    environment = {"EVENTPORT_URL": database, "SQLALCHEMY_URL": f"postgresql+asyncpg://{rest}"}
+
+    def run() -> int:
+        return run_page(DOCS / "joining.md", tmp_path, environment=environment)
+
+    assert await to_thread.run_sync(run) == 1

@@ -23,15 +23,14 @@ from anyio import to_thread
 
 from eventport_conformance.chaos import (
     Fault,
-    Found,
     Writers,
     chaos_seconds,
-    check,
     disturb,
     follow,
     seeded_random,
     until_seen,
 )
+from eventport_conformance.journals import Found, check
 from eventport_conformance.waiting import HANG_SECONDS, no_hang, until
 from eventport_sqlite import SQLiteEventStore
 

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 from unittest.mock import patch
 
-import aiosqlite
+from adapters.sqlite.tests.joining import caller_transaction
 
 from eventport import EventStore, NewEvent, connect
 
@@ -56,11 +56,8 @@ class FileHarness(UrlHarness):
         commits: bool,  # as the hook
     ) -> AsyncGenerator[EventStore, None]:
         assert isinstance(store, SQLiteEventStore)
-        path = self.url().removeprefix("sqlite:///")
-        async with aiosqlite.connect(path, isolation_level=None) as connection:
-            await connection.execute("BEGIN IMMEDIATE")
+        async with caller_transaction(self.url(), commits=commits) as connection:
             yield store.using(connection)
-            await connection.execute("COMMIT" if commits else "ROLLBACK")
 
     def refused_event(self) -> NewEvent:
         return NewEvent("Large", bytes(LARGEST + 1))

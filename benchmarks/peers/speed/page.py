@@ -1,4 +1,4 @@
-"""Writes `docs/performance.md` from the results of `contest.py`."""
+"""Writes `docs/performance.md` from the results of `contest.py` and `growth.py`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from typing import Any, Final
 
 
 HERE: Final = Path(__file__).parent
+GROWN: Final = HERE.parents[1] / "growth.json"
 PAGE: Final = HERE.parents[2] / "docs/performance.md"
 
 PROSE: Final = HERE / "prose.md"
 TABLES: Final = "<!-- tables -->"
+GROWTH: Final = "<!-- growth -->"
 
 
 def cell(rate: Mapping[str, float], ours: Mapping[str, float]) -> str:
@@ -49,6 +51,24 @@ def page(found: Mapping[str, Any]) -> str:
     return PROSE.read_text(encoding="utf-8").replace(TABLES, "\n".join(lines).rstrip())
 
 
+def growth(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    """Return the tables about how cost grows."""
+    lines: list[str] = []
+    for title in next(iter(found.values())):
+        counts = list(next(iter(found.values()))[title])
+        lines += [f"**{title[0].upper()}{title[1:]}**", ""]
+        lines += ["| store | " + " | ".join(f"{int(count):,}" for count in counts) + " |"]
+        lines += ["|---" * (len(counts) + 1) + "|"]
+        for backend, rows in found.items():
+            first, *_ = rates = list(rows[title].values())
+            cells = [f"{rate:,.0f} ({rate / first:.2f} x)" for rate in rates]
+            lines.append(f"| {backend} | " + " | ".join(cells) + " |")
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
 if __name__ == "__main__":
     source = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "results.json"
-    PAGE.write_text(page(json.loads(source.read_text(encoding="utf-8"))), encoding="utf-8")
+    grown = json.loads(GROWN.read_text(encoding="utf-8"))
+    written = page(json.loads(source.read_text(encoding="utf-8"))).replace(GROWTH, growth(grown))
+    PAGE.write_text(written, encoding="utf-8")

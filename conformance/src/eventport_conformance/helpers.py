@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from typing import TypeVar
 
@@ -20,6 +20,11 @@ T = TypeVar("T")
 def make(count: int, type_: str = "Counted", start: int = 1) -> list[NewEvent]:
     """Make events that differ from each other."""
     return [NewEvent(type_, {"n": n}) for n in range(start, start + count)]
+
+
+def places(events: Iterable[RecordedEvent]) -> list[tuple[str, int]]:
+    """Return the stream and version of each event."""
+    return [(event.stream, event.version) for event in events]
 
 
 async def fill(store: EventStore, stream: str, count: int) -> list[NewEvent]:

@@ -39,7 +39,9 @@ def encode_events(events: object) -> tuple[EncodedEvent, ...]:
         InvalidEventError: an event cannot be stored so that it comes out equal.
     """
     given = events
-    if isinstance(events, NewEvent | str | bytes | Mapping) or not isinstance(events, Iterable):
+    if type(events) is not list and (  # the test of abstract classes costs a lone event a tenth
+        isinstance(events, NewEvent | str | bytes | Mapping) or not isinstance(events, Iterable)
+    ):
         message = f"events must be a sequence of NewEvent, such as [event], not a {kind_of(given)}"
         raise InvalidArgumentTypeError(message)
     encoded = tuple([_encode_event(event) for event in cast("Iterable[object]", events)])
@@ -158,7 +160,7 @@ def _encode_event(event: object) -> EncodedEvent:
     return EncodedEvent(
         type_,
         data if type(data) is bytes else raw.decode(),
-        raw_metadata.decode(),
+        raw_metadata.decode() if metadata else "{}",
         id_,
         len(raw) + len(raw_metadata),
         _NO_TAGS if event.tags is _NO_TAGS else _check_tags(event.tags, type_),

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Literal, TypeAlias, cast
 
-from anyio import Event, get_cancelled_exc_class
+from anyio import get_cancelled_exc_class
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from eventport._concurrency.nesting import inside_of
@@ -75,7 +75,6 @@ class GroupCommit:
         self._written: Sequence[_Request] = ()
         self._working = False
         self._worker: object = None
-        self._idle: Event | None = None
         self._one_shot: Callable[[], OneShot] | None = None
         """Known from the first commit on: the group may be made outside of an event loop."""
 
@@ -115,13 +114,6 @@ class GroupCommit:
                 await wait_out(request.ended)
             raise
         return request.result()
-
-    async def drain(self) -> None:
-        """Wait until nothing is pending."""
-        while self._working:
-            if self._idle is None:
-                self._idle = Event()
-            await self._idle.wait()
 
     def _abandon(self, request: _Request) -> None:
         request.abandoned = True
@@ -169,9 +161,6 @@ class GroupCommit:
         # Nothing is awaited after the queue was seen empty, so no request can be missed. It is
         # not empty only if the event loop is being closed under our feet.
         self._working = False
-        if self._idle is not None:
-            self._idle.set()
-            self._idle = None
         while self._queue:
             self._pop().end()
 

@@ -286,10 +286,10 @@ class Store(StreamReader, Lister):
         encoded = encode_events(events)
         if stream.startswith(TOOLKIT_STREAMS):
             check_toolkit_types(stream, (event.type for event in encoded))
-        if Capability.TIMES not in self.capabilities and any(
-            event.recorded_at is not None for event in encoded
-        ):
-            self._require(Capability.TIMES)
+        for event in encoded:
+            if event.recorded_at is not None:
+                self._require(Capability.TIMES)
+                break
         return encoded
 
     async def _wait_in_line(self) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any, Generic, Literal, TypeVar, cast
 from uuid import UUID, uuid4
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from eventport._concurrency.gathering import gather
 from eventport.command_log.recording import RecordingSession
 from eventport.command_log.records import (
     ACTED,
@@ -174,17 +176,19 @@ class CommandLog:
             context.cause,
         )
         own = stream_of_command(str(id))
-        seen = (await session.read(own, max_count=0)).version
-        appended = await session.append(own, [new_record(record, context.extra)], expected=seen)
-        lists = [
+        keys = [
             (ACTED, "user", user),
             (LISTED, "commands-of", stream),
             (LISTED, "caused-by", context.causation_id),
         ]
-        for type_, kind, key in lists:
-            if key is not None:
-                entry = new_entry(type_, id, appended.version)
-                await session.append(toolkit_stream(kind, key), [entry])
+        lists = {toolkit_stream(kind, key): type_ for type_, kind, key in keys if key is not None}
+        # All heads in the time of one: an append in a session asks for that of its stream first.
+        seen, *_ = await gather(partial(session.read, max_count=0), [own, *lists])
+        appended = await session.append(
+            own, [new_record(record, context.extra)], expected=seen.version
+        )
+        for name, type_ in lists.items():
+            await session.append(name, [new_entry(type_, id, appended.version)])
 
     def hidden(self, metadata: dict[str, Any]) -> dict[str, Any]:
         """Return metadata with the user that is bound as this log keeps it."""

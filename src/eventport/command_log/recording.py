@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from eventport.boundaries import Query
 from eventport.context import COMMAND_ID, CORRELATION_ID, current_context
 from eventport.context.appending import AppendingStreams, with_metadata
-from eventport.events import NewEvent, RecordedEvent
+from eventport.events import CopiedEvent, NewEvent
 from eventport.expectations import ANY, Expectation
 from eventport.protocols import Session
 from eventport.results import AppendResult
 from eventport.toolkit_streams import is_toolkit_stream
+
+
+_READS: Final = frozenset({"read", "iterate", "aggregate", "read_many", "aggregate_many"})
+"""Methods of sessions whose first argument is a stream's name, or names."""
 
 
 class Effect(NamedTuple):
@@ -63,8 +68,8 @@ class RecordingSession(AppendingStreams[Session]):
         since: str | None = None,
     ) -> AppendResult:
         """See `Streams.append`."""
-        new = self.changed(stream, events)
-        appended = await self.streams.append(
+        new = self._changed(stream, events)
+        appended = await self._inner.append(
             stream, new, expected=expected, unless=unless, since=since
         )
         if isinstance(new, list) and new and not is_toolkit_stream(stream):
@@ -72,31 +77,38 @@ class RecordingSession(AppendingStreams[Session]):
             self._written.setdefault(stream, Effect(stream, first, [])).events.extend(new)
         return appended
 
-    def read(self, stream: str, **options: Any) -> Any:
-        """See `Streams.read`."""
-        self._see(stream)
-        return self.streams.read(stream, **options)
+    def __getattr__(self, name: str) -> Any:
+        """Return what the session has, and note which streams its reads are about."""
+        found = super().__getattr__(name)
+        return partial(self._read_noting, found) if name in _READS else found
 
-    def iterate(self, stream: str, **options: Any) -> AsyncGenerator[RecordedEvent]:
-        """See `Streams.iterate`."""
-        self._see(stream)
-        return self.streams.iterate(stream, **options)
-
-    def aggregate(self, stream: str, *fold: Any, **options: Any) -> Any:
-        """See `Streams.aggregate`."""
-        self._see(stream)
-        return self.streams.aggregate(stream, *fold, **options)
-
-    def metadata(self) -> dict[str, Any]:
+    def _metadata_to_add(self) -> dict[str, Any]:
         """Return what to add: the command's id, what is bound, and what its caller gave."""
         bound = current_context().metadata
         return {CORRELATION_ID: self._id, **bound, **self._metadata, COMMAND_ID: self._id}
 
-    def complete(self, event: NewEvent, metadata: Mapping[str, Any]) -> NewEvent:
-        """Return an event with more metadata, in which no user is named who is to be hidden."""
-        completed = super().complete(event, metadata)
-        return with_metadata(completed, self._hidden)
+    def _complete(self, event: NewEvent, metadata: Mapping[str, Any]) -> NewEvent:
+        """Return an event with more metadata, in which no user is named who is to be hidden.
 
-    def _see(self, stream: object) -> None:
-        if isinstance(stream, str) and not is_toolkit_stream(stream):
-            self._seen[stream] = None
+        What it has that is bound was added on its way here, and so gives way to what the caller
+        of the command gave.
+        """
+        bound = current_context().metadata
+
+        def changed(own: dict[str, Any]) -> dict[str, Any]:
+            kept = {key: own[key] for key in own if key not in bound or own[key] != bound[key]}
+            return self._hidden({**metadata, **kept})
+
+        return event if isinstance(event, CopiedEvent) else with_metadata(event, changed)
+
+    def _read_noting(self, read: Callable[..., Any], /, *arguments: Any, **options: Any) -> Any:
+        """Note the streams that a call is about, and make it."""
+        if not arguments:  # it is called by the names of its parameters
+            arguments = (options.pop("stream", options.pop("streams", None)),)
+        streams, *rest = arguments
+        is_many = not isinstance(streams, str) and isinstance(streams, Iterable)
+        names: list[Any] = [*streams] if is_many else [streams]
+        self._seen |= dict.fromkeys(
+            name for name in names if isinstance(name, str) and not is_toolkit_stream(name)
+        )
+        return read(names if is_many else streams, *rest, **options)

@@ -46,14 +46,14 @@ class AppendingStreams(Generic[St]):
     """
 
     def __init__(self, streams: St) -> None:
-        self.streams = streams
+        self._inner = streams
         for name in _OPTIONAL:
             if hasattr(streams, name):
                 setattr(self, name, getattr(streams, name))
 
     def __getattr__(self, name: str) -> Any:
         """Return what the store or session has."""
-        return getattr(self.streams, name)
+        return getattr(self._inner, name)
 
     async def append(
         self,
@@ -65,25 +65,25 @@ class AppendingStreams(Generic[St]):
         since: str | None = None,
     ) -> AppendResult:
         """See `Streams.append`."""
-        return await self.streams.append(
-            stream, self.changed(stream, events), expected=expected, unless=unless, since=since
+        return await self._inner.append(
+            stream, self._changed(stream, events), expected=expected, unless=unless, since=since
         )
 
-    def changed(self, stream: str, events: Iterable[NewEvent]) -> Iterable[NewEvent]:
+    def _changed(self, stream: str, events: Iterable[NewEvent]) -> Iterable[NewEvent]:
         """Return the events with more metadata; what is wrong with them, the store says."""
         given = cast("object", events)
         if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
             return events
         if isinstance(cast("object", stream), str) and stream.startswith(TOOLKIT_STREAMS):
             return events
-        metadata = self.metadata()
-        return [self.complete(event, metadata) for event in events] if metadata else events
+        metadata = self._metadata_to_add()
+        return [self._complete(event, metadata) for event in events] if metadata else events
 
-    def metadata(self) -> dict[str, Any]:
+    def _metadata_to_add(self) -> dict[str, Any]:
         """Return what to add to each event."""
         return current_context().metadata
 
-    def complete(self, event: NewEvent, metadata: Mapping[str, Any]) -> NewEvent:
+    def _complete(self, event: NewEvent, metadata: Mapping[str, Any]) -> NewEvent:
         """Return an event with more metadata; what it has itself wins, and copies stay."""
         if isinstance(event, CopiedEvent):
             return event
@@ -97,11 +97,11 @@ class _AppendingStore(AppendingStreams[EventStore]):
 
     @asynccontextmanager
     async def _session(self) -> AsyncGenerator[Session]:
-        async with self.streams.session() as session:
+        async with self._inner.session() as session:
             yield cast("Session", AppendingStreams(session))
 
     async def __aenter__(self) -> Self:
-        await self.streams.__aenter__()
+        await self._inner.__aenter__()
         return self
 
     async def __aexit__(
@@ -110,10 +110,10 @@ class _AppendingStore(AppendingStreams[EventStore]):
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.streams.__aexit__(exc_type, exc_value, traceback)
+        await self._inner.__aexit__(exc_type, exc_value, traceback)
 
     def __repr__(self) -> str:
-        return f"with_context({self.streams!r})"
+        return f"with_context({self._inner!r})"
 
 
 def with_metadata(event: NewEvent, change: Callable[[dict[str, Any]], dict[str, Any]]) -> NewEvent:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from copy import deepcopy
 from types import MappingProxyType
@@ -144,7 +144,10 @@ def _entered(context: Context) -> Generator[Context]:
     try:
         yield context
     finally:
-        _current.reset(token)
+        # Another task may close the generator that the block is in, such as one that a web
+        # framework or the event loop ends: there nothing was set, and so nothing is to be undone.
+        with suppress(ValueError):
+            _current.reset(token)
 
 
 def _text(name: str, value: object) -> str | None:

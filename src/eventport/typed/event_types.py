@@ -24,6 +24,7 @@ from eventport.typed.conversion import (
 )
 from eventport.typed.refusals import EventDataError, EventVersionError, UnknownEventTypeError
 from eventport.typed.streams import TypedStore, TypedStreams
+from eventport.typed.tagging import tags_of
 from eventport.validation import check_event_type, check_int, check_metadata, show
 
 
@@ -118,7 +119,8 @@ class EventTypes(Generic[E]):
                 own, such as Protobuf, Avro or MessagePack. The class may then be of any kind.
             decode: Turns that into an instance again.
             tags: Returns what an event of the class is about, such as
-                ``lambda enrolled: {f"course:{enrolled.course}"}``.
+                ``lambda enrolled: {f"course:{enrolled.course}"}``; besides, fields that are
+                marked with `Tag` are tags.
 
         Raises:
             InvalidArgumentError: the class or its name is registered already, or a step is
@@ -143,7 +145,9 @@ class EventTypes(Generic[E]):
             if known is not None:
                 message = f"{known.cls.__qualname__} is registered as {known.name!r} already"
                 raise InvalidArgumentError(message)
-        registered = _Registered(cls, name, f"event {name!r}", version, steps, conversion, tags)
+        registered = _Registered(
+            cls, name, f"event {name!r}", version, steps, conversion, tags_of(cls, tags)
+        )
         self._by_class[cls] = registered
         self._by_name.update(dict.fromkeys(names, registered))
         return cls

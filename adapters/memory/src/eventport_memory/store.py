@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Self
 
 from eventport import ConfigurationError
@@ -20,8 +21,14 @@ class MemoryEventStore(Store):
     It belongs to one event loop; it must not be shared between threads.
     """
 
-    def __init__(self) -> None:
-        self._memory = MemoryEngine()
+    def __init__(self, *, clock: Callable[[], datetime] | None = None) -> None:
+        """Make an empty store.
+
+        Args:
+            clock: Returns the aware time at which events are recorded, such as a `FakeClock` of
+                `eventport.testing`; by default the system's.
+        """
+        self._memory = MemoryEngine() if clock is None else MemoryEngine(clock)
         super().__init__(self._memory, batching="never")
         self._checkpoints = MemoryCheckpoints(self._memory.documents)
 

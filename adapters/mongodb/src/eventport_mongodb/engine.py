@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from pymongo.errors import PyMongoError
 
@@ -28,6 +28,7 @@ from eventport_mongodb.documents_of_models import ModelCollection
 from eventport_mongodb.driver import close_client
 from eventport_mongodb.heads import Heads
 from eventport_mongodb.inline import InlineProjections
+from eventport_mongodb.joined import MongoDBJoinedEngine
 from eventport_mongodb.log import Log
 from eventport_mongodb.reader import Reader
 from eventport_mongodb.translation import translated
@@ -100,6 +101,10 @@ class MongoDBEngine:
     def interrupt(self) -> None:
         """See `Interruptible.interrupt`: a batch that has lost a race gives up."""
         self._writer.interrupt()
+
+    def joined(self, session: Any) -> MongoDBJoinedEngine:
+        """Return an engine in the transaction that is open in a session."""
+        return MongoDBJoinedEngine(session, self.log, self.inline, self.timeout)
 
     async def read_stream(self, query: StreamQuery, /) -> StreamPage:
         """See `Engine.read_stream`."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from copy import copy
+from functools import partial
 from typing import Any, Final, cast
 from uuid import uuid4
 
@@ -87,6 +89,12 @@ class Log:
         """Return another collection of the store, such as ``events.documents``."""
         database, collection = self._place
         return self._get(f"{collection}.{name}", database)
+
+    def within(self, session: Any) -> Log:
+        """Return the same log, read and written in the transaction of a session."""
+        joined = copy(self)
+        joined.collection = cast("Collection", _InSession(self.collection, session))
+        return joined
 
     async def prepare(self, create: bool) -> None:  # noqa: FBT001  # asked by position
         """Create the index, and with it the collection, unless it is there.
@@ -325,7 +333,8 @@ class Log:
                 if size > PAGE_BYTES and cursor.alive:
                     return found, True
         finally:
-            await run_shielded(cursor.close)
+            if cursor.alive:
+                await run_shielded(cursor.close)
         return found, False
 
     async def watch(self) -> Any:
@@ -341,7 +350,8 @@ class Log:
             documents: What to insert.
             session: That of a transaction, in which all or none of them are inserted.
         """
-        await self.collection.insert_many(documents, ordered=True, session=session)
+        within = {} if session is None else {"session": session}
+        await self.collection.insert_many(documents, ordered=True, **within)
 
     async def confirm(self) -> None:
         """Return when all that is visible now is as durable as what is acknowledged.
@@ -349,6 +359,18 @@ class Log:
         A write that changes nothing still waits for all that was written before it.
         """
         await self._meta.update_one({"_id": _STORE}, {"$set": {"layout": INDEX}})
+
+
+class _InSession:
+    """A collection of which each call is a part of a session's transaction."""
+
+    def __init__(self, collection: Collection, session: Any) -> None:
+        self._collection: Any = collection
+        self._session = session
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a method of the collection that is given the session."""
+        return partial(getattr(self._collection, name), session=self._session)
 
 
 def _between(first: str, end: str | None) -> dict[str, str]:

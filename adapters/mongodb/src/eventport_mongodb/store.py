@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Self, TypeAlias, TypeVar
 
 from msgspec import Meta
 
-from eventport import Capability, NotSupportedError
+from eventport import Capability, NotSupportedError, StoreClosedError
 from eventport.adapter import (
     Store,
     checks_options,
@@ -23,6 +23,7 @@ from eventport_mongodb.checkpoints import MongoDBCheckpoints
 from eventport_mongodb.documents_of_models import MongoTransaction
 from eventport_mongodb.driver import AnyClient, DriverName, close_client, make_client
 from eventport_mongodb.engine import MongoDBEngine, ReplicatedEngine
+from eventport_mongodb.joined import JoinedMongoDBStore
 from eventport_mongodb.log import Log
 from eventport_mongodb.translation import translated
 from eventport_mongodb.url import place_of
@@ -70,11 +71,25 @@ class MongoDBEventStore(Store):
             InvalidArgumentTypeError: it cannot be called.
             NotSupportedError: the server stands alone, and so has no transactions.
         """
-        if not self._has_transactions:
-            reason = self.limitations[Capability.SESSIONS]
-            message = f"{type(self).__name__} cannot run inline handlers: {reason}"
-            raise NotSupportedError(message)
+        self._require_transactions("run inline handlers")
         return self._mongodb.inline.handlers.add(handler)
+
+    def using(self, session: Any) -> JoinedMongoDBStore:
+        """Return a store that works inside the transaction that is open in a session.
+
+        What it appends is committed, or aborted, together with everything else that the caller
+        does in that transaction. See `JoinedMongoDBStore`. The session is one of the client that
+        was given to `open`.
+
+        Raises:
+            NotSupportedError: the server stands alone, and so has no transactions.
+            StoreClosedError: this store has been closed.
+        """
+        if self.closed:
+            message = f"{self!r} has been closed"
+            raise StoreClosedError(message)
+        self._require_transactions("join a transaction")
+        return JoinedMongoDBStore(self._mongodb.joined(session))
 
     def checkpoints(self) -> AbstractAsyncContextManager[MongoDBCheckpoints] | None:
         """Open the checkpoints beside the events; None on a server that stands alone."""
@@ -83,6 +98,12 @@ class MongoDBEventStore(Store):
     def read_models(self) -> AbstractAsyncContextManager[DocumentReader] | None:
         """Open the documents beside the events; None on a server that stands alone."""
         return self._open_models() if self._has_transactions else None
+
+    def _require_transactions(self, what: str) -> None:
+        if not self._has_transactions:
+            reason = self.limitations[Capability.SESSIONS]
+            message = f"{type(self).__name__} cannot {what}: {reason}"
+            raise NotSupportedError(message)
 
     @property
     def _has_transactions(self) -> bool:

@@ -142,7 +142,7 @@ class PostgresEngine:
 
     async def close(self) -> None:
         """See `Engine.close`."""
-        await self.connections.close()
+        await self.connections.close(self.timeout)
 
     def _written_on(self, connection: AnyConnection) -> None:
         """Note that a caller's transaction has written something: nobody listens here."""

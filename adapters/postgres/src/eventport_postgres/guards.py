@@ -70,6 +70,12 @@ def locks_of(commit: Commit) -> dict[int, bool]:
     return locks
 
 
+def count_locks(commit: Commit) -> int:
+    """Return how many locks the server's functions take for a commit."""
+    streams = len(streams_of(commit))
+    return len(locks_of(commit)) + (streams if streams <= MOST_LOCKS else 0)
+
+
 def locks_of_all(commits: Sequence[Commit]) -> tuple[list[int], list[bool]]:
     """Return the locks of a batch, in order, and whether each is exclusive."""
     locks: dict[int, bool] = {}
@@ -91,11 +97,6 @@ def resources_of(commit: Commit) -> dict[str, bool]:
     locks = dict.fromkeys(streams_of(commit), False)
     locks.update((write.stream, True) for write in commit.writes)
     return locks | {f"{_KEY}{key}": exclusive for key, exclusive in locks_of(commit).items()}
-
-
-def is_stream(resource: str) -> bool:
-    """Return whether the name of what is locked is that of a stream."""
-    return not resource.startswith(_KEY)
 
 
 def has_tags_or_guards(commits: Sequence[Commit]) -> bool:

@@ -65,17 +65,37 @@ _INSERT: Final = """
     VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 # All of a lone append: a statement of its own is a transaction that begins with the write lock.
-_APPEND: Final = """
+# Each takes the same values; the last one is the version that is expected, or null.
+_LONE: Final = """
     INSERT INTO eventport_events (stream, version, type, data, metadata, id, recorded_at)
-    SELECT :stream, coalesce(h.version, 0) + 1, :type, :data, :metadata, :id,
-        max(:now, coalesce(h.recorded_at, 0))
-    FROM (SELECT 1) LEFT JOIN (
-        SELECT version, recorded_at FROM eventport_events
-        WHERE stream = :stream ORDER BY version DESC LIMIT 1
-    ) AS h
-    WHERE :expected IS NULL OR coalesce(h.version, 0) = :expected
-    RETURNING position, version, recorded_at
+    SELECT ?1, %s, ?2, ?3, ?4, ?5, %s FROM (%s) AS h WHERE %s
 """
+_HEAD_OF_LONE: Final = """
+    SELECT version, recorded_at FROM eventport_events WHERE stream = ?1
+    ORDER BY version DESC LIMIT 1
+"""
+_APPEND_FIRST: Final = _LONE % (
+    "1",
+    "?6",
+    "SELECT 1",
+    "?7 = 0 AND NOT EXISTS (SELECT 1 FROM eventport_events WHERE stream = ?1)",
+)
+_APPEND_NEXT: Final = _LONE % (
+    "h.version + 1",
+    "max(?6, h.recorded_at)",
+    _HEAD_OF_LONE,
+    "h.version = ?7",
+)
+_APPEND: Final = (
+    _LONE
+    % (
+        "coalesce(h.version, 0) + 1",
+        "max(?6, coalesce(h.recorded_at, 0))",
+        f"SELECT * FROM (SELECT 1) LEFT JOIN ({_HEAD_OF_LONE})",  # noqa: S608  # as above
+        "?7 IS NULL OR coalesce(h.version, 0) = ?7",
+    )
+    + "RETURNING position, version, recorded_at"
+)
 _INSERT_TAG: Final = "INSERT INTO eventport_tags (tag, position) VALUES (?, ?)"
 _COLUMNS: Final = "stream, version, position, type, data, metadata, id, recorded_at, tags"
 _READ: Final = f"""
@@ -127,8 +147,7 @@ def write_commit(db: sqlite3.Connection, commit: Commit, now: int) -> Outcome:
     written: list[Written] = []
     for write, first in zip(commit.writes, planned, strict=True):
         stream = write.stream
-        times = write.times(utc_from_microseconds(now))
-        stamps = [utc_to_microseconds(time_) for time_ in times]
+        times, stamps = _times(write, now)
         row, *rows = [
             (
                 *(stream, version, event.type, event.data, event.metadata, event.id.bytes, at),
@@ -152,10 +171,19 @@ def write_commit(db: sqlite3.Connection, commit: Commit, now: int) -> Outcome:
     return Committed(written)
 
 
+def _times(write: StreamWrite, now: int) -> tuple[list[datetime], list[int]]:
+    """Return the time of each event, as `StreamWrite.times` does, and the same in microseconds."""
+    time_ = utc_from_microseconds(now)
+    if all(event.recorded_at is None for event in write.events):
+        return [time_] * len(write.events), [now] * len(write.events)
+    times = write.times(time_)
+    return times, [utc_to_microseconds(one) for one in times]
+
+
 def write_commits(db: Database, commits: Sequence[Commit]) -> list[Outcome]:
     """Write a batch; a lone event in one statement, which costs a third of a transaction."""
     if len(commits) == 1 and (write := _lone_write(commits[0])) is not None:
-        committed = _append(db, write)
+        committed = _append(db, write, detailed=commits[0].detailed)
         if committed is not None:
             return [committed]
     return write_batch(db, commits)
@@ -185,30 +213,31 @@ def _lone_write(commit: Commit) -> StreamWrite | None:
     return None if write.expected == "stream_exists" else write
 
 
-def _append(db: Database, write: StreamWrite) -> Committed | None:
+def _append(db: Database, write: StreamWrite, *, detailed: bool) -> Committed | None:
     """Append one event; None if the expectation does not hold, or an earlier try has written it."""
     (event,) = write.events
-    values = {
-        "stream": write.stream,
-        "type": event.type,
-        "data": event.data,
-        "metadata": event.metadata,
-        "id": event.id.bytes,
-        "now": time.time_ns() // 1_000,
-        "expected": exact_version(write.expected),
-    }
+    now = time.time_ns() // 1_000
+    expected = exact_version(write.expected)
+    values = (write.stream, event.type, event.data, event.metadata, event.id.bytes, now, expected)
+    statement = _APPEND
+    if expected is not None and not (detailed and expected):
+        statement = _APPEND_NEXT if expected else _APPEND_FIRST
     db.require_file()
-    # The statement has ended, and so has its transaction, when all of its rows were fetched.
     try:
-        rows = db.when_free(lambda: db.execute(_APPEND, values).fetchall())
+        cursor, rows = db.when_free(statement, values)
     except sqlite3.OperationalError:
         db.require_file()  # that says more; nothing was written
         raise
     db.confirm_file()
-    if not rows:
+    if rows:
+        ((position, version, at),) = rows
+    elif cursor.rowcount == 1 and expected is not None:
+        # The shorter statements do not return what is known, or what nobody waits for.
+        position, version, at = cursor.lastrowid or 0, expected + 1, now
+    else:
         return None
-    ((position, version, at),) = rows
-    return Committed([Written(version, (position,), version == 1, (utc_from_microseconds(at),))])
+    times = (utc_from_microseconds(at),) if detailed else ()
+    return Committed([Written(version, (position,), version == 1, times)])
 
 
 def read_stream(db: sqlite3.Connection, query: StreamQuery) -> StreamPage:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from contextlib import aclosing
 
-from eventport import ConcurrencyError, NewEvent, NotSupportedError, RecordedEvent
+from eventport import ConcurrencyError, NewEvent, NotSupportedError
 
 from eventport_conformance.clause import clause
-from eventport_conformance.helpers import collect, fill, make
+from eventport_conformance.helpers import collect, fill, make, places
 from eventport_conformance.trial import Trial
-
-
-def _places(events: list[RecordedEvent]) -> list[tuple[str, int]]:
-    return [(event.stream, event.version) for event in events]
 
 
 async def _mixed(t: Trial) -> list[tuple[str, int]]:
@@ -37,8 +33,8 @@ async def _mixed(t: Trial) -> list[tuple[str, int]]:
 @clause("GLO-01", needs=("global_order",))
 async def all_events_in_order_of_appends(t: Trial) -> None:
     """`read_all` returns the events of all streams in the order in which they were appended."""
-    places = await _mixed(t)
-    t.equal(_places((await t.store.read_all()).events), places, "events of the store")
+    all_places = await _mixed(t)
+    t.equal(places((await t.store.read_all()).events), all_places, "events of the store")
 
 
 @clause("GLO-02", needs=("global_order",))
@@ -55,21 +51,21 @@ async def positions_are_positive_and_increase(t: Trial) -> None:
 @clause("GLO-03", needs=("global_order",))
 async def after_is_exclusive(t: Trial) -> None:
     """`after` is the position after which a read starts."""
-    places = await _mixed(t)
+    all_places = await _mixed(t)
     events = (await t.store.read_all()).events
-    t.equal(len(events), len(places), "number of events")
+    t.equal(len(events), len(all_places), "number of events")
     for number, event in enumerate(events, 1):
         rest = await t.store.read_all(after=event.position)
-        t.equal(_places(rest.events), places[number:], f"events after event {number}")
+        t.equal(places(rest.events), all_places[number:], f"events after event {number}")
 
 
 @clause("GLO-04", needs=("global_order",))
 async def max_count_is_a_count(t: Trial) -> None:
     """`max_count` is the number of events that `read_all` returns at most."""
-    places = await _mixed(t)
+    all_places = await _mixed(t)
     for count in (1, 3, 8, 9):
         result = await t.store.read_all(max_count=count)
-        t.equal(_places(result.events), places[:count], f"at most {count} events")
+        t.equal(places(result.events), all_places[:count], f"at most {count} events")
 
 
 @clause("GLO-05", needs=("global_order",))
@@ -86,15 +82,15 @@ async def max_count_zero_gives_none(t: Trial) -> None:
 @clause("GLO-06", needs=("global_order",))
 async def reads_can_be_resumed(t: Trial) -> None:
     """Reading on from the returned position returns every event once, whatever the page size."""
-    places = await _mixed(t)
+    all_places = await _mixed(t)
     for size in (1, 2, 3, 7, 8, 100):
         found: list[tuple[str, int]] = []
         position = 0
         for _ in range(20):
             result = await t.store.read_all(after=position, max_count=size)
-            found += _places(result.events)
+            found += places(result.events)
             position = result.position
-        t.equal(found, places, f"events in pages of {size}")
+        t.equal(found, all_places, f"events in pages of {size}")
 
 
 @clause("GLO-07", needs=("global_order",))
@@ -106,7 +102,7 @@ async def what_comes_later_comes_after(t: Trial) -> None:
     t.equal((nothing.events, nothing.position), ([], position), "a second read")
     await t.store.append("order-1", make(2))
     result = await t.store.read_all(after=position)
-    t.equal(_places(result.events), [("order-1", 6), ("order-1", 7)], "events after an append")
+    t.equal(places(result.events), [("order-1", 6), ("order-1", 7)], "events after an append")
     t.true(result.position > position, "the position has moved on", result.position)
 
 
@@ -124,11 +120,11 @@ async def types_select(t: Trial) -> None:
 @clause("GLO-09", needs=("global_order",))
 async def prefix_selects(t: Trial) -> None:
     """`prefix` selects the streams whose name starts with it; an empty one selects all."""
-    places = await _mixed(t)
+    all_places = await _mixed(t)
     for prefix in ("order-", "order-1", "invoice-1", "i", ""):
         events = (await t.store.read_all(prefix=prefix)).events
-        wanted = [place for place in places if place[0].startswith(prefix)]
-        t.equal(_places(events), wanted, f"events of streams that start with {prefix!r}")
+        wanted = [place for place in all_places if place[0].startswith(prefix)]
+        t.equal(places(events), wanted, f"events of streams that start with {prefix!r}")
     nothing = (await t.store.read_all(prefix="rder")).events
     t.equal(nothing, [], "events of streams that only contain the prefix")
 
@@ -153,7 +149,7 @@ async def types_and_prefix_together(t: Trial) -> None:
     await _mixed(t)
     result = await t.store.read_all(types=["Placed", "Paid"], prefix="order-")
     wanted = [("order-1", 1), ("order-1", 2), ("order-2", 1)]
-    t.equal(_places(result.events), wanted, "events that match both")
+    t.equal(places(result.events), wanted, "events that match both")
 
 
 @clause("GLO-12", needs=("global_order",))
@@ -161,11 +157,11 @@ async def max_count_counts_what_matches(t: Trial) -> None:
     """With a filter, `max_count` counts the events that match, wherever they stand."""
     await _mixed(t)
     result = await t.store.read_all(types=["Sent", "Paid"], max_count=2)
-    t.equal(_places(result.events), [("invoice-1", 1), ("invoice-1", 2)], "two that match")
+    t.equal(places(result.events), [("invoice-1", 1), ("invoice-1", 2)], "two that match")
     result = await t.store.read_all(prefix="invoice", max_count=1)
-    t.equal(_places(result.events), [("invoice-1", 1)], "one that matches")
+    t.equal(places(result.events), [("invoice-1", 1)], "one that matches")
     rest = await t.store.read_all(after=result.position, prefix="invoice")
-    t.equal(_places(rest.events), [("invoice-1", 2)], "the rest that matches")
+    t.equal(places(rest.events), [("invoice-1", 2)], "the rest that matches")
 
 
 @clause("GLO-13", needs=("global_order",))
@@ -181,7 +177,7 @@ async def the_position_moves_past_what_does_not_match(t: Trial) -> None:
         t.true(result.position >= head > 0, "the position is after all events", result.position)
     await t.store.append("nothing-1", make(1, "Nothing"))
     late = await t.store.read_all(after=result.position, prefix="nothing")
-    t.equal(_places(late.events), [("nothing-1", 1)], "what matches later")
+    t.equal(places(late.events), [("nothing-1", 1)], "what matches later")
 
 
 @clause("GLO-14", needs=("global_order",))
@@ -192,7 +188,7 @@ async def an_empty_store_is_empty(t: Trial) -> None:
     t.equal(await collect(t.store.iterate_all()), [], "iterate_all of an empty store")
     await fill(t.store, "order", 1)
     events = (await t.store.read_all(after=empty.position)).events
-    t.equal(_places(events), [("order", 1)], "after the first append")
+    t.equal(places(events), [("order", 1)], "after the first append")
 
 
 @clause("GLO-15", needs=("global_order",))
@@ -233,24 +229,24 @@ async def it_is_the_same_event(t: Trial) -> None:
 @clause("GLO-18", needs=("global_order",))
 async def iterate_all_gives_everything(t: Trial) -> None:
     """`iterate_all` yields all events of a store in order, and then ends."""
-    places = await _mixed(t)
+    all_places = await _mixed(t)
     events = await collect(t.store.iterate_all())
-    t.equal(_places(events), places, "events")
+    t.equal(places(events), all_places, "events")
     after = events[3].position
     rest = await collect(t.store.iterate_all(after=after))
-    t.equal(_places(rest), places[4:], "events after the fourth")
+    t.equal(places(rest), all_places[4:], "events after the fourth")
 
 
 @clause("GLO-19", needs=("global_order",))
 async def iterate_all_filters(t: Trial) -> None:
     """`iterate_all` yields what matches its types and its prefix."""
-    places = await _mixed(t)
+    all_places = await _mixed(t)
     events = await collect(t.store.iterate_all(types=["Placed"]))
-    t.equal(_places(events), [places[0], places[1], places[3]], "events of a type")
+    t.equal(places(events), [all_places[0], all_places[1], all_places[3]], "events of a type")
     events = await collect(t.store.iterate_all(prefix="invoice"))
-    t.equal(_places(events), [places[2], places[7]], "events of streams with a prefix")
+    t.equal(places(events), [all_places[2], all_places[7]], "events of streams with a prefix")
     events = await collect(t.store.iterate_all(types=["Placed"], prefix="order-2"))
-    t.equal(_places(events), [places[3]], "events that match both")
+    t.equal(places(events), [all_places[3]], "events that match both")
 
 
 @clause("GLO-20", needs=("global_order",))
@@ -294,7 +290,7 @@ async def a_conflict_leaves_no_trace(t: Trial) -> None:
             await t.store.append("order", make(4), expected=7)
     await t.store.append("order", make(1))
     events = (await t.store.read_all()).events
-    t.equal(_places(events), [("order", 1), ("order", 2)], "events of the store")
+    t.equal(places(events), [("order", 1), ("order", 2)], "events of the store")
 
 
 @clause("GLO-23", needs=("global_order",))

@@ -116,7 +116,17 @@ class ReferenceStore(ReferenceData):
         unless: Query,
         since: str | None,
     ) -> AppendResult:
-        """Append events if a condition holds."""
+        """Append events if a condition holds; the stream's conflict counts first."""
+        if self.holds(expected, self.head(stream)):
+            earlier = self.meet_condition(stream, events, unless, since)
+            if earlier is not None:
+                return earlier
+        return await self.append_now(stream, events, expected)
+
+    def meet_condition(
+        self, stream: str, events: list[NewEvent], unless: Query, since: str | None
+    ) -> AppendResult | None:
+        """Return the result of an earlier try; raise if something else breaks a condition."""
         try:
             self.check_condition(unless, since)
         except BoundaryError as exc:
@@ -128,7 +138,7 @@ class ReferenceStore(ReferenceData):
             if earlier is None:
                 raise
             return earlier
-        return await self.append_now(stream, events, expected)
+        return None
 
     async def append_now(
         self, stream: str, events: list[NewEvent], expected: Expectation

@@ -83,10 +83,21 @@ BEGIN
         FOR failed IN
             SELECT DISTINCT ON (g.commit) g.commit, g.n, g.stream, coalesce(h.version, u.version)
                 AS version, u.stream AS event_stream, u.id AS event_id
-            FROM json_to_recordset(guards::json) AS g(
-                commit integer, n integer, stream text, expected bigint, matches json, floor bigint,
-                seen bigint[]
-            )
+            FROM (
+                SELECT * FROM json_to_recordset(guards::json) AS a(
+                    commit integer, n integer, stream text, expected bigint, matches json,
+                    floor bigint, seen bigint[]
+                )
+                -- A search costs much more than to find out that a tag has nothing new.
+                WHERE a.stream IS NOT NULL OR EXISTS (
+                    SELECT FROM json_array_elements(a.matches) AS m(one)
+                    WHERE m.one -> 'tags' IS NULL OR (
+                        SELECT t.position FROM {schema}.tags t
+                        WHERE t.tag = m.one #>> '{tags,0}' AND t.position > a.floor
+                        ORDER BY t.position LIMIT 1
+                    ) IS NOT NULL
+                )
+            ) AS g
             LEFT JOIN LATERAL (
                 SELECT coalesce(max(e.version), 0) AS version FROM {schema}.events e
                 WHERE e.stream = g.stream
@@ -133,6 +144,12 @@ BEGIN
     FOR w IN 1 .. cardinality(write_commits) LOOP
         IF outcomes[write_commits[w]] = -1 AND write_expected[w] <= -10 THEN
             heads[w] := -10 - write_expected[w];
+        ELSIF outcomes[write_commits[w]] > 0 AND write_expected[w] <= -3 THEN
+            -- What was expected of the stream may fail, too, and then that is reported.
+            heads[w] := (
+                SELECT coalesce(max(e.version), 0) FROM {schema}.events e
+                WHERE e.stream = streams[write_streams[w]]
+            );
         END IF;
     END LOOP;
 END
