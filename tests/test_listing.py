@@ -69,11 +69,19 @@ async def test_totals_by_category() -> None:
         ("order-item-7", "order-item"),
         ("order-550e8400-e29b-41d4-a716-446655440000", "order"),
         ("order-item-550E8400-E29B-41D4-A716-446655440000", "order-item"),
-        ("order-x550e8400-e29b-41d4-a716-446655440000", "order-x550e8400-e29b-41d4-a716"),
+        ("order-550e8400-e29b-41d4-a716-44665544000", "order-550e8400-e29b-41d4-a716"),
+        # Public reports: user-v1 by its first dash, and two ids in one.
+        ("commanded-car-1", "commanded-car"),
+        ("user-v1-54", "user-v1"),
+        (
+            "account-FDEED87B-A89A-40AC-90B4-E89FEE29454E_1A26E0BA-1826-4504-8183-C5EAD0693DB3",
+            "account",
+        ),
         ("order-", "order"),
         ("-7", ""),
         ("order", ""),
         ("550e8400-e29b-41d4-a716-446655440000", "550e8400-e29b-41d4-a716"),
+        ("order-7-550e8400-e29b-41d4-a716-446655440000", "order-7"),
     ],
 )
 def test_the_category_is_what_comes_before_the_id(stream: str, category: str) -> None:

@@ -16,9 +16,9 @@ from eventport.results import StreamInfo
 
 _PAGE: Final = 1_000
 _UUID: Final = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_ID: Final = re.compile(rf"-(?:{_UUID}|[^-]*)\Z", re.IGNORECASE)
+_ID: Final = re.compile(rf"-(?:{_UUID}|[^-])*\Z", re.IGNORECASE)
 _GROUP: Final = re.compile("[^-]*-")
-_UUID_START: Final = re.compile("[0-9a-f]{8}-", re.IGNORECASE)
+_MAY_BE_UUID: Final = re.compile("[0-9a-f]{8}-\\Z", re.IGNORECASE)
 
 
 class Totals(Struct, frozen=True):
@@ -35,9 +35,9 @@ class Totals(Struct, frozen=True):
 def category_of(stream: str) -> str:
     """Return the category of a stream: what its name has before the id.
 
-    The id is a UUID at the end of the name, or else what comes after the last ``-``. So the
-    category of ``order-7`` is ``order``, that of ``order-item-7`` is ``order-item``, and a name
-    without ``-`` has none, which is ``""``. For ids with other dashes, look for a prefix.
+    The id is all after a ``-`` that has no other ``-`` in it than those of UUIDs. So the category
+    of ``order-7`` is ``order``, that of ``order-item-7`` is ``order-item``, and a name without
+    ``-`` has none, which is ``""``. For ids with other dashes, look for a prefix.
     """
     found = _ID.search(stream)
     return stream[: found.start()] if found else ""
@@ -90,6 +90,6 @@ def ends_category(stream: str, category: str) -> str | None:
     """
     start = len(category) + 1
     group = _GROUP.match(stream, start)
-    if group is None or _UUID_START.match(stream, start):
+    if group is None or _MAY_BE_UUID.search(group[0]):
         return None
     return stream[: group.end()]

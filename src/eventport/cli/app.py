@@ -19,7 +19,7 @@ from eventport._config.connecting import connect_existing
 from eventport._config.schemas import StoreSchema
 from eventport._config.targets import resolve
 from eventport.boundaries import Query
-from eventport.cli import exporting, importing, listing, projecting, reading, tailing
+from eventport.cli import exporting, importing, listing, projecting, reading, tailing, verifying
 from eventport.cli.endings import end_as_by_ctrl_c, ending, say
 from eventport.cli.options import After, Json, Prefix, Store, Tags, Types, query_of
 from eventport.cli.showing import event_writer, progress_bar
@@ -250,6 +250,7 @@ def tail_store(
 
 app.command("streams")(listing.show_streams)
 app.command("stats")(listing.show_stats)
+app.command("verify")(verifying.verify_store)
 
 
 @schema_app.command("sql")

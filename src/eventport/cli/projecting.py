@@ -41,10 +41,24 @@ class NoRebuildError(EventportError):
 
 
 def load_projection(name: str) -> Projection[Any]:
-    """Import what ``module:projection`` names; modules of the current directory are found."""
+    """Import the projection that ``module:projection`` names."""
+    found = load_object(name, "projection, such as shop.views:cases")
+    if not isinstance(found, Projection):
+        message = f"{name} is a {type(found).__name__}, not a Projection"
+        raise ConfigurationError(message)
+    return cast("Projection[object]", found)
+
+
+def load_object(name: str, what: str) -> object:
+    """Import what ``module:attribute`` names; modules of the current directory are found.
+
+    Args:
+        name: The name.
+        what: What comes after the colon, for the message about a wrong name.
+    """
     module, _, attribute = name.partition(":")
     if not module or not attribute:
-        message = f"{name!r} must be written module:projection, such as shop.views:cases"
+        message = f"{name!r} must be written module:{what}"
         raise ConfigurationError(message)
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)
@@ -61,10 +75,7 @@ def load_projection(name: str) -> Projection[Any]:
     if found is None:
         message = f"{name}: module {module!r} has no {attribute!r}"
         raise ConfigurationError(message)
-    if not isinstance(found, Projection):
-        message = f"{name} is a {type(found).__name__}, not a Projection"
-        raise ConfigurationError(message)
-    return cast("Projection[object]", found)
+    return found
 
 
 def _import_failed(name: str, module: str, exc: Exception) -> ImportFailedError:

@@ -1,0 +1,66 @@
+"""`eventport verify`: check a store, and say what is wrong with it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+import anyio
+import msgspec
+import typer
+
+from eventport._config.connecting import connect_existing
+from eventport.cli.endings import ending, say
+from eventport.cli.options import Store
+from eventport.cli.projecting import load_object
+from eventport.cli.showing import progress_bar
+from eventport.verification import Verdict, verify
+
+
+UNSOUND: Final = 3
+"""The exit code if something is wrong with the store; 1 says that it could not be checked."""
+
+
+def verify_store(
+    *,
+    store: Store = None,
+    types: Annotated[
+        str | None,
+        typer.Option(
+            "--types",
+            metavar="MODULE:TYPES",
+            help="Decode the program's events, too, with what is imported from here.",
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One object, for programs.")] = False,
+) -> None:
+    """Look at all events, and report what is out of order, missing, double or unreadable.
+
+    Unique keys, snapshots and heads are compared with the events. The exit code is 3 if anything
+    is wrong.
+    """
+
+    async def work() -> Verdict:
+        codec: Any = None if types is None else load_object(types, "types")
+        async with connect_existing(store) as source:
+            with progress_bar("verifying", None) as progress:
+                return await verify(source, types=codec, progress=progress)
+
+    with ending():
+        verdict = anyio.run(work)
+        if json:
+            print(msgspec.json.encode(verdict).decode())  # noqa: T201  # what it is for
+        else:
+            _report(verdict)
+    if not verdict.is_sound:
+        raise typer.Exit(UNSOUND)
+
+
+def _report(verdict: Verdict) -> None:
+    for one in verdict.findings:
+        place = f"{one.stream} {one.version or ''}".strip()
+        print(f"{one.kind}: {place}: {one.reason}" if place else f"{one.kind}: {one.reason}")  # noqa: T201  # what it is for
+    wrong = len(verdict.findings) + verdict.more
+    say(
+        f"{verdict.events} events in {verdict.streams} streams, up to position "
+        f"{verdict.position}: {f'{wrong} findings' if wrong else 'sound'}"
+    )

@@ -1,0 +1,161 @@
+"""`verify` finds what is wrong with a store, and nothing where all is well."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import anyio
+import pytest
+
+from typer.testing import CliRunner
+
+from eventport import NewEvent, run_in_session
+from eventport.cli.app import app
+from eventport.folding import Fold
+from eventport.keys import UniqueKeys
+from eventport.snapshots import Snapshots, StreamSnapshotStore
+from eventport.typed import EventTypes
+from eventport.verification import verify
+
+from eventport_sqlite import SQLiteEventStore
+
+
+@dataclass(frozen=True)
+class Added:
+    n: int
+
+
+TYPES = EventTypes(Added)
+FOLD = Fold(TYPES, int, lambda total, event: total + event.n)
+EMAILS = UniqueKeys("email")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    found = tmp_path / "s.db"
+    anyio.run(_fill, found)
+    return found
+
+
+async def _fill(path: Path) -> None:
+    async with await SQLiteEventStore.open(path) as store:
+        for stream in ("a", "b"):
+            await store.append(stream, [TYPES.new(Added(n)) for n in range(4)])
+        for owner, value in (("1", "x"), ("2", "y")):
+            await run_in_session(store, partial(EMAILS.claim, value=value, owner=owner))
+        await run_in_session(store, lambda s: EMAILS.release(s, "x", "1"))
+        await run_in_session(store, lambda s: EMAILS.claim(s, "x", "3"))
+        snapshots = Snapshots(StreamSnapshotStore(store), int)
+        await snapshots.snapshot_now(store, "a", FOLD)
+
+
+def kinds(path: Path) -> list[tuple[str, str, int]]:
+    async def work() -> list[tuple[str, str, int]]:
+        async with await SQLiteEventStore.open(path) as store:
+            verdict = await verify(store, types=TYPES)
+        assert verdict.is_sound == (not verdict.findings)
+        return [(one.kind, one.stream, one.version) for one in verdict.findings]
+
+    return anyio.run(work)
+
+
+def damage(path: Path, sql: str) -> None:
+    with closing(sqlite3.connect(path)) as db, db:
+        assert db.execute(sql).rowcount
+
+
+def test_a_sound_store(path: Path) -> None:
+    assert kinds(path) == []
+
+
+DOUBLED = """
+    UPDATE eventport_events SET id = (SELECT id FROM eventport_events WHERE position = 1)
+    WHERE position = 6
+"""
+
+
+@pytest.mark.parametrize(
+    ("sql", "wanted"),
+    [
+        (
+            "DELETE FROM eventport_events WHERE stream = 'b' AND version = 2",
+            [("gap", "b", 3)],
+        ),
+        (
+            DOUBLED,
+            [("id", "b", 2)],
+        ),
+        (
+            'UPDATE eventport_events SET data = \'{"n": "x"}\' WHERE position = 5',
+            [("type", "b", 1)],
+        ),
+        (
+            "UPDATE eventport_events SET data = '{' WHERE stream = 'b' AND version = 1",
+            [("unreadable", "", 0)],
+        ),
+        (
+            "UPDATE eventport_events SET id = randomblob(16) WHERE stream = 'a' AND version = 4",
+            [("snapshot", "eventport/snapshot/a", 1)],
+        ),
+        (
+            "DELETE FROM eventport_events WHERE stream = 'a' AND version = 4",
+            [("snapshot", "eventport/snapshot/a", 1)],
+        ),
+        (
+            "DELETE FROM eventport_events WHERE stream = 'eventport/key/email/x' AND version = 2",
+            [("gap", "eventport/key/email/x", 3), ("key", "eventport/key/email/x", 3)],
+        ),
+    ],
+)
+def test_damage_is_found(path: Path, sql: str, wanted: list[tuple[str, str, int]]) -> None:
+    damage(path, sql)
+    assert kinds(path) == wanted
+
+
+def test_findings_are_counted_beyond_a_number(path: Path) -> None:
+    damage(path, "UPDATE eventport_events SET id = zeroblob(16)")
+
+    async def work() -> None:
+        async with await SQLiteEventStore.open(path) as store:
+            verdict = await verify(store, max_findings=2)
+        assert len(verdict.findings) == 2
+        assert verdict.more > 2
+
+    anyio.run(work)
+
+
+def test_the_command(path: Path) -> None:
+    url = f"sqlite:///{path}"
+    sound = CliRunner().invoke(app, ["verify", "--store", url])
+    assert sound.exit_code == 0
+    assert "13 events in 5 streams, up to position 13: sound" in sound.stderr
+    damage(path, "DELETE FROM eventport_events WHERE stream = 'b' AND version = 2")
+    wrong = CliRunner().invoke(
+        app, ["verify", "--store", url, "--types", "tests.test_verification:TYPES"]
+    )
+    assert wrong.exit_code == 3
+    assert wrong.stdout == "gap: b 3: it comes after version 1\n"
+    found = CliRunner().invoke(app, ["verify", "--store", url, "--json"])
+    assert json.loads(found.stdout)["findings"][0]["kind"] == "gap"
+    missing = CliRunner().invoke(app, ["verify", "--store", f"{url}.not"])
+    assert missing.exit_code == 1
+
+
+def test_no_message_shows_data(path: Path) -> None:
+    secret = "s3cret"
+    damage(path, f"UPDATE eventport_events SET data = '[\"{secret}\"]' WHERE stream = 'b'")
+
+    async def work() -> None:
+        async with await SQLiteEventStore.open(path) as store:
+            await store.append("c", [NewEvent("Unknown", {"n": secret})])
+            verdict = await verify(store, types=TYPES)
+        assert {one.kind for one in verdict.findings} == {"type"}
+        assert secret not in repr(verdict)
+
+    anyio.run(work)
