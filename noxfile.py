@@ -122,9 +122,10 @@ def tests(session: nox.Session) -> None:
     session.log(f"tested Pythons: {THIS_PYTHON} {' '.join(OTHER_PYTHONS)}")
     session.log(f"not installed here, so not tested: {' '.join(missing) or 'none'}")
     install(session, "tests")
-    # Wheels, the suite and the conformance of the backends have sessions of their own.
+    # Wheels, bridges, the suite and the conformance of the backends have sessions of their own.
     others = [
         "--ignore=tests/packaging",
+        "--ignore=examples/bridges",
         "--ignore-glob=adapters/*/tests/test_conformance.py",
     ]
     everything = [*WORKERS, "tests", "adapters", "examples", *others]
@@ -171,6 +172,13 @@ def peers(session: nox.Session) -> None:
         "-e", ".", "-e", "conformance", *nox.project.dependency_groups(PROJECT, "peers")
     )
     session.run("python", "benchmarks/peers/run.py", *session.posargs)
+
+
+@nox.session
+def bridges(session: nox.Session) -> None:
+    """Run the bridges to other tools, tested by what the authors of those wrote."""
+    install(session, "bridges", backends=("memory", "sqlite"))
+    session.run("pytest", "examples/bridges", *session.posargs)
 
 
 @nox.session
