@@ -115,6 +115,13 @@ def docs(session: nox.Session) -> None:
     session.run("python", "website/build.py")
 
 
+@nox.session
+def look(session: nox.Session) -> None:
+    """Look at the site in a browser that is installed: widths, search, dark mode, copying."""
+    session.install(*nox.project.dependency_groups(PROJECT, "look"))
+    session.run("python", "website/look.py")
+
+
 @nox.session(python=[None, *OTHER_PYTHONS])  # type: ignore[list-item]  # None is this one
 def tests(session: nox.Session) -> None:
     """Run the tests of the core and of the adapters, on each Python that is installed."""

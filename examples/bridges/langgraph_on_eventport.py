@@ -3,7 +3,7 @@
 What happened to a thread is appended to its stream, and LangGraph's own saver in memory is what the
 events are folded into; it answers all questions. So another process sees a thread as soon as it
 asks, and the whole history of an agent stays, what was pruned or deleted included: deletions are
-events, too. Where deleted data has to go for good, delete the stream with the tools of the database.
+events, too. Data that must go for good needs a serde that encrypts, and a key to throw away.
 """
 
 from __future__ import annotations
