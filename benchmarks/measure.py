@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
 from typing import Final, NamedTuple, TypeAlias
 
+from eventport import EventStore, Match, NewEvent, Query
+
 
 QUICK: Final = "--quick" in sys.argv
 """Whether all is to take less than three minutes: figures are then only good for a first look."""
@@ -61,3 +63,9 @@ async def rates(contestants: Sequence[Contestant], rounds: int) -> list[float]:
             count = await contestant(number)
             values.append(count / (perf_counter() - start))
     return [statistics.median(values) for values in seen]
+
+
+async def append_once(store: EventStore, tag: str) -> None:
+    """Append one event with a tag, unless there is one with it."""
+    event = NewEvent("ItemAdded", {"order": "o-1", "sku": "abc", "quantity": 2}, tags={tag})
+    await store.append(tag, [event], unless=Query.of(Match(tags={tag})))

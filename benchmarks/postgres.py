@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from measure import MANY, QUICK, Figure, rates
+from measure import MANY, QUICK, Figure, append_once, rates
 
 from eventport import ANY, NO_STREAM, Expectation, NewEvent
 
@@ -71,6 +71,8 @@ async def _figures(url: str) -> AsyncIterator[Figure]:
             "64": lambda: many_tasks(store, pool, 64, 2.5),
             "256": lambda: many_tasks(store, pool, 256, 5),
             "hot": lambda: many_tasks(store, pool, 64, 1.5, hot=True),
+            "tags one": lambda: conditional(store, pool, 1, 0.5),
+            "tags 64": lambda: conditional(store, pool, 64, 3),
             "processes": lambda: processes(url),
             "read": lambda: read_stream(store, pool),
             "live": lambda: delivery(url),
@@ -140,6 +142,24 @@ async def many_tasks(
     )
     what = f"Postgres, {tasks} tasks, append 1{' to one stream' if hot else ''} / INSERTs, pool"
     return Figure(what, ours_rate, floor_rate, goal)
+
+
+async def conditional(
+    store: PostgresEventStore, pool: asyncpg.Pool, tasks: int, goal: float
+) -> Figure:
+    """Appends with a condition on a tag that no other has, against single INSERTs without any."""
+    count = 6_400 if tasks > 1 else 300
+    async with pool.acquire() as bare:
+        target: Any = pool if tasks > 1 else bare
+        ours_rate, floor_rate = await rates(
+            [
+                lambda _: in_tasks(tasks, count, lambda tag: append_once(store, tag)),
+                lambda _: in_tasks(tasks, count // 2, lambda stream: insert(target, stream)),
+            ],
+            rounds=7,
+        )
+    what = f"Postgres, {tasks} tasks, conditional, own tags / INSERTs"
+    return Figure(what.replace("1 tasks", "one task"), ours_rate, floor_rate, goal)
 
 
 async def processes(url: str) -> Figure:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from statistics import median
 from typing import Any
+from uuid import UUID
 
 import anyio
 import msgspec
@@ -64,6 +65,27 @@ class Shipped(pydantic.BaseModel):
     lines: list[Line]
 
 
+class Registered(pydantic.BaseModel):
+    """Has many fields, of many types."""
+
+    id: UUID
+    first: str
+    last: str
+    email: str
+    phone: str | None = None
+    age: int
+    visits: int = 0
+    score: float = 0.0
+    weight: float
+    active: bool
+    balance: Decimal
+    at: datetime
+    tags: list[str] = []
+    plan: str = "free"
+    language: str = "en"
+    level: int = 1
+
+
 class Paid(pydantic.BaseModel):
     """Is validated by code of its own, so that it is decoded and compared."""
 
@@ -83,6 +105,18 @@ EVENTS: list[Any] = [
     Packed("tea", {"fragile": True, "layers": [1, 2]}),
     LINES[0],
     Shipped(customer="ada", at=datetime.now(UTC), lines=LINES),
+    Registered(
+        id=UUID(int=7),
+        first="Ada",
+        last="Lovelace",
+        email="ada@example.org",
+        age=36,
+        weight=1.5,
+        active=True,
+        balance=Decimal("4.50"),
+        at=datetime.now(UTC),
+        tags=["x", "y"],
+    ),
     Paid(amount=Decimal("4.50")),
 ]
 ROUNDS = 100

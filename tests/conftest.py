@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 
 from collections.abc import Generator
+from pathlib import Path
 from types import FrameType
 
 import pytest
 
 from hypothesis import HealthCheck, settings
+from tests.cli_files import ENVIRONMENT, EVENTPORT, SECONDS, Command
 
 from eventport_conformance.waiting import HANG_SECONDS
 
@@ -48,3 +51,24 @@ def ctrl_c() -> Generator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def eventport(tmp_path: Path) -> Command:
+    """Run the real command in a directory of its own, with a store `s.db` by default."""
+
+    def run(
+        *args: str, stdin: str | None = None, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [EVENTPORT, *args],
+            cwd=tmp_path,
+            env={**ENVIRONMENT, "EVENTPORT_URL": "sqlite:///s.db", **variables},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+
+    return run

@@ -5,20 +5,27 @@ from __future__ import annotations
 import json
 import os
 import pty
-import random
 import signal
-import sqlite3
 import subprocess
-import sys
 
-from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
-from typing import Any, TypeAlias
-from uuid import UUID
 
 import pytest
+
+from tests.cli_files import (
+    ENVIRONMENT,
+    EVENTPORT,
+    SECONDS,
+    Command,
+    Line,
+    event_log,
+    ndjson,
+    start,
+    stored,
+    without_ids,
+)
 
 from eventport import Capability, ConcurrencyError, NewEvent
 from eventport.adapter import Store, StreamPage, StreamQuery
@@ -31,96 +38,9 @@ from eventport_memory.engine import MemoryEngine
 from eventport_sqlite import SQLiteEventStore
 
 
-EVENTPORT = str(Path(sys.executable).with_name("eventport"))
-SECONDS = 300
-# Output that is not buffered would hide what happens to output that is.
-ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-
-Command: TypeAlias = Callable[..., "subprocess.CompletedProcess[str]"]
-Line: TypeAlias = dict[str, Any]
-
-
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"  # all that aiosqlite can do
-
-
-@pytest.fixture
-def eventport(tmp_path: Path) -> Command:
-    """Run the real command in a directory of its own, with a store `s.db` by default."""
-
-    def run(*args: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [EVENTPORT, *args],
-            cwd=tmp_path,
-            env={**ENVIRONMENT, "EVENTPORT_URL": "sqlite:///s.db"},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
-
-    return run
-
-
-def start(tmp_path: Path, *args: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [EVENTPORT, *args],
-        cwd=tmp_path,
-        env={**ENVIRONMENT, "EVENTPORT_URL": "sqlite:///s.db"},
-        stderr=subprocess.PIPE,
-    )
-
-
-def event_log(events: int, streams: int) -> list[Line]:
-    """Make what a business leaves behind: many streams, mixed with each other, all of JSON."""
-    rng = random.Random(8577)
-    kinds: list[Callable[[], Any]] = [
-        lambda: {"org:group": f"Group {rng.randrange(9)}", "n": rng.randrange(-(2**63), 2**63)},
-        lambda: {"€": "ßü\u0000\U0001f600", "": [], "a.b": {"$x": None}, "q": rng.random()},
-        lambda: [1, 1.0, -0.0, 1e300, True, "x" * rng.randrange(200)],
-        lambda: rng.choice([None, "", 0, {}, []]),
-    ]
-    lines: list[Line] = []
-    for number in range(events):
-        line: Line = {
-            "stream": f"case-{number if number < streams else rng.randrange(streams)}",
-            "type": rng.choice(["Receipt confirmed", "Checked", "Décidé"]),
-        }
-        if number % 100:
-            line["data"] = rng.choice(kinds)()
-        else:
-            line["data_base64"] = "AP8Q" * rng.randrange(9)
-        line["metadata"] = {"occurred_at": f"2011-01-01T{number % 24:02}:00"} if number % 3 else {}
-        lines.append(line)
-    rng.shuffle(lines)
-    return lines
-
-
-def ndjson(lines: Sequence[Line]) -> str:
-    return "".join(f"{json.dumps(line)}\n" for line in lines)
-
-
-def without_ids(text: str) -> list[Line]:
-    lines = [json.loads(line) for line in text.splitlines()]
-    for line in lines:
-        del line["id"], line["version"], line["recorded_at"]
-    return lines
-
-
-def stored(tmp_path: Path) -> int:
-    """Count what is in the store at this moment, past eventport."""
-    if not (tmp_path / "s.db").exists():
-        return 0
-    db = sqlite3.connect(tmp_path / "s.db")
-    try:
-        count: int = db.execute("SELECT count(*) FROM eventport_events").fetchone()[0]
-    except sqlite3.OperationalError:  # there is no table yet, or it is just being made
-        return 0
-    finally:
-        db.close()
-    return count
 
 
 def test_a_log_of_real_size_comes_out_as_it_went_in(eventport: Command, tmp_path: Path) -> None:
@@ -304,115 +224,6 @@ def test_the_first_line_whose_stream_holds_other_events_is_named(
     assert stored(tmp_path) == 3
 
 
-ID = "6d1c3b1e-5a66-4d7e-9e7b-0a4f7c9a2f11"
-BAD_LINES = {
-    '{"stream":"a","type":"t"}': "needs either `data` or `data_base64`",
-    '{"stream":"a","type":"t","data":1,"data_base64":""}': "needs either `data` or `data_base64`",
-    '{"stream":"a","type":"t","data_base64":"A-_8"}': "Invalid base64 encoded string",
-    '{"stream":"a","type":"t","data_base64":1}': ".data_base64",
-    '{"stream":"a","type":"t","data":1,"extra":1}': "unknown field `extra`",
-    '{"stream":"a","type":"t","data":1,"version":7}': "goes from version 2 to 7",
-    '{"type":"t","data":1}': "missing required field `stream`",
-    '{"stream":"a","data":1}': "missing required field `type`",
-    '{"stream":7,"type":"t","data":1}': "Expected `str`, got `int` at .stream",
-    '{"stream":"","type":"t","data":1}': "stream name is empty",
-    '{"stream":"$a","type":"t","data":1}': "reserved",
-    '{"stream":"a\\u0007","type":"t","data":1}': "control character",
-    '{"stream":"%s","type":"t","data":1}' % ("é" * 251): "502 UTF-8 bytes",
-    '{"stream":"a","type":"","data":1}': "event type is empty",
-    '{"stream":"a","type":"t","data":1,"metadata":[]}': "Expected `object`, got `array`",
-    '{"stream":"a","type":"t","data":1,"metadata":null}': "Expected `object`, got `null`",
-    '{"stream":"a","type":"t","data":1,"id":"x"}': "Invalid UUID",
-    '{"stream":"a","type":"t","data":NaN}': "malformed",
-    '{"stream":"a","type":"t","data":1e999}': "out of range",
-    '{"stream":"a","type":"t","data":9223372036854775808}': "beyond int64",
-    '{"stream":"a","type":"t","data":{"\\u0000":1}}': "U+0000",
-    '{"stream":"a","type":"t","data":"\\ud800"}': "",
-    '{"stream":"a","type":"t","data":%s}' % ("[" * 65 + "]" * 65): "nested deeper",
-    '{"stream":"a","type":"t","data":%s}' % ("[" * 9999): "",
-    '[{"stream":"a","type":"t","data":1}]': "Expected `object`, got `array`",
-    '{"stream":"a","type":"t","data":1} {}': "trailing characters",
-    '{"stream":"a","type":"t","da': "malformed",
-    "nonsense": "malformed",
-    "\ufeff{}": "malformed",
-}
-
-
-@pytest.mark.parametrize(("bad", "reason"), BAD_LINES.items(), ids=range(len(BAD_LINES)))
-def test_a_bad_line_is_named_by_its_number_and_reason(bad: str, reason: str) -> None:
-    good = '{"stream":"a","type":"t","data":1}\n'
-    file = BytesIO(f"{good}\n{good}{bad}\n{good}".encode())
-    with pytest.raises(ValueError, match=r"^line 4: .") as caught:
-        importing.check_all(file, lambda _: None)
-    assert reason in str(caught.value)
-
-
-@pytest.mark.parametrize("source", ["-", "bad.ndjson"])
-def test_nothing_is_written_of_a_file_with_a_bad_line(
-    eventport: Command, tmp_path: Path, source: str
-) -> None:
-    text = ndjson([*event_log(3000, 30), {"stream": "a", "type": "t"}])
-    (tmp_path / "bad.ndjson").write_text(text)
-    refused = eventport("import", source, stdin=text)
-    assert refused.returncode == 1
-    assert refused.stderr == "eventport: line 3001: needs either `data` or `data_base64`\n"
-    assert not (tmp_path / "s.db").exists()
-
-
-def test_a_line_that_is_not_utf_8_is_named() -> None:
-    file = BytesIO(b'{"stream":"a","type":"t","data":"\xff"}')
-    with pytest.raises(ValueError, match=r"^line 1: .*utf-8"):
-        importing.check_all(file, lambda _: None)
-
-
-def test_the_id_of_a_line_never_changes() -> None:
-    """A release that derived other ids would take events it has imported for foreign ones."""
-    lines = (
-        b'{"stream":"a","type":"t","data":{"x":1.0}}\n'
-        b'{ "data": {"x": 1.0}, "metadata": {}, "type": "t", "stream": "a" }\n'
-        b'{"stream":"a","type":"t","data_base64":"AP8="}\n'
-        b'{"stream":"a","type":"t","data":1,"id":"%b"}\n' % ID.encode()
-    )
-    ids = [str(parsed.event.id) for parsed in parse(BytesIO(lines), len(lines))]
-    assert ids == [
-        "a4b46394-cc51-5c4e-965d-c3c700e0d125",
-        "047ac001-a202-5dae-a6f5-bf8520d8d885",  # the same line again, as the stream's second
-        "36bfd83d-f6bc-5d5d-91e7-9065dcfb3969",
-        ID,
-    ]
-
-
-def test_equal_lines_are_different_events(eventport: Command, tmp_path: Path) -> None:
-    assert (
-        "3 events written"
-        in eventport(
-            "import", "-", stdin=ndjson([{"stream": "a", "type": "t", "data": 1}] * 3)
-        ).stderr
-    )
-    assert stored(tmp_path) == 3
-
-
-def test_tags_come_out_as_they_went_in(eventport: Command, tmp_path: Path) -> None:
-    old = {"recorded_at": "2026-01-01T00:00:00Z", "metadata": {}, "version": 1}
-    lines: list[Line] = [
-        {"stream": "a", "type": "T", "data": 1, "tags": ["course:1", "é"]},
-        {"stream": "b", "type": "T", "data": 1, "tags": ["x"], **old},
-    ]
-    (tmp_path / "in").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert eventport("import", "in").returncode == 0
-    exported = eventport("export", "out")
-    assert exported.returncode == 0, exported.stderr
-    found = [json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]
-    assert [line["tags"] for line in found] == [["course:1", "é"], ["x"]]
-
-
-def test_ids_are_kept_even_if_a_stream_has_one_twice(eventport: Command) -> None:
-    lines = [{"stream": "a", "type": "t", "data": data, "id": ID} for data in (1, 2)]
-    assert "2 events written" in eventport("import", "-", stdin=ndjson(lines)).stderr
-    assert "0 events written" in eventport("import", "-", stdin=ndjson(lines)).stderr
-    assert [json.loads(line)["id"] for line in eventport("export").stdout.splitlines()] == [ID, ID]
-
-
 @pytest.mark.parametrize("command", ["export", "read a", "tail", "tail --after 1"])
 def test_commands_that_read_create_nothing(
     eventport: Command, tmp_path: Path, command: str
@@ -518,79 +329,6 @@ async def test_a_batch_ends_before_it_is_too_large() -> None:
     assert steps == [1, 1, 1, 1]
 
 
-def test_export_selects(eventport: Command) -> None:
-    lines = [
-        {"stream": stream, "type": type_, "data": number}
-        for number, (stream, type_) in enumerate(
-            [("order-1", "A"), ("order-1", "B"), ("cart-1", "A"), ("order-2", "C")]
-        )
-    ]
-    eventport("import", "-", stdin=ndjson(lines))
-
-    def chosen(*args: str) -> list[int]:
-        return [line["data"] for line in without_ids(eventport("export", *args).stdout)]
-
-    assert chosen() == [0, 1, 2, 3]
-    assert chosen("-", "--prefix", "order-") == [0, 1, 3]
-    assert chosen("--type", "A", "--type", "C") == [0, 2, 3]
-    assert chosen("--after", "2") == [2, 3]
-    assert chosen("--after", "1", "--prefix", "order-", "--type", "C") == [3]
-    assert chosen("--type", "D") == []
-
-
-def test_a_killed_export_leaves_the_old_file_alone(eventport: Command, tmp_path: Path) -> None:
-    eventport("import", "-", stdin=ndjson(event_log(30_000, 300)))
-    old = tmp_path / "out.ndjson"
-    old.write_text("old\n")
-    process = start(tmp_path, "export", "out.ndjson")
-    until_in_thread(lambda: bool(list(tmp_path.glob(".out.ndjson.*"))), "the command gets on")
-    process.kill()
-    process.communicate()
-    assert old.read_text() == "old\n"
-
-
-def test_an_export_that_fails_half_way_leaves_nothing(eventport: Command, tmp_path: Path) -> None:
-    eventport("import", "-", stdin=ndjson(event_log(2_000, 20)))
-    db = sqlite3.connect(tmp_path / "s.db")
-    db.execute("UPDATE eventport_events SET data = '{' WHERE position = 1999")
-    db.commit()
-    db.close()
-    before = sorted(path.name for path in tmp_path.iterdir())
-    failed = eventport("export", "out.ndjson")
-    assert failed.returncode == 1
-    assert "does not hold JSON" in failed.stderr
-    assert failed.stderr.count("\n") == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == before
-
-
-def test_export_keeps_the_mode_of_the_file_and_follows_links(
-    eventport: Command, tmp_path: Path
-) -> None:
-    eventport("import", "-", stdin=ndjson(event_log(3, 1)))
-    real, link = tmp_path / "real", tmp_path / "link"
-    real.touch(mode=0o600)
-    link.symlink_to(real)
-    assert eventport("export", "link").returncode == 0
-    assert link.is_symlink()
-    assert len(real.read_text().splitlines()) == 3
-    assert real.stat().st_mode & 0o777 == 0o600
-
-
-def test_export_writes_into_a_pipe_and_does_not_take_its_place(
-    eventport: Command, tmp_path: Path
-) -> None:
-    eventport("import", "-", stdin=ndjson(event_log(3, 1)))
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    process = start(tmp_path, "export", "pipe")
-    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)  # so that a failure does not hang here
-    assert process.wait(SECONDS) == 0
-    assert os.read(reader, 1 << 16).count(b"\n") == 3
-    os.close(reader)
-    assert pipe.is_fifo()
-    assert process.communicate()[1].startswith(b"eventport: 3 events")
-
-
 def test_progress_is_shown_on_a_terminal_only(eventport: Command, tmp_path: Path) -> None:
     (tmp_path / "log.ndjson").write_text(ndjson(event_log(100, 5)))
     terminal, inner = pty.openpty()
@@ -617,6 +355,6 @@ def test_progress_is_shown_on_a_terminal_only(eventport: Command, tmp_path: Path
 async def test_a_stream_that_lost_events_is_a_conflict(eventport: Command, tmp_path: Path) -> None:
     """The file goes on at a version that the store has not reached."""
     async with await SQLiteEventStore.open(tmp_path / "s.db") as store:
-        await store.append("a", [NewEvent("t", 1, {}, UUID(ID))])
+        await store.append("a", [NewEvent("t", 1)])
     refused = eventport("import", "-", stdin=ndjson([{"stream": "a", "type": "t", "data": 1}]))
     assert "line 1: stream 'a' holds another event at version 1" in refused.stderr

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
 
 from pathlib import Path
 
 import anyio
 import pytest
 
+from tests.cli_files import EVENTPORT
+
 from eventport_sqlite import SQLiteEventStore
 
 
-EVENTPORT = str(Path(sys.executable).with_name("eventport"))
 COUNT = 10_000
 
 

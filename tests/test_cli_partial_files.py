@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-
-EVENTPORT = str(Path(sys.executable).with_name("eventport"))
+from tests.cli_files import EVENTPORT
 
 
 def run(folder: Path, *args: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:

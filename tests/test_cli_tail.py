@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 
 from pathlib import Path
 
 import pytest
+
+from tests.cli_files import EVENTPORT
 
 from eventport import InvalidArgumentError, NewEvent
 from eventport.adapter import AllPage, AllQuery, Store
@@ -18,9 +19,6 @@ from eventport.projections import find_head
 
 from eventport_memory import MemoryEventStore
 from eventport_memory.engine import MemoryEngine
-
-
-EVENTPORT = str(Path(sys.executable).with_name("eventport"))
 
 
 class Counting(MemoryEngine):

@@ -9,48 +9,25 @@ import signal
 import subprocess
 import sys
 
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Timer
-from typing import IO, TypeAlias, cast
+from typing import IO, cast
 
 import pytest
 
 from anyio import fail_after, run_process
+from tests.cli_files import ENVIRONMENT, EVENTPORT, SECONDS, Command
 
 from eventport import NewEvent
 
 from eventport_sqlite import SQLiteEventStore
 
 
-EVENTPORT = str(Path(sys.executable).with_name("eventport"))
-SECONDS = 300
-# Output that is not buffered would hide what happens to output that is.
-ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-
-Command: TypeAlias = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"  # all that aiosqlite can do
-
-
-@pytest.fixture
-def eventport(tmp_path: Path) -> Command:
-    def run(*args: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [EVENTPORT, *args],
-            cwd=tmp_path,
-            env={**ENVIRONMENT, "EVENTPORT_URL": "sqlite:///s.db", **variables},
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
-
-    return run
 
 
 @pytest.fixture
@@ -181,6 +158,27 @@ async def test_tail_selects(tmp_path: Path, store: SQLiteEventStore) -> None:
         await store.append("cart-1", [NewEvent("T1", None)])
         await store.append("order-1", [NewEvent("T2", None), NewEvent("T1", None)])
         assert json.loads(lines.readline())["position"] == 8
+
+
+async def test_read_selects_by_types_and_tags(store: SQLiteEventStore, eventport: Command) -> None:
+    await store.append(
+        "order-1", [NewEvent("T1", 4, tags={"x", "y"}), NewEvent("T2", 5, tags={"x"})]
+    )
+
+    def positions(*args: str) -> list[int]:
+        result = eventport("read", *args)
+        assert (result.returncode, result.stderr) == (0, "")
+        return [json.loads(line)["position"] for line in result.stdout.splitlines()]
+
+    assert positions("order-1", "--type", "T1", "--type", "T3", "--max-count", "2") == [1, 3]
+    assert positions("order-1", "--tag", "x", "--backwards") == [7, 6]
+    assert positions("--type", "T1") == [1, 4, 6]
+    assert positions("--type", "T1", "--tag", "x") == [6]
+    assert positions("--tag", "x", "--backwards", "--max-count", "1") == [7]
+    for wrong in ((), ("--tag", "x", "--from-version", "2"), ("--type", "T1", "--to-version", "2")):
+        result = eventport("read", *wrong)
+        assert result.returncode == 2
+        assert "give --type or --tag" in result.stderr
 
 
 async def test_tail_selects_by_tags(tmp_path: Path, store: SQLiteEventStore) -> None:

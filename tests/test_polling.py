@@ -21,6 +21,7 @@ from tests.tasks import task_group
 from eventport import (
     HistoryReplacedError,
     NewEvent,
+    RecordedEvent,
     Subscription,
 )
 from eventport._concurrency.signal import Signal
@@ -145,6 +146,22 @@ async def test_subscriptions_that_share_a_read_share_no_data() -> None:
         await wait_all_tasks_blocked()
         await store.append("a", [NewEvent("T", {"list": [{"a": 1}]}, {"by": "me"})])
     assert found == [("{'list': [{'a': 1}]}", "{'by': 'me'}")] * 3
+
+
+async def test_subscriptions_that_share_a_read_get_equal_events() -> None:
+    store = opened(Watched())
+    found: list[RecordedEvent] = []
+
+    async def follow_one() -> None:
+        async with store.subscribe() as subscription:
+            found.append(await anext(subscription))
+
+    async with task_group() as tasks:
+        for _ in range(2):
+            tasks.start_soon(follow_one)
+        await wait_all_tasks_blocked()
+        await store.append("a", [NewEvent("T", [1], {"by": "me"}, tags=frozenset({"x"}))])
+    assert found == [*(await store.read("a")).events] * 2
 
 
 async def test_two_tasks_that_wait_on_one_subscription_share_what_comes() -> None:

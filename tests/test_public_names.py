@@ -66,6 +66,7 @@ NAMES = [
     "Session",
     "StoreClosedError",
     "StoreUnavailableError",
+    "StreamInfo",
     "Streams",
     "Subscription",
     "WrongEventLoopError",
@@ -137,15 +138,25 @@ def test_every_public_name_explains_itself(value: object) -> None:
 
 TOOLKIT = [
     pytest.param(value, id=f"{module.__name__}.{name}")
-    for module in (command_log, commands, context, folding, typed)
+    for module in (folding, typed)
     for name, value in vars(module).items()
     if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
     if not isinstance(value, TypeVar)
 ] + [
     pytest.param(getattr(module, name), id=f"{module.__name__}.{name}")
-    for module in (aggregates, keys, projections, snapshots, testing)
+    for module in (
+        aggregates,
+        command_log,
+        commands,
+        context,
+        keys,
+        projections,
+        snapshots,
+        testing,
+    )
     for name in module.__all__
-    if name not in {"SnapshotPolicy", "State"}
+    if name not in {"SnapshotPolicy", "State", "Recorded"}
+    if not isinstance(getattr(module, name), str)
 ]
 
 

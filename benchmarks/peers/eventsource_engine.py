@@ -59,6 +59,7 @@ class Carried(DomainEvent):
     data: Any = None
     raw: str | None = None
     meta: dict[str, Any] = {}  # noqa: RUF012  # pydantic copies it
+    tags: tuple[str, ...] = ()
 
 
 REGISTRY: Final = EventRegistry()
@@ -79,6 +80,7 @@ def _carried(stream: str, event: EncodedEvent) -> Carried:
         data=None if is_bytes else msgspec.json.decode(event.data),
         raw=base64.b64encode(event.data).decode() if isinstance(event.data, bytes) else None,
         meta=msgspec.json.decode(event.metadata),
+        tags=tuple(event.tags),
     )
 
 
@@ -96,6 +98,8 @@ class EventsourceEngine:
             Capability.PUSH: "its feed is polled",
             Capability.SHARED: "its events live in one object",
             Capability.DURABLE: "its events live in memory",
+            Capability.GUARDS: "what it checks is the version of a stream",
+            Capability.TIMES: "it records the times itself",
         }
 
     async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
@@ -160,7 +164,7 @@ class EventsourceEngine:
         page = [one async for one in self._store.read_all(after, options)]
         page = [one for one in page if _key(one.position) <= head]
         events = [_event(one) for one in page]
-        found = [one for one in events if query.matches(one.stream, one.type, frozenset())]
+        found = [one for one in events if query.matches(one.stream, one.type, one.tags)]
         if len(found) > query.max_count:
             found = found[: query.max_count]
             return AllPage(found, found[-1].position, head)
@@ -197,5 +201,5 @@ def _event(found: EventEnvelope) -> Any:
         metadata=msgspec.json.encode(event.meta).decode(),
         id_=event.event_id,
         recorded_at=found.stored_at,
-        tags=(),
+        tags=event.tags,
     )

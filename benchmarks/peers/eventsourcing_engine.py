@@ -53,13 +53,15 @@ class State(msgspec.Struct):
     raw: bytes
     metadata: str
     recorded_at: datetime
+    tags: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, event: EncodedEvent) -> bytes:
         """Encode an event."""
         text = event.data if isinstance(event.data, str) else None
         raw = event.data if isinstance(event.data, bytes) else b""
-        return msgspec.msgpack.encode(cls(event.id, text, raw, event.metadata, datetime.now(UTC)))
+        now, tags = datetime.now(UTC), tuple(event.tags)
+        return msgspec.msgpack.encode(cls(event.id, text, raw, event.metadata, now, tags))
 
 
 def _state(stored: StoredEvent) -> State:
@@ -164,10 +166,9 @@ class RecorderEngine:
         head = self._recorder.max_notification_id() or 0
         page = self._recorder.select_notifications(query.after, _PAGE, inclusive_of_start=False)
         page = [one for one in page if one.id <= head]
-        found = [
-            one for one in page if query.matches(str(one.originator_id), one.topic, frozenset())
-        ]
-        events = [_event(one, one.id) for one in found[: query.max_count]]
+        events = [_event(one, one.id) for one in page]
+        found = [one for one in events if query.matches(one.stream, one.type, one.tags)]
+        events = found[: query.max_count]
         if len(found) > len(events):
             return AllPage(events, events[-1].position, head)
         return AllPage(events, page[-1].id if page else query.after, head)
@@ -184,7 +185,7 @@ def _event(stored: StoredEvent, position: int) -> Any:
         metadata=state.metadata,
         id_=state.id,
         recorded_at=state.recorded_at,
-        tags=(),
+        tags=state.tags,
     )
 
 

@@ -9,17 +9,23 @@ from __future__ import annotations
 import sys
 import tomllib
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from harnesses import PEERS
+from harnesses import PEERS, OnPostgres
 
 from eventport_conformance.harness import Harness
 from eventport_conformance.proof.mutation import clauses_for
 from eventport_conformance.running import run_clause
+
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "adapters/postgres/tests"))
+
+from server import running_server  # what the tests start, too
 
 
 KNOWN: Final = Path(__file__).parent / "known.toml"
@@ -48,21 +54,29 @@ def main(arguments: Sequence[str]) -> int:
     chosen = [one for one in arguments if one[:3].isupper()]
     peers = [one for one in arguments if one not in chosen]
     known = tomllib.loads(KNOWN.read_text(encoding="utf-8"))["failure"]
-    differs = False
-    for harness in PEERS:
-        if peers and harness.name not in peers:
-            continue
-        print(f"{harness.name} ({metadata.version(harness.name.partition(',')[0])})")
-        mine = [one for one in known if one["peer"] == harness.name]
-        possible = {id_ for one in mine for id_ in one["clauses"]}
-        certain = {id_ for one in mine if not one.get("luck") for id_ in one["clauses"]}
-        certain &= set(chosen) or certain
-        found = set(failures(harness, chosen))
-        for what, ids in (("not known", found - possible), ("gone", certain - found)):
-            if ids:
-                differs = True
-                print(f"  {what}: {', '.join(sorted(ids))}")
-    return int(differs)
+    wanted = [one for one in PEERS if not peers or one.name in peers]
+    with ExitStack() as stack:
+        if any(issubclass(one, OnPostgres) for one in wanted):
+            OnPostgres.server_url = stack.enter_context(running_server("fsync = off\n")).url
+        differing = [differs(one, chosen, known) for one in wanted]  # all of them
+        return int(any(differing))
+
+
+def differs(
+    harness: type[Harness], chosen: Sequence[str], known: Sequence[Mapping[str, Any]]
+) -> bool:
+    """Run clauses on a peer, and return whether others fail than is known."""
+    print(f"{harness.name} ({metadata.version(harness.name.partition(',')[0])})")
+    mine = [one for one in known if one["peer"] == harness.name]
+    possible = {id_ for one in mine for id_ in one["clauses"]}
+    certain = {id_ for one in mine if not one.get("luck") for id_ in one["clauses"]}
+    certain &= set(chosen) or certain
+    found = set(failures(harness, chosen))
+    wrong = {"not known": found - possible, "gone": certain - found}
+    for what, ids in wrong.items():
+        if ids:
+            print(f"  {what}: {', '.join(sorted(ids))}")
+    return any(wrong.values())
 
 
 if __name__ == "__main__":

@@ -69,14 +69,26 @@ def planted() -> dict[str, list[tuple[str, str]]]:
 def _all_planted() -> Iterator[tuple[str, tuple[str, ...]]]:
     # These tests import an example, whose folder is on the path of pytest alone.
     sys.path.insert(0, str(EXAMPLE))
-    from conformance.tests import test_faults, test_processes  # noqa: PLC0415  # as above
+    from conformance.tests import (  # noqa: PLC0415  # as above
+        test_faults,
+        test_processes,
+        test_store_mutants,
+        toolkit_mutants,
+    )
 
     for mutant in all_mutants():
         yield mutant.sentence, mutant.killed_by
     for store, killed_by in test_faults.KILLED_BY.items():
         yield _sentence(store), killed_by
+    for bug, killed_by in test_store_mutants.KILLED_BY.items():
+        yield _sentence(bug), killed_by
     for engine, id_ in test_processes.KILLED_BY.items():
         yield _sentence(engine), (id_,)
+    killing: dict[type, list[str]] = defaultdict(list)
+    for harness, id_ in toolkit_mutants.MUTANTS:
+        killing[harness].append(id_)
+    for harness, ids in killing.items():
+        yield _sentence(harness), tuple(ids)
 
 
 def _sentence(store: type) -> str:

@@ -8,24 +8,21 @@ to be equivalent.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import shutil
-import subprocess
 import sys
 import time
 import tomllib
 
 from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import ExitStack, suppress
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Timer
-from typing import Any, Final
+from typing import Any, Final, Self
 
+from conformance.mutation import trial
 from conformance.mutation.sources import SourceMutant, sample
 
 
@@ -33,8 +30,13 @@ ROOT: Final = Path(__file__).parents[2]
 EXPLAINED: Final = Path(__file__).parent / "survivors.toml"
 FOUND: Final = Path(__file__).parent / "found.toml"
 GOAL: Final = 0.95
-SILENCE: Final = 660.0
-"""After how many seconds without a line a mutant hangs; it is beyond any patience."""
+LEAST_SECONDS: Final = 10.0
+FACTOR: Final = 10
+"""A clause may take that long on a mutant, and so many times what it usually takes."""
+LONGEST_SECONDS: Final = 660.0
+"""How long a clause may take while nobody knows what is usual."""
+STOP_SECONDS: Final = 20.0
+"""How long a clause may take to end after it was cancelled."""
 
 
 @dataclass(frozen=True)
@@ -75,78 +77,156 @@ class Verdict:
 
 
 @dataclass
+class Usual:
+    """What a clause does on the code as it is."""
+
+    seconds: float
+    lines: dict[str, set[int]]
+    """Which lines of which files of the part it runs."""
+
+    @property
+    def limit(self) -> float:
+        """How many seconds it may take on a mutant: far more than it usually does here."""
+        return LEAST_SECONDS + FACTOR * self.seconds
+
+
+Found = tuple[str, str]
+"""What killed a mutant, and why; nothing if it lives."""
+_ALIVE: Final[Found] = ("", "")
+
+
+@dataclass
 class Judge:
-    """Runs the suite, the clauses first that have killed most."""
+    """Runs the clauses that reach a mutant, those first that have killed most."""
 
     part: Part
+    data: str = ""
+    """The folder of the server, if the part needs one."""
     kills: Counter[str] = field(default_factory=Counter[str])
-    seconds: dict[str, float] = field(default_factory=dict[str, float])
+    usual: dict[tuple[str, str], Usual] = field(default_factory=dict[tuple[str, str], Usual])
+    """By harness and clause."""
+
+    def learn(self) -> None:
+        """Run everything on the code as it is: it passes, or nothing is proved."""
+        done: set[str] = set()
+        with self._copy() as copy:
+            for harness in self.part.judges:
+                with _Trial(harness, copy, self.data, traced=True) as running:
+                    # A harness that is hard on paging runs again what others have passed.
+                    ids = [id_ for id_ in running.start() if harness == "hard" or id_ not in done]
+                    failed = running.run([(id_, LONGEST_SECONDS) for id_ in ids])
+                if failed != _ALIVE or not ids:
+                    message = f"the code as it is fails {failed}"
+                    raise SystemExit(message)
+                for id_, seconds, lines in running.held:
+                    run = {name: set(numbers) for name, numbers in lines.items()}
+                    self.usual[harness, id_] = Usual(seconds, run)
+                done.update(ids)
+                print(f"{harness}: {len(ids)} clauses", flush=True)
 
     def judge(self, mutant: SourceMutant) -> Verdict:
         """Run the suite on a mutant, until a clause fails."""
-        verdict = Verdict(mutant)
+        name = str(mutant.path.relative_to(ROOT / self.part.package))
+        reached = False
+        for harness in self.part.judges:
+            reaching = [
+                id_
+                for (one, id_), usual in self.usual.items()
+                if one == harness and usual.lines.get(name, set()) & set(mutant.statement)
+            ]
+            found = self._run(harness, mutant, reaching) if reaching else _ALIVE
+            if found != _ALIVE:
+                self.kills[found[0].rpartition(" ")[2]] += 1
+                return Verdict(mutant, *found)
+            reached = reached or bool(reaching)
+        return Verdict(mutant, why="" if reached else "no clause reaches it")
+
+    def _run(self, harness: str, mutant: SourceMutant, reaching: list[str]) -> Found:
+        """Run clauses on a mutant; one that takes too long is compared with the code as it is."""
+        reaching.sort(key=lambda id_: (-self.kills[id_], self.usual[harness, id_].seconds))
+        while True:
+            limits = [(id_, self.usual[harness, id_].limit) for id_ in reaching]
+            with self._copy(mutant) as copy, _Trial(harness, copy, self.data) as running:
+                found = running.start_and_run(limits)
+            late = next((one for one in limits if one[0] == running.late), None)
+            if late is None:
+                return found
+            with self._copy() as copy, _Trial(harness, copy, self.data) as running:
+                if running.start_and_run([late]) == _ALIVE:
+                    return found
+            self.usual[harness, late[0]].seconds *= 2  # the machine is slower than it was
+
+    @contextmanager
+    def _copy(self, mutant: SourceMutant | None = None) -> Generator[Path]:
+        """Give a folder with the package of the part, and a mutant in it."""
+        package = ROOT / self.part.package
         with TemporaryDirectory() as folder:
-            package = ROOT / self.part.package
             copy = Path(folder, package.name)
             shutil.copytree(package, copy)
-            (copy / mutant.path.relative_to(package)).write_text(mutant.text, encoding="utf-8")
-            done: set[str] = set()
-            for name in self.part.judges:
-                verdict.killed_by, verdict.why = self.run_on(name, folder, done)
-                if verdict.killed_by:
-                    self.kills[verdict.killed_by.rpartition(" ")[2]] += 1
-                    break
-        return verdict
-
-    def run_on(self, harness: str, folder: str, done: set[str]) -> tuple[str, str]:
-        """Run one harness; return what killed the mutant, and why, or nothing."""
-        script = [sys.executable, "-m", "conformance.mutation.trial", harness]
-        places = [folder, os.environ.get("PYTHONPATH", "")]
-        given = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
-        with subprocess.Popen(  # noqa: S603  # our own script
-            script,
-            cwd=ROOT,
-            env=given,
-            text=True,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        ) as process:
-            applying = _line(process)
-            if applying is None:
-                return f"{harness}: start", "it cannot be imported"
-            # A harness that is hard on paging runs again what others have passed.
-            wanted = [one for one in applying if harness == "hard" or one not in done]
-            wanted.sort(key=lambda one: (-self.kills[one], self.seconds.get(one, 1.0)))
-            _tell(process, wanted)
-            for id_ in wanted:
-                found = _line(process)
-                if found is None:
-                    return f"{harness}: {id_}", "it hangs, or has ended the process"
-                _, result, seconds, reason = found
-                if result != "held":
-                    return f"{harness}: {id_}", reason
-                self.seconds[id_] = seconds
-            done.update(wanted)
-        return "", ""
+            if mutant is not None:
+                (copy / mutant.path.relative_to(package)).write_text(mutant.text, encoding="utf-8")
+            yield copy
 
 
-def _tell(process: subprocess.Popen[str], value: object) -> None:
-    if process.stdin is not None:
+class _Trial:
+    """A process that runs clauses of one harness on a copy of a package."""
+
+    def __init__(self, harness: str, copy: Path, data: str, *, traced: bool = False) -> None:
+        self.harness = harness
+        self.held: list[tuple[str, float, dict[str, list[int]]]] = []
+        """What has passed, in how many seconds, and what was run for it."""
+        self.late = ""
+        """The clause that took too long."""
+        self._pipe, theirs = trial.PROCESSES.Pipe()
+        self._process = trial.PROCESSES.Process(
+            target=trial.main, args=(theirs, harness, str(copy), data), kwargs={"traced": traced}
+        )
+        self._process.start()
+        theirs.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the process, whatever it does."""
+        self._pipe.close()
+        self._process.kill()
+        self._process.join()
+
+    def start(self) -> list[str]:
+        """Return the ids of the clauses that apply; none if it does not get that far."""
+        return self._received(LONGEST_SECONDS) or []
+
+    def start_and_run(self, limits: Sequence[tuple[str, float]]) -> Found:
+        """Run clauses until one fails, or takes longer than its limit in seconds."""
+        if not self.start():
+            return f"{self.harness}: start", "it cannot be imported"
+        return self.run(limits)
+
+    def run(self, limits: Sequence[tuple[str, float]]) -> Found:
+        """Run clauses, once it has started."""
         with suppress(BrokenPipeError):
-            process.stdin.write(json.dumps(value) + "\n")
-            process.stdin.flush()
+            self._pipe.send(limits)
+        for id_, limit in limits:
+            # The clause is cancelled after its limit; what cannot be cancelled, a while later.
+            started = time.monotonic()
+            found = self._received(limit + STOP_SECONDS)
+            if (found is None or found[0] != "held") and time.monotonic() - started >= limit:
+                self.late = id_
+            if found is None:
+                return f"{self.harness}: {id_}", "it hangs, or has ended the process"
+            result, seconds, reason, lines = found
+            if result != "held":
+                return f"{self.harness}: {id_}", reason
+            self.held.append((id_, seconds, lines))
+        return _ALIVE
 
-
-def _line(process: subprocess.Popen[str]) -> Any:
-    """Wait for a line; None if the process has ended, or was killed because it hangs."""
-    timer = Timer(SILENCE, process.kill)
-    timer.start()
-    try:
-        line = process.stdout.readline() if process.stdout is not None else ""
-    finally:
-        timer.cancel()
-    return json.loads(line) if line.endswith("\n") else None
+    def _received(self, seconds: float) -> Any:
+        """Wait for an answer; None if the process has ended, or it does not come in time."""
+        with suppress(EOFError, ConnectionResetError):
+            if self._pipe.poll(seconds):
+                return self._pipe.recv()
+        return None
 
 
 def explained() -> dict[tuple[str, str, str], str]:
@@ -163,26 +243,33 @@ def key_of(mutant: SourceMutant) -> tuple[str, str, str]:
     return (str(mutant.path.relative_to(ROOT)), *mutant.change)
 
 
-def run(name: str, count: int, seed: int, workers: int, only: str = "") -> list[Verdict]:
-    """Judge some mutants of a part."""
+def run(name: str, asked: argparse.Namespace) -> list[Verdict]:
+    """Judge some mutants of a part; those that are explained live, and need no judge."""
     part = PARTS[name]
-    paths = [one for one in part.paths() if only in str(one)]
-    judge = Judge(part)
-    with ExitStack() as stack:
-        folder = stack.enter_context(TemporaryDirectory())
-        done: set[str] = set()
-        for harness in part.judges:  # the code as it is passes, or nothing is proved
-            failed, why = judge.run_on(harness, folder, done)
-            if failed:
-                message = f"the code as it is fails {failed}: {why}"
-                raise SystemExit(message)
-        verdicts: list[Verdict] = []
-        pool = stack.enter_context(ThreadPoolExecutor(workers))
-        judging = [pool.submit(judge.judge, one) for one in sample(paths, count, seed)]
-        for done_ in as_completed(judging):
-            verdicts.append(done_.result())
-            _say(verdicts[-1])
+    known = explained()
+    paths = [one for one in part.paths() if asked.only in str(one)]
+    ends = time.monotonic() + 60 * asked.minutes
+    verdicts: list[Verdict] = []
+    with server_for(part) as data:
+        judge = Judge(part, data)
+        judge.learn()
+        for mutant in sample(paths, asked.count, asked.seed):
+            if time.monotonic() < ends:
+                why = known.get(key_of(mutant))
+                verdicts.append(judge.judge(mutant) if why is None else Verdict(mutant, why=why))
+                _say(verdicts[-1])
     return verdicts
+
+
+@contextmanager
+def server_for(part: Part) -> Generator[str]:
+    """Run the server that a part needs; give its folder, or nothing."""
+    if "postgres" not in part.judges:
+        yield ""
+        return
+    sys.path.insert(0, str(trial.SERVER_CODE))
+    with import_module("server").running_server("fsync = off\n") as server:
+        yield str(server.folder)
 
 
 def _say(verdict: Verdict) -> None:
@@ -196,14 +283,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="all but postgres if none")
     parser.add_argument("--count", type=int, default=40, help="how many of each part")
     parser.add_argument("--seed", type=int, default=int(time.time()) % 100_000)
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--minutes", type=float, default=600, help="begin none after that, a part")
     parser.add_argument("--record", action="store_true", help="write what was found to found.toml")
     parser.add_argument("--only", default="", help="only files whose path holds this")
     asked = parser.parse_args(arguments)
     print(f"seed {asked.seed}")
     verdicts: list[Verdict] = []
     for name in asked.parts or ["core", "memory", "sqlite"]:
-        found = run(name, asked.count, asked.seed, asked.workers, asked.only)
+        found = run(name, asked)
         if asked.record:
             record(name, asked.seed, found)
         verdicts += found

@@ -44,6 +44,8 @@ class SourceMutant:
     line: int
     original: str
     text: str
+    statement: range
+    """The lines of the statement that is changed, or of its head if it has a body."""
 
     @property
     def name(self) -> str:
@@ -77,12 +79,23 @@ def mutants_of(path: Path) -> list[SourceMutant]:
         starts.append(starts[-1] + len(line))
     found: dict[str, SourceMutant] = {}
     raw = original.encode()
-    for node, new in _changes(ast.parse(original)):
+    tree = ast.parse(original)
+    statements = [_head(node) for node in ast.walk(tree) if isinstance(node, ast.stmt)]
+    for node, new in _changes(tree):
         start = starts[node.lineno - 1] + node.col_offset
         end = starts[(node.end_lineno or node.lineno) - 1] + (node.end_col_offset or 0)
         text = (raw[:start] + new.encode() + raw[end:]).decode()
-        found.setdefault(text, SourceMutant(path, node.lineno, original, text))
+        around = max((one for one in statements if node.lineno in one), key=lambda one: one.start)
+        found.setdefault(text, SourceMutant(path, node.lineno, original, text, around))
     return list(found.values())
+
+
+def _head(statement: ast.stmt) -> range:
+    """Return the lines of a statement, without those of the statements in it."""
+    end = statement.end_lineno or statement.lineno
+    inner = [one.lineno for one in ast.walk(statement) if isinstance(one, ast.stmt)]
+    below = [line for line in inner if line > statement.lineno]
+    return range(statement.lineno, min(below, default=end + 1))
 
 
 def sample(paths: list[Path], count: int, seed: int) -> list[SourceMutant]:

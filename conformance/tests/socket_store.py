@@ -209,7 +209,8 @@ class SocketEngine:
         }
     )
     limitations: Mapping[Capability, str] = {
-        Capability.PUSH: "the server speaks only when it is asked"
+        Capability.PUSH: "the server speaks only when it is asked",
+        Capability.CATALOGUE: "it has no list",
     }
     timeout = 5.0
 
@@ -298,6 +299,7 @@ class SocketHarness(Harness):
         durable=Supported(),
         guards=Unsupported("it has no index"),
         times=Supported(),
+        catalogue=Unsupported("it has no list"),
         hooks=Supported(),
     )
     absent: ClassVar[Any] = {"url": "the server lives in the process of the tests"}

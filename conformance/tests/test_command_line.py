@@ -25,7 +25,7 @@ class Mine(Harness):
     capabilities = Capabilities(
         sessions=Supported(), global_order=Supported(), push=Unsupported("alone"),
         shared=Unsupported("alone"), durable=Unsupported("alone"), guards=Supported(),
-        hooks=Supported(), times=Supported(),
+        hooks=Supported(), times=Supported(), catalogue=Supported(),
     )
     @asynccontextmanager
     async def open(self):

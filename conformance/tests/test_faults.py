@@ -310,7 +310,7 @@ KILLED_BY: dict[type[SocketEngine | Store | Server], tuple[str, ...]] = {
     RetriesBlindly: ("FLT-03", "FLT-11"),
     ConflictForALostAnswer: ("FLT-01", "FLT-02", "FLT-05"),
     AcknowledgesTheLost: ("FLT-03", "FLT-04", "FLT-11"),
-    NeverReconnects: ("FLT-01", "FLT-02", "FLT-07", "FLT-08", "FLT-09"),
+    NeverReconnects: ("FLT-02", "FLT-08"),
     EmptyForLost: ("FLT-07",),
     LeaksTheDriver: ("FLT-07", "FLT-09"),
     TornSessions: ("FLT-06",),

@@ -39,6 +39,7 @@ def answers(**changes: Any) -> Capabilities:
         "durable": Unsupported("alone"),
         "guards": Supported(),
         "times": Supported(),
+        "catalogue": Supported(),
         "hooks": Supported(),
         **changes,
     }
@@ -64,6 +65,7 @@ def test_no_feature_has_a_default() -> None:
             shared=Supported(),
             durable=Supported(),
             times=Supported(),
+            catalogue=Supported(),
         )
 
 
@@ -105,7 +107,9 @@ def test_only_what_is_named_is_supported() -> None:
 
 class Short(UrlHarness):
     name, location = "short", "memory://"
-    capabilities = Capabilities.only("sessions", "global_order", "guards", "times", "hooks")
+    capabilities = Capabilities.only(
+        "sessions", "global_order", "guards", "times", "catalogue", "hooks"
+    )
 
 
 def run(harness: type[Harness], id_: str) -> Outcome:
@@ -135,9 +139,30 @@ def test_a_store_without_a_reason_needs_one_from_its_harness() -> None:
     assert "Silent says push=Unsupported() without a reason" in outcome.reason
 
 
+def test_what_is_claimed_and_not_named_is_said() -> None:
+    class Forgetful(Short):
+        capabilities = Capabilities.only("sessions", "global_order", "guards", "hooks")
+
+    outcome = run(Forgetful, "VER-01")
+    assert outcome.result == "not-run"
+    assert "VER-01 was not run on" in outcome.details
+    assert outcome.reason.endswith(
+        "the store claims times: name it in "
+        "test_what_is_claimed_and_not_named_is_said.<locals>.Forgetful.capabilities"
+    )
+
+
+def test_an_event_loop_that_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eventport_conformance.running.find_spec", lambda _: None)
+    (clause,) = (one for one in all_clauses() if one.id == "VER-01")
+    outcome = run_clause(Short, clause, "trio")
+    assert (outcome.result, outcome.seconds) == ("not-run", 0)
+    assert "trio is not installed: install it, or take it out of" in outcome.reason
+
+
 def test_what_is_not_named_must_not_be_claimed() -> None:
     class Modest(Short):
-        capabilities = Capabilities.only("global_order", "guards", "times", "hooks")
+        capabilities = Capabilities.only("global_order", "guards", "times", "catalogue", "hooks")
 
         @asynccontextmanager
         async def open(self) -> AsyncGenerator[EventStore, None]:
@@ -148,7 +173,7 @@ def test_what_is_not_named_must_not_be_claimed() -> None:
 
     outcome = run(Modest, "CAP-01")
     assert outcome.result == "failed"
-    assert outcome.reason.startswith("Capability.SESSIONS is claimed")
+    assert outcome.reason.startswith("whether the store claims sessions")
 
 
 def test_a_url_gives_a_folder_of_its_own_and_an_adapter_that_is_not_installed() -> None:

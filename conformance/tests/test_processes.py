@@ -72,6 +72,7 @@ class FileHarness(Harness):
         durable=Supported(),
         guards=Unsupported("it has no index"),
         times=Supported(),
+        catalogue=Unsupported("it has no list"),
         hooks=Supported(),
     )
     engine: ClassVar[type[SharedFileEngine]] = SharedFileEngine

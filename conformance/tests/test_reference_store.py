@@ -7,9 +7,5 @@ from eventport_conformance.proof.mutation import harness_of
 from eventport_conformance.proof.reference_store import MinimalStore, ReferenceStore
 
 
-class ReferenceHarness(harness_of(ReferenceStore)):  # type: ignore[misc]  # made by a function
-    backends = ("asyncio", "trio")
-
-
-TestReference = conformance(ReferenceHarness)
+TestReference = conformance(harness_of(ReferenceStore))
 TestMinimal = conformance(harness_of(MinimalStore))

@@ -14,9 +14,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, Final, TypeVar
+from unittest.mock import patch
 
 import aiosqlite
 
+from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
 from eventport import EventStore
@@ -58,7 +60,9 @@ class Right(UrlHarness):
     """Everything as it should be."""
 
     name, location = "toolkit", "memory://"
-    capabilities = Capabilities.only("sessions", "global_order", "guards", "times", "hooks")
+    capabilities = Capabilities.only(
+        "sessions", "global_order", "guards", "times", "catalogue", "hooks"
+    )
 
     def inline_notes(self, store: EventStore) -> AbstractAsyncContextManager[Notes]:
         return DocumentNotes.open(store)
@@ -108,18 +112,19 @@ def _wrapping(wrapper_: type[_Leases]) -> type[MemoryCheckpoints]:
     return Wrapped
 
 
-def _bug(made: type[MemoryCheckpoints]) -> type[Harness]:
+def _bug(made: type[MemoryCheckpoints], sentence: str | None) -> type[Harness]:
     class Wrong(Right):
         def make_checkpoints(self, _: EventStore) -> Any:
             return made()
 
-    Wrong.__name__ = Wrong.name = made.__name__
+    Wrong.__name__, Wrong.__doc__ = made.__name__, sentence
+    Wrong.name = made.__name__
     return Wrong
 
 
 def _lease_bug(*killed_by: str) -> Callable[[type[_Leases]], type[_Leases]]:
     def register(wrapper: type[_Leases]) -> type[_Leases]:
-        mutant(*killed_by)(_bug(_wrapping(wrapper)))
+        mutant(*killed_by)(_bug(_wrapping(wrapper), wrapper.__doc__))
         return wrapper
 
     return register
@@ -127,7 +132,7 @@ def _lease_bug(*killed_by: str) -> Callable[[type[_Leases]], type[_Leases]]:
 
 def _store_bug(*killed_by: str) -> Callable[[type[MemoryCheckpoints]], type[MemoryCheckpoints]]:
     def register(made: type[MemoryCheckpoints]) -> type[MemoryCheckpoints]:
-        mutant(*killed_by)(_bug(made))
+        mutant(*killed_by)(_bug(made, made.__doc__))
         return made
 
     return register
@@ -148,6 +153,18 @@ class EverybodyHasTheLease(MemoryCheckpoints):
 
     async def acquire(self, projection: ProjectionId, *args: Any, **asked: Any) -> Any:
         self._states[projection].owner = None
+        return await super().acquire(projection, *args, **asked)
+
+
+@_store_bug("CKP-08")
+class LooksAndThenTakes(MemoryCheckpoints):
+    """It looks whether a lease is free, lets others look, too, and then gives it."""
+
+    async def acquire(self, projection: ProjectionId, *args: Any, **asked: Any) -> Any:
+        is_free = self._states[projection].owner is None
+        await checkpoint()
+        if is_free:
+            self._states[projection].owner = None
         return await super().acquire(projection, *args, **asked)
 
 
@@ -385,12 +402,23 @@ def _leaking(handler: Any) -> Any:
     return call
 
 
+@mutant("SUB-29")
+class OneEventForAll(Right):
+    """Its feed hands the same event to all subscriptions that are idle."""
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[EventStore, None]:
+        with patch("eventport._engine.subscription.copy_event", lambda event: event):
+            async with super().open() as store:
+                yield store
+
+
 class Joining(UrlHarness):
     """Stores in a transaction of the caller's, on SQLite."""
 
     name, location = "joining", "sqlite:///{folder}/events.db"
     capabilities = Capabilities.only(
-        "sessions", "global_order", "shared", "durable", "guards", "times", "hooks"
+        "sessions", "global_order", "shared", "durable", "guards", "times", "catalogue", "hooks"
     )
 
     @asynccontextmanager
@@ -405,6 +433,46 @@ class Joining(UrlHarness):
             await connection.execute("BEGIN IMMEDIATE")
             yield store.using(connection)
             await connection.execute("COMMIT" if commits else "ROLLBACK")
+
+    def inline_notes(self, store: EventStore) -> AbstractAsyncContextManager[Notes]:
+        return DocumentNotes.open(store)
+
+
+@mutant("USE-04")
+class JoinedInTwo(Joining):
+    """Its joined store writes several events in two steps."""
+
+    @asynccontextmanager
+    async def using(self, store: EventStore, commits: bool) -> AsyncGenerator[EventStore, None]:
+        async with super().using(store, commits) as joined:
+            append: Any = joined.append
+
+            async def append_in_two(*args: Any, **asked: Any) -> Any:
+                stream, events = args
+                await append(stream, events[:1], **asked)
+                return await append(stream, events[1:], **asked)
+
+            joined.append = append_in_two  # type: ignore[method-assign]  # the bug
+            yield joined
+
+
+@mutant("USE-05")
+class KeepsWhatWasCancelled(Joining):
+    """Its joined store does not undo an append that is cancelled while its handlers run."""
+
+    @asynccontextmanager
+    async def using(self, store: EventStore, commits: bool) -> AsyncGenerator[EventStore, None]:
+        async with super().using(store, commits) as joined:
+            engine: Any = vars(joined)["_engine"]
+
+            async def write(batch: Sequence[Commit]) -> list[Outcome]:
+                return [
+                    await engine._inline.write_commit(engine._connection, commit, 0)
+                    for commit in batch
+                ]
+
+            engine._write_with_handlers = write
+            yield joined
 
 
 @mutant("USE-01", "USE-03")

@@ -54,6 +54,7 @@ class FileEngine:
         Capability.SHARED: "one process holds the file; use SQLite to share events",
         Capability.PUSH: "there are no commits by other processes",
         Capability.GUARDS: "this example has no index of tags; use SQLite",
+        Capability.CATALOGUE: "this example has no list of its streams; use SQLite",
     }
 
     def __init__(self, path: Path) -> None:

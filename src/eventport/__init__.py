@@ -27,7 +27,14 @@ from eventport.errors import (
 from eventport.events import CopiedEvent, NewEvent, RecordedEvent
 from eventport.expectations import ANY, NO_STREAM, STREAM_EXISTS, Expectation
 from eventport.protocols import Capability, EventStore, Session, Streams, Subscription
-from eventport.results import AggregateResult, AllResult, AppendResult, QueryResult, ReadResult
+from eventport.results import (
+    AggregateResult,
+    AllResult,
+    AppendResult,
+    QueryResult,
+    ReadResult,
+    StreamInfo,
+)
 
 
 __all__ = [
@@ -65,6 +72,7 @@ __all__ = [
     "Session",
     "StoreClosedError",
     "StoreUnavailableError",
+    "StreamInfo",
     "Streams",
     "Subscription",
     "WrongEventLoopError",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final, Generic, Protocol, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Generic, Protocol, TypeVar, runtime_checkable
 from uuid import UUID
 
 from msgspec import Struct
 
+from eventport._concurrency.gathering import gather
 from eventport.events import NewEvent, RecordedEvent
 from eventport.protocols import Streams
 from eventport.results import AggregateResult
@@ -16,6 +17,9 @@ from eventport.validation import check_initial, check_plain_function
 
 S = TypeVar("S")
 E = TypeVar("E")
+
+_AT_ONCE: Final = 16
+"""How many streams a loader is asked for side by side."""
 
 
 class EventCodec(Protocol[E]):
@@ -75,6 +79,17 @@ class StateLoader(Protocol):
         ...
 
 
+@runtime_checkable
+class ManyLoader(Protocol):
+    """A `StateLoader` that finds the states of many streams with fewer round trips."""
+
+    async def load_many(
+        self, streams: Streams, names: Sequence[str], fold: Fold[S, E]
+    ) -> Mapping[str, AggregateResult[S]]:
+        """Return what `StateLoader.load` returns, for each of these streams."""
+        ...
+
+
 class Replay:
     """Loads a state by folding all events of the stream."""
 
@@ -82,12 +97,32 @@ class Replay:
         self, streams: Streams, stream: str, fold: Fold[S, E], *, to_version: int | None = None
     ) -> AggregateResult[S]:
         """See `StateLoader.load`."""
-        decode, evolve = fold.types.decode, fold.evolve
+        return await streams.aggregate(stream, _step(fold), fold.initial, to_version=to_version)
 
-        def step(state: S, event: RecordedEvent) -> S:
-            return evolve(state, decode(event))
+    async def load_many(
+        self, streams: Streams, names: Sequence[str], fold: Fold[S, E]
+    ) -> Mapping[str, AggregateResult[S]]:
+        """See `ManyLoader.load_many`."""
+        return await streams.aggregate_many(names, _step(fold), fold.initial)
 
-        return await streams.aggregate(stream, step, fold.initial, to_version=to_version)
+
+def _step(fold: Fold[S, E]) -> Callable[[S, RecordedEvent], S]:
+    decode, evolve = fold.types.decode, fold.evolve
+    return lambda state, event: evolve(state, decode(event))
+
+
+async def load_many(
+    loader: StateLoader, streams: Streams, names: Sequence[str], fold: Fold[S, E]
+) -> Mapping[str, AggregateResult[S]]:
+    """Load the states of many streams: at once if the loader can, or else side by side."""
+    if isinstance(loader, ManyLoader):
+        return await loader.load_many(streams, names, fold)
+    found: dict[str, AggregateResult[S]] = {}
+    for start in range(0, len(names), _AT_ONCE):
+        some = names[start : start + _AT_ONCE]
+        results = await gather(lambda name: loader.load(streams, name, fold), some)
+        found.update(zip(some, results, strict=True))
+    return found
 
 
 replay: Final[StateLoader] = Replay()

@@ -13,7 +13,14 @@ from anyio import Event
 from eventport.boundaries import Query
 from eventport.events import NewEvent, RecordedEvent
 from eventport.expectations import ANY, Expectation
-from eventport.results import AggregateResult, AllResult, AppendResult, QueryResult, ReadResult
+from eventport.results import (
+    AggregateResult,
+    AllResult,
+    AppendResult,
+    QueryResult,
+    ReadResult,
+    StreamInfo,
+)
 
 
 S = TypeVar("S")
@@ -39,6 +46,8 @@ class Capability(Enum):
     """A commit can depend on streams that it does not write, and on what a query matches."""
     TIMES = "times"
     """A `CopiedEvent` keeps the time at which it was first recorded."""
+    CATALOGUE = "catalogue"
+    """`EventStore.streams` lists the streams, without a look at all events."""
 
 
 class Streams(Protocol):
@@ -136,7 +145,8 @@ class Streams(Protocol):
 
         Raises:
             ConcurrencyError: `expected` does not hold; nothing was written.
-            BoundaryError: an event matches `unless` and was not seen; nothing was written.
+            BoundaryError: an event matches `unless` and was not seen; nothing was written. If
+                `expected` does not hold, either, that is the error.
             InvalidEventError: an event cannot be stored unharmed; nothing was written.
             NotSupportedError: a `CopiedEvent`, on a backend without `Capability.TIMES`.
             PayloadTooLargeError: the backend refuses the size; nothing was written.
@@ -165,6 +175,37 @@ class Streams(Protocol):
 
         Raises:
             ConcurrencyError: `expected` does not hold; nothing was folded.
+            InvalidArgumentTypeError: `initial` is a value, or `evolve` a coroutine function.
+        """
+        ...
+
+    async def read_many(self, streams: Iterable[str]) -> dict[str, ReadResult]:
+        """Read many streams from end to end, with as few round trips as the backend can do.
+
+        Each result is what `read` returns. Those of different streams need not be of one moment.
+
+        Args:
+            streams: Their names. Each comes once in the result, in this order; a stream that does
+                not exist reads as empty.
+        """
+        ...
+
+    async def aggregate_many(
+        self,
+        streams: Iterable[str],
+        evolve: Callable[[S, RecordedEvent], S],
+        initial: Callable[[], S],
+    ) -> dict[str, AggregateResult[S]]:
+        """Fold many streams, each into a state of its own, as `read_many` reads them.
+
+        Memory grows with the states, not with the streams.
+
+        Args:
+            streams: Their names.
+            evolve: Gives the state after an event, from the state before it.
+            initial: Makes the state before the first event, anew for each stream.
+
+        Raises:
             InvalidArgumentTypeError: `initial` is a value, or `evolve` a coroutine function.
         """
         ...
@@ -302,6 +343,33 @@ class EventStore(Streams, Protocol):
         Raises:
             HistoryReplacedError: `after` lies beyond the head; or, after a lost connection, the
                 last event that was handed out is not there any more.
+        """
+        ...
+
+    async def streams(
+        self,
+        *,
+        prefix: str | None = None,
+        category: str | None = None,
+        after: str | None = None,
+        max_count: int = 1000,
+    ) -> list[StreamInfo]:
+        """List streams by name, in the order of code points, which is that of their UTF-8 bytes.
+
+        For the next page, pass the name of the last stream as `after`; a page with fewer than
+        `max_count` is the last one. A stream that is there when the first page is read comes once.
+        A deleted stream is left out. A stream has to match all filters that are given.
+
+        Args:
+            prefix: Only streams whose name starts with this. The toolkit's own streams are left
+                out, unless this begins with ``eventport/``.
+            category: Only streams of this category, as `eventport.catalogue.category_of` returns
+                it: with ``order``, ``order-7`` is listed, and ``order-item-7`` is not.
+            after: Only streams whose name comes after this one, whether or not it is there.
+            max_count: At most this many streams.
+
+        Raises:
+            NotSupportedError: the backend has no `Capability.CATALOGUE`.
         """
         ...
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime  # msgspec resolves field types at run time
 from typing import Generic, TypeVar
 
 from msgspec import Struct
 
-from eventport.events import RecordedEvent, T_co  # msgspec resolves field types at run time
+from eventport.events import RecordedEvent, T_co  # as above
 
 
 S = TypeVar("S")
@@ -37,6 +38,19 @@ class AppendResult(Struct, frozen=True):
     """Whether this append brought the stream into being."""
     deduplicated: bool
     """Whether exactly these events were there already, so that nothing was written again."""
+
+
+class StreamInfo(Struct, frozen=True):
+    """A stream, and its last event: what a list of streams says of each."""
+
+    stream: str
+    """Its name."""
+    version: int
+    """Its head; the number of its events, unless some of them were deleted."""
+    position: int
+    """The global position of its last event."""
+    recorded_at: datetime
+    """When its last event was first recorded."""
 
 
 class QueryResult(Struct, frozen=True):

@@ -22,6 +22,7 @@ R = TypeVar("R")
 _HASH_BYTES: Final = 1 + 64  # the mark and a SHA-256 in hexadecimal digits
 # What would make two lists of parts look alike, and what no name may contain.
 _ambiguous: Final = re.compile(r"[%/~\x00-\x1f\x7f-\x9f]")
+_escaped: Final = re.compile("%([0-9A-F]{2})")
 
 
 def toolkit_stream(kind: str, *parts: str) -> str:
@@ -48,6 +49,12 @@ def toolkit_stream(kind: str, *parts: str) -> str:
         return name
     kept = raw[: MAX_NAME_BYTES - _HASH_BYTES].decode(errors="ignore")
     return f"{kept}~{sha256(raw).hexdigest()}"
+
+
+def parts_of(stream: str) -> list[str]:
+    """Return the parts that a stream of the toolkit was named by, unless its name was cut."""
+    _, *parts = stream.removeprefix(TOOLKIT_STREAMS).split("/")
+    return [_escaped.sub(lambda match: chr(int(match[1], 16)), part) for part in parts]
 
 
 def is_toolkit_stream(name: str) -> bool:

@@ -58,6 +58,15 @@ def check_stream(name: object) -> str:
     return text
 
 
+def check_streams(names: object) -> list[str]:
+    """Return names of streams, each of them once, or raise `InvalidStreamNameError`."""
+    given = names  # which no check has made a narrower type of
+    if isinstance(names, str | bytes | Mapping) or not isinstance(names, Iterable):
+        message = f"streams must be several names, such as a list, not {show(given)}"
+        raise InvalidArgumentTypeError(message)
+    return list(dict.fromkeys(check_stream(name) for name in cast("Iterable[object]", names)))
+
+
 def check_event_type(name: object) -> str:
     """Return an event's type name, or raise `InvalidEventTypeError`."""
     if type(name) is str and _is_plain(name):

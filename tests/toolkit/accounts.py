@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
-from eventport.commands import Decider
+from eventport import EventStore, Streams
+from eventport.commands import CommandHandler, Decider
+from eventport.folding import Fold, replay
+from eventport.results import AggregateResult
 from eventport.typed import EventTypes
 
 
@@ -67,3 +71,39 @@ def evolve(balance: int, event: AccountEvent) -> int:
 
 TYPES = EventTypes[AccountEvent](Deposited, Withdrawn, Emptied)
 ACCOUNT = Decider(types=TYPES, initial=int, evolve=evolve, decide=decide)
+
+
+S = TypeVar("S")
+
+
+E = TypeVar("E")
+
+
+def accounts(
+    store: EventStore, **options: Any
+) -> CommandHandler[int, AccountCommand, AccountEvent]:
+    return CommandHandler(store, ACCOUNT, **options)
+
+
+async def data(store: EventStore, stream: str) -> list[AccountEvent]:
+    return [TYPES.decode(event) for event in (await store.read(stream)).events]
+
+
+@dataclass
+class Meddling:
+    """A loader that lets another writer commit right after each of the first loads."""
+
+    store: EventStore
+    times: int
+    loads: int = 0
+    seen: list[object] = field(default_factory=list[object])
+
+    async def load(
+        self, streams: Streams, stream: str, fold: Fold[S, E], *, to_version: int | None = None
+    ) -> AggregateResult[S]:
+        loaded = await replay.load(streams, stream, fold, to_version=to_version)
+        self.loads += 1
+        self.seen.append(loaded.state)
+        if self.loads <= self.times:
+            await self.store.append(stream, [TYPES.new(Deposited(1000))])
+        return loaded

@@ -1,7 +1,7 @@
 """Lets the tests of what is built on the port run on every backend that is there.
 
 A test that asks for `store` or `open_store` runs once for each entry of `BACKENDS`, each time on
-an empty store. A backend is added by one entry.
+an empty store.
 """
 
 from __future__ import annotations
@@ -9,120 +9,24 @@ from __future__ import annotations
 import sys
 
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from itertools import count
-from os import environ, getpid
+from os import environ
 from pathlib import Path
-from typing import Final, TypeAlias
 
 import pytest
 
-from adapters.eventstoredb.tests.double.server import serve
-from adapters.eventstoredb.tests.double.state import Double
-from adapters.mongodb.tests.servers import new_database, shared_server
+from adapters.mongodb.tests.servers import shared_server
+from tests.toolkit.backends import BACKENDS, OpenStore
+from tests.toolkit.orders import EVENTS, Order
+from tests.toolkit.stages import KINDS, Stage, open_stage
 
-from eventport import EventStore, connect
-
-from eventport_conformance.waiting import HANG_SECONDS
+from eventport import EventStore
+from eventport.aggregates import Repository
+from eventport.snapshots import MemorySnapshotStore, SnapshotStore, StreamSnapshotStore
 
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "adapters/postgres/tests"))
 
 from server import server_url  # see above
-
-
-OpenStore: TypeAlias = Callable[[], AbstractAsyncContextManager[EventStore]]
-"""Opens one more store on the events of the test, as another process would."""
-
-Backend: TypeAlias = Callable[[pytest.FixtureRequest], AbstractAsyncContextManager[OpenStore]]
-"""Provides an empty place for events, and how to open stores on it."""
-
-_numbers: Final = count()
-
-
-@asynccontextmanager
-async def memory(_: pytest.FixtureRequest) -> AsyncGenerator[OpenStore, None]:
-    """The events live in the store, so that every store of a test is the same one."""
-    async with connect("memory://") as store:
-
-        @asynccontextmanager
-        async def open_again() -> AsyncGenerator[EventStore, None]:
-            yield store
-
-        yield open_again
-
-
-@asynccontextmanager
-async def sqlite(request: pytest.FixtureRequest) -> AsyncGenerator[OpenStore, None]:
-    folder: Path = request.getfixturevalue("tmp_path")
-
-    @asynccontextmanager
-    async def open_file() -> AsyncGenerator[EventStore, None]:
-        async with connect(f"sqlite:///{folder / 'events.db'}") as store:
-            yield store
-
-    yield open_file
-
-
-@asynccontextmanager
-async def postgres(request: pytest.FixtureRequest) -> AsyncGenerator[OpenStore, None]:
-    url: str = request.getfixturevalue("postgres_url")
-    schema = f"toolkit_{getpid()}_{next(_numbers)}"
-
-    @asynccontextmanager
-    async def open_schema() -> AsyncGenerator[EventStore, None]:
-        async with connect(url, schema=schema, timeout=HANG_SECONDS) as store:
-            yield store
-
-    yield open_schema
-
-
-@asynccontextmanager
-async def mongodb(request: pytest.FixtureRequest) -> AsyncGenerator[OpenStore, None]:
-    server: str = request.getfixturevalue("mongodb_url")
-    async with new_database(server) as url:
-
-        @asynccontextmanager
-        async def open_database() -> AsyncGenerator[EventStore, None]:
-            async with connect(url, timeout=HANG_SECONDS) as store:
-                yield store
-
-        yield open_database
-
-
-@asynccontextmanager
-async def eventstoredb(_: pytest.FixtureRequest) -> AsyncGenerator[OpenStore, None]:
-    async with serve(Double()) as double:
-        yield _client_of(double)
-
-
-@asynccontextmanager
-async def eventstoredb_24(_: pytest.FixtureRequest) -> AsyncGenerator[OpenStore, None]:
-    """It has no sessions over several streams."""
-    async with serve(Double("23.10")) as double:
-        yield _client_of(double)
-
-
-def _client_of(double: Double) -> OpenStore:
-    @asynccontextmanager
-    async def open_client() -> AsyncGenerator[EventStore, None]:
-        async with connect(double.uri, timeout=HANG_SECONDS) as store:
-            yield store
-
-    return open_client
-
-
-BACKENDS: Final[dict[str, Backend]] = {
-    "memory": memory,
-    "sqlite": sqlite,
-    "postgres": postgres,
-    "mongodb": mongodb,
-    "eventstoredb": eventstoredb,
-    "eventstoredb-23.10": eventstoredb_24,
-}
-
-WITH_SESSIONS: Final = sorted(BACKENDS.keys() - {"eventstoredb-23.10"})
-"""The backends that commit several streams at once; of the others, see that they refuse to."""
 
 
 @pytest.fixture(scope="module")
@@ -168,3 +72,23 @@ async def open_store(
 async def store(open_store: OpenStore) -> AsyncGenerator[EventStore, None]:
     async with open_store() as opened:
         yield opened
+
+
+@pytest.fixture(params=KINDS)
+async def stage(request: pytest.FixtureRequest) -> AsyncGenerator[Stage, None]:
+    async with open_stage(request, request.param) as opened:
+        yield opened
+
+
+@pytest.fixture
+def orders(store: EventStore) -> Repository[Order]:
+    return Repository(store, "order", Order, EVENTS)
+
+
+@pytest.fixture(params=["memory", "stream"])
+def snapshot_store(request: pytest.FixtureRequest, store: EventStore) -> SnapshotStore:
+    kinds: dict[str, Callable[[], SnapshotStore]] = {
+        "memory": lambda: MemorySnapshotStore(retention=3),
+        "stream": lambda: StreamSnapshotStore(store, retention=3),
+    }
+    return kinds[request.param]()

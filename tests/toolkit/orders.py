@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Self, TypeAlias
 
+from eventport import EventStore
 from eventport.aggregates import Aggregate
 from eventport.commands import Decider
 from eventport.typed import EventTypes
@@ -105,3 +106,7 @@ def decide(command: Add | Ship, state: State) -> list[OrderEvent]:
 
 
 ORDER = Decider(types=EVENTS, initial=State, evolve=evolve, decide=decide)
+
+
+async def types(store: EventStore, stream: str) -> list[str]:
+    return [event.type for event in (await store.read(stream)).events]

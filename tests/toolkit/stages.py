@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from anyio import create_task_group
-from tests.toolkit.conftest import BACKENDS
+from tests.toolkit.backends import BACKENDS
 from tests.toolkit.read_models import PLACES, Place, execute
 
 from eventport import EventStore, NewEvent, RecordedEvent, connect

@@ -12,7 +12,7 @@ import pytest
 
 from anyio import create_task_group
 from tests.toolkit.accounts import ACCOUNT, Deposit, Withdraw
-from tests.toolkit.conftest import OpenStore
+from tests.toolkit.backends import OpenStore
 from tests.toolkit.orders import EVENTS, Order
 
 from eventport import ConcurrencyError, EventStore, InvalidEventError

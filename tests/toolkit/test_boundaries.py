@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +12,9 @@ from uuid import uuid4
 import anyio
 import pytest
 
-from eventport import EventStore, Match, Query, connect
+from tests.toolkit.staged import Staged
+
+from eventport import Capability, EventStore, Match, Query, connect
 from eventport.commands import CommandHandler, Decider
 from eventport.typed import EventTypes
 
@@ -74,17 +78,22 @@ def test_typed_events_declare_their_tags() -> None:
     assert EventTypes[Opened](Opened).new(Opened("1", 3)).tags == frozenset()
 
 
-async def test_a_course_is_never_overbooked(store: EventStore) -> None:
+@pytest.mark.parametrize("gate", [False, True])
+@pytest.mark.parametrize("streams", [1, 8])
+async def test_a_course_is_never_overbooked(store: EventStore, gate: bool, streams: int) -> None:
     await store.append("course-1", [TYPES.new(Opened("1", 3))])
-    handler = CommandHandler(store, COURSES)
+    handlers = [CommandHandler(store, COURSES, gate=gate) for _ in range(2)]
     enrolled: list[int] = []
 
     async def enrol(student: int) -> None:
         try:
-            result = await handler.handle(f"student-{student}", Enrol("1", str(student)))
+            handler, stream = handlers[student % 2], f"student-{student % streams}"
+            result = await handler.handle(stream, Enrol("1", str(student)))
         except FullError:
             return
         enrolled.append(result.state)
+        (event,) = (await store.read(stream, from_version=result.version, max_count=1)).events
+        assert event.data["student"] == str(student)
 
     async with anyio.create_task_group() as tasks:
         for student in range(8):
@@ -93,10 +102,58 @@ async def test_a_course_is_never_overbooked(store: EventStore) -> None:
     assert len((await store.query(Query.of(Match(types={"Enrolled"})))).events) == 3
 
 
-async def test_a_command_that_is_delivered_again_is_applied_once(store: EventStore) -> None:
+@pytest.mark.parametrize("gate", [False, True])
+async def test_a_command_that_is_delivered_again_is_applied_once(
+    store: EventStore, gate: bool
+) -> None:
     await store.append("course-1", [TYPES.new(Opened("1", 3))])
-    handler, id_ = CommandHandler(store, COURSES), uuid4()
+    handler, id_ = CommandHandler(store, COURSES, gate=gate), uuid4()
     first = await handler.handle("student-7", Enrol("1", "7"), id=id_)
     again = await handler.handle("student-7", Enrol("1", "7"), id=id_)
     assert (first.status, again.status) == ("executed", "already applied")
     assert (again.version, again.state, again.position) == (1, 2, first.position)
+    assert [event.tags for event in again.events] == [{"course:1", "student:7"}]
+
+
+async def test_a_gate_commits_many_commands_of_a_boundary_at_once(store: EventStore) -> None:
+    """Each has a stream of its own, and some are refused."""
+    await store.append("course-1", [TYPES.new(Opened("1", 40))])
+    staged = Staged(store)
+    handler = CommandHandler(staged.as_store, COURSES, gate=True)
+    states: list[int] = []
+
+    async def enrol(student: int) -> None:
+        with contextlib.suppress(FullError):
+            states.append((await handler.handle(f"student-{student}", Enrol("1", "x"))).state)
+
+    async with anyio.create_task_group() as tasks:
+        for student in range(50):
+            tasks.start_soon(enrol, student)
+    assert sorted(states) == list(range(40))
+    assert staged.calls.count("query") <= 3
+    assert (await store.read_all(types=["Enrolled"])).events[-1].stream.startswith("student-")
+
+
+async def test_a_gate_decides_again_what_depends_on_what_it_has_not_seen(
+    store: EventStore,
+) -> None:
+    await store.append("course-1", [TYPES.new(Opened("1", 1))])
+    staged = Staged(store)
+    handler = CommandHandler(staged.as_store, COURSES, gate=True)
+    staged.at[2] = lambda: store.append("student-1", [TYPES.new(Enrolled("1", "1"))])
+    with pytest.raises(FullError):
+        await handler.handle("student-2", Enrol("1", "2"))
+    assert staged.calls.count("query") == 2
+
+
+async def test_without_sessions_a_commit_is_for_one_stream(store: EventStore) -> None:
+    class Simple(Staged):
+        capabilities = store.capabilities - {Capability.SESSIONS}
+
+    await store.append("course-1", [TYPES.new(Opened("1", 40))])
+    handler = CommandHandler(Simple(store).as_store, COURSES, gate=True)
+    async with anyio.create_task_group() as tasks:
+        for student in range(8):
+            tasks.start_soon(handler.handle, f"student-{student % 3}", Enrol("1", str(student)))
+    versions = [(await store.read(f"student-{one}", max_count=0)).version for one in range(3)]
+    assert versions == [3, 3, 2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import cast
 from uuid import uuid4
@@ -91,6 +92,26 @@ async def test_tasks_take_it_with_them_and_keep_theirs_apart() -> None:
             for name in ("a", "b", "c"):
                 group.start_soon(work, name)
     assert seen == {name: Context(name, None, "ada") for name in ("a", "b", "c")}
+
+
+async def test_a_block_may_be_left_in_another_task_than_it_was_entered_in() -> None:
+    """Frameworks end generators where they like: the error of a token must not hide others."""
+
+    async def stream() -> AsyncGenerator[int, None]:
+        with bind_context(tenant="t"):
+            yield 1
+
+    entered = stream()
+
+    async def enter() -> None:
+        assert await anext(entered) == 1
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(enter)
+    with bind_context(tenant="own"):
+        await entered.aclose()
+        assert current_context().metadata == {"tenant": "own"}
+    assert current_context() == Context()
 
 
 async def test_commands_are_handled_and_distinguished_on_every_event_loop() -> None:

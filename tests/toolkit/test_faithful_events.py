@@ -367,3 +367,14 @@ def exact(value: Any) -> object:
             return value.isoformat(), value.utcoffset(), value.fold if not value.tzinfo else 0
         case _:
             return type(value), repr(value)
+
+
+class Node(pydantic.BaseModel):
+    below: list[Node] = []
+
+
+def test_a_model_that_holds_itself_is_refused() -> None:
+    node = Node()
+    node.below.append(node)
+    with pytest.raises(InvalidEventError, match=r"Node.*cannot be encoded"):
+        EventTypes[Node](Node).new(node)

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.toolkit.conftest import OpenStore
+from tests.toolkit.backends import OpenStore
 
 from eventport import CorruptEventError, EventStore, InvalidStreamNameError, NewEvent
 from eventport.command_log import CommandLog

@@ -19,7 +19,7 @@ WORKERS = Path(__file__).parent / "workers"
 DEPOSITS = 150
 
 
-@pytest.mark.parametrize("way", ["command", "session"])
+@pytest.mark.parametrize("way", ["command", "session", "gate"])
 @pytest.mark.parametrize("database", PLACES)
 async def test_no_task_gives_up(request: pytest.FixtureRequest, database: str, way: str) -> None:
     place = PLACES[database](request)

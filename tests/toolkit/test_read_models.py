@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from anyio import create_task_group
-from tests.toolkit.conftest import BACKENDS, OpenStore
+from tests.toolkit.backends import BACKENDS, OpenStore
 from tests.toolkit.stages import QUICK, running
 
 from eventport import (

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 
 from anyio import sleep
 from tests.toolkit.read_models import PLACES
-from tests.toolkit.stages import KINDS, QUICK, Stage, open_stage, running
+from tests.toolkit.stages import QUICK, Stage, running
 
 from eventport import EventStore, NewEvent, RecordedEvent, connect
 from eventport.projections import (
@@ -36,12 +35,6 @@ class Named(MemoryEventStore):
     def __init__(self, store_id: str) -> None:
         super().__init__()
         self.store_id = store_id
-
-
-@pytest.fixture(params=KINDS)
-async def stage(request: pytest.FixtureRequest) -> AsyncGenerator[Stage, None]:
-    async with open_stage(request, request.param) as opened:
-        yield opened
 
 
 def resumed(seen: list[int]) -> Projection[Any]:

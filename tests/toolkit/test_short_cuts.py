@@ -85,7 +85,7 @@ TYPES: list[Any] = [
     Any, type(None), int | None, float | None, int | str, list[int], list[float], list[int | None],
     tuple[int, ...], tuple[int, str], dict[str, Any], dict[str, int], dict[int, str],
     dict[str, float], list[list[str]], Literal["a", "b"], Literal[1, 2], Literal["1", 1],
-    Literal[True, 1], timedelta, pydantic.PositiveInt, pydantic.SecretStr,
+    Literal[True, 1], list[str], timedelta, pydantic.PositiveInt, pydantic.SecretStr,
 ]  # fmt: skip
 MODELS: list[Any] = [Inner, list[Inner], Inner | None, dict[str, Inner], Tree, tuple[Inner, ...]]
 RECORDS: list[Any] = [Part, list[Part], Part | None, Money, dict[str, Money], list[Money | None]]

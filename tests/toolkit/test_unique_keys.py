@@ -14,7 +14,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from tests.toolkit.conftest import BACKENDS, WITH_SESSIONS, OpenStore
+from tests.toolkit.backends import BACKENDS, WITH_SESSIONS, OpenStore
 
 from eventport import (
     Capability,

@@ -22,12 +22,14 @@ from eventport import (
     EventStore,
     Expectation,
     NewEvent,
+    NotSupportedError,
     Query,
     QueryResult,
     ReadResult,
     RecordedEvent,
     Session,
     StoreClosedError,
+    StreamInfo,
     Subscription,
 )
 
@@ -144,6 +146,17 @@ class Notebook:
         version = result.version if to_version is None else min(to_version, result.version)
         return AggregateResult(state, version, result.exists)
 
+    async def read_many(self, streams: Iterable[str]) -> dict[str, ReadResult]:
+        return {name: await self.read(name) for name in streams}
+
+    async def aggregate_many(
+        self,
+        streams: Iterable[str],
+        evolve: Callable[[S, RecordedEvent], S],
+        initial: Callable[[], S],
+    ) -> dict[str, AggregateResult[S]]:
+        return {name: await self.aggregate(name, evolve, initial) for name in streams}
+
     @asynccontextmanager
     async def session(self) -> AsyncGenerator[Session]:
         draft = Draft(self.events)
@@ -157,6 +170,18 @@ class Notebook:
         if own:
             self._write(own)
             draft.position = own[-1].position
+
+    async def streams(
+        self,
+        *,
+        prefix: str | None = None,
+        category: str | None = None,
+        after: str | None = None,
+        max_count: int = 1000,
+    ) -> list[StreamInfo]:
+        asked = (prefix, category, after, max_count)
+        message = f"a notebook has no list of its streams: {asked}"
+        raise NotSupportedError(message)
 
     async def read_all(
         self,

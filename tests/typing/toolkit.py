@@ -10,9 +10,9 @@ from typing import Any, assert_type
 from uuid import UUID
 
 from eventport import AggregateResult, EventStore, NewEvent, ReadResult, RecordedEvent, Session
-from eventport.command_log import CommandLog, CommandRecord
+from eventport.command_log import CommandLog, CommandRecord, LoggedResult
 from eventport.commands import CommandHandler, CommandResult, Decider
-from eventport.context import bind_context, reacting_to
+from eventport.context import Cause, bind_context, reacting_to, with_context
 from eventport.folding import Fold, StateLoader, replay
 from eventport.typed import EventTypes, TypedStore, TypedStreams
 
@@ -129,6 +129,14 @@ async def commands_and_states_have_their_type(store: EventStore) -> None:
     with bind_context(user="ada"), reacting_to(TYPES.typed((await store.read("a")).events[0])):
         async with store.session() as session:
             await handler.handle("account-1", Deposit(5), id=UUID(int=1), session=session)
+    assert_type(with_context(store), EventStore)
+
+    async def function(_: Session) -> int:
+        return 7
+
+    assert_type(await log.handle(Deposit(5), function), LoggedResult[int])
+    async for record in log.caused_by(UUID(int=1)):
+        assert_type(record.data.cause, Cause | None)
     async for record in log.by_user("ada"):
         assert_type(record, RecordedEvent[CommandRecord])
         assert_type(record.data.events, list[UUID])

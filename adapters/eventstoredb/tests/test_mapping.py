@@ -13,6 +13,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from adapters.eventstoredb.tests.at_servers import numbered
 from adapters.eventstoredb.tests.double.database import Proposed
 from adapters.eventstoredb.tests.double.server import serve
 from adapters.eventstoredb.tests.double.state import Double, Fault
@@ -36,10 +37,6 @@ from eventport import (
 from eventport_conformance.waiting import no_hang
 from eventport_eventstoredb import EventStoreDBEventStore, vendor
 from eventport_eventstoredb.wire import carried_type
-
-
-def numbered(count: int, type_: str = "A") -> list[NewEvent]:
-    return [NewEvent(type_, number) for number in range(count)]
 
 
 def foreign(data: bytes, metadata: bytes = b"") -> Proposed:

@@ -9,11 +9,11 @@ import asyncio
 
 import pytest
 
+from adapters.eventstoredb.tests.at_servers import numbered, set_metadata
 from adapters.eventstoredb.tests.double.database import Proposed
 from adapters.eventstoredb.tests.double.server import serve
 from adapters.eventstoredb.tests.double.state import Double
 from adapters.eventstoredb.tests.test_cut_lines import proxy_to
-from adapters.eventstoredb.tests.test_servers import numbered, set_metadata
 
 from eventport import (
     ConcurrencyError,

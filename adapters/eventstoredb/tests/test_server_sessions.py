@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from adapters.eventstoredb.tests.at_servers import collected, numbered, set_metadata
 from adapters.eventstoredb.tests.double.server import serve
 from adapters.eventstoredb.tests.double.state import Double, Fault
-from adapters.eventstoredb.tests.test_servers import collected, numbered, set_metadata
 
 from eventport import (
     ConcurrencyError,

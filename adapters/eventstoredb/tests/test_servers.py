@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
-import textwrap
-
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from functools import partial
-from typing import Any, Final
-from uuid import uuid4
 
 import pytest
 
-from adapters.eventstoredb.tests.double.database import Proposed
-from adapters.eventstoredb.tests.double.server import serve
+from adapters.eventstoredb.tests.at_servers import collected, numbered, set_metadata
 from adapters.eventstoredb.tests.double.state import Double, Fault
-from adapters.eventstoredb.tests.double.stubs import KURRENT
-from adapters.eventstoredb.tests.double.versions import Version
 
 from eventport import (
     ANY,
@@ -31,54 +20,11 @@ from eventport import (
     InvalidArgumentError,
     NewEvent,
     PayloadTooLargeError,
-    RecordedEvent,
     StoreUnavailableError,
 )
 
-from eventport_conformance.dropping import in_the_end
-from eventport_conformance.waiting import HANG_SECONDS, no_hang
+from eventport_conformance.waiting import until
 from eventport_eventstoredb import EventStoreDBEventStore
-
-
-VERSIONS: Final[tuple[Version, ...]] = ("23.10", "25.1", "26.0", "26.1") if KURRENT else ("23.10",)
-
-
-def numbered(count: int, type_: str = "A") -> list[NewEvent]:
-    return [NewEvent(type_, number) for number in range(count)]
-
-
-def set_metadata(double: Double, stream: str, text: str) -> None:
-    event = Proposed(str(uuid4()), "$metadata", "application/json", text.encode(), b"")
-    double.database.append(f"$${stream}", -2, [event])
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait until something has happened; the tests have a guard against hanging."""
-    while not condition():  # noqa: ASYNC110  # the server has no event for each of these
-        await asyncio.sleep(0.005)
-
-
-def collected(store: EventStoreDBEventStore) -> list[RecordedEvent]:
-    """Register a hook, and return the list of what it is given."""
-    given: list[RecordedEvent] = []
-
-    @store.after_commit
-    async def hook(events: Sequence[RecordedEvent]) -> None:
-        given.extend(events)
-
-    return given
-
-
-@pytest.fixture(params=VERSIONS)
-async def server(request: pytest.FixtureRequest) -> AsyncGenerator[Double, None]:
-    async with no_hang(seconds=5 * HANG_SECONDS), serve(Double(version=request.param)) as served:
-        yield served
-
-
-@pytest.fixture
-async def on_server(server: Double) -> AsyncGenerator[EventStoreDBEventStore, None]:
-    async with await EventStoreDBEventStore.connect(server.uri, timeout=20) as store:
-        yield store
 
 
 # Conflicts.
@@ -91,7 +37,7 @@ async def test_the_version_of_a_conflict_can_be_read(
     async with await EventStoreDBEventStore.connect(server.uri) as other:
         server.lag = 0.3
         writing = asyncio.create_task(other.append("a", numbered(3)))
-        await until(lambda: server.database.stream("a").head == 3)
+        await until(lambda: server.database.stream("a").head == 3, "others have written")
         with pytest.raises(ConcurrencyError) as caught:
             await on_server.append("a", numbered(1), expected=1)
         assert (await on_server.read("a")).version == caught.value.actual == 4
@@ -104,7 +50,7 @@ async def test_the_version_of_a_conflict_over_a_new_stream_can_be_read(
     async with await EventStoreDBEventStore.connect(server.uri) as other:
         server.lag = 0.3
         writing = asyncio.create_task(other.append("a", numbered(3)))
-        await until(lambda: server.database.stream("a").head == 2)
+        await until(lambda: server.database.stream("a").head == 2, "others have written")
         with pytest.raises(ConcurrencyError) as caught:
             await on_server.append("a", numbered(1), expected=NO_STREAM)
         assert (await on_server.read("a")).version == caught.value.actual == 3
@@ -130,7 +76,7 @@ async def test_a_stream_that_is_deleted_between_look_and_append_is_a_conflict(
     await on_server.append("a", numbered(1))
     server.faults.append(Fault("slow", "BatchAppend"))
     appending = asyncio.create_task(on_server.append("a", numbered(1), expected=STREAM_EXISTS))
-    await until(lambda: server.calls.count("BatchAppend") == 2)
+    await until(lambda: server.calls.count("BatchAppend") == 2, "both are sent")
     server.database.delete("a", -2)
     with pytest.raises(ConcurrencyError) as caught:
         await appending
@@ -216,59 +162,6 @@ async def test_a_retry_by_another_store_is_recognised_without_a_look(
 # Waiting.
 
 
-async def test_a_read_ends_although_the_server_does_not_answer(server: Double) -> None:
-    async with await EventStoreDBEventStore.connect(server.uri, timeout=1.5) as store:
-        server.frozen.add("*")
-        with pytest.raises(StoreUnavailableError):
-            await store.read("a")
-        with pytest.raises(StoreUnavailableError):
-            await store.read_all()
-        with pytest.raises(StoreUnavailableError, match="not known"):
-            await store.append("a", numbered(1), expected=3)
-        server.frozen.clear()
-        again = partial(store.append, "a", numbered(1), expected=NO_STREAM)
-        # On a busy machine, the timeout may pass although the server answers.
-        assert (await in_the_end("append", again)).version == 1
-
-
-async def test_an_append_that_is_not_answered_holds_up_no_other(
-    server: Double, on_server: EventStoreDBEventStore
-) -> None:
-    server.frozen.add("Read")
-    waiting = asyncio.create_task(on_server.append("a", numbered(1), expected=5))
-    await asyncio.sleep(0)
-    for number in range(5):
-        await on_server.append("b", numbered(1), expected=number)
-        await on_server.append(f"c{number}", numbered(1))
-    assert not waiting.done()
-    server.frozen.clear()
-    with pytest.raises(ConcurrencyError):
-        await waiting
-
-
-async def test_the_same_append_from_two_stores_holds_up_no_other(
-    server: Double, on_server: EventStoreDBEventStore
-) -> None:
-    server.held.add("a")
-    server.commit_timeout = 1
-    events = numbered(3)
-    async with await EventStoreDBEventStore.connect(server.uri, timeout=20) as other:
-        engine: Any = on_server._engine
-        channel = engine._client._calls.channel
-        both = [
-            asyncio.create_task(store.append("a", events, expected=NO_STREAM))
-            for store in (other, on_server)
-        ]
-        await until(lambda: bool(server.in_flight))
-        await on_server.append("b", numbered(1))
-        assert not any(task.done() for task in both)
-        server.held.clear()
-        results = await asyncio.gather(*both)
-        assert [result.version for result in results] == [3, 3]
-        assert engine._client._calls.channel is channel
-    assert (await on_server.read("a")).version == 3
-
-
 async def test_a_made_up_position_is_refused_for_reads_and_subscriptions(
     on_server: EventStoreDBEventStore,
 ) -> None:
@@ -308,35 +201,6 @@ async def test_what_is_beyond_the_last_event_is_empty_to_reads_and_refused_to_su
     async with on_server.subscribe(after=last) as subscription:
         await on_server.append("b", numbered(1))
         assert (await anext(subscription)).stream == "b"
-
-
-def test_a_program_ends_that_leaves_a_subscription_open() -> None:
-    program = """
-        import asyncio
-        from adapters.eventstoredb.tests.double.server import serve
-        from adapters.eventstoredb.tests.double.state import Double
-        from eventport import NewEvent
-        from eventport_eventstoredb import EventStoreDBEventStore
-
-        async def main():
-            served = serve(Double(version="23.10"))
-            double = await served.__aenter__()
-            store = await EventStoreDBEventStore.connect(double.uri)
-            await store.append("a", [NewEvent("A", 1)])
-            opened = store.subscribe()
-            subscription = await opened.__aenter__()
-            print((await anext(subscription)).data, flush=True)
-            await asyncio.sleep(0.5)  # the listener is at work by then
-
-        asyncio.run(main())
-    """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)],
-        capture_output=True,
-        check=False,
-        timeout=HANG_SECONDS,
-    )
-    assert done.stdout == b"1\n", done.stderr.decode()
 
 
 # Lost answers.
@@ -398,27 +262,3 @@ async def test_one_that_is_too_large_spoils_no_joined_append(
     refused = [result for result in results if isinstance(result, PayloadTooLargeError)]
     assert len(refused) == 3 * 5
     assert (await on_server.read("a")).version == 27 - len(refused)
-
-
-async def test_storms_of_cancelled_calls_leave_the_store_usable(
-    server: Double, on_server: EventStoreDBEventStore
-) -> None:
-    await on_server.append("a", [NewEvent("A", "x" * 2000) for _ in range(200)])
-    for number in range(120):
-        calls: list[Callable[[], Coroutine[Any, Any, object]]] = [
-            lambda: on_server.read("a"),
-            lambda: on_server.read_all(max_count=150),
-            lambda: on_server.append("b", numbered(1)),
-            lambda: on_server.read("a", max_count=1, backwards=True),
-        ]
-        tasks = [asyncio.create_task(call()) for call in calls[: number % 4 + 1]]
-        for _ in range(number % 7 + 1):
-            await asyncio.sleep(0)
-        for task in tasks:
-            task.cancel()
-        if number % 3 == 0:
-            await asyncio.wait(tasks)
-        if number % 10 == 9:
-            assert (await on_server.read("a", max_count=1)).version == 200
-        await asyncio.wait(tasks)
-        assert all(task.cancelled() or task.exception() is None for task in tasks)

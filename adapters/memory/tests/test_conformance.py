@@ -23,7 +23,9 @@ class SlowDatetime(datetime):
 
 class MemoryHarness(UrlHarness):
     name, location = "memory", "memory://"
-    capabilities = Capabilities.only("sessions", "global_order", "guards", "times", "hooks")
+    capabilities = Capabilities.only(
+        "sessions", "global_order", "guards", "times", "catalogue", "hooks"
+    )
     backends = ("asyncio", "trio")
     absent = {
         **dict.fromkeys(

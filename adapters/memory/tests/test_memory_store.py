@@ -51,6 +51,7 @@ async def test_it_says_what_it_cannot_do_and_what_can() -> None:
         Capability.GLOBAL_ORDER,
         Capability.GUARDS,
         Capability.TIMES,
+        Capability.CATALOGUE,
     }
     for capability in set(Capability) - store.capabilities:
         reason = store.limitations[capability]

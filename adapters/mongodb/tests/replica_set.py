@@ -71,6 +71,10 @@ class ReplicaSet:
         message = f"no primary was elected:\n{self.members[0].log()}"
         raise RuntimeError(message)
 
+    def describe(self) -> str:
+        """Say how each member sees the set, for a test that fails."""
+        return "\n".join(f"{one.address}: {self._status_by(one)}" for one in self.members)
+
     def step_down(self, member: Server) -> None:
         """Let a primary become a secondary, and stay one for some seconds."""
         self.run_on(member, "replSetStepDown", 5, secondaryCatchUpPeriodSecs=1, force=True)
@@ -87,6 +91,15 @@ class ReplicaSet:
         """Run an administrative command on one member."""
         with MongoClient[Any](member.url, directConnection=True, timeoutMS=60_000) as client:
             return client.admin.command(command, value, **options)
+
+    def _status_by(self, member: Server) -> object:
+        if not member.answers:
+            return "frozen" if member.running else "down"
+        try:
+            members = self.run_on(member, "replSetGetStatus")["members"]
+        except PyMongoError as exc:
+            return exc
+        return [(one["name"], one["stateStr"], one.get("optimeDate")) for one in members]
 
     def _is_primary(self, member: Server) -> bool:
         try:

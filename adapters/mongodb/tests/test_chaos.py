@@ -5,9 +5,6 @@
 
 from __future__ import annotations
 
-import random
-import secrets
-
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -21,8 +18,17 @@ from adapters.mongodb.tests.servers import with_database, with_options
 from anyio import to_thread
 
 from eventport import connect
+from eventport.adapter import run_shielded
 
-from eventport_conformance.chaos import Found, Writers, chaos_seconds, check, follow, until_seen
+from eventport_conformance.chaos import (
+    Found,
+    Writers,
+    chaos_seconds,
+    check,
+    follow,
+    seeded_random,
+    until_seen,
+)
 from eventport_conformance.proxy import Proxy, open_proxy
 from eventport_conformance.waiting import HANG_SECONDS, no_hang
 
@@ -86,9 +92,7 @@ async def chaos(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Chao
 
 
 async def test_chaos_loses_doubles_and_hides_nothing(chaos: Chaos, tmp_path: Path) -> None:
-    seed = secrets.randbits(32)
-    print(f"seed {seed}")  # noqa: T201  # pytest shows it with a failure
-    chosen = random.Random(seed)
+    chosen = seeded_random()
     url = with_database(chaos.members.url, DATABASE)
     place = with_options(url, timeout=12)
     writers = Writers([with_options(place, driver=driver) for driver in DRIVERS], tmp_path)
@@ -111,6 +115,10 @@ async def test_chaos_loses_doubles_and_hides_nothing(chaos: Chaos, tmp_path: Pat
                 found = await to_thread.run_sync(stored_in, url)
                 await until_seen(len(found), seen)
                 await store.aclose()
+    except BaseException:
+        print(f"{struck} faults, {len(seen)} events seen")  # noqa: T201  # with a failure
+        print(await run_shielded(to_thread.run_sync, chaos.members.describe))  # noqa: T201  # as above
+        raise
     finally:
         writers.end()
     counted = check(found, tmp_path, seen)

@@ -62,7 +62,15 @@ ODD: Final = {
 class PyMongoHarness(Harness):
     name = "mongodb"
     capabilities = Capabilities.only(
-        "sessions", "global_order", "push", "shared", "durable", "guards", "times", "hooks"
+        "sessions",
+        "global_order",
+        "push",
+        "shared",
+        "durable",
+        "guards",
+        "times",
+        "catalogue",
+        "hooks",
     )
     absent = ABSENT
     driver: ClassVar[DriverName] = "pymongo"
@@ -170,7 +178,7 @@ class StandaloneHarness(PyMongoHarness):
     name = "mongodb-standalone"
     absent = {**ABSENT, "inline_notes": "a server that stands alone has no transactions"}
     capabilities = Capabilities.only(
-        "global_order", "shared", "durable", "guards", "times", "hooks"
+        "global_order", "shared", "durable", "guards", "times", "catalogue", "hooks"
     )
 
 

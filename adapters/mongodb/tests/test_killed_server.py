@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import secrets
-
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -18,6 +15,7 @@ from anyio import to_thread
 from eventport import NewEvent, RecordedEvent, connect
 from eventport.protocols import EventStore
 
+from eventport_conformance.chaos import seeded_random
 from eventport_conformance.waiting import HANG_SECONDS, START_SECONDS, no_hang, until
 
 
@@ -32,9 +30,7 @@ Acknowledged = tuple[str, int, int, list[UUID]]  # stream, version, position, id
 async def test_what_was_acknowledged_survives_kill_9_of_the_server(
     tmp_path: Path, driver: str
 ) -> None:
-    seed = secrets.randbits(32)
-    print(f"seed {seed}")  # noqa: T201  # pytest shows it with a failure
-    chosen = random.Random(seed)
+    chosen = seeded_random()
     server = Server(tmp_path)
     await to_thread.run_sync(server.start)
     acknowledged: list[Acknowledged] = []

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import secrets
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
@@ -17,6 +15,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 
 from eventport import NewEvent, StoreUnavailableError
 
+from eventport_conformance.chaos import seeded_random
 from eventport_conformance.proxy import Proxy
 from eventport_conformance.waiting import no_hang
 from eventport_mongodb import MongoDBEventStore
@@ -136,9 +135,7 @@ READS: list[Callable[[MongoDBEventStore], Awaitable[Any]]] = [
 
 
 async def test_impatient_callers_spoil_nothing_for_others(url: str, driver: DriverName) -> None:
-    seed = secrets.randbits(32)
-    print(f"seed {seed}")  # noqa: T201  # pytest shows it with a failure
-    chosen = random.Random(seed)
+    chosen = seeded_random()
     with no_hang():
         async with await MongoDBEventStore.connect(url, driver=driver) as store:
             await store.append("s", [NewEvent("E", "x" * 500) for _ in range(1000)])

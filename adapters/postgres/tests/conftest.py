@@ -18,7 +18,8 @@ from eventport_postgres import PostgresEventStore
 
 sys.path.insert(0, str(Path(__file__).parent))  # for what tests and workers share
 
-from server import Server, bare_connection, running_server, server_url  # see above
+from read_model import Check, Connection, Model, stored  # see above
+from server import Server, bare_connection, running_server, server_url
 
 
 _numbers = count()
@@ -70,3 +71,25 @@ async def store(
 ) -> AsyncGenerator[PostgresEventStore, None]:
     async with await PostgresEventStore.connect(url, schema=schema) as opened:
         yield opened
+
+
+@pytest.fixture
+def model(schema: str) -> Model:
+    return Model(schema)
+
+
+@pytest.fixture
+async def same(
+    store: PostgresEventStore, admin: Connection, model: Model
+) -> AsyncGenerator[Check, None]:
+    """Register the model, and compare what is in it with what is stored; also at the end."""
+    await model.create(admin)
+    store.inline(model.project)
+
+    async def check() -> int:
+        rows = await model.rows(admin)
+        assert rows == await stored(store)
+        return len(rows)
+
+    yield check
+    await check()

@@ -35,6 +35,14 @@ class Server:
             configuration.write(f"max_connections = 300\n{settings}")
         self.start()
 
+    @classmethod
+    def of_another_process(cls, folder: Path) -> Server:
+        """Return a server that another process has started, and will stop."""
+        server = cls.__new__(cls)
+        server.folder, server._server = folder, PostgresServer(folder, cleanup_mode=None)
+        server.start()  # it runs; this finds out where
+        return server
+
     @property
     def url(self) -> str:
         """Where the server is."""

@@ -56,7 +56,15 @@ ODD: Final = {
 class PostgresHarness(Harness):
     name = "postgres"
     capabilities = Capabilities.only(
-        "sessions", "global_order", "push", "shared", "durable", "guards", "times", "hooks"
+        "sessions",
+        "global_order",
+        "push",
+        "shared",
+        "durable",
+        "guards",
+        "times",
+        "catalogue",
+        "hooks",
     )
     absent = {
         **dict.fromkeys(

@@ -19,7 +19,7 @@ from eventport import EventportError, EventStore, NewEvent, StoreClosedError, St
 from eventport_conformance.dropping import in_the_end
 from eventport_conformance.proxy import Proxy
 from eventport_conformance.waiting import HANG_SECONDS, no_hang, until
-from eventport_postgres import PostgresEventStore
+from eventport_postgres import PostgresEventStore, connections
 from eventport_postgres.projections import PostgresCheckpoints
 
 
@@ -83,6 +83,20 @@ async def test_calls_and_closing_end(line: Proxy, schema: str) -> None:
             line.silence(new=False)
             error = await ended(call())
             assert error is None or isinstance(error, EventportError)
+        line.silence(new=False)
+        assert await ended(store.aclose()) is None
+
+
+async def test_closing_ends_within_the_timeout_of_the_store(
+    line: Proxy, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "CLOSE_TIMEOUT", 10 * HANG_SECONDS)
+    async with await PostgresEventStore.connect(
+        url_through(line), schema=schema, timeout=TIMEOUT
+    ) as store:
+        await listening(store)
+        line.silence(new=False)
+        await ended(store.read("s"))  # what it was cancelled on is ended in the background
         line.silence(new=False)
         assert await ended(store.aclose()) is None
 

@@ -34,6 +34,16 @@ def test_the_limit_counts_bytes(
         statements.write(commit(*[most] * (count - 1), most + many))
 
 
+def test_names_and_types_count_for_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "MAX_MESSAGE", 10_000)
+    statements = Statements("s", Place(1, 0, ""))
+    event = EncodedEvent("E", "1", "{}", uuid4(), 3)
+    long = StreamWrite("s" * 200, "any", [event] * 40)
+    statements.write([Commit((StreamWrite("s", "any", [event] * 40),))])
+    with pytest.raises(PayloadTooLargeError, match=r"the most is 10000; append fewer events"):
+        statements.write([Commit((long,))])
+
+
 async def test_emoji_beyond_the_limit_are_refused_with_nothing_written(
     store: PostgresEventStore,
 ) -> None:

@@ -9,7 +9,6 @@ import asyncio
 import logging
 import os
 import random
-import secrets
 import signal
 import sqlite3
 import threading
@@ -30,6 +29,7 @@ from eventport_conformance.chaos import (
     check,
     disturb,
     follow,
+    seeded_random,
     until_seen,
 )
 from eventport_conformance.waiting import HANG_SECONDS, no_hang, until
@@ -143,9 +143,7 @@ def open_files(path: Path) -> list[str]:
 async def test_nothing_is_lost_doubled_torn_missed_or_left_open(
     path: Path, tmp_path: Path, query: Query
 ) -> None:
-    seed = secrets.randbits(32)
-    print(f"seed {seed}")  # noqa: T201  # pytest shows it with a failure
-    chosen = random.Random(seed)
+    chosen = seeded_random()
     threads = threading.active_count()
     journals = tmp_path / "journals"
     journals.mkdir()

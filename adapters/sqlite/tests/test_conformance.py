@@ -26,7 +26,7 @@ LARGEST: Final = 20_000_000
 class FileHarness(UrlHarness):
     name, location = "sqlite", "sqlite:///{folder}/events.db"
     capabilities = Capabilities.only(
-        "sessions", "global_order", "shared", "durable", "guards", "times", "hooks"
+        "sessions", "global_order", "shared", "durable", "guards", "times", "catalogue", "hooks"
     )
     server = f"SQLite {sqlite3.sqlite_version}"
     absent = {
@@ -79,7 +79,9 @@ class FileHarness(UrlHarness):
 
 class InMemoryHarness(FileHarness):
     name, location = "sqlite-in-memory", "sqlite://"
-    capabilities = Capabilities.only("sessions", "global_order", "guards", "times", "hooks")
+    capabilities = Capabilities.only(
+        "sessions", "global_order", "guards", "times", "catalogue", "hooks"
+    )
     absent = {
         **FileHarness.absent,
         "odd_client": "a database in memory has one client",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import secrets
 import sqlite3
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -25,6 +23,7 @@ from eventport import (
 )
 from eventport.transactions import Transaction
 
+from eventport_conformance.chaos import seeded_random
 from eventport_conformance.scripts import Start
 from eventport_conformance.waiting import no_hang
 from eventport_sqlite import SQLiteEventStore
@@ -231,9 +230,7 @@ def test_killed_at_any_moment_both_are_there_or_neither(
     start: Start,
     go: Callable[..., None],
 ) -> None:
-    seed = secrets.randbits(32)
-    print(f"seed {seed}")  # noqa: T201  # pytest shows it with a failure
-    chosen = random.Random(seed)
+    chosen = seeded_random()
     counts: list[tuple[object, ...]] = []
     for turn in range(KILLS):
         process = start("project_until_killed.py", path)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import secrets
-
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +10,7 @@ import pytest
 
 from eventport import NewEvent, RecordedEvent
 
+from eventport_conformance.chaos import seeded_random
 from eventport_conformance.scripts import Script, Start
 from eventport_conformance.waiting import until_in_thread
 from eventport_sqlite import SQLiteEventStore
@@ -58,9 +56,7 @@ async def check(path: Path, acknowledged: dict[str, int]) -> Counter[str]:
 async def test_what_was_acknowledged_survives_kill_9_and_nothing_is_half_there(
     path: Path, start: Start, go: Go, query: Query
 ) -> None:
-    seed = secrets.randbits(32)
-    print(f"seed {seed}")  # noqa: T201  # pytest shows it with a failure
-    chosen = random.Random(seed)
+    chosen = seeded_random()
     heads: Counter[str] = Counter()
     acknowledged: dict[str, int] = {}
     process = start("write_until_killed.py", path)

@@ -12,7 +12,13 @@ from eventport_sqlite import SQLiteEventStore
 
 
 IN_MEMORY = frozenset(
-    {Capability.SESSIONS, Capability.GLOBAL_ORDER, Capability.GUARDS, Capability.TIMES}
+    {
+        Capability.SESSIONS,
+        Capability.GLOBAL_ORDER,
+        Capability.GUARDS,
+        Capability.TIMES,
+        Capability.CATALOGUE,
+    }
 )
 IN_FILE = IN_MEMORY | {Capability.SHARED, Capability.DURABLE}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from eventport import CorruptEventError, NewEvent
+from eventport import ConcurrencyError, CorruptEventError, NewEvent
 
 from eventport_sqlite import SQLiteEventStore
 
@@ -28,6 +28,22 @@ async def test_json_is_text_and_bytes_are_a_blob(store: SQLiteEventStore, query:
         ("blob", b"1", "text", "{}"),
     ]
     assert query("SELECT data ->> '$.a[1]' FROM eventport_events WHERE type = 'Text'") == [("é",)]
+
+
+async def test_a_stream_whose_first_events_were_deleted_by_hand_goes_on(
+    store: SQLiteEventStore, path: Path
+) -> None:
+    await store.append("s", [NewEvent("Stored", n) for n in range(3)])
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("DELETE FROM eventport_events WHERE version < 3")
+    for expected in ("no_stream", 0, 1, 2):
+        with pytest.raises(ConcurrencyError) as caught:
+            await store.append("s", [NewEvent("Lone", None)], expected=expected)
+        assert caught.value.actual == 3
+    written = await store.append("s", [NewEvent("Lone", None)], expected=3)
+    assert (written.version, written.created) == (4, False)
+    (read,) = (await store.read("s", from_version=4)).events
+    assert (read.position, read.type) == (written.position, "Lone")
 
 
 BROKEN = {

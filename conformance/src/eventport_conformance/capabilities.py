@@ -8,7 +8,15 @@ from typing import Final, Literal, TypeAlias, get_args
 
 
 Feature: TypeAlias = Literal[
-    "sessions", "global_order", "push", "shared", "durable", "guards", "times", "hooks"
+    "sessions",
+    "global_order",
+    "push",
+    "shared",
+    "durable",
+    "guards",
+    "times",
+    "catalogue",
+    "hooks",
 ]
 """What not every store can do."""
 
@@ -68,6 +76,8 @@ class Capabilities:
     """A commit can depend on streams that it does not write, and on what a query matches."""
     times: Answer
     """Copies keep the time at which they were first recorded."""
+    catalogue: Answer
+    """`streams` lists the streams."""
     hooks: Answer
     """The store has `after_commit`."""
 

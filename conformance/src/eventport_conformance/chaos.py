@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import secrets
 import sys
 
 from collections import Counter
@@ -52,6 +53,16 @@ _PATIENCE: Final = 0.02
 def chaos_seconds(short: float) -> float:
     """Return for how long chaos goes on: `EVENTPORT_CHAOS_SECONDS`, or else a short time."""
     return float(os.environ.get("EVENTPORT_CHAOS_SECONDS", short))
+
+
+def seeded_random() -> random.Random:
+    """Return what chooses at random, and print its seed, which pytest shows with a failure.
+
+    `EVENTPORT_CHAOS_SEED` gives the seed of an earlier run, to let the same choices come again.
+    """
+    seed = int(os.environ.get("EVENTPORT_CHAOS_SEED") or secrets.randbits(32))
+    print(f"EVENTPORT_CHAOS_SEED={seed}")  # noqa: T201  # see above
+    return random.Random(seed)  # noqa: S311  # no secret depends on it
 
 
 class Found(NamedTuple):
@@ -155,8 +166,9 @@ class Writer:
                 return versions[-1]
         except ConcurrencyError:
             self._journal.refuse(number)
-        except StoreUnavailableError:
+        except StoreUnavailableError as exc:
             self._journal.unknown += 1
+            print(f"{self._name}: {exc}", file=sys.stderr)  # noqa: T201  # for a test that fails
         return None
 
     async def _append(
@@ -211,27 +223,30 @@ class Writers:
         self._journals[writer] = journal
 
     def replace(self, writer: Script) -> None:
-        """Kill one, and start another."""
+        """Kill one, and start another, which `progress` does not wait for until it has begun."""
         del self._journals[writer]
         writer.end()
         self.start()
 
     async def progress(self) -> None:
-        """Wait until a commit of each of them has been acknowledged from now on."""
-        sizes = {journal: journal.stat().st_size for journal in self._journals.values()}
+        """Wait until a commit of each of them has been acknowledged from now on.
 
-        def has_progressed() -> bool:
-            for journal, size in sizes.items():
-                with journal.open("rb") as opened:
-                    opened.seek(size)
-                    if b'["acknowledged"' not in opened.read():
-                        return False
-            return True
-
-        await until(has_progressed, "each writer goes on")
+        Those that replace others may take long to start: they have to get on until `stop`.
+        """
+        journals = list(self._journals.values())
+        begun = [one for one in journals if _acknowledges(one, 0)] or journals
+        sizes = {journal: journal.stat().st_size for journal in begun}
+        await until(
+            lambda: all(_acknowledges(one, size) for one, size in sizes.items()),
+            "each writer goes on",
+        )
 
     async def stop(self) -> None:
-        """Let all of them end, and fail if one does not end well."""
+        """Let all of them end, and fail if one does not end well, or has done nothing."""
+        await until(
+            lambda: all(_acknowledges(one, 0) for one in self._journals.values()),
+            "each writer has begun",
+        )
         for writer in self._journals:
             writer.go()
         for writer in self._journals:
@@ -241,6 +256,13 @@ class Writers:
         """Leave none running, whatever has happened."""
         for writer in self._journals:
             writer.end()
+
+
+def _acknowledges(journal: Path, after: int) -> bool:
+    """Return whether a journal has an acknowledgement after its first bytes."""
+    with journal.open("rb") as opened:
+        opened.seek(after)
+        return b'["acknowledged"' in opened.read()
 
 
 Fault: TypeAlias = Callable[[], Awaitable[None]]

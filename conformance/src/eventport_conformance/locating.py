@@ -67,6 +67,7 @@ def _harness_of_url(url: str, loops: tuple[Backend, ...]) -> type[Harness]:
             durable=answer(Capability.DURABLE),
             guards=answer(Capability.GUARDS),
             times=answer(Capability.TIMES),
+            catalogue=answer(Capability.CATALOGUE),
             hooks=Supported() if with_hooks else Unsupported("the store has no after_commit"),
         )
         absent: ClassVar[Mapping[Hook, str]] = dict.fromkeys(

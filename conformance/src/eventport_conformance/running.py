@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from importlib import metadata
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import anyio
@@ -70,6 +71,9 @@ def run_clause(
     run = _Run(harness, clause, backend, seed)
     started = time.perf_counter()
     failure: BaseException | None = None
+    if find_spec(backend) is None:
+        reason = f"{backend} is not installed: install it, or take it out of the harness's backends"
+        return not_run(clause, backend, reason)
     try:
         anyio.run(run.main, backend=backend)
     except (Exception, BaseExceptionGroup) as exc:  # noqa: BLE001  # this is where failures end
@@ -87,6 +91,12 @@ def run_clause(
         run.harness.server,
         run.limitations,
     )
+
+
+def not_run(clause: Clause, backend: Backend, reason: str) -> Outcome:
+    """Return the outcome of a clause that could not be tried."""
+    head = f"{clause.id} was not run: {reason}"
+    return Outcome(clause, backend, "not-run", 0.0, reason, head)
 
 
 class _Run:
@@ -117,7 +127,7 @@ class _Run:
     async def _test(self, store: EventStore) -> None:
         self.adapter = _distribution(store)
         self.limitations = limitations_of(store)
-        self._check_reasons()
+        self._check_reasons(store)
         self.trial = Trial(self.harness, store, self.backend, self.seed)
         with anyio.move_on_after(self.clause.seconds) as scope:
             await self.clause.body(self.trial)
@@ -125,14 +135,18 @@ class _Run:
             limit = f"{self.clause.seconds:g} seconds"
             raise Deviation("the test came to an end", f"within {limit}", "it hangs")
 
-    def _check_reasons(self) -> None:
+    def _check_reasons(self, store: EventStore) -> None:
         """Raise unless there is a reason for all that the store cannot do."""
+        claimed = {capability.value for capability in getattr(store, "capabilities", ())}
         for feature, answer in self.harness.capabilities.answers().items():
             if answer == Unsupported() and not self.limitations.get(feature):
+                where = type(self.harness).__qualname__
                 message = (
-                    f"{type(self.harness).__qualname__} says {feature}=Unsupported() without a "
-                    f"reason, and the store's `limitations` have none either"
+                    f"{where} says {feature}=Unsupported() without a reason, and the store's "
+                    f"`limitations` have none either: add one there"
                 )
+                if feature in claimed:
+                    message = f"the store claims {feature}: name it in {where}.capabilities"
                 raise _NotOpenedError from ValueError(message)
 
     def judge(
@@ -141,7 +155,7 @@ class _Run:
         if isinstance(failure, _NotOpenedError):
             cause = failure.__cause__ or failure
             reason = f"no store could be opened: {type(cause).__name__}: {cause}"
-            return "not-run", reason, self._report(reason, None, cause)
+            return "not-run", reason, self._report(reason, None, cause, "was not run")
         if must_fail is not None:
             if failure is not None:
                 return "planned", must_fail.issue, ""
@@ -156,7 +170,13 @@ class _Run:
         reason = f"{type(cause).__name__}: {cause}"
         return "failed", reason, self._report(reason, None, failure)
 
-    def _report(self, reason: str, deviation: Deviation | None, error: BaseException | None) -> str:
+    def _report(
+        self,
+        reason: str,
+        deviation: Deviation | None,
+        error: BaseException | None,
+        what: str = "does not hold",
+    ) -> str:
         clause = self.clause
         rows = [("Clause", f"{clause.id}: {clause.sentence}")]
         if self.trial is not None:
@@ -175,7 +195,8 @@ class _Run:
         place = deviation or error
         if place is not None and (line := _line_of(clause, place)):
             rows.append(("Test", line))
-        head = f"{clause.id} does not hold on {self.harness.name} ({self.backend})"
+        rows.append(("Read", f"all of {clause.group} in `eventport-conformance spec`"))
+        head = f"{clause.id} {what} on {self.harness.name} ({self.backend})"
         text = "\n".join([head, *(_row(name, value) for name, value in rows)])
         if error is not None:
             text += "\n\n" + "".join(traceback.format_exception(error))

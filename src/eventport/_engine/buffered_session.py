@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from eventport._engine.codec import decode_event
@@ -15,6 +15,7 @@ from eventport._engine.commits import (
     StreamGuard,
     StreamWrite,
 )
+from eventport._engine.fetching import Pages
 from eventport._engine.queries import StreamPage, StreamQuery
 from eventport._engine.querying import Querying, check_guard, check_match_query
 from eventport._engine.stream_reader import StreamReader, require
@@ -39,7 +40,7 @@ class BufferedSession(StreamReader):
     commit at the end expect that version.
 
     Args:
-        read: Fetches a page of a stream as it is stored.
+        fetch: Fetches pages of streams as they are stored.
         submit: Writes the commit.
         querying: Reads what a query matches, and looks at guards.
         encode: Checks and encodes events for a stream.
@@ -48,13 +49,13 @@ class BufferedSession(StreamReader):
 
     def __init__(
         self,
-        read: Callable[[StreamQuery], Awaitable[StreamPage]],
+        fetch: Pages,
         submit: Callable[[Commit], Awaitable[Committed]],
         querying: Querying,
         encode: Callable[[str, object], tuple[EncodedEvent, ...]],
         require_capability: Callable[[Capability], None],
     ) -> None:
-        self._read = read
+        self._fetch = fetch
         self._submit = submit
         self._querying = querying
         self._encode = encode
@@ -223,11 +224,28 @@ class BufferedSession(StreamReader):
 
     async def _stored(self, query: StreamQuery) -> StreamPage:
         """Fetch a page of what is stored, and note its times: own events are not before them."""
-        page = await self._read(query)
+        page = await self._fetch.stream(query)
+        self._note_times(query.stream, page)
+        return page
+
+    async def _page_many(self, streams: Sequence[str]) -> Mapping[str, StreamPage]:
+        """Fetch first pages as this session sees them; what it has not seen yet, all at once."""
+        self._check_open()
+        fresh = [stream for stream in streams if stream not in self._pins]
+        if not fresh:
+            return {streams[0]: await self._page(StreamQuery(streams[0]))}
+        pages = dict(await self._fetch.many(fresh))
+        for stream, page in list(pages.items()):
+            self._note_times(stream, page)
+            pin = self._pins.setdefault(stream, page.version)
+            if pin != page.version or stream in self._own:  # another task was faster
+                pages[stream] = await self._page(StreamQuery(stream))
+        return pages
+
+    def _note_times(self, stream: str, page: StreamPage) -> None:
         if page.events:
             latest = max(page.events[0].recorded_at, page.events[-1].recorded_at)
-            self._latest[query.stream] = max(latest, self._latest.get(query.stream, latest))
-        return page
+            self._latest[stream] = max(latest, self._latest.get(stream, latest))
 
     def _own_events(self, stream: str, pin: int, versions: range) -> list[RecordedEvent]:
         """Decode this session's own events in a range of versions."""

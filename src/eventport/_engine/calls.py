@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 from anyio import CancelScope, get_cancelled_exc_class, sleep
 
+from eventport._concurrency.alarms import Limit, limit_factory
 from eventport._concurrency.backoff import Backoff
 from eventport._concurrency.one_shot import running_clock
 from eventport._concurrency.shielding import run_shielded
@@ -21,15 +22,18 @@ from eventport._engine.engine import (
 from eventport.errors import StoreUnavailableError
 
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _FIRST_PAUSE: Final = 0.02
 _LONGEST_PAUSE: Final = 1.0
-_LAST: Final = 0.1
-"""With less than this part of the time left, there is no further attempt: it would hardly begin."""
-
 _SHORTEST_CALL: Final = 0.01
 """Even a late attempt gets this many seconds, so that it can say why it fails."""
+
+
+def _scope(when: float) -> CancelScope:
+    """Limit a call that may want to know its deadline, as `anyio.current_effective_deadline`."""
+    return CancelScope(deadline=when)
 
 
 class Deadline:
@@ -39,18 +43,22 @@ class Deadline:
         seconds: How long they go on for.
         clock: That of the event loop; None to find out which one runs.
         start: When they began; None for now.
+        limit: What ends a call at a time of that clock; a scope of anyio's unless it is given.
     """
+
+    __slots__ = ("_backoff", "_clock", "_end", "_limit")
 
     def __init__(
         self,
         seconds: float,
         clock: Callable[[], float] | None = None,
         start: float | None = None,
+        limit: Limit = _scope,
     ) -> None:
         self._clock = clock or running_clock()
         self._end = (self._clock() if start is None else start) + seconds
-        self._last = self._end - _LAST * seconds
-        self._backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
+        self._limit = limit
+        self._backoff: Backoff | None = None
 
     @property
     def left(self) -> float:
@@ -64,6 +72,8 @@ class Deadline:
 
     async def pause(self) -> None:
         """Wait before the next attempt."""
+        if self._backoff is None:
+            self._backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
         await sleep(min(self._backoff.next(), self.left))
 
     async def limit(self, call: Awaitable[T], error: type[ConnectionLostError], where: str) -> T:
@@ -71,7 +81,7 @@ class Deadline:
         seconds = self.left
         cause: TimeoutError | None = None
         try:
-            with CancelScope(deadline=self._clock() + seconds):
+            with self._limit(self._clock() + seconds):
                 return await call
         except TimeoutError as exc:
             cause = exc
@@ -79,30 +89,32 @@ class Deadline:
         raise error(message) from (cause or TimeoutError())
 
 
-async def retry_lost(
-    call: Callable[[], Awaitable[T]],
-    seconds: float,
-    where: str,
-    on_loss: Callable[[], None] = lambda: None,
-    clock: Callable[[], float] | None = None,
-) -> T:
+async def retry_lost(call: Callable[[], Awaitable[T]], seconds: float, where: str) -> T:
     """Make a call that changes nothing, and make it again if the connection drops.
 
     Args:
         call: What to do.
         seconds: For how long to try.
         where: The place that errors name, without any secret.
-        on_loss: Called for each connection that was lost.
-        clock: That of the event loop; None to find out which one runs.
 
     Raises:
         ConnectionLostError: it did not succeed in time.
     """
-    deadline = Deadline(seconds, clock)
+    return await _retry(call, Deadline(seconds), where, lambda: None)
+
+
+async def _retry(
+    call: Callable[P, Awaitable[T]],
+    deadline: Deadline,
+    where: str,
+    on_loss: Callable[[], None],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
     reason: ConnectionLostError | None = None
     while True:
         try:
-            return await deadline.limit(call(), ConnectionLostError, where)
+            return await deadline.limit(call(*args, **kwargs), ConnectionLostError, where)
         except ConnectionLostError as exc:
             on_loss()
             reason = _telling(reason, exc)
@@ -124,18 +136,21 @@ class RemoteCalls:
         self._remote = remote
         self._progress: _Progress | None = None
         self._clock: Callable[[], float] | None = None
+        self._limit: Limit = _scope
         self.losses = 0
         """How often a connection was lost so far."""
 
-    async def call(self, call: Callable[[], Awaitable[T]]) -> T:
+    def call(
+        self, call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> Awaitable[T]:
         """Ask for something; ask again if the connection drops.
 
         Raises:
             StoreUnavailableError: the server gave no answer in time.
         """
-        return await retry_lost(
-            call, self._remote.timeout, self._engine.name, self._note_loss, self._running_clock()
-        )
+        clock = self._running_clock()
+        deadline = Deadline(self._remote.timeout, clock, limit=self._limit)
+        return _retry(call, deadline, self._engine.name, self._note_loss, *args, **kwargs)
 
     def interrupt(self) -> None:
         """Let the running `commit` end soon: nobody waits for it any more.
@@ -237,7 +252,7 @@ class RemoteCalls:
 
     def _running_clock(self) -> Callable[[], float]:
         if self._clock is None:
-            self._clock = running_clock()
+            self._clock, self._limit = running_clock(), limit_factory()
         return self._clock
 
     def _give_up(self, state: _Progress, cause: Exception) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Collection, Hashable, Mapping, Seque
 from typing import Protocol, runtime_checkable
 
 from eventport._engine.commits import Commit, Committed, Outcome
+from eventport._engine.listing import NameQuery
 from eventport._engine.queries import (
     AllPage,
     AllQuery,
@@ -16,6 +17,7 @@ from eventport._engine.queries import (
 )
 from eventport.errors import StoreUnavailableError
 from eventport.protocols import Capability
+from eventport.results import StreamInfo
 
 
 class Engine(Protocol):
@@ -141,6 +143,45 @@ class Queries(Protocol):
 
 
 @runtime_checkable
+class ReadsMany(Protocol):
+    """Optional part: an engine that reads several streams in one round trip.
+
+    Without it, the store reads them one by one, some at a time.
+    """
+
+    async def read_streams(self, streams: Sequence[str], /) -> Mapping[str, StreamPage]:
+        """Fetch the first page of some or all of these streams, which are read from version 1.
+
+        Each page is what `Engine.read_stream` returns for a whole stream: its events and its head
+        are of one moment, and it may be short. To bound memory, streams may be left out, but not
+        all of them; the store asks for the rest. All names are different.
+
+        Raises:
+            ConnectionLostError: the store asks again.
+        """
+        ...
+
+
+@runtime_checkable
+class Catalogues(Protocol):
+    """Optional part: an engine that lists its streams without a look at all events.
+
+    It goes with `Capability.CATALOGUE`.
+    """
+
+    async def list_streams(self, query: NameQuery, /) -> Sequence[StreamInfo]:
+        """Return the streams whose names are in a range, in the order of code points.
+
+        Only the last page may be short. What it says of a stream is of one moment. A stream that
+        reads as missing is left out.
+
+        Raises:
+            ConnectionLostError: the store asks again.
+        """
+        ...
+
+
+@runtime_checkable
 class Remote(Protocol):
     """Optional part: an engine that reaches its backend over connections that may drop.
 
@@ -152,9 +193,9 @@ class Remote(Protocol):
     def timeout(self) -> float:
         """How many seconds the store goes on trying before it gives up.
 
-        A call that takes longer than what is left is cancelled by an anyio scope, and counts as a
-        connection that was lost. `anyio.current_effective_deadline` gives that moment to an
-        engine that ends its calls a little earlier, because it can say more.
+        A call that takes longer than what is left is cancelled, and counts as a connection that
+        was lost. `anyio.current_effective_deadline` gives that moment to a commit or a search
+        that ends a little earlier, because it can say more.
         """
         ...
 

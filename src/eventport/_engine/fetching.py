@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, TypeVar
 
+from eventport._concurrency.gathering import gather
 from eventport._engine.calls import RemoteCalls
-from eventport._engine.engine import Engine, KnowsLast, Queries
+from eventport._engine.engine import Catalogues, Engine, KnowsLast, Queries, ReadsMany
+from eventport._engine.listing import NameQuery
 from eventport._engine.queries import (
     AllPage,
     AllQuery,
@@ -16,10 +18,14 @@ from eventport._engine.queries import (
     StreamQuery,
 )
 from eventport.errors import EventportError
+from eventport.results import StreamInfo
 
 
 P = TypeVar("P")
 Q = TypeVar("Q")
+
+_AT_ONCE: Final = 16
+"""How many streams are read side by side from an engine that cannot read many in one call."""
 
 
 class Pages:
@@ -41,19 +47,34 @@ class Pages:
         self._remote = remote
         self._check_open = check_open
 
-    async def stream(self, query: StreamQuery) -> StreamPage:
+    def stream(self, query: StreamQuery) -> Awaitable[StreamPage]:
         """Fetch a page of a stream."""
-        return await self._fetch(self._engine.read_stream, query)
+        return self._fetch(self._engine.read_stream, query)
 
-    async def all(self, query: AllQuery) -> AllPage:
+    async def many(self, streams: Sequence[str]) -> Mapping[str, StreamPage]:
+        """Fetch the first page of some or all of these streams."""
+        engine = self._engine
+        if isinstance(engine, ReadsMany):
+            return await self._fetch(engine.read_streams, streams)
+        some = streams[:_AT_ONCE]
+        pages = await gather(self.stream, map(StreamQuery, some))
+        return dict(zip(some, pages, strict=True))
+
+    def all(self, query: AllQuery) -> Awaitable[AllPage]:
         """Fetch a page of all streams."""
-        return await self._fetch(self._engine.read_all, query)
+        return self._fetch(self._engine.read_all, query)
 
-    async def matching(self, query: MatchQuery) -> MatchPage:
+    def matching(self, query: MatchQuery) -> Awaitable[MatchPage]:
         """Fetch a page of what a query matches, from an engine with the part `Queries`."""
         engine = self._engine
         assert isinstance(engine, Queries)  # noqa: S101  # or else the store looks at all events
-        return await self._fetch(engine.query, query)
+        return self._fetch(engine.query, query)
+
+    async def names(self, query: NameQuery) -> Sequence[StreamInfo]:
+        """Fetch a page of streams, from an engine with the part `Catalogues`."""
+        engine = self._engine
+        assert isinstance(engine, Catalogues)  # noqa: S101  # as `Capability.CATALOGUE` says
+        return await self._fetch(engine.list_streams, query)
 
     def last_position(self) -> Callable[[], Awaitable[int]] | None:
         """Return what asks for the last position, of an engine with the part `KnowsLast`."""
@@ -69,7 +90,7 @@ class Pages:
         try:
             if self._remote is None:
                 return await read(query)
-            return await self._remote.call(lambda: read(query))
+            return await self._remote.call(read, query)
         except EventportError as exc:
             self._check_open(exc)  # what was closed meanwhile fails for that reason
             raise

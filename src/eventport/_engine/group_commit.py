@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from contextvars import ContextVar
 from typing import Final, Literal, TypeAlias, cast
 
 from anyio import Event, get_cancelled_exc_class
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
+from eventport._concurrency.nesting import inside_of
 from eventport._concurrency.one_shot import OneShot, one_shot_factory
 from eventport._concurrency.shielding import start_task, wait_out
 from eventport._engine.commits import Commit, Outcome
@@ -41,9 +41,6 @@ _WAITS_FOR_ITSELF: Final = (
     "an append from inside a commit of the same store waits for itself: an inline handler appends "
     "in its own transaction, with store.using(transaction.connection), where the backend has that"
 )
-
-_writing: Final[ContextVar[object]] = ContextVar("eventport.group_commit", default=None)
-"""The group whose worker this is, or has called what is running."""
 
 
 class GroupCommit:
@@ -98,7 +95,7 @@ class GroupCommit:
         Raises:
             NotSupportedError: a commit of this very group is waiting for it.
         """
-        if _writing.get() is self:
+        if inside_of.get() is self:
             raise NotSupportedError(_WAITS_FOR_ITSELF)
         if is_alone and self._commit_here is not None and not self._working:
             return await self._write_here(commit, self._commit_here)
@@ -137,11 +134,11 @@ class GroupCommit:
         """Write a lone commit; those that arrive meanwhile form the first batch after it."""
         await checkpoint_if_cancelled()  # what is sent would have to be found out again
         self._working = True
-        token = _writing.set(self)
+        token = inside_of.set(self)
         try:
             (outcome,) = await write(commit)
         finally:
-            _writing.reset(token)
+            inside_of.reset(token)
             if self._queue:
                 self._start()
             else:
@@ -153,7 +150,7 @@ class GroupCommit:
         self._worker = start_task(self._work, never_begun=self._stop)
 
     async def _work(self) -> None:
-        token = _writing.set(self)  # for this task, and for what it calls
+        token = inside_of.set(self)  # for this task, and for what it calls
         try:
             while self._queue:
                 batch = self._take()
@@ -165,7 +162,7 @@ class GroupCommit:
                 if self._queue:
                     await checkpoint()  # however many there are, others get a turn
         finally:
-            _writing.reset(token)
+            inside_of.reset(token)
             self._stop()
 
     def _stop(self) -> None:

@@ -54,14 +54,21 @@ class StreamQuery(Struct, frozen=True):
                 high = min(high, low + self.max_count - 1)
         return range(high, low - 1, -1) if self.backwards else range(low, high + 1)
 
-    def after_page(self, page: StreamPage) -> StreamQuery:
-        """Return what is left to ask for once a page of this query has been read."""
-        first, last, end = self.first, min(self.last, page.version), page.events[-1].version
+    def after_page(self, events: Sequence[RecordedEvent], head: int) -> StreamQuery | None:
+        """Return what is left to ask for once these events were read; None if nothing is.
+
+        Args:
+            events: A page of this query, with at least one event.
+            head: The stream's head when the first page was read.
+        """
+        first, last, end = self.first, min(self.last, head), events[-1].version
         if self.backwards:
             last = end - 1
         else:
             first = end + 1
-        left = None if self.max_count is None else self.max_count - len(page.events)
+        left = None if self.max_count is None else self.max_count - len(events)
+        if first > last or left == 0:
+            return None
         return StreamQuery(self.stream, first, last, left, self.backwards)
 
     @property

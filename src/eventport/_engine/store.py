@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import (
     AsyncGenerator,
+    Awaitable,
     Collection,
     Iterable,
     Mapping,
@@ -48,24 +49,18 @@ from eventport._engine.group_commit import MAX_BATCH_COMMITS, Batching, GroupCom
 from eventport._engine.history import History
 from eventport._engine.hooks import Hooks
 from eventport._engine.listener import Listener
+from eventport._engine.listing import Lister, NameQuery
 from eventport._engine.parking import Parking
-from eventport._engine.queries import (
-    StreamPage,
-    StreamQuery,
-    check_all_query,
-)
+from eventport._engine.queries import StreamPage, StreamQuery, check_all_query
 from eventport._engine.querying import Querying, check_guard, check_match_query
 from eventport._engine.stream_reader import StreamReader, require
 from eventport._engine.subscription import PollingSubscription
 from eventport.boundaries import Query
-from eventport.errors import (
-    NotSupportedError,
-    StoreClosedError,
-)
+from eventport.errors import NotSupportedError, StoreClosedError
 from eventport.events import NewEvent, RecordedEvent
 from eventport.expectations import ANY, Expectation
 from eventport.protocols import After, AfterCommitHook, Capability, Session, Subscription
-from eventport.results import AllResult, AppendResult, QueryResult
+from eventport.results import AllResult, AppendResult, QueryResult, StreamInfo
 from eventport.validation import (
     TOOLKIT_STREAMS,
     check_expectation,
@@ -74,7 +69,7 @@ from eventport.validation import (
 )
 
 
-class Store(StreamReader):
+class Store(StreamReader, Lister):
     """An `EventStore` over an engine.
 
     It checks and encodes, groups commits, runs sessions, folds, iterates, subscribes, calls hooks
@@ -196,7 +191,7 @@ class Store(StreamReader):
         """See `EventStore.session`."""
         self._check_open()
         session = BufferedSession(
-            self._page, self._submit_session, self._querying, self._encode, self._require
+            self._fetch, self._submit_session, self._querying, self._encode, self._require
         )
         try:
             yield session
@@ -291,10 +286,10 @@ class Store(StreamReader):
         encoded = encode_events(events)
         if stream.startswith(TOOLKIT_STREAMS):
             check_toolkit_types(stream, (event.type for event in encoded))
-        if Capability.TIMES not in self.capabilities and any(
-            event.recorded_at is not None for event in encoded
-        ):
-            self._require(Capability.TIMES)
+        for event in encoded:
+            if event.recorded_at is not None:
+                self._require(Capability.TIMES)
+                break
         return encoded
 
     async def _wait_in_line(self) -> None:
@@ -367,8 +362,14 @@ class Store(StreamReader):
         finally:
             self._signal.notify()
 
-    async def _page(self, query: StreamQuery) -> StreamPage:
-        return await self._fetch.stream(query)
+    def _page(self, query: StreamQuery) -> Awaitable[StreamPage]:
+        return self._fetch.stream(query)
+
+    async def _page_many(self, streams: Sequence[str]) -> Mapping[str, StreamPage]:
+        return await self._fetch.many(streams)
+
+    async def _names(self, query: NameQuery) -> Sequence[StreamInfo]:
+        return await self._fetch.names(query)
 
     async def _close(self) -> None:
         await checkpoint()  # an append that was called before this has reached the queue by then

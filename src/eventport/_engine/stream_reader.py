@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from eventport._engine.queries import PAGE_EVENTS, StreamPage, StreamQuery
 from eventport.errors import ConcurrencyError
@@ -20,18 +20,26 @@ from eventport.validation import (
     check_optional_int,
     check_plain_function,
     check_stream,
+    check_streams,
 )
 
 
 S = TypeVar("S")
+
+_MANY: Final = 100
+"""How many streams an engine is asked for at once."""
 
 
 class StreamReader(ABC):
     """`read`, `iterate` and `aggregate`, on top of pages of one stream."""
 
     @abstractmethod
-    async def _page(self, query: StreamQuery) -> StreamPage:
+    def _page(self, query: StreamQuery) -> Awaitable[StreamPage]:
         """Fetch a page, as `Engine.read_stream` does."""
+
+    @abstractmethod
+    async def _page_many(self, streams: Sequence[str]) -> Mapping[str, StreamPage]:
+        """Fetch first pages of some or all of these streams, as `ReadsMany.read_streams` does."""
 
     def _meet(self, stream: str, expected: Expectation, actual: int) -> None:
         """Raise `ConcurrencyError` unless an expectation holds; a session remembers it, too."""
@@ -53,10 +61,8 @@ class StreamReader(ABC):
         page = await self._page(query)
         self._meet(query.stream, expected, page.version)
         events, version = list(page.events), page.version
-        while page.events:
-            query = query.after_page(StreamPage(page.events, version))
-            if query.is_empty:
-                break
+        while page.events and (rest := query.after_page(page.events, version)) is not None:
+            query = rest
             page = await self._page(query)
             events += page.events
         return ReadResult(events, version)
@@ -100,19 +106,70 @@ class StreamReader(ABC):
         version = head or 0
         return AggregateResult(state, min(version, query.last), version > 0)
 
+    async def read_many(self, streams: Iterable[str]) -> dict[str, ReadResult]:
+        """See `Streams.read_many`."""
+        names = check_streams(streams)
+        events: dict[str, list[RecordedEvent]] = {name: [] for name in names}
+        versions = dict.fromkeys(names, 0)
+        async with aclosing(self._pages_of(names)) as pages:
+            async for name, page in pages:
+                events[name] += page.events
+                versions[name] = page.version
+        return {name: ReadResult(events[name], versions[name]) for name in names}
+
+    async def aggregate_many(
+        self,
+        streams: Iterable[str],
+        evolve: Callable[[S, RecordedEvent], S],
+        initial: Callable[[], S],
+    ) -> dict[str, AggregateResult[S]]:
+        """See `Streams.aggregate_many`."""
+        names = check_streams(streams)
+        check_plain_function("evolve", evolve)
+        make = check_initial(initial)
+        states = {name: make() for name in names}
+        versions = dict.fromkeys(names, 0)
+        async with aclosing(self._pages_of(names)) as pages:
+            async for name, page in pages:
+                versions[name] = page.version
+                for event in page.events:
+                    states[name] = evolve(states[name], event)
+        return {
+            name: AggregateResult(states[name], version, version > 0)
+            for name, version in versions.items()
+        }
+
+    async def _pages_of(self, names: list[str]) -> AsyncGenerator[tuple[str, StreamPage], None]:
+        """Yield the pages of whole streams, all pages of a stream with the same head."""
+        for start in range(0, len(names), _MANY):
+            left = names[start : start + _MANY]
+            while left:
+                first_pages = await self._page_many(left)
+                for name, first in first_pages.items():
+                    yield name, first
+                    async for page in self._rest(name, first):
+                        yield name, page
+                left = [name for name in left if name not in first_pages]
+
+    async def _rest(self, name: str, page: StreamPage) -> AsyncGenerator[StreamPage, None]:
+        """Yield the pages of a stream after its first one, up to the head that that one saw."""
+        query, head = StreamQuery(name), page.version
+        while page.events and (rest := query.after_page(page.events, head)) is not None:
+            query = rest
+            page = await self._page(query)
+            yield StreamPage(page.events, head)
+
     async def _pages(self, query: StreamQuery) -> AsyncGenerator[StreamPage, None]:
         """Yield the pages of a range, at least one, up to the head that the first page saw."""
+        rest: StreamQuery | None = query
         head: int | None = None
-        while head is None or not query.is_empty:
-            count = PAGE_EVENTS
+        while rest is not None:
             page = await self._page(
-                StreamQuery(query.stream, query.first, query.last, count, query.backwards)
+                StreamQuery(rest.stream, rest.first, rest.last, PAGE_EVENTS, rest.backwards)
             )
             head = page.version if head is None else head
             yield page
-            if not page.events:
-                return
-            query = query.after_page(StreamPage(page.events, head))
+            rest = rest.after_page(page.events, head) if page.events else None
 
 
 def require(stream: str, expected: Expectation, actual: int) -> None:

@@ -6,6 +6,7 @@ An adapter hands an engine over to a `Store`, which makes an `EventStore` of it.
 from __future__ import annotations
 
 from eventport._concurrency.affinity import Affinity
+from eventport._concurrency.alarms import Alarms
 from eventport._concurrency.backoff import Backoff
 from eventport._concurrency.shielding import run_shielded
 from eventport._config.options import checks_options, unknown_option
@@ -36,6 +37,7 @@ from eventport._engine.commits import (
 )
 from eventport._engine.engine import (
     AnswerLostError,
+    Catalogues,
     ChecksCaller,
     ConnectionLostError,
     Engine,
@@ -44,6 +46,7 @@ from eventport._engine.engine import (
     KnowsLast,
     Listens,
     Queries,
+    ReadsMany,
     Remote,
     Unblocks,
 )
@@ -55,6 +58,7 @@ from eventport._engine.inline_handlers import (
     new_events,
 )
 from eventport._engine.joined_store import JoinedStore
+from eventport._engine.listing import NameQuery, end_of_prefix
 from eventport._engine.opening import open_to_end, require_asyncio
 from eventport._engine.planning import (
     Place,
@@ -80,12 +84,14 @@ __all__ = [
     "MAX_INT",
     "Adapter",
     "Affinity",
+    "Alarms",
     "AllPage",
     "AllQuery",
     "AnswerLostError",
     "Backoff",
     "Batching",
     "Blocked",
+    "Catalogues",
     "ChecksCaller",
     "Commit",
     "Committed",
@@ -104,12 +110,14 @@ __all__ = [
     "Listens",
     "MatchPage",
     "MatchQuery",
+    "NameQuery",
     "Outcome",
     "Place",
     "PlannedWrites",
     "Queries",
     "QueryConflict",
     "QueryGuard",
+    "ReadsMany",
     "Remote",
     "SchemaMaker",
     "Seen",
@@ -129,6 +137,7 @@ __all__ = [
     "control_character",
     "decode_event",
     "encode_events",
+    "end_of_prefix",
     "explain",
     "inline_failure",
     "new_events",

@@ -8,6 +8,7 @@ from eventport.aggregates.aggregate import (
     AggregateNotFoundError,
     Folded,
 )
+from eventport.aggregates.indexing import Column, plain, unique
 from eventport.aggregates.repository import Repository, stream_name
 from eventport.aggregates.unit_of_work import UnitOfWork
 
@@ -16,8 +17,11 @@ __all__ = [
     "Aggregate",
     "AggregateExistsError",
     "AggregateNotFoundError",
+    "Column",
     "Folded",
     "Repository",
     "UnitOfWork",
+    "plain",
     "stream_name",
+    "unique",
 ]

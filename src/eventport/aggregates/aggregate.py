@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Generic, NamedTuple, TypeVar
 from uuid import UUID, uuid4
 
@@ -70,10 +70,12 @@ class Tracking(Struct, Generic[E], frozen=True):
     """The version of its stream that it was loaded or saved at."""
     pending: tuple[Pending[E], ...] = ()
     """What it has recorded and is not saved yet."""
+    columns: Mapping[str, str] = {}
+    """The values of its columns when it was loaded or saved."""
 
     def saved(self, events: int, version: int) -> Tracking[E]:
         """Return it without the first pending events, which are saved now."""
-        return Tracking(self.place, version, self.pending[events:])
+        return replace(self, version=version, pending=self.pending[events:])
 
 
 class Aggregate(ABC, Generic[E]):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 from typing import Any, Generic, TypeVar, cast
+from uuid import UUID
 
 from eventport.aggregates.aggregate import (
     Aggregate,
@@ -15,10 +16,20 @@ from eventport.aggregates.aggregate import (
     Place,
     Tracking,
 )
-from eventport.aggregates.saving import append_pending, explain_conflicts, settle
+from eventport.aggregates.finding import Finding
+from eventport.aggregates.indexing import Column, Index
+from eventport.aggregates.saving import (
+    Written,
+    append_pending,
+    explain_conflicts,
+    in_session,
+    settle,
+)
 from eventport.aggregates.unit_of_work import UnitOfWork
+from eventport.command_log import CommandLog, LoggedResult
+from eventport.conflicts import ATTEMPTS
 from eventport.errors import InvalidArgumentError, InvalidArgumentTypeError
-from eventport.folding import EventCodec, Fold, StateLoader, replay
+from eventport.folding import EventCodec, Fold, StateLoader, load_many, replay
 from eventport.protocols import EventStore, Session, Streams
 from eventport.results import AggregateResult, SaveResult
 from eventport.validation import show
@@ -26,6 +37,7 @@ from eventport.validation import show
 
 S = TypeVar("S")
 E = TypeVar("E")
+T = TypeVar("T")
 A = TypeVar("A", bound=Aggregate[Any])
 
 
@@ -34,7 +46,7 @@ def stream_name(category: str, aggregate_id: str) -> str:
     return f"{category}-{aggregate_id}"
 
 
-class Repository(Generic[A]):
+class Repository(Finding[A]):
     """Loads and saves the aggregates of one kind, each of which has a stream.
 
     Args:
@@ -44,6 +56,8 @@ class Repository(Generic[A]):
         types: What turns the events into instances of the program's classes, and back.
         loader: Finds the state of a stream; `Snapshots` is another one than the default.
         name_stream: Names an aggregate's stream, from the category and the id.
+        index: Attributes by which aggregates are found, as columns: `unique` or `plain`. They are
+            kept in the same commit as the events, which takes `Capability.SESSIONS`.
     """
 
     def __init__(
@@ -55,6 +69,7 @@ class Repository(Generic[A]):
         *,
         loader: StateLoader = replay,
         name_stream: Callable[[str, str], str] = stream_name,
+        index: Mapping[str, Column] | None = None,
     ) -> None:
         self._store = store
         self.category = category
@@ -64,6 +79,7 @@ class Repository(Generic[A]):
         self._types = types
         self._loader = loader
         self._name_stream = name_stream
+        self._index = Index(category, index or {}, self._attribute)
 
     @classmethod
     def of_fold(
@@ -74,9 +90,12 @@ class Repository(Generic[A]):
         *,
         loader: StateLoader = replay,
         name_stream: Callable[[str, str], str] = stream_name,
+        index: Mapping[str, Column] | None = None,
     ) -> Repository[Folded[S, E]]:
         """Make a repository of aggregates that are a state and functions, instead of a class."""
-        return _FoldRepository(store, category, fold, loader=loader, name_stream=name_stream)
+        return _FoldRepository(
+            store, category, fold, loader=loader, name_stream=name_stream, index=index
+        )
 
     def stream(self, aggregate_id: str) -> str:
         """Return the name of an aggregate's stream."""
@@ -101,20 +120,35 @@ class Repository(Generic[A]):
         return await self._load(self._store, aggregate_id, to_version, to_time)
 
     async def load_many(self, aggregate_ids: Iterable[str]) -> list[A]:
-        """Load several aggregates, one after the other, in the order of the ids."""
-        return [await self.load(aggregate_id) for aggregate_id in aggregate_ids]
+        """Load several aggregates, in the order of the ids, with as few round trips as can be.
 
-    async def add(self, aggregate_id: str, aggregate: A) -> SaveResult:
+        Raises:
+            AggregateNotFoundError: one of them does not exist.
+        """
+        return await self._load_many(self._store, list(aggregate_ids))
+
+    async def add(
+        self, aggregate_id: str, aggregate: A, *, metadata: Mapping[str, Any] | None = None
+    ) -> SaveResult:
         """Save a new aggregate under an id that is not taken.
+
+        Args:
+            aggregate_id: Its id.
+            aggregate: What has recorded its first events.
+            metadata: What else to store with each event, besides what `bind_context` has bound.
 
         Raises:
             AggregateExistsError: the id is taken; nothing was written.
         """
         self._adopt(aggregate_id, aggregate)
-        return await self.save(aggregate)
+        return await self.save(aggregate, metadata=metadata)
 
-    async def save(self, *aggregates: A) -> SaveResult:
+    async def save(self, *aggregates: A, metadata: Mapping[str, Any] | None = None) -> SaveResult:
         """Append what aggregates have recorded, all in one commit; if nothing, write nothing.
+
+        Args:
+            aggregates: What was loaded or added.
+            metadata: What else to store with each event, besides what `bind_context` has bound.
 
         Returns:
             The version of the last of them, and the position of the last event, for which a
@@ -135,20 +169,26 @@ class Repository(Generic[A]):
         changed = list(
             {id(each): each for each in aggregates if each.aggregate_tracking.pending}.values()
         )
+        moves = self._index.moves(changed)
         with explain_conflicts(changed):
-            if len(changed) == 1:
-                written = await append_pending(self._store, self._types, changed)
+            if len(changed) == 1 and not moves:
+                written = await append_pending(self._store, self._types, changed, metadata)
                 position = written[0].position
             else:
-                async with self._store.session() as session:
-                    written = await append_pending(session, self._types, changed)
-                position = session.position
+
+                async def append(session: Session) -> list[Written]:
+                    found = await append_pending(session, self._types, changed, metadata)
+                    await self._index.write(session, moves)
+                    return found
+
+                written, position = await in_session(self._store, append)
         settle(written)
+        self._index.settle(moves)
         return SaveResult(aggregates[-1].aggregate_version if aggregates else 0, position)
 
     @asynccontextmanager
     async def unit_of_work(
-        self, session: Session | None = None
+        self, session: Session | None = None, *, metadata: Mapping[str, Any] | None = None
     ) -> AsyncGenerator[UnitOfWork[A], None]:
         """Load, change and add aggregates, which are saved in one commit when the block ends.
 
@@ -159,6 +199,7 @@ class Repository(Generic[A]):
             session: Save in this session, together with all else that it writes, when its own
                 block ends; with `run_in_session` all of it is done again after a conflict. None
                 opens one for this block.
+            metadata: What else to store with each event, besides what `bind_context` has bound.
 
         Raises:
             ConcurrencyError: at the end of the block, if an aggregate has moved meanwhile.
@@ -168,18 +209,71 @@ class Repository(Generic[A]):
         if session is not None:
             yield self._work_in(session, aggregates)
             with explain_conflicts(aggregates.values()):
-                written = await append_pending(session, self._types, aggregates.values())
+                moves = self._index.moves(aggregates.values())
+                written = await append_pending(session, self._types, aggregates.values(), metadata)
+                await self._index.write(session, moves)
         else:
             with explain_conflicts(aggregates.values()):
                 async with self._store.session() as own:
                     yield self._work_in(own, aggregates)
-                    written = await append_pending(own, self._types, aggregates.values())
+                    moves = self._index.moves(aggregates.values())
+                    written = await append_pending(own, self._types, aggregates.values(), metadata)
+                    await self._index.write(own, moves)
         settle(written)
+        self._index.settle(moves)
+
+    async def handle(
+        self,
+        command: object,
+        function: Callable[[UnitOfWork[A]], Awaitable[T]],
+        *,
+        log: CommandLog,
+        id: UUID | None = None,  # noqa: A002  # as `NewEvent` calls it
+        metadata: Mapping[str, Any] | None = None,
+        session: Session | None = None,
+        attempts: int = ATTEMPTS,
+    ) -> LoggedResult[T]:
+        """Run a function on a unit of work for a command, which is recorded with what it saves.
+
+        See `CommandLog.handle`: a conflict runs it again, an id that is delivered again is
+        applied once, and a command that changes nothing is recorded, too.
+
+        Args:
+            command: What is wanted.
+            function: What to do; it gets the unit of work, which is saved when it returns.
+            log: Where to record the command.
+            id: The command's identity; None makes a random one.
+            metadata: What else to store with each event.
+            session: Write in this session, and so at the end of its block.
+            attempts: How often to try, at most.
+
+        Raises:
+            AggregateExistsError: the id of an added one has been taken.
+            CommandIdReusedError: another command was applied under this id before.
+            ConcurrencyError: the last attempt had a conflict, too; nothing was written.
+        """
+
+        async def work_on(own: Session) -> T:
+            async with self.unit_of_work(own) as work:
+                return await function(work)
+
+        return await log.handle(
+            command,
+            work_on,
+            id=id,
+            metadata=metadata,
+            session=session,
+            store=self._store,
+            attempts=attempts,
+        )
+
+    def _attribute(self, aggregate: Any, name: str) -> object:
+        return getattr(aggregate, name)
 
     def _work_in(self, session: Session, aggregates: dict[str, A]) -> UnitOfWork[A]:
         return UnitOfWork(
             session,
-            lambda aggregate_id: self._load(session, aggregate_id),
+            lambda ids: self._load_many(session, ids),
             self._adopt,
             lambda aggregate_id: AggregateExistsError(self.category, aggregate_id),
             aggregates,
@@ -204,11 +298,25 @@ class Repository(Generic[A]):
             loaded = await self._fold_to_time(streams, stream, to_time)
         else:
             raise InvalidArgumentError("give to_version or to_time, not both")
+        return self._restored(aggregate_id, stream, loaded)
+
+    async def _load_many(self, streams: Streams, ids: list[str]) -> list[A]:
+        names = [self.stream(aggregate_id) for aggregate_id in ids]
+        found = await load_many(self._loader, streams, list(dict.fromkeys(names)), self.fold)
+        loaded = {
+            aggregate_id: self._restored(aggregate_id, name, found[name])
+            for aggregate_id, name in zip(ids, names, strict=True)
+        }
+        return [loaded[aggregate_id] for aggregate_id in ids]
+
+    def _restored(self, aggregate_id: str, stream: str, loaded: AggregateResult[Any]) -> A:
+        """Make an aggregate of a state that was loaded, at the version of its stream."""
         if loaded.version == 0:
             raise AggregateNotFoundError(self.category, aggregate_id)
         aggregate = self._restore(loaded.state)
         place = Place(self.category, aggregate_id, stream)
-        aggregate.aggregate_tracking = Tracking(place, loaded.version)
+        columns = self._index.values(aggregate)
+        aggregate.aggregate_tracking = Tracking(place, loaded.version, columns=columns)
         return aggregate
 
     async def _fold_to_time(
@@ -249,6 +357,7 @@ class _FoldRepository(Repository[Folded[S, E]], Generic[S, E]):
         *,
         loader: StateLoader,
         name_stream: Callable[[str, str], str],
+        index: Mapping[str, Column] | None,
     ) -> None:
         super().__init__(
             store,
@@ -257,8 +366,12 @@ class _FoldRepository(Repository[Folded[S, E]], Generic[S, E]):
             fold.types,
             loader=loader,
             name_stream=name_stream,
+            index=index,
         )
         self.fold = fold
+
+    def _attribute(self, aggregate: Any, name: str) -> object:
+        return getattr(aggregate.state, name)
 
     def _restore(self, state: S) -> Folded[S, E]:
         aggregate = Folded[S, E](self.fold)

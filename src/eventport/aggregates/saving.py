@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from eventport.aggregates.aggregate import Aggregate, AggregateExistsError
 from eventport.context import current_context
 from eventport.errors import ConcurrencyError
 from eventport.folding import EventCodec
-from eventport.protocols import Streams
+from eventport.protocols import EventStore, Session, Streams
+from eventport.toolkit_streams import is_toolkit_stream
+from eventport.validation import check_metadata
+
+
+T = TypeVar("T")
+
+_ATTEMPTS: Final = 9
+"""How often races for values of columns are run again; with the last one there is no more."""
 
 
 class Written(NamedTuple):
@@ -23,10 +31,13 @@ class Written(NamedTuple):
 
 
 async def append_pending(
-    streams: Streams, types: EventCodec[Any], aggregates: Iterable[Aggregate[Any]]
+    streams: Streams,
+    types: EventCodec[Any],
+    aggregates: Iterable[Aggregate[Any]],
+    metadata: Mapping[str, Any] | None,
 ) -> list[Written]:
     """Append what aggregates have recorded; `settle` it once it is committed."""
-    metadata = current_context().metadata
+    metadata = {**current_context().metadata, **check_metadata(metadata)}
     written: list[Written] = []
     for aggregate in aggregates:
         place, version, pending = (
@@ -61,3 +72,28 @@ def explain_conflicts(aggregates: Iterable[Aggregate[Any]]) -> Generator[None]:
             if place is not None and place.stream == exc.stream and not tracking.version:
                 raise AggregateExistsError(place.category, place.id) from exc
         raise
+
+
+async def in_session(
+    store: EventStore, work: Callable[[Session], Awaitable[T]]
+) -> tuple[T, int | None]:
+    """Do something in a session, and again if only its look-ups have lost a race.
+
+    A rival for a value of a column is found by the next attempt, and then named. A conflict about
+    anything else is the caller's.
+
+    Returns:
+        The result, and the position of the last event.
+    """
+    for _ in range(_ATTEMPTS):
+        try:
+            async with store.session() as session:
+                result = await work(session)
+        except ConcurrencyError as exc:
+            if not is_toolkit_stream(exc.stream):
+                raise
+            continue
+        return result, session.position
+    async with store.session() as session:
+        result = await work(session)
+    return result, session.position

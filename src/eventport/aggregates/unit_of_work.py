@@ -17,7 +17,7 @@ class UnitOfWork(Generic[A]):
 
     Args:
         session: What all is written in.
-        load: Loads an aggregate by its id.
+        load_many: Loads aggregates by their ids, each of which comes once.
         adopt: Gives a new aggregate its id.
         refuse: Makes the error for an id that this unit of work knows already.
         aggregates: Where to keep them; the caller saves them from there.
@@ -26,7 +26,7 @@ class UnitOfWork(Generic[A]):
     def __init__(
         self,
         session: Session,
-        load: Callable[[str], Awaitable[A]],
+        load_many: Callable[[list[str]], Awaitable[list[A]]],
         adopt: Callable[[str, A], None],
         refuse: Callable[[str], Exception],
         aggregates: dict[str, A],
@@ -35,7 +35,7 @@ class UnitOfWork(Generic[A]):
         """What all is written in: claim keys in it, or append to other streams."""
         self.aggregates = aggregates
         """The aggregates that were loaded or added so far, by id."""
-        self._load = load
+        self._load_many = load_many
         self._adopt = adopt
         self._refuse = refuse
 
@@ -45,15 +45,18 @@ class UnitOfWork(Generic[A]):
         Raises:
             AggregateNotFoundError: it does not exist.
         """
-        if aggregate_id not in self.aggregates:
-            loaded = await self._load(aggregate_id)
-            # Two tasks of one unit of work may both have come here: the first one's stands.
-            self.aggregates.setdefault(aggregate_id, loaded)
-        return self.aggregates[aggregate_id]
+        (loaded,) = await self.load_many([aggregate_id])
+        return loaded
 
     async def load_many(self, aggregate_ids: Iterable[str]) -> list[A]:
-        """Load several aggregates, one after the other, in the order of the ids."""
-        return [await self.load(aggregate_id) for aggregate_id in aggregate_ids]
+        """Load several aggregates as `load` does, with as few round trips as can be."""
+        ids = list(aggregate_ids)
+        missing = [one for one in dict.fromkeys(ids) if one not in self.aggregates]
+        if missing:
+            for aggregate_id, loaded in zip(missing, await self._load_many(missing), strict=True):
+                # Two tasks of one unit of work may both have come here: the first one's stands.
+                self.aggregates.setdefault(aggregate_id, loaded)
+        return [self.aggregates[aggregate_id] for aggregate_id in ids]
 
     def add(self, aggregate_id: str, aggregate: A) -> None:
         """Add a new aggregate to what is saved, under an id that no other has.

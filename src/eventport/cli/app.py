@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 
-from contextlib import AbstractContextManager, aclosing, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, BinaryIO, Final, TypeAlias
@@ -18,12 +18,11 @@ from eventport import connect
 from eventport._config.connecting import connect_existing
 from eventport._config.schemas import StoreSchema
 from eventport._config.targets import resolve
-from eventport.boundaries import Match, Query
-from eventport.cli import exporting, importing, projecting, tailing
+from eventport.boundaries import Query
+from eventport.cli import exporting, importing, listing, projecting, reading, tailing
 from eventport.cli.endings import end_as_by_ctrl_c, ending, say
-from eventport.cli.options import After, Json, Prefix, Store, Tags, Types
+from eventport.cli.options import After, Json, Prefix, Store, Tags, Types, query_of
 from eventport.cli.showing import event_writer, progress_bar
-from eventport.errors import EventportError
 
 
 _DASH: Final = Path("-")
@@ -70,10 +69,6 @@ Lease: TypeAlias = Annotated[
         min=0.1, metavar="SECONDS", help="How many seconds until another runner takes over."
     ),
 ]
-
-
-class NoStreamError(EventportError):
-    """The stream to be shown does not exist."""
 
 
 def _show_version(asked: bool) -> None:  # noqa: FBT001  # typer calls it
@@ -168,9 +163,14 @@ def export_events(
 
 @app.command("read")
 def read_stream(
-    stream: Annotated[str, typer.Argument(metavar="STREAM", help="The name of the stream.")],
+    stream: Annotated[
+        str | None,
+        typer.Argument(metavar="STREAM", help="The name of the stream; without one, all streams."),
+    ] = None,
     *,
     store: Store = None,
+    types: Types = None,
+    tags: Tags = None,
     from_version: Annotated[
         int, typer.Option(min=1, metavar="VERSION", help="The lowest version.")
     ] = 1,
@@ -183,27 +183,22 @@ def read_stream(
     backwards: Annotated[bool, typer.Option("--backwards", help="Newest first.")] = False,
     json: Json = False,
 ) -> None:
-    """Show the events of one stream."""
+    """Show the events of one stream, or those of all streams with some types or tags."""
+    chosen = query_of(types, tags)
+    if stream is None and (chosen is None or from_version > 1 or to_version is not None):
+        raise typer.BadParameter("without a STREAM, give --type or --tag, and no versions")
 
     async def work() -> None:
         show = event_writer(json=json)
-        left = max_count
-        async with (
-            connect_existing(store) as source,
-            aclosing(
-                source.iterate(
-                    stream, from_version=from_version, to_version=to_version, backwards=backwards
-                )
-            ) as events,
-        ):
-            if not (await source.read(stream, max_count=0)).exists:
-                message = f"there is no stream {stream!r}"
-                raise NoStreamError(message)
-            async for event in events:
-                if left == 0:
-                    break
-                left = left and left - 1
-                show(event)
+        async with connect_existing(store) as source:
+            if stream is None:
+                query = chosen or Query.all()
+                found = await source.query(query, max_count=max_count, backwards=backwards)
+                for event in found.events:
+                    show(event)
+                return
+            versions = reading.Versions(from_version, to_version, backwards)
+            await reading.show_stream(source, stream, versions, chosen, max_count, show)
 
     with ending():
         anyio.run(work)
@@ -237,8 +232,7 @@ def tail_store(
     """
     if after is not None and last is not None:
         raise typer.BadParameter("give --after or --last, not both")
-    query = Query.of(Match(tags=frozenset(tags))) if tags else None
-    chosen = tailing.Selection(types or None, prefix, stream, query)
+    chosen = tailing.Selection(types or None, prefix, stream, query_of(None, tags))
 
     async def work() -> None:
         show = event_writer(json=json)
@@ -252,6 +246,10 @@ def tail_store(
 
     with ending(interrupted=0):
         anyio.run(work)
+
+
+app.command("streams")(listing.show_streams)
+app.command("stats")(listing.show_stats)
 
 
 @schema_app.command("sql")

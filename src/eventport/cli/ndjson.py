@@ -150,10 +150,12 @@ def parse(
 
 def refuse_repeated_keys(raw: bytes) -> None:
     """Raise `ValueError` if an object has a key twice, which would lose the first value."""
-    json.loads(raw, object_pairs_hook=_unique)
+    _look(raw.decode(errors="surrogatepass"))
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> None:
+    if len(dict(pairs)) == len(pairs):
+        return
     seen: set[str] = set()
     for index, (key, _) in enumerate(pairs):
         if key in seen:
@@ -161,6 +163,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> None:
             message = f"an object has {shown} twice: only one value could be kept"
             raise ValueError(message)
         seen.add(key)
+
+
+_look: Final = json.JSONDecoder(object_pairs_hook=_unique).decode
 
 
 def check(parsed: Parsed) -> None:

@@ -6,6 +6,8 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from eventport.boundaries import Match, Query
+
 
 def _refuse_lists(types: list[str] | None) -> list[str] | None:
     for name in types or ():
@@ -48,3 +50,10 @@ Tags: TypeAlias = Annotated[
         "--tag", metavar="TAG", help="Only events with this tag; repeat it for more that they have."
     ),
 ]
+
+
+def query_of(types: list[str] | None, tags: list[str] | None) -> Query | None:
+    """Return what `--type` and `--tag` ask for; None for all events."""
+    if not types and not tags:
+        return None
+    return Query.of(Match(frozenset(types or ()), frozenset(tags or ())))

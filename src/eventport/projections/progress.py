@@ -92,7 +92,12 @@ async def lag_behind(
     What the toolkit keeps in the store, such as the checkpoint of the projection, does not count.
     """
     async with aclosing(
-        store.iterate_all(after=position, types=projection.event_types, prefix=projection.prefix)
+        store.iterate_all(
+            after=position,
+            types=projection.event_types,
+            prefix=projection.prefix,
+            query=projection.query,
+        )
     ) as events:
         async for event in events:
             if projection.wants(event):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, get_args, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, cast, get_args, overload
 
 from msgspec import Struct
 
 from eventport._concurrency.cancelling import own_cancellation_only
+from eventport.boundaries import Query
 from eventport.context import reacting_to
 from eventport.errors import InvalidArgumentError, InvalidArgumentTypeError
 from eventport.events import RecordedEvent
@@ -82,6 +83,7 @@ class Projection(Generic[C]):
         types: The program's event classes, if handlers are to be registered for classes.
         prefix: Only events of streams whose name starts with this. The toolkit's own streams are
             left out, unless the prefix leads to them.
+        query: Only events that match this, such as those with a tag.
         batch_size: How many events are handled in one transaction, at most.
         on_poison: What happens to an event that cannot be handled.
         retries: How often to try, and how long to wait in between.
@@ -94,6 +96,7 @@ class Projection(Generic[C]):
         generation: int = 1,
         types: EventTypes[Any] | None = None,
         prefix: str | None = None,
+        query: Query | None = None,
         batch_size: int = 500,
         on_poison: OnPoison = "stop",
         retries: Retries | None = None,
@@ -107,6 +110,11 @@ class Projection(Generic[C]):
             raise InvalidArgumentError(message)
         self.prefix: Final = check_prefix(prefix)
         """How the names of its streams begin; None for all."""
+        if query is not None and not isinstance(cast("object", query), Query):
+            message = f"a query is Query.of(Match(...)) or Query.all(), not {show(query)}"
+            raise InvalidArgumentTypeError(message)
+        self.query: Final = query
+        """Which events are for it, besides their types and streams; None for all."""
         self.batch_size: Final = check_int("batch_size", batch_size, least=1)
         """How many events are handled at once, at most."""
         self.on_poison: Final[OnPoison] = on_poison

@@ -212,7 +212,10 @@ class Runner(Generic[C]):
         """Handle events until the lease is lost, or a higher generation is active."""
         projection = self._projection
         async with self._store.subscribe(
-            after=tenure.handled, types=self._types, prefix=projection.prefix
+            after=tenure.handled,
+            types=self._types,
+            prefix=projection.prefix,
+            query=projection.query,
         ) as subscription:
             feed = self._feed = Feed(subscription, 2 * projection.batch_size, projection.wants)
             self._feed_answers = True

@@ -47,6 +47,7 @@ _FEW: Final = 200
 
 _KIND: Final = "projection"
 _LETTERS: Final = "dead-letters"
+_WITH_POSITIONS: Final = (toolkit_stream(_KIND, ""), toolkit_stream(_LETTERS, ""))
 
 
 class StreamCheckpoints:
@@ -294,7 +295,7 @@ def _checkpoint_event(checkpoint: _Kept) -> NewEvent:
 
 def holds_positions(stream: str) -> bool:
     """Return whether a stream keeps positions of its own store, which mean nothing in another."""
-    return stream.startswith((toolkit_stream(_KIND, ""), toolkit_stream(_LETTERS, "")))
+    return stream.startswith(_WITH_POSITIONS)
 
 
 def _active_stream(name: str) -> str:

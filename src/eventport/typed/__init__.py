@@ -2,14 +2,16 @@
 
 ``event_types`` maps classes to names, ``streams`` reads and appends instances, ``conversion``
 turns them into JSON and back, ``sameness`` compares what came back, ``fitting`` finds what need
-not be compared, and ``shape`` notices that a class has changed.
+not be compared, ``tagging`` makes tags of fields, and ``shape`` notices that a class has changed.
 """
 
 from __future__ import annotations
 
-from eventport.typed.event_types import SCHEMA_VERSION, EventTypes, Upcaster
+from eventport.context import SCHEMA_VERSION
+from eventport.typed.event_types import EventTypes, Upcaster
 from eventport.typed.refusals import EventDataError, EventVersionError, UnknownEventTypeError
 from eventport.typed.streams import TypedStore, TypedStreams, TypedSubscription
+from eventport.typed.tagging import Tag
 
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "EventDataError",
     "EventTypes",
     "EventVersionError",
+    "Tag",
     "TypedStore",
     "TypedStreams",
     "TypedSubscription",

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet  # msgspec resolves field types at run time
 from copy import deepcopy
-from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, cast, overload
-from uuid import UUID, uuid4
+from typing import Any, Generic, Literal, TypeAlias, TypeVar, cast, overload
+from uuid import UUID
 
 from msgspec import Struct
 
+from eventport._ids import new_id
+from eventport.context import SCHEMA_VERSION
 from eventport.errors import InvalidArgumentError, InvalidArgumentTypeError, InvalidEventError
 from eventport.events import NewEvent, RecordedEvent
 from eventport.protocols import EventStore, Streams
@@ -22,11 +24,9 @@ from eventport.typed.conversion import (
 )
 from eventport.typed.refusals import EventDataError, EventVersionError, UnknownEventTypeError
 from eventport.typed.streams import TypedStore, TypedStreams
+from eventport.typed.tagging import tags_of
 from eventport.validation import check_event_type, check_int, check_metadata, show
 
-
-SCHEMA_VERSION: Final = "schema_version"
-"""The key in an event's metadata that holds the version of its data; without it, that is 1."""
 
 Upcaster: TypeAlias = Callable[[Any], Any]
 """Turns the data of one version into that of the next: a dict, or what `encode` returned."""
@@ -119,7 +119,8 @@ class EventTypes(Generic[E]):
                 own, such as Protobuf, Avro or MessagePack. The class may then be of any kind.
             decode: Turns that into an instance again.
             tags: Returns what an event of the class is about, such as
-                ``lambda enrolled: {f"course:{enrolled.course}"}``.
+                ``lambda enrolled: {f"course:{enrolled.course}"}``; besides, fields that are
+                marked with `Tag` are tags.
 
         Raises:
             InvalidArgumentError: the class or its name is registered already, or a step is
@@ -144,7 +145,9 @@ class EventTypes(Generic[E]):
             if known is not None:
                 message = f"{known.cls.__qualname__} is registered as {known.name!r} already"
                 raise InvalidArgumentError(message)
-        registered = _Registered(cls, name, f"event {name!r}", version, steps, conversion, tags)
+        registered = _Registered(
+            cls, name, f"event {name!r}", version, steps, conversion, tags_of(cls, tags)
+        )
         self._by_class[cls] = registered
         self._by_name.update(dict.fromkeys(names, registered))
         return cls
@@ -201,7 +204,7 @@ class EventTypes(Generic[E]):
             own[SCHEMA_VERSION] = registered.version
         if registered.tags is not None:
             tags |= registered.tags(event)
-        return NewEvent(registered.name, data, own, uuid4() if id is None else id, tags)
+        return NewEvent(registered.name, data, own, new_id() if id is None else id, tags)
 
     def typed(self, event: RecordedEvent) -> RecordedEvent[E]:
         """Return a stored event with its data as an instance of its class.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum, Flag
@@ -36,12 +36,15 @@ def record_check(cls: type, fields: Mapping[str, Accepted]) -> Check | None:
     """
     if not all(name.isidentifier() and not iskeyword(name) for name in fields):
         return None
-    known: dict[str, Any] = {}
+    known: dict[str, Any] = {"UTC": UTC}
 
     def bind(value: object) -> str:
         name = f"_{len(known)}"
         known[name] = value
         return name
+
+    def source(check: Check) -> str:
+        return _SOURCES.get(check, "{}(part)").format(bind(check))
 
     plan = plan_of(cls)
     body = ["def check(value):", " try:"]
@@ -51,7 +54,7 @@ def record_check(cls: type, fields: Mapping[str, Accepted]) -> Check | None:
         in_slot = isinstance(lookup(cls, name), MemberDescriptorType)
         body.append(f"  part = value.{name}" if in_slot else f"  part = held[{name!r}]")
         tests = [
-            f"type(part) is {bind(kind)}" + (f" and {bind(check)}(part)" if check else "")
+            f"type(part) is {bind(kind)}" + (f" and {source(check)}" if check else "")
             for kind, check in accepted.items()
         ]
         body.append(f"  if not ({' or '.join(tests)}): return False")
@@ -82,14 +85,16 @@ def all_of(items: Accepted) -> Check:
         return lambda value: fit(map(type, value))
     if len(checks) == 1:
         (check,) = cast("set[Check]", checks)
+        if (check_all := _OF_ALL.get(check)) is not None:
+            return lambda value: fit(map(type, value)) and check_all(value)
         return lambda value: fit(map(type, value)) and all(map(check, value))
     return lambda value: all(_is_accepted(item, items) for item in value)
 
 
-def all_values_of(values: Accepted) -> Check:
-    """Return a check for a dict whose keys are text."""
-    check = all_of(values)
-    return lambda value: _TEXT.issuperset(map(type, value)) and check(value.values())
+def all_values_of(values: Accepted, keys: Accepted) -> Check:
+    """Return a check for a dict."""
+    check, fit = all_of(values), all_of(keys)
+    return lambda value: fit(value) and check(value.values())
 
 
 def one_of(expected: Iterable[Any]) -> Accepted | None:
@@ -127,11 +132,49 @@ def _is_plain_time(value: datetime) -> bool:
     return value.tzinfo is UTC or (value.tzinfo is None and not value.fold)
 
 
-_TEXT: Final = frozenset({str})
+def _is_unicode(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _are_unicode(values: Iterable[str]) -> bool:
+    return all(map(str.isascii, values)) or all(map(_is_unicode, values))
+
+
+def _is_encodable(value: int) -> bool:
+    return -0x8000_0000_0000_0000 <= value <= 0xFFFF_FFFF_FFFF_FFFF
+
+
+def _are_encodable(values: Collection[int]) -> bool:
+    return not values or (_is_encodable(min(values)) and _is_encodable(max(values)))
+
+
+_OF_ALL: Final[Mapping[Check, Check]] = {
+    _is_unicode: _are_unicode,
+    _is_encodable: _are_encodable,
+}
+"""Checks of many values at once, which take less time than one by one."""
+
+
+_SOURCES: Final[Mapping[Check, str]] = {
+    cast("Check", _is_plain_time): "(part.tzinfo is UTC or {}(part))",
+    _is_unicode: "(part.isascii() or {}(part))",
+    _is_encodable: "-0x8000_0000_0000_0000 <= part <= 0xFFFF_FFFF_FFFF_FFFF",
+}
+"""How checks read in the source of a function: a call would take most of their time."""
+
+
 _SIMPLE: Final[tuple[set[type], ...]] = ({str}, {int})
 
 TEXT: Final[Accepted] = {str: None}
 INT: Final[Accepted] = {int: None}
+UNICODE: Final[Accepted] = {str: _is_unicode}
+"""Text that can be encoded; where the encoding itself refuses the rest, `TEXT` will do."""
+INT64: Final[Accepted] = {int: _is_encodable}
+"""An integer that can be encoded."""
 BOOL: Final[Accepted] = {bool: None}
 NONE: Final[Accepted] = {type(None): None}
 BYTES: Final[Accepted] = {bytes: None}

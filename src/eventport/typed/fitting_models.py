@@ -49,8 +49,8 @@ _CONFIG: Final = frozenset(
 )
 
 _LEAVES: Final[Mapping[str, Accepted]] = {
-    "str": fitting.TEXT,
-    "int": fitting.INT,
+    "str": fitting.UNICODE,
+    "int": fitting.INT64,
     "float": fitting.FLOAT,
     "bool": fitting.BOOL,
     "none": fitting.NONE,
@@ -121,7 +121,9 @@ class _Reader:
             values = self.accepted(schema.get("values_schema", _ANY))
             is_text = schema.get("keys_schema", _ANY).keys() == {"type"}
             is_text = is_text and schema["keys_schema"]["type"] == "str"
-            return {dict: fitting.all_values_of(values)} if values is not None and is_text else None
+            if values is None or not is_text:
+                return None
+            return {dict: fitting.all_values_of(values, fitting.UNICODE)}
         items: Any = schema.get("items_schema", _ANY)
         if kind == "tuple":
             if schema.get("variadic_item_index") != 0 or len(items) != 1:

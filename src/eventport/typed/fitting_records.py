@@ -80,7 +80,9 @@ def _accepted(  # noqa: PLR0911  # one for each kind
         case inspect.DictType(min_length=None, max_length=None):
             values = _accepted(info.value_type, made)
             is_text = _accepted(info.key_type, made) is fitting.TEXT
-            return {dict: fitting.all_values_of(values)} if values is not None and is_text else None
+            if values is None or not is_text:
+                return None
+            return {dict: fitting.all_values_of(values, fitting.TEXT)}
         case inspect.DataclassType() | inspect.StructType():
             check = _record(info, made)
             return None if check is None else {info.cls: check}

@@ -59,9 +59,9 @@ class TypedStreams(Generic[E]):
             stream: The stream's name.
             events: The instances.
             expected: What the stream's head must meet.
-            metadata: What else to store with each event. The ids of `current_context` are added.
+            metadata: What else to store with each event, besides what `bind_context` has bound.
         """
-        every = {**check_metadata(metadata), **current_context().metadata}
+        every = {**current_context().metadata, **check_metadata(metadata)}
         new = [self._types.new(event, metadata=every) for event in events]
         return await self._streams.append(stream, new, expected=expected)
 

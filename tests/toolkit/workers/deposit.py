@@ -22,14 +22,14 @@ async def main(url: str, way: str, count: int) -> None:
     async with connect(url) as store:
         print("ready", flush=True)  # noqa: T201  # the test waits for it
         await asyncio.to_thread(sys.stdin.readline)
-        deposit = by_command(store) if way == "command" else by_session(store)
+        deposit = by_session(store) if way == "session" else by_command(store, gate=way == "gate")
         results = await asyncio.gather(*(deposit() for _ in range(count)), return_exceptions=True)
         others = [r for r in results if r is not None and not isinstance(r, ConcurrencyError)]
         print(sum(r is not None for r in results), others[:1], flush=True)  # noqa: T201  # as above
 
 
-def by_command(store: EventStore) -> Callable[[], Awaitable[None]]:
-    handler = CommandHandler(store, ACCOUNT)
+def by_command(store: EventStore, *, gate: bool) -> Callable[[], Awaitable[None]]:
+    handler = CommandHandler(store, ACCOUNT, gate=gate)
 
     async def deposit() -> None:
         await handler.handle("account-1", Deposit(1))

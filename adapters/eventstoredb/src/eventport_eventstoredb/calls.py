@@ -20,7 +20,7 @@ from eventport_eventstoredb.errors import (
     NotLeaderError,
     translate,
 )
-from eventport_eventstoredb.vendor import Channel, Connector, Library
+from eventport_eventstoredb.vendor import Channel, Connector
 
 
 T = TypeVar("T")
@@ -41,16 +41,15 @@ class Calls:
     """Makes calls on the connection, and connects again when it is lost.
 
     Args:
-        library: The client that is installed.
-        url: The server or the cluster.
+        connector: The vendor's client.
         timeout: For how many seconds the store makes a call again. One attempt gets half of it, so
             that there can be a second one on a new connection.
     """
 
-    def __init__(self, library: Library, url: str, timeout: float) -> None:
-        self.library: Final = library
+    def __init__(self, connector: Connector, timeout: float) -> None:
+        self.library: Final = connector.library
         self._timeout = timeout
-        self._connector = Connector(library, url)
+        self._connector = connector
         attempt = max(timeout / 2, min(timeout, _SHORTEST_ATTEMPT))
         self.attempt: Final = min(attempt, self._connector.default_deadline or attempt)
         """How many seconds one attempt may take."""

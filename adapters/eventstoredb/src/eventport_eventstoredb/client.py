@@ -38,7 +38,7 @@ from eventport_eventstoredb.messages import (
     records_request,
     session_requests,
 )
-from eventport_eventstoredb.vendor import Channel, Library
+from eventport_eventstoredb.vendor import Channel, Connector
 from eventport_eventstoredb.wire import Stored
 
 
@@ -80,14 +80,13 @@ class Client:
     """The requests that a store makes of a server.
 
     Args:
-        library: The client that is installed.
-        url: The server or the cluster.
+        connector: The vendor's client.
         timeout: For how many seconds the store makes a call again.
     """
 
-    def __init__(self, library: Library, url: str, timeout: float) -> None:
-        self._library = library
-        self._calls = Calls(library, url, timeout)
+    def __init__(self, connector: Connector, timeout: float) -> None:
+        self._library = connector.library
+        self._calls = Calls(connector, timeout)
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._carriers: list[Carrier] = []
         self.attempt: Final = self._calls.attempt

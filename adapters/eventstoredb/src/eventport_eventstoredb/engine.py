@@ -15,7 +15,6 @@ from eventport.adapter import (
     Outcome,
     StreamPage,
     StreamQuery,
-    redact,
 )
 
 from eventport_eventstoredb.all_streams import AllReads
@@ -23,10 +22,11 @@ from eventport_eventstoredb.client import Client, MultiStreamMode
 from eventport_eventstoredb.commits import Committer
 from eventport_eventstoredb.lanes import Lanes
 from eventport_eventstoredb.streams import Heads, StreamReads
-from eventport_eventstoredb.vendor import load_library
+from eventport_eventstoredb.vendor import Connector
 from eventport_eventstoredb.wire import VISIBLE
 
 
+_NEVER: Final = frozenset({Capability.GUARDS, Capability.CATALOGUE})
 _SESSIONS: Final = frozenset({Capability.SESSIONS})
 
 
@@ -34,11 +34,8 @@ class EventStoreDBEngine:
     """Keeps events in EventStoreDB or KurrentDB.
 
     Args:
-        url: The server or the cluster.
+        connector: The vendor's client.
         timeout: How many seconds the store makes a call again.
-
-    Raises:
-        ConfigurationError: the URL is wrong, no client is installed, or both are.
     """
 
     limitations: Mapping[Capability, str] = MappingProxyType(
@@ -50,14 +47,19 @@ class EventStoreDBEngine:
                 "the server has no conditions on tags or queries, and an append to one stream has "
                 "none on others; expect a version of the stream that you write"
             ),
+            Capability.CATALOGUE: (
+                "the server has no list of its streams; its projection $streams, which is off "
+                "unless somebody turns it on, follows the events at some distance: keep a "
+                "projection of your own"
+            ),
         }
     )
 
-    def __init__(self, url: str, timeout: float) -> None:
-        self._client = Client(load_library(), url, timeout)
-        self.name: Final = redact(url)
+    def __init__(self, connector: Connector, timeout: float) -> None:
+        self._client = Client(connector, timeout)
+        self.name: Final = connector.name
         self.timeout: Final = timeout
-        self.capabilities = frozenset(Capability) - _SESSIONS - {Capability.GUARDS}
+        self.capabilities = frozenset(Capability) - _SESSIONS - _NEVER
         self._heads = Heads()
         self._streams = StreamReads(self._client, self._heads)
         self._all = AllReads(self._client)

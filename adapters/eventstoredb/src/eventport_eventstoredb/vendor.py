@@ -16,8 +16,15 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, Final
 
-from eventport.adapter import check_url, explain, redact
-from eventport.errors import ConfigurationError
+from eventport.adapter import check_url, explain, redact, show
+from eventport.errors import ConfigurationError, InvalidArgumentTypeError
+
+
+_SETTINGS: Final = (
+    *("root_certificates", "private_key", "certificate_chain", "grpc_options"),
+    *("_call_metadata", "_call_credentials"),
+)
+"""What a client has been given beside its URL."""
 
 
 @dataclass(frozen=True)
@@ -124,17 +131,16 @@ class Channel:
 class Connector:
     """The vendor's client: it knows the URL, and which node to connect to.
 
-    Raises:
-        ConfigurationError: the URL is wrong.
+    Args:
+        library: The client that is installed.
+        client: One that nobody else uses, and that has not connected yet.
     """
 
-    def __init__(self, library: Library, url: str) -> None:
-        url = check_url(url)
-        try:
-            self._client = library.client(_in_their_scheme(library, url))
-        except (ValueError, OSError) as exc:
-            message = f"{redact(url)}: {explain(exc, url)}"
-            raise ConfigurationError(message) from None
+    def __init__(self, library: Library, client: Any) -> None:
+        self.library: Final = library
+        self._client = client
+        self.name: Final = redact(client.connection_spec.uri)
+        """The server or the cluster, without a password."""
         # Otherwise gRPC reuses the silent connection of a closed channel for the next channel.
         self._client.grpc_options += (("grpc.use_local_subchannel_pool", 1),)
         spec = self._client.connection_spec
@@ -145,6 +151,40 @@ class Connector:
             spec, "default_deadline", "DefaultDeadline"
         )
         """How many seconds a call may take, by the URL."""
+
+    @classmethod
+    def to(cls, url: str) -> Connector:
+        """Make a client for a URL.
+
+        Raises:
+            ConfigurationError: the URL is wrong, no client is installed, or both are.
+        """
+        library, url = load_library(), check_url(url)
+        try:
+            return cls(library, library.client(_in_their_scheme(library, url)))
+        except (ValueError, OSError) as exc:
+            message = f"{redact(url)}: {explain(exc, url)}"
+            raise ConfigurationError(message) from None
+
+    @classmethod
+    def like(cls, client: Any) -> Connector:
+        """Make a client with the URL, the certificates and the options of the caller's.
+
+        The connection of the caller's own is left alone: the store ends one that is silent, and
+        moves to another node, which would cut off what the caller does on it.
+
+        Raises:
+            InvalidArgumentTypeError: it is no async client of the library that is installed.
+        """
+        library = load_library()
+        if not isinstance(client, library.client):
+            message = f"client must be an {library.client.__name__}, not {show(client)}"
+            raise InvalidArgumentTypeError(message)
+        given: Any = client
+        own: Any = library.client(given.connection_spec.uri)
+        for name in _SETTINGS:
+            setattr(own, name, getattr(given, name))
+        return cls(library, own)
 
     async def connect(self) -> Channel:
         """Connect, which for a cluster means to find its leader."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from anyio import Lock
 from anyio.lowlevel import checkpoint
 from msgspec import Struct
 
-from eventport import Capability, Query, RecordedEvent
+from eventport import Capability, Query, RecordedEvent, StreamInfo
 from eventport.adapter import (
     AllPage,
     AllQuery,
@@ -25,6 +26,7 @@ from eventport.adapter import (
     InlineHandlers,
     MatchPage,
     MatchQuery,
+    NameQuery,
     Outcome,
     Place,
     Seen,
@@ -83,6 +85,7 @@ class MemoryEngine:
             Capability.GLOBAL_ORDER,
             Capability.GUARDS,
             Capability.TIMES,
+            Capability.CATALOGUE,
         }
     )
     limitations: Mapping[Capability, str] = MappingProxyType(
@@ -98,6 +101,8 @@ class MemoryEngine:
         self._log: list[_Stored] = []
         self._streams: dict[str, list[_Stored]] = {}
         self._index = Index()
+        self._names: list[str] = []
+        """The names of the streams in order, as of the last time that they were listed."""
         self.documents: Final = MemoryDocuments()
         """The documents of read models."""
         self.inline: Final = InlineHandlers[None]()
@@ -138,11 +143,14 @@ class MemoryEngine:
         await checkpoint()
         events: list[RecordedEvent] = []
         position = query.after
-        for stored in self._log[position : position + _SCAN]:
+        is_filtered = query.is_filtered
+        for stored in self._log[position : position + (_SCAN if is_filtered else query.max_count)]:
             if len(events) == query.max_count:
                 break
             position = stored.position
-            if query.matches(stored.stream, stored.event.type, stored.event.tags):
+            if not is_filtered or query.matches(
+                stored.stream, stored.event.type, stored.event.tags
+            ):
                 events.append(stored.decode())
         return AllPage(events, position, len(self._log))
 
@@ -158,6 +166,19 @@ class MemoryEngine:
             if len(events) == _PAGE:
                 return MatchPage(events, head, Seen(head), more=query.max_count != _PAGE)
         return MatchPage(events, head, Seen(head))
+
+    async def list_streams(self, query: NameQuery, /) -> Sequence[StreamInfo]:
+        """See `Catalogues.list_streams`: the names are sorted when there are new ones."""
+        await checkpoint()
+        if len(self._names) != len(self._streams):
+            self._names = sorted(self._streams)
+        names = self._names
+        start = bisect_left(names, query.first)
+        end = len(names) if query.end is None else bisect_left(names, query.end)
+        last = [
+            self._streams[name][-1] for name in names[start : min(end, start + query.max_count)]
+        ]
+        return [StreamInfo(one.stream, one.version, one.position, one.recorded_at) for one in last]
 
     async def close(self) -> None:
         """Do nothing: the events live as long as the object."""

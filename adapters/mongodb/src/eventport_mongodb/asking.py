@@ -11,6 +11,8 @@ import pymongo
 
 from pymongo.errors import NetworkTimeout
 
+from eventport.adapter import Alarms
+
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,6 +41,7 @@ class Asker:
         self.seconds: Final = max(timeout / 3, SHORTEST)
         """How long one call may take. A connection that says nothing for as long is lost."""
         self._running: set[asyncio.Task[object]] = set()
+        self._alarms = Alarms()
 
     async def once(self, call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Make one call.
@@ -46,8 +49,26 @@ class Asker:
         Raises:
             PyMongoError: what the driver raises, or `NetworkTimeout` at the deadline.
         """
-        task = self.start(call, *args, **kwargs)
-        await asyncio.wait([task], timeout=self.seconds + _GRACE)
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+
+        def end(_: object = None) -> None:
+            if not waiter.done():
+                waiter.set_result(None)
+
+        async def run() -> T:
+            try:
+                return await call(*args, **kwargs)
+            finally:
+                end()  # a turn of the loop earlier than the callback below
+
+        task = self.start(run)
+        task.add_done_callback(end)  # it may have been cancelled before its first step
+        alarm = self._alarms.set(loop.time() + self.seconds + _GRACE, end)
+        try:
+            await waiter
+        finally:
+            self._alarms.clear(alarm)
         if not task.done():
             task.cancel()
         elif not task.cancelled():
@@ -55,15 +76,13 @@ class Asker:
         message = f"no answer within {self.seconds:g} s"
         raise NetworkTimeout(message)
 
-    def start(
-        self, call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs
-    ) -> asyncio.Task[T]:
+    def start(self, call: Callable[[], Awaitable[T]]) -> asyncio.Task[T]:
         """Begin a call that nobody need wait for, in a task of its own."""
 
         async def run() -> T:
             # The driver hands this on to the server, and to the threads that Motor works in.
             with pymongo.timeout(self.seconds):
-                return await call(*args, **kwargs)
+                return await call()
 
         task = asyncio.create_task(run())
         self._running.add(task)

@@ -37,7 +37,7 @@ from eventport.adapter import (
     plan,
     version_before,
 )
-from eventport.expectations import exact_version
+from eventport.expectations import Expectation, exact_version, holds
 
 from eventport_mongodb.asking import Asker
 from eventport_mongodb.claiming import Claim, Claimer
@@ -199,10 +199,11 @@ class Batch:
         """Settle the commits of which a query's guard is broken by what is in the log."""
         for index, guard, place in await self._guards.find_broken(self._pending):
             if index in self._pending:
-                outcome = await self._settle(self._pending[index], place)
+                commit = self._pending[index]
+                outcome = await self._settle(commit, place)
                 if outcome is None or isinstance(outcome, Conflict):  # which may be old knowledge
-                    outcome = QueryConflict(guard.query, place[0], place[1])
-                self._end(index, outcome)
+                    outcome = await self._stream_conflict(commit)
+                self._end(index, outcome or QueryConflict(guard.query, place[0], place[1]))
 
     async def _plan(self) -> tuple[list[_Planned], bool]:
         """Give places to the commits that can be written now, and settle those that never can.
@@ -281,6 +282,17 @@ class Batch:
             # What was found has to be as durable as an answer of our own.
             await self._ask(self._log.confirm)
         return None if isinstance(decision, list) else decision
+
+    async def _stream_conflict(self, commit: Commit) -> Conflict | None:
+        """Return the conflict of a stream that is written, which counts before all guards."""
+        first: dict[str, Expectation] = {
+            write.stream: write.expected for write in reversed(commit.writes)
+        }
+        for stream, expected in first.items():
+            head = (await self._read_stream(StreamQuery(stream, max_count=0))).version
+            if not holds(expected, head):
+                return Conflict(stream, expected, head)
+        return None
 
     async def _race(self, planned: Sequence[_Planned]) -> None:
         """Claim the places, and note who has got theirs."""

@@ -9,7 +9,7 @@ from typing import Final
 
 from pymongo.errors import PyMongoError
 
-from eventport import Capability
+from eventport import Capability, StreamInfo
 from eventport.adapter import (
     AllPage,
     AllQuery,
@@ -17,6 +17,7 @@ from eventport.adapter import (
     Committed,
     MatchPage,
     MatchQuery,
+    NameQuery,
     Outcome,
     StreamPage,
     StreamQuery,
@@ -40,6 +41,7 @@ _EVERYWHERE: Final = frozenset(
         Capability.DURABLE,
         Capability.GUARDS,
         Capability.TIMES,
+        Capability.CATALOGUE,
     }
 )
 _REPLICATED: Final = frozenset({Capability.SESSIONS, Capability.PUSH})
@@ -104,6 +106,11 @@ class MongoDBEngine:
         with translated(self.name):
             return await self._reader.read_stream(query)
 
+    async def read_streams(self, streams: Sequence[str], /) -> Mapping[str, StreamPage]:
+        """See `ReadsMany.read_streams`."""
+        with translated(self.name):
+            return await self._reader.read_streams(streams)
+
     async def read_all(self, query: AllQuery, /) -> AllPage:
         """See `Engine.read_all`: a position is claimed only after the one before can be read."""
         with translated(self.name):
@@ -113,6 +120,11 @@ class MongoDBEngine:
         """See `Queries.query`."""
         with translated(self.name):
             return await self._reader.query(query)
+
+    async def list_streams(self, query: NameQuery, /) -> Sequence[StreamInfo]:
+        """See `Catalogues.list_streams`: two steps in an index for each stream."""
+        with translated(self.name):
+            return await self._reader.list_streams(query)
 
     async def close(self) -> None:
         """See `Engine.close`."""

@@ -15,7 +15,7 @@ from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from eventport import ConfigurationError, IncompatibleStoreError
-from eventport.adapter import run_shielded
+from eventport.adapter import end_of_prefix, run_shielded
 
 from eventport_mongodb.driver import CODEC_OPTIONS, Client, Collection, Document, settled
 from eventport_mongodb.heads import NOWHERE, Head, head_in
@@ -180,6 +180,11 @@ class Log:
         """Return where many streams end, with one query."""
         if len(streams) == 1:
             return {streams[0]: await self.head(streams[0])}
+        found = dict.fromkeys(streams, NOWHERE)
+        return found | {one["stream"]: head_in(one) for one in await self.last_of(streams)}
+
+    async def last_of(self, streams: Sequence[str]) -> list[Document]:
+        """Return the outlines of the last documents of streams, by name, with one query."""
         # This shape is answered by the index, one step a stream, however long the streams are.
         pipeline: list[Mapping[str, Any]] = [
             {"$match": {"stream": {"$in": list(streams)}}},
@@ -187,17 +192,30 @@ class Log:
             {
                 "$group": {
                     "_id": "$stream",
+                    "place": {"$first": "$_id"},
                     "version": {"$first": "$version"},
                     "count": {"$first": "$count"},
                     "at": {"$first": "$at"},
                 }
             },
+            {"$sort": {"_id": 1}},
         ]
-        found = dict.fromkeys(streams, NOWHERE)
         cursor = await settled(self.collection.aggregate(pipeline))
+        found: list[Document] = []
         async for document in cursor:
-            found[document["_id"]] = head_in(document)
+            stream, place = document["_id"], document["place"]
+            found.append({**document, "stream": stream, "_id": place})
         return found
+
+    async def names(self, first: str, end: str | None, max_count: int) -> list[str]:
+        """Return names of streams in a range, in order.
+
+        Each stream has one document that begins with version 1, which the index leads to.
+        """
+        where = {"stream": _between(first, end), "version": 1}
+        cursor = self.collection.find(where, {"_id": 0, "stream": 1})
+        found = await cursor.sort("stream", ASCENDING).limit(max_count).to_list(None)
+        return [document["stream"] for document in found]
 
     async def at_places(self, documents: Sequence[Document]) -> dict[int, Document]:
         """Return what is stored at the positions of documents, with the ids of the events."""
@@ -220,7 +238,7 @@ class Log:
         """
         versions = {"$gte": first} if last is None else {"$gte": first, "$lte": last}
         where = {"stream": stream, "version": versions}
-        found, cut = await self._page(where, "version", backwards=backwards)
+        found, cut = await self._page(where, _by("version", backwards=backwards))
         lowest = found[-1 if backwards else 0]["version"] if found else None
         if first > 1 and lowest != first and not (cut and backwards):
             before = {"stream": stream, "version": {"$lt": first}}
@@ -228,6 +246,14 @@ class Log:
             if earlier is not None:
                 found.insert(len(found) if backwards else 0, earlier)
         return found, cut
+
+    async def of_streams(self, streams: Sequence[str]) -> tuple[list[Document], bool]:
+        """Return the documents of streams, and whether there are more.
+
+        They are in the order of the index backwards: the last name first, its versions upwards.
+        """
+        order = [("stream", DESCENDING), ("version", ASCENDING)]
+        return await self._page({"stream": {"$in": list(streams)}}, order)
 
     async def of_all(
         self,
@@ -247,13 +273,13 @@ class Log:
         if types is not None:
             wanted["events.type"] = {"$in": sorted(types)}
         if prefix is not None:
-            wanted["stream"] = {"$gte": prefix, **_below_next(prefix)}
+            wanted["stream"] = _between(prefix, end_of_prefix(prefix))
         if stream is not None:
             wanted["stream"] = stream
         if wanted:
             # The first place is always read: it shows whether a document extends over it.
             where["$or"] = [wanted, {"_id": first}]
-        found, cut = await self._page(where, "_id", backwards=False)
+        found, cut = await self._page(where, _by("_id"))
         if first > 1 and (not found or found[0]["_id"] != first):
             before = {"_id": {"$lt": first}}
             earlier = await self.collection.find_one(before, sort=[("_id", DESCENDING)])
@@ -284,11 +310,11 @@ class Log:
         return await cursor.limit(max_count).to_list(None)
 
     async def _page(
-        self, where: Mapping[str, Any], key: str, *, backwards: bool
+        self, where: Mapping[str, Any], order: list[tuple[str, int]]
     ) -> tuple[list[Document], bool]:
         # Whole batches, as the server sent them: their size is known, and they are decoded at once.
         cursor = self.collection.find_raw_batches(where, batch_size=_BATCH)
-        cursor = cursor.sort(key, DESCENDING if backwards else ASCENDING)
+        cursor = cursor.sort(order)
         found: list[Document] = []
         size = 0
         try:
@@ -299,7 +325,8 @@ class Log:
                 if size > PAGE_BYTES and cursor.alive:
                     return found, True
         finally:
-            await run_shielded(cursor.close)
+            if cursor.alive:
+                await run_shielded(cursor.close)
         return found, False
 
     async def watch(self) -> Any:
@@ -325,12 +352,10 @@ class Log:
         await self._meta.update_one({"_id": _STORE}, {"$set": {"layout": INDEX}})
 
 
-def _below_next(prefix: str) -> dict[str, str]:
-    """Bound what begins with a prefix; text is compared by code points."""
-    for index in range(len(prefix) - 1, -1, -1):
-        code = ord(prefix[index])
-        if code < 0x10FFFF:
-            # Between these two are the surrogates, which no text has.
-            following = 0xE000 if code == 0xD7FF else code + 1
-            return {"$lt": prefix[:index] + chr(following)}
-    return {}  # nothing is greater
+def _between(first: str, end: str | None) -> dict[str, str]:
+    """Bound names: from one on, and below another one, if there is one."""
+    return {"$gte": first} if end is None else {"$gte": first, "$lt": end}
+
+
+def _by(key: str, *, backwards: bool = False) -> list[tuple[str, int]]:
+    return [(key, DESCENDING if backwards else ASCENDING)]

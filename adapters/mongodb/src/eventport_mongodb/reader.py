@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Final
 
-from eventport import RecordedEvent
+from eventport import RecordedEvent, StreamInfo
 from eventport.adapter import (
     AllPage,
     AllQuery,
     MatchPage,
     MatchQuery,
+    NameQuery,
     Seen,
     StreamPage,
     StreamQuery,
+    utc_from_microseconds,
 )
 
 from eventport_mongodb.asking import Asker
-from eventport_mongodb.documents import decode_document, end_of
+from eventport_mongodb.documents import decode_document, end_of, head_of
 from eventport_mongodb.driver import Document
 from eventport_mongodb.heads import Heads, head_in
 from eventport_mongodb.log import Log
@@ -114,6 +118,30 @@ class Reader:
         if query.max_count is not None and len(events) >= query.max_count:
             events, more = events[: query.max_count], False
         return MatchPage(events, head, Seen(head), more=more)
+
+    async def read_streams(self, streams: Sequence[str]) -> dict[str, StreamPage]:
+        """See `ReadsMany.read_streams`."""
+        documents, cut = await self._ask(self._log.of_streams, streams)
+        found = {name: list(some) for name, some in groupby(documents, key=itemgetter("stream"))}
+        last = documents[-1]["stream"] if cut else ""
+        pages: dict[str, StreamPage] = {}
+        for name in streams:
+            if name > last and name in found:
+                pages[name] = StreamPage(_decode(found[name]), head_of(found[name][-1]))
+            elif name > last:
+                pages[name] = StreamPage([], 0)
+        if not pages:  # the last name alone fills the page
+            pages[last] = StreamPage(_decode(found[last]), await self._head(last))
+        return pages
+
+    async def list_streams(self, query: NameQuery) -> list[StreamInfo]:
+        """See `Catalogues.list_streams`."""
+        names = await self._ask(self._log.names, query.first, query.end, query.max_count)
+        found = await self._ask(self._log.last_of, names) if names else []
+        return [
+            StreamInfo(one["stream"], head_of(one), end_of(one), utc_from_microseconds(one["at"]))
+            for one in found
+        ]
 
     async def _read_whole(self, stream: str) -> StreamPage:
         """Read a stream from end to end: the last event then is the head."""

@@ -21,7 +21,7 @@ from eventport.adapter import (
     utc_to_microseconds,
 )
 from eventport.errors import PayloadTooLargeError
-from eventport.expectations import Expectation, exact_version
+from eventport.expectations import Expectation, exact_version, holds
 
 from eventport_postgres.guards import (
     broken_guards,
@@ -34,6 +34,9 @@ from eventport_postgres.schema import Place, quoted
 
 MAX_BYTES: Final = 256 * 1024 * 1024
 """The largest commit; a message of PostgreSQL's protocol, and each value, end at 1 GiB."""
+
+MAX_MESSAGE: Final = 1_000_000_000
+"""The largest message. Beside data, it has the name of its stream and the type for each event."""
 
 CONFIRM: Final = "SELECT pg_catalog.pg_logical_emit_message(true, 'eventport', ''::pg_catalog.text)"
 """Writes to the log of the server, which nobody reads, and nothing else.
@@ -192,11 +195,21 @@ def outcomes(commits: Sequence[Commit], row: Iterable[Any]) -> list[Outcome]:
             ]
             found.append(Committed(_written(commit, firsts, earlier), deduplicated=True))
         elif index in broken:
-            found.append(broken[index])
+            found.append(_stream_conflict(commit, before) or broken[index])
         else:
             write: StreamWrite = commit.writes[code - 1]
             found.append(Conflict(write.stream, write.expected, before[code - 1]))
     return found
+
+
+def _stream_conflict(commit: Commit, heads: Sequence[int]) -> Conflict | None:
+    """Return the conflict of a stream that is written, which counts before all guards."""
+    seen: set[str] = set()
+    for write, head in zip(commit.writes, heads, strict=True):
+        if write.stream not in seen and not holds(write.expected, head):
+            return Conflict(write.stream, write.expected, head)
+        seen.add(write.stream)
+    return None
 
 
 def only_found(found: Sequence[Outcome | None]) -> bool:
@@ -270,7 +283,7 @@ def _arguments(commits: Sequence[Commit]) -> tuple[list[EncodedEvent], tuple[obj
             events += write.events
     _check_size(events)
     binary, firsts, sizes = _joined([event.data for event in events])
-    return events, (
+    arguments = (
         "\n".join(streams),
         *map(_text, writes),
         "\n".join(event_streams),
@@ -284,6 +297,22 @@ def _arguments(commits: Sequence[Commit]) -> tuple[list[EncodedEvent], tuple[obj
         firsts,
         sizes,
     )
+    _check_message(arguments)
+    return events, arguments
+
+
+def _check_message(arguments: Sequence[str | bytes | None]) -> None:
+    """Raise `PayloadTooLargeError` if arguments are more than a message can hold."""
+    values = [one for one in arguments if one is not None]
+    size = sum(map(_bound, values))
+    if size > MAX_MESSAGE:
+        size = sum(map(_size, values))
+    if size > MAX_MESSAGE:
+        message = (
+            f"an append that takes {size} bytes with its streams' names and types is too large: "
+            f"the most is {MAX_MESSAGE}; append fewer events at once"
+        )
+        raise PayloadTooLargeError(message)
 
 
 def _tags(events: Sequence[EncodedEvent]) -> str | None:

@@ -10,14 +10,16 @@ from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from anyio import current_effective_deadline
 
-from eventport import Capability
+from eventport import Capability, StreamInfo
 from eventport.adapter import (
+    Alarms,
     AllPage,
     AllQuery,
     Commit,
     Committed,
     MatchPage,
     MatchQuery,
+    NameQuery,
     Outcome,
     StreamPage,
     StreamQuery,
@@ -81,6 +83,7 @@ class PostgresEngine:
         self._place = place
         self.inline: Final = InlineProjections(schema)
         self.connections: Final = connections
+        self._alarms = Alarms()
         self._reader = Reader(schema, place)
         self._writer = Writer(
             connections,
@@ -111,6 +114,10 @@ class PostgresEngine:
         """See `Engine.read_stream`."""
         return await self._read(self._reader.stream, query)
 
+    async def read_streams(self, streams: Sequence[str], /) -> Mapping[str, StreamPage]:
+        """See `ReadsMany.read_streams`."""
+        return await self._read(self._reader.many, streams)
+
     async def read_all(self, query: AllQuery, /) -> AllPage:
         """See `Engine.read_all`: the frontier is below all transactions that are open."""
         return await self._read(self._reader.all, query)
@@ -118,6 +125,10 @@ class PostgresEngine:
     async def query(self, query: MatchQuery, /) -> MatchPage:
         """See `Queries.query`."""
         return await self._read(self._reader.matches, query)
+
+    async def list_streams(self, query: NameQuery, /) -> Sequence[StreamInfo]:
+        """See `Catalogues.list_streams`."""
+        return await self._read(self._reader.streams, query)
 
     async def last_position(self) -> int:
         """See `KnowsLast.last_position`."""
@@ -131,7 +142,7 @@ class PostgresEngine:
 
     async def close(self) -> None:
         """See `Engine.close`."""
-        await self.connections.close()
+        await self.connections.close(self.timeout)
 
     def _written_on(self, connection: AnyConnection) -> None:
         """Note that a caller's transaction has written something: nobody listens here."""
@@ -142,13 +153,16 @@ class PostgresEngine:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        within = self._left()
+        within = _SHARE * self.timeout
+        end = asyncio.get_running_loop().time() + within
         try:
-            async with (
-                self.connections.reading(within) as connection,
-                asyncio.timeout(within),
-            ):
-                return await query(connection, *args, **kwargs)
+            async with self.connections.reading(within) as connection:
+                # A server that says nothing for so long will hardly do so later.
+                alarm = self._alarms.set(end, connection.terminate)
+                try:
+                    return await query(connection, *args, **kwargs)
+                finally:
+                    self._alarms.clear(alarm)
         except DRIVER_ERRORS as exc:
             raise (lost(exc) if is_lost(exc) else translated(exc)) from exc
 

@@ -43,7 +43,12 @@ _LOST: Final = (
 _READ_ON_A_STANDBY: Final = "a standby does not show"
 """What our function `frontier` says there."""
 
-_AGAIN: Final = (pg.DeadlockDetectedError, pg.SerializationError, pg.LockNotAvailableError)
+_AGAIN: Final = (
+    pg.DeadlockDetectedError,
+    pg.SerializationError,
+    pg.LockNotAvailableError,
+    pg.OutOfMemoryError,  # the table of locks, which others fill for a moment
+)
 _STATES: Final[dict[str, type[EventportError]]] = {
     "08": StoreUnavailableError,  # the connection
     "0A": NotSupportedError,
@@ -65,6 +70,7 @@ _STATES: Final[dict[str, type[EventportError]]] = {
     "42501": ConfigurationError,  # rights
     "42704": ConfigurationError,  # roles and settings
     "53": StoreUnavailableError,  # memory, disk, connections
+    "53200": ConnectionLostError,  # memory alone may suffice the next time
     "54": PayloadTooLargeError,
     "55": StoreUnavailableError,  # locks
     "55P02": ConfigurationError,
@@ -79,6 +85,7 @@ _STATES: Final[dict[str, type[EventportError]]] = {
 what the database was made to refuse, by a constraint or by a trigger, for example."""
 
 _REMEDIES: Final = {
+    "53200": "if it has no room for locks, raise max_locks_per_transaction",
     "23505": "something else has written to this table, or its sequence is behind: `eventport "
     "schema upgrade` repairs that",
     "26": "give transaction_pooling=true if a pooler is between",

@@ -70,6 +70,12 @@ def locks_of(commit: Commit) -> dict[int, bool]:
     return locks
 
 
+def count_locks(commit: Commit) -> int:
+    """Return how many locks the server's functions take for a commit."""
+    streams = len(streams_of(commit))
+    return len(locks_of(commit)) + (streams if streams <= MOST_LOCKS else 0)
+
+
 def locks_of_all(commits: Sequence[Commit]) -> tuple[list[int], list[bool]]:
     """Return the locks of a batch, in order, and whether each is exclusive."""
     locks: dict[int, bool] = {}

@@ -11,7 +11,14 @@ import asyncpg
 
 from anyio import CancelScope
 
-from eventport.adapter import Commit, InlineHandlers, Outcome, inline_failure, new_events
+from eventport.adapter import (
+    Commit,
+    InlineHandlers,
+    Outcome,
+    inline_failure,
+    new_events,
+    run_shielded,
+)
 from eventport.errors import InlineProjectionError, StoreUnavailableError
 from eventport.events import RecordedEvent
 from eventport.transactions import InlineHandler, Transaction
@@ -92,16 +99,16 @@ class InlineProjections:
         self, connection: AnyConnection, commits: Sequence[Commit], request: tuple[Any, ...]
     ) -> list[Outcome]:
         """Write in the transaction that is open on a connection; if it fails, that stays open."""
-        await connection.execute(_SAVEPOINT)
         try:
+            await connection.execute(_SAVEPOINT)
             found = outcomes(commits, await ask_one(connection, *request))
             if only_found(found):
                 await connection.execute(CONFIRM)
             await self._run(connection, commits, found, None)
             await _check(connection, _RELEASE)
-        except Exception:
-            if connection.is_in_transaction():
-                await connection.execute(_UNDO)
+        except BaseException:  # a caller that gives up may go on with its transaction
+            # If the savepoint is gone already, this fails, and so aborts the transaction.
+            await undo_within(connection, _UNDO)
             raise
         return found
 
@@ -167,6 +174,25 @@ async def _check(connection: AnyConnection, sql: str) -> None:
                 "`async with connection.transaction()`)"
             )
         raise InlineProjectionError(message) from exc
+
+
+async def undo_within(connection: AnyConnection, sql: str) -> None:
+    """Undo something in the caller's transaction, whatever happens to the caller meanwhile.
+
+    Args:
+        connection: Where the transaction is open. It is closed if it gives no answer in time.
+        sql: What undoes it; if the server refuses it, the transaction is aborted.
+    """
+    await run_shielded(_undo, connection, sql)
+
+
+async def _undo(connection: AnyConnection, sql: str) -> None:
+    try:
+        async with asyncio.timeout(CLOSE_TIMEOUT):
+            await connection.execute(sql)
+    except (*DRIVER_ERRORS, asyncio.CancelledError) as exc:
+        if not isinstance(exc, asyncpg.PostgresError) or is_lost(exc):
+            connection.terminate()  # nobody may commit what is left on it
 
 
 async def _roll_back(connection: AnyConnection, transaction: Any) -> None:

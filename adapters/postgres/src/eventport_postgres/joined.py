@@ -10,7 +10,7 @@ from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from anyio import Lock
 
-from eventport import Capability, NotSupportedError, StoreUnavailableError
+from eventport import Capability, NotSupportedError, StoreUnavailableError, StreamInfo
 from eventport.adapter import (
     AllPage,
     AllQuery,
@@ -18,23 +18,27 @@ from eventport.adapter import (
     JoinedStore,
     MatchPage,
     MatchQuery,
+    NameQuery,
     Outcome,
     StreamPage,
     StreamQuery,
-    run_shielded,
 )
 
 from eventport_postgres.asking import AnyConnection, ask_one
 from eventport_postgres.batches import CONFIRM, Statements, only_found, outcomes
 from eventport_postgres.errors import DRIVER_ERRORS, translated
 from eventport_postgres.guards import independent_parts
-from eventport_postgres.inline import InlineProjections
+from eventport_postgres.inline import InlineProjections, undo_within
 from eventport_postgres.reading import Reader
 from eventport_postgres.schema import Place
 
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+# There is no such savepoint. The driver asks the server to cancel a statement, which may have
+# ended before; this aborts the transaction in any case.
+_ABORT: Final = "ROLLBACK TO SAVEPOINT eventport_cancelled"
 
 
 class JoinedEventStore(JoinedStore):
@@ -44,7 +48,8 @@ class JoinedEventStore(JoinedStore):
     `read_all` gives, holds only what has been committed, and ends below this transaction: as
     long as it is open, it keeps other readers from going beyond the place where it began. So
     keep it short. An error of the server aborts the transaction, as any statement's would; a
-    conflict does not.
+    conflict does not. An append that is cancelled leaves nothing: with inline handlers it alone is
+    undone if it can be, and without any the transaction is aborted, as by a cancelled statement.
 
     There are no after-commit hooks and no subscriptions, since it does not see the commit.
     """
@@ -68,6 +73,7 @@ class PostgresJoinedEngine:
             Capability.GLOBAL_ORDER,
             Capability.GUARDS,
             Capability.TIMES,
+            Capability.CATALOGUE,
         }
     )
     limitations: Mapping[Capability, str] = MappingProxyType(
@@ -100,13 +106,17 @@ class PostgresJoinedEngine:
         """See `Engine.commit`."""
         outcomes: list[Outcome] = []
         for part in independent_parts(batch):
-            outcomes += await run_shielded(self._ask, self._write, part)
+            outcomes += await self._ask(self._write, part)
         self._written(self._connection)
         return outcomes
 
     async def read_stream(self, query: StreamQuery, /) -> StreamPage:
         """See `Engine.read_stream`."""
         return await self._ask(self._reader.stream, query)
+
+    async def read_streams(self, streams: Sequence[str], /) -> Mapping[str, StreamPage]:
+        """See `ReadsMany.read_streams`."""
+        return await self._ask(self._reader.many, streams)
 
     async def read_all(self, query: AllQuery, /) -> AllPage:
         """See `Engine.read_all`."""
@@ -115,6 +125,10 @@ class PostgresJoinedEngine:
     async def query(self, query: MatchQuery, /) -> MatchPage:
         """See `Queries.query`."""
         return await self._ask(self._reader.matches, query)
+
+    async def list_streams(self, query: NameQuery, /) -> Sequence[StreamInfo]:
+        """See `Catalogues.list_streams`."""
+        return await self._ask(self._reader.streams, query)
 
     async def close(self) -> None:
         """Leave the connection, and its transaction, to their owner."""
@@ -125,9 +139,13 @@ class PostgresJoinedEngine:
         request = self._statements.write(commits)
         if self._inline:
             return await self._inline.write_within(connection, commits, request)
-        found = outcomes(commits, await ask_one(connection, *request))
-        if only_found(found):
-            await connection.execute(CONFIRM)
+        try:
+            found = outcomes(commits, await ask_one(connection, *request))
+            if only_found(found):
+                await connection.execute(CONFIRM)
+        except asyncio.CancelledError:
+            await undo_within(connection, _ABORT)
+            raise
         return found
 
     async def _ask(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from operator import itemgetter
 from typing import Final
 from uuid import UUID
@@ -17,12 +18,14 @@ from eventport.adapter import (
     AllQuery,
     MatchPage,
     MatchQuery,
+    NameQuery,
     Seen,
     StreamPage,
     StreamQuery,
     decode_event,
 )
 from eventport.events import RecordedEvent
+from eventport.results import StreamInfo
 
 from eventport_postgres.asking import AnyConnection, ask, ask_one
 from eventport_postgres.guards import matches_of
@@ -34,6 +37,9 @@ PAGE_BYTES: Final = 4 * 1024 * 1024
 
 SCAN: Final = 100_000
 """How many positions a filtered page looks at, so that a rare filter does not take forever."""
+
+_FIRST_EVENTS: Final = 1_000
+"""How many events of each stream are read at most, where many streams are read at once."""
 
 
 _decode_tags: Final = Decoder(frozenset[str]).decode
@@ -77,6 +83,7 @@ class Reader:
             """  # noqa: S608  # quoted
             for order in ("ASC", "DESC")
         )
+        self._many = _many_sql(events, here, columns)
         self._last = f"SELECT pg_catalog.max(position) FROM {events} WHERE {here}"  # noqa: S608  # quoted
         self._all = f"""
             SELECT {columns}, e.stream, e.extent
@@ -91,6 +98,13 @@ class Reader:
                 $1, $2, $3, $4, $5, {PAGE_BYTES}, {place.number}
             ) AS e
         """  # noqa: S608  # quoted
+
+        self._streams = _streams_sql(events, here)
+
+    async def streams(self, connection: AnyConnection, query: NameQuery) -> list[StreamInfo]:
+        """Fetch a page of streams by name."""
+        rows = await ask(connection, self._streams, query.first, query.end, query.max_count)
+        return [StreamInfo(*row) for row in rows]
 
     async def stream(self, connection: AnyConnection, query: StreamQuery) -> StreamPage:
         """Fetch a page of one stream."""
@@ -108,6 +122,18 @@ class Reader:
         if rows[0]["position"] is None:
             return StreamPage([], head)
         return StreamPage(_decode(rows, query.stream), head)
+
+    async def many(
+        self, connection: AnyConnection, streams: Sequence[str]
+    ) -> dict[str, StreamPage]:
+        """Fetch first pages of streams, as many as fit on one page."""
+        rows = await ask(connection, self._many, streams)
+        pages: dict[str, StreamPage] = {}
+        for name, found in groupby(rows, key=itemgetter("stream")):
+            of_stream = list(found)
+            head = of_stream[0]["head"] or 0
+            pages[name] = StreamPage(_decode(of_stream) if head else [], head)
+        return pages
 
     async def last_position(self, connection: AnyConnection) -> int:
         """Find the newest event that can be seen, though older ones may still appear."""
@@ -159,6 +185,66 @@ class Reader:
         return MatchPage(
             _decode(rows), first["position"], Seen(first["extent"], positions), more=more
         )
+
+
+def _many_sql(events: str, here: str, columns: str) -> str:
+    """Make the statement that reads streams from their beginning.
+
+    It ends with the event that makes the page large enough. A stream without events has one row;
+    one that is not reached any more has none.
+    """
+    return f"""
+        SELECT {columns}, e.stream, e.head
+        FROM (
+            SELECT e.*, w.stream, h.head, pg_catalog.sum(e.size) OVER (
+                ORDER BY w.n, e.version ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+            ) AS before, w.n
+            FROM pg_catalog.unnest($1::pg_catalog.text[]) WITH ORDINALITY AS w(stream, n)
+            CROSS JOIN LATERAL (
+                SELECT pg_catalog.max(e.version) FROM {events} e
+                WHERE e.stream OPERATOR(pg_catalog.=) w.stream AND {here}
+            ) AS h(head)
+            LEFT JOIN LATERAL (
+                SELECT e.position, e.version, e.type, e.data, e.binary_data, e.metadata, e.id,
+                    e.recorded_at, e.tags, e.size
+                FROM {events} e
+                WHERE e.stream OPERATOR(pg_catalog.=) w.stream ORDER BY e.version
+                LIMIT {_FIRST_EVENTS}
+            ) AS e ON true
+        ) AS e
+        WHERE coalesce(e.before, 0) OPERATOR(pg_catalog.<) {PAGE_BYTES}
+        ORDER BY e.n, e.version
+    """  # noqa: S608  # quoted
+
+
+def _streams_sql(events: str, here: str) -> str:
+    """Make the statement that lists streams by name.
+
+    From each name one step in the index leads to the next one, however many events lie between.
+    The bound is checked after the step: the step itself would look for a match until the end.
+    """
+    following = f"""
+        SELECT e.stream FROM {events} e
+        WHERE e.stream OPERATOR(pg_catalog.%s) %s ORDER BY e.stream LIMIT 1
+    """  # noqa: S608  # quoted
+    bounded = "(n.stream OPERATOR(pg_catalog.<) $2 OR $2 IS NULL)"
+    return f"""
+        WITH RECURSIVE names(stream) AS (
+            SELECT ({following % (">=", "$1")}) WHERE {here}
+            UNION ALL
+            SELECT ({following % (">", "n.stream")}) FROM names n
+            WHERE n.stream IS NOT NULL AND {bounded}
+        )
+        SELECT n.stream, h.version, h.position, h.recorded_at
+        FROM (
+            SELECT n.stream FROM names n WHERE n.stream IS NOT NULL AND {bounded} LIMIT $3
+        ) AS n
+        CROSS JOIN LATERAL (
+            SELECT e.version, e.position, e.recorded_at FROM {events} e
+            WHERE e.stream OPERATOR(pg_catalog.=) n.stream ORDER BY e.version DESC LIMIT 1
+        ) AS h
+        ORDER BY n.stream
+    """  # noqa: S608  # quoted
 
 
 def _decode(rows: Sequence[Record], stream: str | None = None) -> list[RecordedEvent]:

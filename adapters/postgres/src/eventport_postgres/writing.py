@@ -7,9 +7,9 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from asyncpg.exceptions import LockNotAvailableError
+from asyncpg.exceptions import LockNotAvailableError, OutOfMemoryError
 
-from eventport import EventportError
+from eventport import EventportError, PayloadTooLargeError
 from eventport.adapter import (
     AnswerLostError,
     Blocked,
@@ -32,7 +32,7 @@ from eventport_postgres.errors import (
     reason,
     translated,
 )
-from eventport_postgres.guards import independent_parts, resources_of
+from eventport_postgres.guards import count_locks, independent_parts, resources_of
 from eventport_postgres.inline import InlineProjections
 from eventport_postgres.looking import Landmark, Looker
 from eventport_postgres.schema import Place
@@ -79,6 +79,15 @@ _LOCKERS: Final = f"""
         )
     GROUP BY u.name
 """  # noqa: S608  # it is a constant
+
+# How many locks there are room for; the server spares some more, on which nobody can count.
+_CAPACITY: Final = """
+    SELECT pg_catalog.current_setting('max_locks_per_transaction')::bigint
+        OPERATOR(pg_catalog.*) (
+            pg_catalog.current_setting('max_connections')::bigint OPERATOR(pg_catalog.+)
+            pg_catalog.current_setting('max_prepared_transactions')::bigint
+        )
+"""
 
 
 class _Refused(Exception):  # noqa: N818  # it is an answer
@@ -261,7 +270,7 @@ class Writer:
         except Exception as exc:
             if is_lost(exc):
                 raise
-            raise _Refused(exc) from exc
+            raise _Refused(await _judge(connection, commits, exc, within)) from exc
         self._remember(commits, found)
         return found
 
@@ -305,8 +314,30 @@ class Writer:
                 return
 
 
+async def _judge(
+    connection: AnyConnection, commits: Sequence[Commit], exc: Exception, within: float
+) -> Exception:
+    """Return the error for a lone commit that needs more locks than the server has, or the same."""
+    if len(commits) > 1 or not isinstance(exc, OutOfMemoryError):
+        return exc
+    needed = count_locks(commits[0])
+    try:
+        (capacity,) = await ask_one(connection, _CAPACITY, within=within)
+    except DRIVER_ERRORS:
+        connection.terminate()
+        return exc  # that remains the answer
+    if needed <= capacity:
+        return exc
+    message = (
+        f"a commit that takes {needed} locks is too large for this server, which has at most "
+        f"{capacity}: raise its max_locks_per_transaction, or write to fewer streams at once"
+    )
+    return PayloadTooLargeError(message)
+
+
 def _refused(commits: Sequence[Commit], exc: Exception) -> EventportError:
-    if is_worth_a_retry(exc):
+    # A batch that needs too many locks is worth trying one by one.
+    if is_worth_a_retry(exc) and not (len(commits) > 1 and isinstance(exc, OutOfMemoryError)):
         return ConnectionLostError(f"PostgreSQL undid the transaction: {reason(exc)}")
     # Its members are worth trying one by one.
     return NothingWrittenError(reason(exc)) if len(commits) > 1 else translated(exc)

@@ -133,8 +133,11 @@ class Connection(aiosqlite.Connection):
         call.future = future
         vendor: Any = self
         vendor._tx.put_nowait((future, perform))  # noqa: SLF001  # see above
-        with translated():
+        # `translated` would do the same, but a generator costs a lone append a twentieth of it.
+        try:
             return await future
+        except (sqlite3.Error, OverflowError) as exc:
+            raise _translate(exc) from exc
 
     @contextmanager
     def lent(self) -> Generator[None]:
@@ -201,17 +204,17 @@ def translated() -> Generator[None]:
     """Turn the errors of `sqlite3` into those of eventport."""
     try:
         yield
-    except sqlite3.Error as exc:
+    except (sqlite3.Error, OverflowError) as exc:
         raise _translate(exc) from exc
-    except OverflowError as exc:  # an int, text or blob beyond what the C interface can take
-        raise PayloadTooLargeError(str(exc)) from exc
 
 
 def _barrier(_: Database) -> None:
     """Do nothing: once it has run, everything queued before it has run."""
 
 
-def _translate(exc: sqlite3.Error) -> EventportError:
+def _translate(exc: sqlite3.Error | OverflowError) -> EventportError:
+    if isinstance(exc, OverflowError):  # an int, text or blob beyond what the C interface can take
+        return PayloadTooLargeError(str(exc))
     code = _primary_code(exc)
     if code == sqlite3.SQLITE_TOOBIG:
         return PayloadTooLargeError(f"SQLite refuses an event of this size: {exc}")

@@ -8,14 +8,12 @@ import sqlite3
 import threading
 import time
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from eventport.errors import StoreUnavailableError
 
-
-T = TypeVar("T")
 
 _SLICE: Final = 50
 """Milliseconds that SQLite waits for a lock before the call checks whether to go on."""
@@ -60,7 +58,7 @@ class Database(sqlite3.Connection):
     looks. So the file is compared with the one that was opened before and after each commit.
     """
 
-    _file: Path | None = None
+    _file: str | None = None
     _identity: tuple[int, int] | None = None
     _busy_timeout: float = 0.0
     _patience: int = -1
@@ -70,7 +68,8 @@ class Database(sqlite3.Connection):
         """Remember the file that has just been opened, and how long commits wait."""
         self._busy_timeout = busy_timeout
         if file is not None:
-            self._file, self._identity = file, _identity(file)
+            self._file = str(file)
+            self._identity = _identity(self._file)
 
     def enter(self, call: Call) -> None:
         """Begin a call."""
@@ -84,11 +83,15 @@ class Database(sqlite3.Connection):
             GivenUpError: its caller gave up while it waited for the lock.
         """
         # IMMEDIATE: a transaction that begins by reading cannot wait for the lock later.
-        self.when_free(lambda: self.execute("BEGIN IMMEDIATE"))
+        self.when_free("BEGIN IMMEDIATE")
         self._wait_for(int(self._busy_timeout * 1_000))
 
-    def when_free(self, write: Callable[[], T]) -> T:
-        """Call what needs the write lock from its beginning, as often as others hold the lock.
+    def when_free(
+        self, statement: str, values: Sequence[object] = ()
+    ) -> tuple[sqlite3.Cursor, list[Any]]:
+        """Run what needs the write lock from its beginning, as often as others hold the lock.
+
+        The rows that it gives are fetched, so that it has ended.
 
         Raises:
             GivenUpError: its caller gave up while it waited for the lock.
@@ -100,7 +103,8 @@ class Database(sqlite3.Connection):
             if self._call is not None and self._call.given_up:
                 raise GivenUpError
             try:
-                return write()
+                cursor = self.execute(statement, values)
+                return cursor, cursor.fetchall()
             except sqlite3.OperationalError as exc:
                 if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
                     raise
@@ -143,7 +147,7 @@ class Database(sqlite3.Connection):
         return self._file is not None and _identity(self._file) != self._identity
 
 
-def _identity(file: Path) -> tuple[int, int] | None:
+def _identity(file: str) -> tuple[int, int] | None:
     try:
         found = os.stat(file)  # noqa: PTH116  # it costs half of what Path.stat does
     except OSError:

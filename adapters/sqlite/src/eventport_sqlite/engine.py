@@ -9,13 +9,14 @@ from contextlib import asynccontextmanager
 from types import MappingProxyType
 from typing import Final, TypeVar
 
-from eventport import Capability
+from eventport import Capability, StreamInfo
 from eventport.adapter import (
     AllPage,
     AllQuery,
     Commit,
     MatchPage,
     MatchQuery,
+    NameQuery,
     Outcome,
     StreamPage,
     StreamQuery,
@@ -34,7 +35,13 @@ Q = TypeVar("Q")
 P = TypeVar("P")
 
 _EVERYWHERE: Final = frozenset(
-    {Capability.SESSIONS, Capability.GLOBAL_ORDER, Capability.GUARDS, Capability.TIMES}
+    {
+        Capability.SESSIONS,
+        Capability.GLOBAL_ORDER,
+        Capability.GUARDS,
+        Capability.TIMES,
+        Capability.CATALOGUE,
+    }
 )
 _IN_FILES: Final = frozenset({Capability.SHARED, Capability.DURABLE})
 
@@ -94,6 +101,11 @@ class SQLiteEngine:
         async with self._read_turn():
             return await self._reader.run(_in_place, statements.read_stream, query)
 
+    async def read_streams(self, streams: Sequence[str], /) -> Mapping[str, StreamPage]:
+        """See `ReadsMany.read_streams`: in one hop to the reader's thread."""
+        async with self._read_turn():
+            return await self._reader.run(_in_place, statements.read_streams, streams)
+
     async def read_all(self, query: AllQuery, /) -> AllPage:
         """See `Engine.read_all`: there is one writer, so positions are in commit order."""
         async with self._read_turn():
@@ -107,6 +119,11 @@ class SQLiteEngine:
     async def query(self, query: MatchQuery, /) -> MatchPage:
         """See `Queries.query`: there is one writer, so all that is committed was seen."""
         return await self._reader.run(_in_place, statements.read_matches, query)
+
+    async def list_streams(self, query: NameQuery, /) -> Sequence[StreamInfo]:
+        """See `Catalogues.list_streams`: two steps in an index for each stream."""
+        async with self._read_turn():
+            return await self._reader.run(_in_place, statements.list_streams, query)
 
     async def close(self) -> None:
         """See `Engine.close`."""

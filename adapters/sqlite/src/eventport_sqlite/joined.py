@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import time
 
@@ -11,13 +12,14 @@ from typing import Concatenate, Final, ParamSpec, TypeVar
 
 import aiosqlite
 
-from eventport import Capability
+from eventport import Capability, StreamInfo
 from eventport.adapter import (
     AllPage,
     AllQuery,
     Commit,
     MatchPage,
     MatchQuery,
+    NameQuery,
     Outcome,
     StreamPage,
     StreamQuery,
@@ -57,6 +59,7 @@ class SQLiteJoinedEngine:
             Capability.GLOBAL_ORDER,
             Capability.GUARDS,
             Capability.TIMES,
+            Capability.CATALOGUE,
         }
     )
     limitations: Mapping[Capability, str] = MappingProxyType(
@@ -78,12 +81,16 @@ class SQLiteJoinedEngine:
     async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
         """See `Engine.commit`: a savepoint in the caller's transaction."""
         if self._inline:
-            return await run_shielded(self._write_with_handlers, batch)
+            return await self._write_with_handlers(batch)
         return await run_shielded(self._ask, _write, batch)
 
     async def read_stream(self, query: StreamQuery, /) -> StreamPage:
         """See `Engine.read_stream`."""
         return await self._ask(statements.read_stream, query)
+
+    async def read_streams(self, streams: Sequence[str], /) -> Mapping[str, StreamPage]:
+        """See `ReadsMany.read_streams`."""
+        return await self._ask(statements.read_streams, streams)
 
     async def read_all(self, query: AllQuery, /) -> AllPage:
         """See `Engine.read_all`."""
@@ -92,6 +99,10 @@ class SQLiteJoinedEngine:
     async def query(self, query: MatchQuery, /) -> MatchPage:
         """See `Queries.query`."""
         return await self._ask(statements.read_matches, query)
+
+    async def list_streams(self, query: NameQuery, /) -> Sequence[StreamInfo]:
+        """See `Catalogues.list_streams`."""
+        return await self._ask(statements.list_streams, query)
 
     async def close(self) -> None:
         """Leave the connection and its transaction to their owner."""
@@ -109,16 +120,20 @@ class SQLiteJoinedEngine:
         return await run_on(self._connection, work)
 
     async def _write_with_handlers(self, commits: Sequence[Commit]) -> list[Outcome]:
-        await self._ask(_execute, _SAVEPOINT)
+        try:
+            await run_shielded(self._ask, _execute, _SAVEPOINT)
+        except asyncio.CancelledError:
+            await run_shielded(run_on, self._connection, _undo)
+            raise
         try:
             now = time.time_ns() // 1_000
             outcomes = [
                 await self._inline.write_commit(self._connection, commit, now) for commit in commits
             ]
-        except BaseException:
-            await run_on(self._connection, _undo)
+        except BaseException:  # a caller that gives up may go on with its transaction
+            await run_shielded(run_on, self._connection, _undo)
             raise
-        await self._ask(_execute, _RELEASE)
+        await run_shielded(self._ask, _execute, _RELEASE)
         return outcomes
 
     def _check(self, db: sqlite3.Connection) -> None:

@@ -20,6 +20,7 @@ from eventport.adapter import (
     Committed,
     MatchPage,
     MatchQuery,
+    NameQuery,
     Outcome,
     Seen,
     StreamPage,
@@ -34,6 +35,7 @@ from eventport.adapter import (
 from eventport.errors import CorruptEventError
 from eventport.events import RecordedEvent
 from eventport.expectations import exact_version
+from eventport.results import StreamInfo
 
 from eventport_sqlite.database import Database
 from eventport_sqlite.matching import condition, first_unseen, positions
@@ -63,17 +65,37 @@ _INSERT: Final = """
     VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 # All of a lone append: a statement of its own is a transaction that begins with the write lock.
-_APPEND: Final = """
+# Each takes the same values; the last one is the version that is expected, or null.
+_LONE: Final = """
     INSERT INTO eventport_events (stream, version, type, data, metadata, id, recorded_at)
-    SELECT :stream, coalesce(h.version, 0) + 1, :type, :data, :metadata, :id,
-        max(:now, coalesce(h.recorded_at, 0))
-    FROM (SELECT 1) LEFT JOIN (
-        SELECT version, recorded_at FROM eventport_events
-        WHERE stream = :stream ORDER BY version DESC LIMIT 1
-    ) AS h
-    WHERE :expected IS NULL OR coalesce(h.version, 0) = :expected
-    RETURNING position, version, recorded_at
+    SELECT ?1, %s, ?2, ?3, ?4, ?5, %s FROM (%s) AS h WHERE %s
 """
+_HEAD_OF_LONE: Final = """
+    SELECT version, recorded_at FROM eventport_events WHERE stream = ?1
+    ORDER BY version DESC LIMIT 1
+"""
+_APPEND_FIRST: Final = _LONE % (
+    "1",
+    "?6",
+    "SELECT 1",
+    "?7 = 0 AND NOT EXISTS (SELECT 1 FROM eventport_events WHERE stream = ?1)",
+)
+_APPEND_NEXT: Final = _LONE % (
+    "h.version + 1",
+    "max(?6, h.recorded_at)",
+    _HEAD_OF_LONE,
+    "h.version = ?7",
+)
+_APPEND: Final = (
+    _LONE
+    % (
+        "coalesce(h.version, 0) + 1",
+        "max(?6, coalesce(h.recorded_at, 0))",
+        f"SELECT * FROM (SELECT 1) LEFT JOIN ({_HEAD_OF_LONE})",  # noqa: S608  # as above
+        "?7 IS NULL OR coalesce(h.version, 0) = ?7",
+    )
+    + "RETURNING position, version, recorded_at"
+)
 _INSERT_TAG: Final = "INSERT INTO eventport_tags (tag, position) VALUES (?, ?)"
 _COLUMNS: Final = "stream, version, position, type, data, metadata, id, recorded_at, tags"
 _READ: Final = f"""
@@ -82,6 +104,22 @@ _READ: Final = f"""
 """  # noqa: S608  # no value goes into the text
 _READ_FORWARDS: Final = _READ % "ASC"
 _READ_BACKWARDS: Final = _READ % "DESC"
+
+# From each name one step in the index leads to the next one, however many events lie between.
+_STREAMS: Final = """
+    WITH RECURSIVE names (stream) AS (
+        SELECT min(stream) FROM eventport_events WHERE stream >= :first
+        UNION ALL
+        SELECT (SELECT min(e.stream) FROM eventport_events e WHERE e.stream > names.stream)
+        FROM names WHERE names.stream < coalesce(:end, names.stream || ' ')
+        LIMIT :count
+    )
+    SELECT e.stream, e.version, e.position, e.recorded_at
+    FROM names CROSS JOIN eventport_events e ON e.stream = names.stream AND e.version = (
+        SELECT max(h.version) FROM eventport_events h WHERE h.stream = names.stream
+    )
+    WHERE names.stream < coalesce(:end, names.stream || ' ')
+"""
 
 
 def write_commit(db: sqlite3.Connection, commit: Commit, now: int) -> Outcome:
@@ -109,8 +147,7 @@ def write_commit(db: sqlite3.Connection, commit: Commit, now: int) -> Outcome:
     written: list[Written] = []
     for write, first in zip(commit.writes, planned, strict=True):
         stream = write.stream
-        times = write.times(utc_from_microseconds(now))
-        stamps = [utc_to_microseconds(time_) for time_ in times]
+        times, stamps = _times(write, now)
         row, *rows = [
             (
                 *(stream, version, event.type, event.data, event.metadata, event.id.bytes, at),
@@ -134,10 +171,19 @@ def write_commit(db: sqlite3.Connection, commit: Commit, now: int) -> Outcome:
     return Committed(written)
 
 
+def _times(write: StreamWrite, now: int) -> tuple[list[datetime], list[int]]:
+    """Return the time of each event, as `StreamWrite.times` does, and the same in microseconds."""
+    time_ = utc_from_microseconds(now)
+    if all(event.recorded_at is None for event in write.events):
+        return [time_] * len(write.events), [now] * len(write.events)
+    times = write.times(time_)
+    return times, [utc_to_microseconds(one) for one in times]
+
+
 def write_commits(db: Database, commits: Sequence[Commit]) -> list[Outcome]:
     """Write a batch; a lone event in one statement, which costs a third of a transaction."""
     if len(commits) == 1 and (write := _lone_write(commits[0])) is not None:
-        committed = _append(db, write)
+        committed = _append(db, write, detailed=commits[0].detailed)
         if committed is not None:
             return [committed]
     return write_batch(db, commits)
@@ -167,30 +213,31 @@ def _lone_write(commit: Commit) -> StreamWrite | None:
     return None if write.expected == "stream_exists" else write
 
 
-def _append(db: Database, write: StreamWrite) -> Committed | None:
+def _append(db: Database, write: StreamWrite, *, detailed: bool) -> Committed | None:
     """Append one event; None if the expectation does not hold, or an earlier try has written it."""
     (event,) = write.events
-    values = {
-        "stream": write.stream,
-        "type": event.type,
-        "data": event.data,
-        "metadata": event.metadata,
-        "id": event.id.bytes,
-        "now": time.time_ns() // 1_000,
-        "expected": exact_version(write.expected),
-    }
+    now = time.time_ns() // 1_000
+    expected = exact_version(write.expected)
+    values = (write.stream, event.type, event.data, event.metadata, event.id.bytes, now, expected)
+    statement = _APPEND
+    if expected is not None and not (detailed and expected):
+        statement = _APPEND_NEXT if expected else _APPEND_FIRST
     db.require_file()
-    # The statement has ended, and so has its transaction, when all of its rows were fetched.
     try:
-        rows = db.when_free(lambda: db.execute(_APPEND, values).fetchall())
+        cursor, rows = db.when_free(statement, values)
     except sqlite3.OperationalError:
         db.require_file()  # that says more; nothing was written
         raise
     db.confirm_file()
-    if not rows:
+    if rows:
+        ((position, version, at),) = rows
+    elif cursor.rowcount == 1 and expected is not None:
+        # The shorter statements do not return what is known, or what nobody waits for.
+        position, version, at = cursor.lastrowid or 0, expected + 1, now
+    else:
         return None
-    ((position, version, at),) = rows
-    return Committed([Written(version, (position,), version == 1, (utc_from_microseconds(at),))])
+    times = (utc_from_microseconds(at),) if detailed else ()
+    return Committed([Written(version, (position,), version == 1, times)])
 
 
 def read_stream(db: sqlite3.Connection, query: StreamQuery) -> StreamPage:
@@ -203,6 +250,20 @@ def read_stream(db: sqlite3.Connection, query: StreamQuery) -> StreamPage:
     sql = _READ_BACKWARDS if query.backwards else _READ_FORWARDS
     events, _ = _take_page(db.execute(sql, (query.stream, min(wanted), max(wanted))))
     return StreamPage(events, head)
+
+
+def read_streams(db: sqlite3.Connection, streams: Sequence[str]) -> dict[str, StreamPage]:
+    """Read first pages of streams, until together they are as large as a page."""
+    pages: dict[str, StreamPage] = {}
+    left = PAGE_BYTES
+    for stream in streams:
+        head = _head(db, stream)
+        events, size = _take_page(db.execute(_READ_FORWARDS, (stream, 1, head)))
+        pages[stream] = StreamPage(events, head)
+        left -= size
+        if left < 0:
+            break
+    return pages
 
 
 def read_all(db: sqlite3.Connection, query: AllQuery) -> AllPage:
@@ -231,8 +292,8 @@ def read_all(db: sqlite3.Connection, query: AllQuery) -> AllPage:
         f"WHERE position > ? AND position <= ?{where} ORDER BY position LIMIT ?"
     )
     rows = db.execute(sql, (query.after, until, *values, query.max_count))
-    events, more = _take_page(rows)
-    if events and (more or len(events) == query.max_count):
+    events, size = _take_page(rows)
+    if events and (size > PAGE_BYTES or len(events) == query.max_count):
         until = events[-1].position
     return AllPage(events, until, head)
 
@@ -248,8 +309,17 @@ def read_matches(db: sqlite3.Connection, query: MatchQuery) -> MatchPage:
         f"SELECT {_COLUMNS} FROM ({found}) JOIN eventport_events e ON e.position = place "  # noqa: S608  # as above
         f"ORDER BY position {'DESC' if query.backwards else 'ASC'}"
     )
-    events, more = _take_page(db.execute(sql, values))
-    return MatchPage(events, head, Seen(head), more=more)
+    events, size = _take_page(db.execute(sql, values))
+    return MatchPage(events, head, Seen(head), more=size > PAGE_BYTES)
+
+
+def list_streams(db: sqlite3.Connection, query: NameQuery) -> list[StreamInfo]:
+    """Read a page of streams by name."""
+    values = {"first": query.first, "end": query.end, "count": query.max_count}
+    return [
+        StreamInfo(stream, version, position, utc_from_microseconds(at))
+        for stream, version, position, at in db.execute(_STREAMS, values).fetchall()
+    ]
 
 
 def _head(db: sqlite3.Connection, stream: str) -> int:
@@ -257,8 +327,8 @@ def _head(db: sqlite3.Connection, stream: str) -> int:
     return head or 0
 
 
-def _take_page(cursor: sqlite3.Cursor) -> tuple[list[RecordedEvent], bool]:
-    """Decode rows until the page is full; return whether there are more."""
+def _take_page(cursor: sqlite3.Cursor) -> tuple[list[RecordedEvent], int]:
+    """Decode rows until the page is full; return its size, which is then above `PAGE_BYTES`."""
     events: list[RecordedEvent] = []
     size = 0
     # An open cursor is an open read transaction, which would keep the log from being reset.
@@ -267,8 +337,8 @@ def _take_page(cursor: sqlite3.Cursor) -> tuple[list[RecordedEvent], bool]:
             events.append(_decode(*row))
             size += _size(row[4]) + _size(row[5]) + _EVENT_BYTES
             if size > PAGE_BYTES:
-                return events, True
-    return events, False
+                break
+    return events, size
 
 
 def _size(data: str | bytes) -> int:

@@ -26,7 +26,7 @@ async def claims_what_is_declared(t: Trial) -> None:
         t.equal(
             capability in t.store.capabilities,
             isinstance(answers[capability.value], Supported),
-            f"{capability} is claimed",
+            f"whether the store claims {capability.value}, as the harness says",
         )
 
 

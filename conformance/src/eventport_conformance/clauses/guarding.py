@@ -8,8 +8,10 @@ from typing import Any, Final
 
 from eventport import (
     NO_STREAM,
+    STREAM_EXISTS,
     BoundaryError,
     ConcurrencyError,
+    Expectation,
     InvalidArgumentError,
     Match,
     NewEvent,
@@ -366,3 +368,51 @@ async def _race(
         return True
 
     return await at_once(count, work)
+
+
+def _conflict_of(t: Trial, error: object, what: str) -> tuple[str, Expectation, int]:
+    """Return what a conflict says of its stream, and check that it is not that of a query."""
+    t.true(not isinstance(error, BoundaryError), f"{what}: it is the stream's conflict")
+    if not isinstance(error, ConcurrencyError):  # cannot be: it was raised as one
+        raise TypeError
+    return error.stream, error.expected, error.actual
+
+
+@clause("GRD-21", needs=("global_order", "guards"))
+async def the_expectation_counts_first(t: Trial) -> None:
+    """If neither `expected` nor `unless` holds, the conflict of the stream is raised."""
+    await t.store.append("a", [tagged("seat:1"), *make(1)])
+    cases: list[tuple[str, Expectation, int]] = [
+        ("a", NO_STREAM, 2),
+        ("a", 1, 2),
+        ("a", 3, 2),
+        ("b", STREAM_EXISTS, 0),
+    ]
+    for events in (make(1), []):
+        for case in cases:
+            stream, expected, _ = case
+            what = f"append of {len(events)} expecting {expected}, and that nothing matches"
+            with t.raises(ConcurrencyError, what) as caught:
+                await t.store.append(stream, events, expected=expected, unless=SEAT)
+            t.equal(_conflict_of(t, caught.error, what), case, f"{what}: the conflict")
+    with t.raises(ConcurrencyError, "session whose stream and query have moved") as caught:
+        async with t.store.session() as session:
+            await session.query(SEAT)
+            await session.append("a", make(1), expected=2)
+            await t.store.append("a", [tagged("seat:1")])
+    t.equal(_conflict_of(t, caught.error, "session"), ("a", 2, 3), "session: the conflict")
+    await t.untouched("a", 3, "appends of which no condition holds")
+
+
+@clause("GRD-22", needs=("sessions", "global_order", "guards"))
+async def expectations_of_all_streams_count_first(t: Trial) -> None:
+    """If a stream of a session and its query have moved, the conflict of the stream is raised."""
+    await t.store.append("b", make(1))
+    with t.raises(ConcurrencyError, "session whose second stream and query moved") as caught:
+        async with t.store.session() as session:
+            await session.query(SEAT)
+            await session.append("a", make(1))
+            await session.append("b", make(1))
+            await t.store.append("b", [tagged("seat:1")])
+    t.equal(_conflict_of(t, caught.error, "session"), ("b", 1, 2), "the conflict")
+    await t.untouched("a", 0, "a session of which nothing holds")

@@ -26,7 +26,8 @@ class _NotedError(Exception):
     """Raised by a handler."""
 
 
-def _register(t: Trial, handler: Any) -> None:
+def register_inline(t: Trial, handler: Any) -> None:
+    """Register an inline handler with the store itself."""
     if not isinstance(t.bare, InlineStore):
         what = "the store of a harness that has inline_notes()"
         raise Deviation(what, "one with inline()", type(t.bare).__name__)
@@ -46,8 +47,8 @@ async def handlers_get_each_commit_as_it_will_be_read(t: Trial) -> None:
     async def second(_: Sequence[RecordedEvent], __: Any) -> None:
         order.append("second")
 
-    _register(t, first)
-    _register(t, second)
+    register_inline(t, first)
+    register_inline(t, second)
     events = [NewEvent("T", {"k": [1, 1.0, None]}, {"m": 1}), NewEvent("U", b"bytes")]
     await t.store.append("a", events)
     t.equal([list(one) for one in seen], [list((await t.store.read("a")).events)], "events")
@@ -62,7 +63,7 @@ async def a_session_is_one_commit(t: Trial) -> None:
     async def note(events: Sequence[RecordedEvent], _: Any) -> None:
         seen.append([(event.stream, event.version) for event in events])
 
-    _register(t, note)
+    register_inline(t, note)
     async with t.store.session() as session:
         await session.append("a", make(2))
         await session.append("b", make(1))
@@ -81,7 +82,7 @@ async def where_nothing_is_written_no_handler_runs(t: Trial) -> None:
     async def note(events: Sequence[RecordedEvent], _: Any) -> None:
         calls.append(events)
 
-    _register(t, note)
+    register_inline(t, note)
     await t.store.append("a", [])
     again = await t.store.append("a", events, expected=0)
     t.true(again.deduplicated, "an append that is sent again is recognised")
@@ -103,8 +104,8 @@ async def events_and_writes_share_their_fate(t: Trial) -> None:
             if events[0].type == "Bad":
                 raise _NotedError("secret")
 
-        _register(t, write)
-        _register(t, refuse)
+        register_inline(t, write)
+        register_inline(t, refuse)
         await fill(t.store, "a", 2)
 
         async def append(number: int) -> None:
@@ -138,7 +139,7 @@ async def nobody_sees_one_without_the_other(t: Trial) -> None:
             with suppress(NotSupportedError):  # where one connection does all
                 early.extend(await notes.committed())
 
-        _register(t, write)
+        register_inline(t, write)
         await t.store.append("a", make(1))
         t.equal(early, [], "what others saw while the handler ran")
         t.equal(await notes.committed(), ["a"], "what others see afterwards")

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from eventport import ConcurrencyError, NotSupportedError
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Any
 
+from anyio import Event, create_task_group, sleep_forever
+
+from eventport import ConcurrencyError, NotSupportedError, RecordedEvent
+
+from eventport_conformance.cancelling import cancel_everywhere
 from eventport_conformance.clause import clause
+from eventport_conformance.clauses.inline import register_inline
 from eventport_conformance.helpers import fill, make
 from eventport_conformance.trial import Trial
+from eventport_conformance.waiting import no_hang
 
 
 @clause("USE-01", uses=("using",))
@@ -51,6 +60,49 @@ async def a_joined_store_has_no_hooks_and_no_subscriptions(t: Trial) -> None:
             getattr(joined, "after_commit")(_hook)  # noqa: B009  # no protocol has it here
         await joined.aclose()
     await fill(t.store, "a", 1)
+
+
+@clause("USE-04", uses=("using",))
+async def a_cancelled_append_is_whole_or_not_there(t: Trial) -> None:
+    """A joined append that is cancelled at any wait is in the transaction whole or not at all."""
+    runs = 0
+
+    async def append() -> None:
+        await joined.append(f"s{runs}", make(3))
+
+    async with AsyncExitStack() as opened:
+        joined = await opened.enter_async_context(t.harness.using(t.bare, True))  # noqa: FBT003  # as above
+        async for run in cancel_everywhere(t.backend, append):
+            await opened.aclose()
+            head = (await t.store.read(f"s{runs}")).version
+            t.true(head in {0, 3}, f"all or nothing of an append {run}", head)
+            t.true(head == 3 or not run.finished, f"what has returned is there: {run}")
+            runs += 1
+            joined = await opened.enter_async_context(t.harness.using(t.bare, True))  # noqa: FBT003  # as above
+
+
+@clause("USE-05", uses=("using", "inline_notes"))
+async def an_append_cancelled_in_a_handler_leaves_nothing(t: Trial) -> None:
+    """A joined append that is cancelled while a handler waits leaves nothing to be committed."""
+    async with t.harness.inline_notes(t.bare) as notes:
+        waiting = Event()
+
+        async def wait(_: Sequence[RecordedEvent], transaction: Any) -> None:
+            await notes.write(transaction, "a note")
+            waiting.set()
+            await sleep_forever()
+
+        register_inline(t, wait)
+        async with (
+            t.harness.using(t.bare, True) as joined,  # noqa: FBT003  # as above
+            no_hang(),
+            create_task_group() as group,
+        ):
+            group.start_soon(joined.append, "a", make(2))
+            await waiting.wait()
+            group.cancel_scope.cancel()
+        t.equal((await t.store.read("a")).version, 0, "head")
+        t.equal(list(await notes.committed()), [], "what the handler wrote")
 
 
 async def _hook(_: object) -> None:

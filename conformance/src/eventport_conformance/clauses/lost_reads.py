@@ -115,11 +115,16 @@ async def refused_connections(t: Trial) -> None:
             "iterate": lambda: collect(store.iterate("a")),
             "session": session,
         }
-        for what, call in calls.items():
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_let_go, proxy)
-                t.equal(await or_unavailable(what, call), None, f"result of {what}, refused")
-                tasks.cancel_scope.cancel()
+
+        async def ends(what: str, call: Callable[[], Awaitable[object]]) -> None:
+            t.equal(await or_unavailable(what, call), None, f"result of {what}, refused")
+
+        async with anyio.create_task_group() as waiting:
+            waiting.start_soon(_let_go, proxy)
+            async with anyio.create_task_group() as tasks:  # each takes as long as a time-out
+                for what, call in calls.items():
+                    tasks.start_soon(ends, what, call)
+            waiting.cancel_scope.cancel()
         await proxy.accept()
         await usable(t, store)
     await t.untouched("a", 2, "connections were refused")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eventport import NewEvent, PayloadTooLargeError, RecordedEvent
+from eventport import Match, NewEvent, PayloadTooLargeError, Query, RecordedEvent
 
 from eventport_conformance.clause import clause
 from eventport_conformance.helpers import collect, make, take
@@ -46,23 +46,31 @@ async def a_thousand_events_in_a_session(t: Trial) -> None:
 
 @clause("SIZ-05")
 async def a_stream_of_large_events(t: Trial) -> None:
-    """A read of many large events returns all of them."""
-    events = [NewEvent("Large", {"n": n, "text": "x" * 200_000}) for n in range(40)]
+    """Reads, iterations and folds of many large events have all of them."""
+    events = _large(40)
     for first in range(0, 40, 4):
         await t.store.append("order", events[first : first + 4])
     read = await t.store.read("order")
     t.recorded(read.events, events, "events read")
     read = await t.store.read("order", backwards=True, max_count=35)
     t.recorded(read.events, events[:4:-1], "the newest 35")
+    t.recorded(await collect(t.store.iterate("order")), events, "events iterated")
+    newest = await collect(t.store.iterate("order", backwards=True))
+    t.recorded(newest, events[::-1], "events iterated backwards")
+    folded = await t.store.aggregate("order", lambda total, event: total + event.data["n"], int)
+    t.equal((folded.state, folded.version), (780, 40), "fold, and its version")
 
 
 def _large(count: int) -> list[NewEvent]:
-    return [NewEvent("Large", {"n": n, "text": "x" * 200_000}) for n in range(count)]
+    return [
+        NewEvent("Large", {"n": n, "text": "x" * 200_000}, tags={"size:large"})
+        for n in range(count)
+    ]
 
 
 @clause("SIZ-06", needs=("global_order",))
 async def large_events_of_all_streams(t: Trial) -> None:
-    """Reads of all streams and subscriptions return every one of many large events."""
+    """Reads of all streams, queries and subscriptions return every one of many large events."""
     events = _large(40)
     for first in range(0, 40, 4):
         await t.store.append(f"order-{first % 3}", events[first : first + 4])
@@ -75,8 +83,14 @@ async def large_events_of_all_streams(t: Trial) -> None:
     t.recorded(found, events, "events of read_all, page by page")
     t.recorded((await t.store.read_all()).events, events, "events of one read_all")
     t.recorded(await collect(t.store.iterate_all()), events, "events of iterate_all")
+    query = Query.of(Match(tags={"size:large"}))
+    t.recorded((await t.store.query(query)).events, events, "events of a query")
+    newest = await t.store.query(query, backwards=True, max_count=35)
+    t.recorded(newest.events, events[:4:-1], "the newest 35 of a query")
     async with t.store.subscribe(types=["Large"], prefix="order") as subscription:
         t.recorded(await take(subscription, 40), events, "events of a subscription")
+    async with t.store.subscribe(query=query) as subscription:
+        t.recorded(await take(subscription, 40), events, "events of a subscription to a query")
 
 
 @clause("SIZ-07")

@@ -15,6 +15,8 @@ from eventport_conformance.trial import Trial
 
 
 ROUNDS = 100
+LATER = 0.2
+"""After how many seconds nothing is under way; a busy machine can only make a clause see less."""
 
 
 async def _storm(work: Callable[[], Coroutine[Any, Any, object]]) -> None:
@@ -87,20 +89,23 @@ async def storms_of_cancelled_readers_of_all(t: Trial) -> None:
 @clause("CAN-19")
 async def a_cancelled_append_is_not_written_later(t: Trial) -> None:
     """A cancelled append is written before its caller goes on, or never."""
-    settled = 0
+    settled: dict[str, int] = {}
     for turns in range(12):
+        stream = f"s{turns}"
         async with anyio.create_task_group() as tasks:
             for number in range(3):
                 tasks.start_soon(t.store.append, f"large-{turns}-{number}", make(400))
             await checkpoint()
             with anyio.CancelScope() as scope:
                 async with anyio.create_task_group() as inner:
-                    inner.start_soon(t.store.append, f"s{turns}", make(2))
+                    inner.start_soon(t.store.append, stream, make(2))
                     for _ in range(turns):
                         await checkpoint()
                     scope.cancel()
-            settled = (await t.store.read(f"s{turns}")).version
-            t.true(settled in {0, 2}, "all or nothing", settled)
+            settled[stream] = (await t.store.read(stream)).version
+            t.true(settled[stream] in {0, 2}, "all or nothing", settled[stream])
         await fill(t.store, f"after-{turns}", 1)
-        t.equal((await t.store.read(f"s{turns}")).version, settled, "head of the stream later")
         t.equal((await t.store.read(f"large-{turns}-2")).version, 400, "head of another append")
+    await anyio.sleep(LATER)
+    for stream, version in settled.items():
+        t.equal((await t.store.read(stream)).version, version, f"head of {stream} later")

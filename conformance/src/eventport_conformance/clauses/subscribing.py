@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import anyio
 
 from anyio.lowlevel import checkpoint
 
-from eventport import ConcurrencyError, EventportError, HistoryReplacedError, RecordedEvent
+from eventport import (
+    ConcurrencyError,
+    EventportError,
+    HistoryReplacedError,
+    NewEvent,
+    RecordedEvent,
+    Subscription,
+)
 
 from eventport_conformance.clause import clause
 from eventport_conformance.helpers import catch_up, fill, make, quiet, take
 from eventport_conformance.trial import Deviation, Trial
-from eventport_conformance.waiting import no_hang
+from eventport_conformance.waiting import no_hang, until
 
 
 class _OwnError(EventportError):
@@ -433,3 +441,40 @@ async def places_that_do_not_exist_are_refused(t: Trial) -> None:
                 await take(subscription, 1)
     async with t.store.subscribe() as subscription:
         t.equal(_places(await take(subscription, 1)), [("a", 1)], "a good subscription")
+
+
+@clause("SUB-29", needs=("global_order",))
+async def subscriptions_share_no_data(t: Trial) -> None:
+    """What a reader changes in the data that it got, no other subscription and no read sees."""
+    data, metadata = {"items": [1, {"deep": "as it was"}]}, {"user": ["ada"]}
+    seen: list[tuple[object, object]] = []
+    waiting: list[Subscription] = []
+
+    async def spoil(subscription: Subscription) -> None:
+        waiting.append(subscription)
+        async for event in subscription:
+            seen.append((deepcopy(event.data), deepcopy(dict(event.metadata))))
+            spoiled: Any = event.data
+            spoiled["items"][1]["deep"] = "spoiled"
+            spoiled["items"].append("spoiled")
+            event.metadata["user"].append("spoiled")
+
+    async with (
+        t.store.subscribe() as one,
+        t.store.subscribe() as two,
+        t.store.subscribe(stream="a") as three,
+        anyio.create_task_group() as tasks,
+    ):
+        for subscription in (one, two, three):
+            tasks.start_soon(spoil, subscription)
+        await until(lambda: len(waiting) == 3, "all of them read")
+        for subscription in waiting:
+            with no_hang("it catches up"):
+                await subscription.caught_up.wait()
+        for number in range(1, 4):
+            await t.store.append("a", [NewEvent("Changed", data, metadata)])
+            await until(lambda: len(seen) == 3 * number, "each has got it")  # noqa: B023  # at once
+        tasks.cancel_scope.cancel()
+    t.equal(seen, [(data, metadata)] * 9, "data and metadata that the readers got")
+    events = (await t.store.read("a")).events
+    t.equal([event.data for event in events], [data] * 3, "data that is read")

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Any, Final, cast
 from uuid import uuid4
 
-from eventport import CopiedEvent, InvalidEventError, NewEvent, RecordedEvent
+import anyio
+
+from eventport import CopiedEvent, InvalidEventError, NewEvent, RecordedEvent, Subscription
 
 from eventport_conformance.clause import clause
-from eventport_conformance.helpers import collect, make
+from eventport_conformance.helpers import collect, make, take
 from eventport_conformance.trial import Trial
 
 
@@ -105,7 +107,7 @@ async def bad_tags_are_refused(t: Trial) -> None:
 
 @clause("TAG-05", needs=("global_order",))
 async def the_whole_store_shows_tags(t: Trial) -> None:
-    """Reading all streams, in pages or one by one, shows the tags."""
+    """Reading all streams shows the tags, and so does each of several waiting subscriptions."""
     events = [_tagged("x", "y"), NewEvent("Plain", 1), _tagged("z")]
     for number, event in enumerate(events):
         await t.store.append(f"stream-{number}", [event])
@@ -114,6 +116,32 @@ async def the_whole_store_shows_tags(t: Trial) -> None:
     async with t.store.subscribe() as subscription:
         followed = [await anext(subscription) for _ in events]
     t.recorded(followed, events, "subscribe")
+    await _each_reader_gets_tags(t)
+
+
+async def _each_reader_gets_tags(t: Trial) -> None:
+    """Let two readers wait at the same time, which may share what comes."""
+    found: list[RecordedEvent] = []
+    event = _tagged("x", "y")
+    waiting = 0
+
+    async def follow() -> None:
+        async with t.store.subscribe(after="end") as subscription:
+            tasks.start_soon(append_when_all_wait, subscription)
+            found.extend(await take(subscription, 1))
+
+    async def append_when_all_wait(subscription: Subscription) -> None:
+        nonlocal waiting
+        await subscription.caught_up.wait()
+        waiting += 1
+        if waiting == 2:
+            await t.store.append("live", [event])
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(follow)
+        tasks.start_soon(follow)
+    t.recorded(found[:1], [event], "the first of two waiting subscriptions")
+    t.recorded(found[1:], [event], "the second of two waiting subscriptions")
 
 
 @clause("TAG-06")

@@ -79,6 +79,19 @@ def check_optional_int(name: str, value: Any) -> int | None:
     return None if value is None else check_int(name, value)
 
 
+def check_streams(names: Any) -> list[str]:
+    """Return names of streams, each of them once."""
+    if isinstance(names, str | bytes | dict):
+        message = "streams must be a list of names"
+        raise InvalidArgumentTypeError(message)
+    try:
+        every = list(names)
+    except TypeError as exc:
+        message = "streams must be a list of names"
+        raise InvalidArgumentTypeError(message) from exc
+    return list(dict.fromkeys(check_stream(name) for name in every))
+
+
 def check_initial(initial: Callable[[], S]) -> Callable[[], S]:
     """Return what makes the first state of a fold, or refuse a value in its place."""
     if callable(initial):

@@ -17,6 +17,7 @@ from eventport import (
     QueryResult,
     ReadResult,
     RecordedEvent,
+    StreamInfo,
 )
 
 
@@ -36,6 +37,10 @@ class NoOpStore:
     async def query(self, *_: Any, **__: Any) -> QueryResult:
         """Find nothing."""
         return QueryResult([], 0, "token")
+
+    async def streams(self, **_: Any) -> list[StreamInfo]:
+        """List nothing."""
+        return []
 
     async def append(self, *_: Any, **__: Any) -> AppendResult:
         """Append nothing."""
@@ -60,6 +65,19 @@ class NoOpStore:
     ) -> AggregateResult[Any]:
         """Fold nothing."""
         return AggregateResult(initial(), 0, exists=False)
+
+    async def read_many(self, streams: Any) -> dict[str, ReadResult]:
+        """Find nothing."""
+        return {name: ReadResult([], 0) for name in streams}
+
+    async def aggregate_many(
+        self,
+        streams: Any,
+        evolve: Any,  # noqa: ARG002  # as in the protocol
+        initial: Any,
+    ) -> dict[str, AggregateResult[Any]]:
+        """Fold nothing."""
+        return {name: AggregateResult(initial(), 0, exists=False) for name in streams}
 
     @asynccontextmanager
     async def session(self) -> AsyncGenerator[Self, None]:

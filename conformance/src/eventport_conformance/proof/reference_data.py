@@ -37,8 +37,10 @@ from eventport import (
     QueryResult,
     RecordedEvent,
     StoreClosedError,
+    StreamInfo,
 )
 from eventport.adapter import Affinity, encode_events
+from eventport.catalogue import category_of
 from eventport.expectations import exact_version, holds
 
 
@@ -244,6 +246,29 @@ class ReferenceData:
         found = self.database.streams.get(stream, [])[first - 1 : last]
         found = [event for event in found if self.database.is_visible(event)]
         return [self.hand_out(event) for event in (found[::-1] if backwards else found)[:most]]
+
+    def known_streams(self) -> list[str]:
+        """Return the names of all streams, in order."""
+        visible = {event.stream for event in self.database.log if self.is_there(event)}
+        return sorted(visible)
+
+    def is_there(self, event: RecordedEvent) -> bool:
+        """Return whether an event shows that its stream is there."""
+        return event.stream not in self.database.deleted and self.database.is_visible(event)
+
+    def is_listed(self, name: str, prefix: str, category: str | None) -> bool:
+        """Return whether a stream belongs on a list."""
+        is_own = name.startswith("eventport/") and not prefix.startswith("eventport/")
+        return name.startswith(prefix) and not is_own and self.is_of(name, category)
+
+    def is_of(self, name: str, category: str | None) -> bool:
+        """Return whether a stream is of a category."""
+        return category is None or category_of(name) == category
+
+    def describe(self, stream: str) -> StreamInfo:
+        """Return what a list says of a stream."""
+        last = self.database.streams[stream][-1]
+        return StreamInfo(stream, last.version, last.position, last.recorded_at)
 
     def matches(self, event: RecordedEvent, wanted: Filter) -> bool:
         """Return whether an event is wanted."""

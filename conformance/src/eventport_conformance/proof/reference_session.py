@@ -35,6 +35,7 @@ from eventport_conformance.proof.checks import (
     check_optional_int,
     check_query,
     check_stream,
+    check_streams,
 )
 from eventport_conformance.proof.reference_data import Filter, ReferenceData
 
@@ -272,6 +273,22 @@ class ReferenceSession:
         )
         for event in read.events:
             yield event
+
+    async def read_many(self, streams: Iterable[str]) -> dict[str, ReadResult]:
+        """Read many streams."""
+        return {name: await self.read(name) for name in check_streams(streams)}
+
+    async def aggregate_many(
+        self,
+        streams: Iterable[str],
+        evolve: Callable[[S, RecordedEvent], S],
+        initial: Callable[[], S],
+    ) -> dict[str, AggregateResult[S]]:
+        """Fold many streams."""
+        names = check_streams(streams)
+        await self.turn()
+        make = check_initial(initial)
+        return {name: await self.aggregate(name, evolve, make) for name in names}
 
     async def aggregate(
         self,

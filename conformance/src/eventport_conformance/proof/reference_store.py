@@ -35,6 +35,7 @@ from eventport import (
     ReadResult,
     RecordedEvent,
     Session,
+    StreamInfo,
     Subscription,
 )
 
@@ -47,6 +48,7 @@ from eventport_conformance.proof.checks import (
     check_prefix,
     check_query,
     check_stream,
+    check_streams,
     check_types,
 )
 from eventport_conformance.proof.reference_data import Filter, Hook, ReferenceData
@@ -114,7 +116,17 @@ class ReferenceStore(ReferenceData):
         unless: Query,
         since: str | None,
     ) -> AppendResult:
-        """Append events if a condition holds."""
+        """Append events if a condition holds; the stream's conflict counts first."""
+        if self.holds(expected, self.head(stream)):
+            earlier = self.meet_condition(stream, events, unless, since)
+            if earlier is not None:
+                return earlier
+        return await self.append_now(stream, events, expected)
+
+    def meet_condition(
+        self, stream: str, events: list[NewEvent], unless: Query, since: str | None
+    ) -> AppendResult | None:
+        """Return the result of an earlier try; raise if something else breaks a condition."""
         try:
             self.check_condition(unless, since)
         except BoundaryError as exc:
@@ -126,7 +138,7 @@ class ReferenceStore(ReferenceData):
             if earlier is None:
                 raise
             return earlier
-        return await self.append_now(stream, events, expected)
+        return None
 
     async def append_now(
         self, stream: str, events: list[NewEvent], expected: Expectation
@@ -204,6 +216,22 @@ class ReferenceStore(ReferenceData):
         last = read.version if to_version is None else min(to_version, read.version)
         return AggregateResult(state, last, read.exists)
 
+    async def read_many(self, streams: Iterable[str]) -> dict[str, ReadResult]:
+        """Read many streams."""
+        return {name: await self.read(name) for name in check_streams(streams)}
+
+    async def aggregate_many(
+        self,
+        streams: Iterable[str],
+        evolve: Callable[[S, RecordedEvent], S],
+        initial: Callable[[], S],
+    ) -> dict[str, AggregateResult[S]]:
+        """Fold many streams."""
+        names = check_streams(streams)
+        await self.turn()
+        make = check_initial(initial)
+        return {name: await self.aggregate(name, evolve, make) for name in names}
+
     @asynccontextmanager
     async def session(self) -> AsyncGenerator[Session, None]:
         """Open a unit of work."""
@@ -240,6 +268,26 @@ class ReferenceStore(ReferenceData):
             if self.matches(event, wanted):
                 found.append(self.hand_out(event))
         return AllResult(found, position)
+
+    async def streams(
+        self,
+        *,
+        prefix: str | None = None,
+        category: str | None = None,
+        after: str | None = None,
+        max_count: int = 1000,
+    ) -> list[StreamInfo]:
+        """List the streams."""
+        start, most = check_prefix(prefix), check_int("max_count", max_count)
+        of = None if category is None else check_stream(category)
+        bound = "" if after is None else check_stream(after)
+        await self.turn()
+        found = [
+            name
+            for name in self.known_streams()
+            if self.is_listed(name, start or "", of) and name > bound
+        ]
+        return [self.describe(name) for name in found[:most]]
 
     async def iterate_all(
         self,
@@ -322,6 +370,10 @@ class MinimalStore(ReferenceStore):
         """Refuse hooks."""
         message = f"this store has no hooks, and does not call {hook!r}"
         raise NotSupportedError(message)
+
+    async def streams(self, **_: Any) -> NoReturn:
+        """Refuse: there is no list."""
+        raise NotSupportedError("this store has no list of its streams")
 
     async def query(self, *_: Any, **__: Any) -> NoReturn:
         """Refuse: there is no order of all events."""

@@ -133,6 +133,12 @@ BEGIN
     FOR w IN 1 .. cardinality(write_commits) LOOP
         IF outcomes[write_commits[w]] = -1 AND write_expected[w] <= -10 THEN
             heads[w] := -10 - write_expected[w];
+        ELSIF outcomes[write_commits[w]] > 0 AND write_expected[w] <= -3 THEN
+            -- What was expected of the stream may fail, too, and then that is reported.
+            heads[w] := (
+                SELECT coalesce(max(e.version), 0) FROM {schema}.events e
+                WHERE e.stream = streams[write_streams[w]]
+            );
         END IF;
     END LOOP;
 END

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from collections.abc import Iterable
 from typing import Any
 
@@ -21,7 +23,7 @@ from eventport import (
 from eventport_conformance.proof.mutants.base import (
     mutant,
 )
-from eventport_conformance.proof.reference_data import Filter, Writes
+from eventport_conformance.proof.reference_data import Filter
 from eventport_conformance.proof.reference_session import ReferenceSession, ReferenceSubscription
 from eventport_conformance.proof.reference_store import ReferenceStore
 
@@ -91,24 +93,15 @@ class SpoiltByImpatience(ReferenceStore):
 
 @mutant("CAN-19")
 class WrittenAfterCancellation(ReferenceStore):
-    """It leaves an append that was cancelled in its queue."""
-
-    late: tuple[str, list[NewEvent]] | None = None
+    """It leaves an append that was cancelled in its queue, and writes it a moment later."""
 
     async def append(self, stream: str, events: Iterable[NewEvent], **asked: Any) -> AppendResult:
         taken = list(events)
         try:
             return await super().append(stream, taken, **asked)
         except get_cancelled_exc_class():
-            self.late = (stream, taken)
+            asyncio.get_running_loop().call_later(0.02, self.write, [(stream, taken)])
             raise
-
-    def write(self, writes: Writes) -> list[RecordedEvent]:
-        late, self.late = self.late, None
-        recorded = super().write(writes)
-        if late is not None and late[1][0].type == "Counted" and not writes[0][0].startswith("l"):
-            super().write([late])
-        return recorded
 
 
 @mutant("CLO-09", "CLO-10")

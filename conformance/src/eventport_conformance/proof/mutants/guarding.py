@@ -181,6 +181,35 @@ class GuardsForgotten(_WithSession):
     unit = _Trusting
 
 
+@mutant("GRD-21")
+class ConditionsFirst(ReferenceStore):
+    """It checks a condition before what is expected of the stream."""
+
+    async def append_if(
+        self,
+        stream: str,
+        events: list[NewEvent],
+        expected: Expectation,
+        unless: Query,
+        since: str | None,
+    ) -> AppendResult:
+        earlier = self.meet_condition(stream, events, unless, since)
+        return earlier or await self.append_now(stream, events, expected)
+
+
+class _QueriesFirst(ReferenceSession):
+    def check_pins(self) -> None:
+        self.check_guards()
+        super().check_pins()
+
+
+@mutant("GRD-21", "GRD-22")
+class QueriesOfSessionsFirst(_WithSession):
+    """Its sessions check what they queried before the streams that they write."""
+
+    unit = _QueriesFirst
+
+
 class _Hasty(ReferenceSession):
     async def commit(self) -> None:
         if self.writes:

@@ -60,6 +60,14 @@ class OrderPretended(MinimalStore):
         return AllResult([], 0)
 
 
+@mutant("CAT-15")
+class ListPretended(MinimalStore):
+    """It has no list of its streams, and returns an empty one instead of refusing."""
+
+    async def streams(self, **_: Any) -> Any:
+        return []
+
+
 @mutant("HOK-11")
 class HooksForgotten(MinimalStore):
     """It takes hooks, and never calls them."""

@@ -40,7 +40,7 @@ class _WritingAtOnce(ReferenceSession):
         self.pins[stream] = self.store.head(stream)
 
 
-@mutant("SES-02", "SES-09", "SES-24", "CAN-13")
+@mutant("SES-02", "SES-09", "SES-24", "CAN-13", "CAT-12")
 class NoTransaction(_WithSession):
     """Its sessions write at once: a session is but a connection."""
 

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,8 @@ from eventport import (
     Expectation,
     NewEvent,
     PayloadTooLargeError,
+    Query,
+    QueryResult,
     RecordedEvent,
 )
 
@@ -22,6 +24,33 @@ from eventport_conformance.proof.mutants.base import mutant
 from eventport_conformance.proof.reference_data import Filter
 from eventport_conformance.proof.reference_session import ReferenceSession
 from eventport_conformance.proof.reference_store import ReferenceStore
+
+
+@mutant("SIZ-05")
+class IteratesOnePage(ReferenceStore):
+    """It iterates over large events up to the end of the first page."""
+
+    async def iterate(self, stream: str, **asked: Any) -> AsyncGenerator[RecordedEvent, None]:
+        size = 0
+        async for event in super().iterate(stream, **asked):
+            size += len(str(event.data))
+            if size > 4_000_000:
+                break
+            yield event
+
+
+@mutant("SIZ-06")
+class QueriesOnePage(ReferenceStore):
+    """Its queries give as many events as fit into a page, and say that there are no more."""
+
+    def find(self, query: Query, after: int, most: int | None, *, backwards: bool) -> QueryResult:
+        result = super().find(query, after, most, backwards=backwards)
+        size, kept = 0, list[RecordedEvent]()
+        for event in result.events:
+            size += len(str(event.data))
+            if size < 4_000_000:
+                kept.append(event)
+        return QueryResult(kept, result.position, result.token)
 
 
 @mutant("SIZ-08")

@@ -17,7 +17,7 @@ from eventport_conformance.proof.mutants.base import (
     changed,
     mutant,
 )
-from eventport_conformance.proof.reference_data import STEP
+from eventport_conformance.proof.reference_data import STEP, Database
 from eventport_conformance.proof.reference_session import ReferenceSubscription
 from eventport_conformance.proof.reference_store import ReferenceStore
 
@@ -35,6 +35,27 @@ class LostWakeUp(Subscribing):
     """It loses what is written between a look and the wait that follows."""
 
     subscription = _Deaf
+
+
+class _KeepingStore(Subscribing):
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.handed_out: dict[int, RecordedEvent] = {}
+
+
+class _Sharing(ReferenceSubscription):
+    store: _KeepingStore
+
+    def find(self) -> RecordedEvent | None:
+        event = super().find()
+        return event and self.store.handed_out.setdefault(event.position, event)
+
+
+@mutant("SUB-29")
+class SharesWhatItHandsOut(_KeepingStore):
+    """It hands the same event out to all of its subscriptions."""
+
+    subscription = _Sharing
 
 
 class _Impatient(ReferenceSubscription):

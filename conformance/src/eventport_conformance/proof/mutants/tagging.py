@@ -9,7 +9,8 @@ from unicodedata import normalize
 
 from eventport import InvalidEventError, NewEvent, RecordedEvent
 
-from eventport_conformance.proof.mutants.base import changed, mutant
+from eventport_conformance.proof.mutants.base import Subscribing, changed, mutant
+from eventport_conformance.proof.reference_session import ReferenceSubscription
 from eventport_conformance.proof.reference_store import ReferenceStore
 
 
@@ -32,6 +33,21 @@ class TagsLost(_Retagging):
         return tags - tags
 
 
+class _Forgetful(ReferenceSubscription):
+    """Once it has waited, it loses tags."""
+
+    def find(self) -> RecordedEvent | None:
+        event = super().find()
+        return changed(event, tags=frozenset()) if event and self.caught_up.is_set() else event
+
+
+@mutant("TAG-05")
+class LiveTagsLost(Subscribing):
+    """A subscription that has waited hands out no tags."""
+
+    subscription = _Forgetful
+
+
 @mutant("TAG-01")
 class TagsNormalised(_Retagging):
     """It takes tags for equal that only look alike."""
@@ -46,6 +62,29 @@ class TagsSplit(_Retagging):
 
     def retag(self, tags: frozenset[str]) -> Iterable[str]:
         return [tag for tag in ",".join(sorted(tags)).split(",") if tag]
+
+
+class _Untagging(ReferenceSubscription):
+    """A subscription that loses the tags of what it has waited for."""
+
+    has_waited = False
+
+    async def wait(self, seen: int) -> None:
+        await super().wait(seen)
+        self.has_waited = True
+
+    def find(self) -> RecordedEvent | None:
+        event = super().find()
+        if event is None or not self.has_waited:
+            return event
+        return changed(event, tags=frozenset[str]())
+
+
+@mutant("TAG-05")
+class TagsLostLive(Subscribing):
+    """It hands out live events without their tags."""
+
+    subscription = _Untagging
 
 
 @mutant("TAG-03")

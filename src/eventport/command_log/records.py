@@ -1,0 +1,163 @@
+"""What the log keeps: a record of each command, and lists that say where records are."""
+
+from __future__ import annotations
+
+import json
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias, cast
+from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from eventport.context import Cause
+from eventport.errors import EventportError
+from eventport.events import NewEvent, RecordedEvent
+from eventport.protocols import Streams
+from eventport.toolkit_streams import not_a_record, read_record, toolkit_stream
+from eventport.typed import EventTypes
+from eventport.typed.conversion import conversion_of
+
+
+class CommandIdReusedError(EventportError):
+    """A command has the id of another one that was applied before; nothing was written."""
+
+    def __init__(self, stream: str | None, command_id: object) -> None:
+        super().__init__(stream, command_id)
+        self.stream = stream
+        """The stream that the earlier one was for; None if it was for none."""
+        self.command_id = command_id
+        """Their id."""
+
+    def __str__(self) -> str:
+        place = "" if self.stream is None else f"stream {self.stream!r}: "
+        return (
+            f"{place}another command was applied under the id {self.command_id}: "
+            "give each command an id of its own, and the same one only to a repeated delivery"
+        )
+
+
+class CommandRecord(Struct, frozen=True):
+    """What a command did to one stream."""
+
+    id: UUID
+    """The command's identity."""
+    type: str
+    """The name of its class."""
+    data: Any
+    """The command itself, as JSON."""
+    user: str | None
+    """The user, or the user's hash if users are hashed; None if no user was named."""
+    correlation_id: str
+    """The conversation that it belongs to."""
+    causation_id: str | None
+    """The id of the event or message that led to it; None if it came from outside."""
+    stream: str | None
+    """The stream that it was for; None if it neither wrote nor read one."""
+    first_version: int | None
+    """The version of the first event that it caused; None if it caused none."""
+    events: list[UUID]
+    """The ids of the events that it caused, which follow each other in the stream."""
+    cause: Cause | None = None
+    """The place of the event that led to it; None if it was no event that was read."""
+
+    @property
+    def last_version(self) -> int | None:
+        """The version of the last event that it caused; None if it caused none."""
+        first = self.first_version
+        return None if first is None else first + len(self.events) - 1
+
+
+class Entry(Struct, frozen=True):
+    """Where a record is, in a list of the log."""
+
+    id: UUID
+    record: int
+
+
+Recorded: TypeAlias = RecordedEvent[CommandRecord]
+"""A record, and when and where it was stored."""
+
+RECORDED: Final = "eventport.CommandRecorded"
+LISTED: Final = "eventport.CommandListed"
+ACTED: Final = "eventport.UserActed"
+
+_records: Final = EventTypes[CommandRecord]()
+_records.register(CommandRecord, name=RECORDED)
+
+
+def new_record(record: CommandRecord, metadata: Mapping[str, Any]) -> NewEvent:
+    """Return a record as an event to append."""
+    return _records.new(record, metadata=metadata)
+
+
+def new_entry(type_: str, id_: UUID, record: int) -> NewEvent:
+    """Return an entry of a list as an event to append."""
+    return NewEvent(type_, {"id": str(id_), "record": record})
+
+
+def stream_of_command(command_id: str) -> str:
+    """Return the stream of a command's records."""
+    return toolkit_stream("command", command_id)
+
+
+async def read_records(streams: Streams, command_id: str) -> list[Recorded]:
+    """Return all records of a command, one for each stream."""
+    found = await streams.read(stream_of_command(command_id))
+    return [_checked(event, command_id) for event in found.events]
+
+
+async def read_listed(streams: Streams, event: RecordedEvent, type_: str) -> Recorded:
+    """Return the record that an entry of a list is about.
+
+    Raises:
+        CorruptEventError: it is no entry, or its record does not exist.
+    """
+    entry = read_record(event, type_, Entry)
+    found = await streams.read(
+        stream_of_command(str(entry.id)), from_version=entry.record, to_version=entry.record
+    )
+    if not found.events:
+        raise not_a_record(event, type_, "it names a record that does not exist")
+    return _checked(found.events[0], str(entry.id))
+
+
+def as_json(command: object) -> tuple[str, Any]:
+    """Return the name of a command's class, and the command as JSON.
+
+    Raises:
+        InvalidEventError: it would not come back equal and of equal types.
+    """
+    kind = type(command)
+    return kind.__name__, conversion_of(kind).to_json(command, f"command {kind.__qualname__!r}")
+
+
+def check_same(record: CommandRecord, command: object) -> None:
+    """Refuse another command than the one that is recorded under its id."""
+    type_, data = as_json(command)
+    if record.type != type_ or canonical(record.data) != canonical(data):
+        raise CommandIdReusedError(record.stream, record.id)
+
+
+def canonical(plain: Any) -> Any:
+    """Return JSON values in one order: that of a set is another one in each process."""
+    if isinstance(plain, dict):
+        members = cast("dict[str, object]", plain)
+        return sorted(([key, canonical(part)] for key, part in members.items()), key=json.dumps)
+    if isinstance(plain, list):
+        items = cast("list[object]", plain)
+        return sorted((canonical(part) for part in items), key=json.dumps)
+    return plain
+
+
+def _checked(event: RecordedEvent, command_id: str) -> Recorded:
+    """Return a stored record, once it is known to be one of this command.
+
+    Raises:
+        CorruptEventError: something else has written to its stream.
+    """
+    record = read_record(event, RECORDED, CommandRecord)
+    if str(record.id) != command_id:
+        raise not_a_record(event, RECORDED, "it is about another command")
+    return replace(cast("Recorded", event), data=record)

@@ -1,0 +1,186 @@
+"""What a decider decides for one command, and how its events are known again."""
+
+from __future__ import annotations
+
+import json
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from hashlib import sha256
+from typing import Any, Final, Generic, Literal, TypeVar, cast
+from uuid import UUID, uuid5
+
+from msgspec import Struct
+
+from eventport.boundaries import Query
+from eventport.command_log.records import CommandIdReusedError, canonical
+from eventport.context import COMMAND_HASH, COMMAND_ID, CORRELATION_ID
+from eventport.errors import InvalidArgumentTypeError
+from eventport.events import NewEvent, RecordedEvent
+from eventport.folding import EventCodec, Fold
+from eventport.results import AggregateResult
+from eventport.typed.conversion import conversion_of
+from eventport.validation import MAX_INT
+
+
+S = TypeVar("S")
+C = TypeVar("C")
+E = TypeVar("E")
+
+_HASH_DIGITS: Final = 32
+
+
+class Decider(Struct, Generic[S, C, E], frozen=True, kw_only=True):
+    """The rules of one kind of stream, as plain functions without any input or output.
+
+    The idea and the names are those of Jérémie Chassaing, "Functional Event Sourcing Decider".
+    """
+
+    types: EventCodec[E]
+    """What turns stored events into instances of the program's classes, and back."""
+    initial: Callable[[], S]
+    """Returns the state before the first event."""
+    evolve: Callable[[S, E], S]
+    """Returns the state after an event, from the state before it."""
+    decide: Callable[[C, S], Iterable[E]]
+    """Returns the events that a command causes in a state; none, if nothing happens.
+
+    It raises an error of the program's own if the command is refused. It may run several times
+    for one command, each time with a newer state.
+    """
+    boundary: Callable[[C], Query] | None = None
+    """Returns which events a command depends on, wherever they are; None for those of its stream.
+
+    The state is that of these events, in the order of their positions. Then the store needs
+    `Capability.GUARDS`, and the loader is not asked.
+    """
+
+    @property
+    def fold(self) -> Fold[S, E]:
+        """How the events become the state."""
+        return Fold(self.types, self.initial, self.evolve)
+
+
+class CommandResult(Struct, Generic[S], frozen=True):
+    """The result of a command."""
+
+    status: Literal["executed", "already applied"]
+    """Whether it took effect now, or had taken effect before.
+
+    That was by another delivery, or by a try of this one whose answer was lost.
+    """
+    state: S
+    """The state after it; what followed since is in it, if it was applied before."""
+    version: int
+    """The version of the stream that `state` is of."""
+    events: Sequence[NewEvent]
+    """What it appended, now or when it was applied before; nothing if nothing was decided."""
+    position: int | None
+    """The global position of its last event; None if nothing was written, or not yet.
+
+    With a gate that of the last event of the commit, which may hold other commands, too.
+    """
+
+
+class Watching(Generic[E]):
+    """Decodes for a fold, and searches its events for those of one command."""
+
+    def __init__(self, types: EventCodec[E], command_id: UUID) -> None:
+        self._types = types
+        self._command_id = str(command_id)
+        self.first = MAX_INT
+        """The lowest version that was decoded; what is below it has not been seen."""
+        self.found: list[RecordedEvent] = []
+        """The events of the command."""
+
+    def new(
+        self,
+        event: E,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        id: UUID | None = None,  # noqa: A002  # as `NewEvent` calls it
+    ) -> NewEvent:
+        """Return an event to append; see `EventTypes.new`."""
+        return self._types.new(event, metadata=metadata, id=id)
+
+    def decode(self, event: RecordedEvent) -> E:
+        """Decode an event, and note it if it is of the command."""
+        self.first = min(self.first, event.version)
+        if self.is_wanted(event):
+            self.found.append(event)
+        return self._types.decode(event)
+
+    def is_wanted(self, event: RecordedEvent) -> bool:
+        """Return whether an event is of the command."""
+        return event.metadata.get(COMMAND_ID) == self._command_id
+
+
+class Order(Struct, frozen=True):
+    """A command on its way."""
+
+    stream: str
+    command: Any
+    id: UUID
+    repeatable: bool
+    """Whether the caller gave the id, so that it may be delivered again."""
+    metadata: dict[str, Any]
+
+    @property
+    def hash(self) -> str | None:
+        """What tells commands with one id apart; None if it is no JSON, or the id is new."""
+        if not self.repeatable:
+            return None
+        kind = cast("type[object]", type(self.command))
+        try:
+            plain = conversion_of(kind).encode(self.command)
+            content = json.dumps([str(self.id), kind.__qualname__, canonical(plain)])
+        except Exception:  # noqa: BLE001  # whatever it is: such a command has no hash
+            return None
+        return sha256(content.encode()).hexdigest()[:_HASH_DIGITS]
+
+
+def applied_before(
+    order: Order, loaded: AggregateResult[S], events: Sequence[RecordedEvent]
+) -> CommandResult[S]:
+    """Return what an earlier delivery did, if that was of the same command."""
+    kept = events[-1].metadata.get(COMMAND_HASH) if events else None
+    if kept is not None and order.hash is not None and kept != order.hash:
+        raise CommandIdReusedError(order.stream, order.id)
+    new = [NewEvent(one.type, one.data, one.metadata, one.id, one.tags) for one in events]
+    position = (events[-1].position or None) if events else None
+    return CommandResult("already applied", loaded.state, loaded.version, new, position)
+
+
+def checked(decided: Iterable[E]) -> list[E]:
+    """Return what a decider returned as a list, or raise if it is nothing of the kind."""
+    if not isinstance(cast("object", decided), Iterable):
+        message = (
+            f"decide must return a list of events, which may be empty, not {type(decided).__name__}"
+        )
+        raise InvalidArgumentTypeError(message)
+    return list(decided)
+
+
+def events_of(
+    order: Order, decided: Sequence[E], types: EventCodec[E], bound: Mapping[str, Any]
+) -> list[NewEvent]:
+    """Return what was decided as events to append, which say what command they are of.
+
+    Args:
+        order: The command.
+        decided: What was decided.
+        types: Makes the events.
+        bound: The metadata of the context that is bound.
+    """
+    id_ = str(order.id)
+    metadata = {
+        CORRELATION_ID: id_,
+        **bound,
+        **order.metadata,
+        COMMAND_ID: id_,
+    }
+    if order.hash is not None:
+        metadata[COMMAND_HASH] = order.hash
+    return [
+        types.new(event, metadata=metadata, id=uuid5(order.id, f"{index}/{order.stream}"))
+        for index, event in enumerate(decided)
+    ]

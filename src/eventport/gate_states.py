@@ -1,0 +1,352 @@
+"""What a gate decides on: the state of a stream, held in memory, or that of a boundary."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
+from typing import Any, Final, Generic, Protocol, TypeVar
+from uuid import UUID
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from eventport.boundaries import Query
+from eventport.context import COMMAND_ID, current_context
+from eventport.deciding import CommandResult, Decider, Order, applied_before, checked, events_of
+from eventport.errors import ConcurrencyError
+from eventport.events import NewEvent, RecordedEvent
+from eventport.folding import EventCodec, Fold, StateLoader
+from eventport.protocols import Capability, EventStore
+from eventport.results import AggregateResult
+from eventport.validation import MAX_INT
+
+
+S = TypeVar("S")
+C = TypeVar("C")
+E = TypeVar("E")
+
+_PAGE: Final = 500
+"""How many events are fetched at once, so that memory is bounded."""
+
+_FEW: Final = 20
+"""How many events are fetched at once for one command, which hardly ever has more."""
+
+
+class Decision(Struct, Generic[S], frozen=True):
+    """What was decided for one command, and is not committed yet."""
+
+    order: Order
+    result: CommandResult[S]
+    """Its result, without a position."""
+
+
+class Held(Protocol[S]):
+    """What decisions are made on. Each turn refreshes it, decides, and commits."""
+
+    async def refresh(self) -> None:
+        """Make it the newest state that is known."""
+        ...
+
+    def may_join(self, batch: Sequence[Order], order: Order, /) -> bool:
+        """Return whether a command can be committed together with others."""
+        ...
+
+    async def earlier(self, order: Order) -> CommandResult[S] | None:
+        """Return the result of an earlier delivery of a command."""
+        ...
+
+    def decide(self, order: Order) -> Decision[S]:
+        """Decide on what was decided before in this turn, and let the next one see it."""
+        ...
+
+    async def commit(self, decisions: Sequence[Decision[S]]) -> list[CommandResult[S]] | None:
+        """Write what was decided, if the state that it was decided on is still the newest one.
+
+        Returns:
+            The results; None if all has to be decided again, since another delivery of the same
+            commands has come in between.
+
+        Raises:
+            ConcurrencyError: somebody else has written.
+        """
+        ...
+
+
+class HeldStream(Generic[S, C, E]):
+    """The state of one stream, and which commands are in it."""
+
+    def __init__(
+        self,
+        store: EventStore,
+        decider: Decider[S, C, E],
+        loader: StateLoader,
+        lookback: int,
+        stream: str,
+    ) -> None:
+        self._store = store
+        self._decider = decider
+        self._loader = loader
+        self._lookback = lookback
+        self._stream = stream
+        self._base: _State[S] | None = None
+        """What is committed, as far as it is known; None if it has to be loaded."""
+        self._next: _State[S] = _State(decider.initial(), 0)
+        """The state after what was decided in this turn."""
+        self._is_newest = False
+        self._changed_in_place = False
+        self._first: dict[str, int] = {}
+        """The version of the first event of each command that is known."""
+
+    async def refresh(self) -> None:
+        """See `Held.refresh`."""
+        if self._base is not None and not self._is_newest:
+            self._base = await self._caught_up(self._base)
+        if self._base is None:
+            self._base = await self._load()
+        self._is_newest = True
+        self._next = self._base
+
+    def may_join(self, _: Sequence[Order], __: Order, /) -> bool:
+        """See `Held.may_join`: all go into the one stream."""
+        return True
+
+    async def earlier(self, order: Order) -> CommandResult[S] | None:
+        """See `Held.earlier`."""
+        first = self._first.get(str(order.id))
+        if first is None:
+            return None
+        events: list[RecordedEvent] = []
+        while True:
+            version = first + len(events)
+            page = await self._store.read(self._stream, from_version=version, max_count=_FEW)
+            own = list(takewhile(lambda event: _command_of(event) == str(order.id), page.events))
+            events += own
+            if len(own) < _FEW:
+                break
+        if not events:
+            return None  # they were removed from the store
+        if page.version != self._next.version:
+            self._is_newest = False
+            await self.refresh()
+        loaded = AggregateResult(self._next.state, self._next.version, True)  # noqa: FBT003  # a field
+        return applied_before(order, loaded, events)
+
+    def decide(self, order: Order) -> Decision[S]:
+        """See `Held.decide`."""
+        before = self._next
+        events, state = _decide(self._decider, order, before.state)
+        if events:
+            self._changed_in_place |= state is before.state
+            self._next = _State(state, before.version + len(events))
+        result = CommandResult("executed", state, self._next.version, events or (), None)
+        return Decision(order, result)
+
+    async def commit(self, decisions: Sequence[Decision[S]]) -> list[CommandResult[S]] | None:
+        """See `Held.commit`."""
+        base = self._base or self._next
+        try:
+            position, deduplicated = await self._write(base.version, decisions)
+        except BaseException:
+            self._undo()
+            raise
+        if deduplicated and any(one.order.repeatable for one in decisions):
+            self._undo()
+            return None
+        version = base.version
+        for one in decisions:
+            if one.result.events:
+                self._first[str(one.order.id)] = version + 1
+                version = one.result.version
+        self._base, self._changed_in_place = self._next, False
+        return [_placed(one.result, position) for one in decisions]
+
+    async def _write(
+        self, version: int, decisions: Sequence[Decision[S]]
+    ) -> tuple[int | None, bool]:
+        """Append all events, or, if there are none, check whether the state is the newest one."""
+        events = [event for one in decisions for event in one.result.events]
+        if events:
+            appended = await self._store.append(self._stream, events, expected=version)
+            return appended.position, appended.deduplicated
+        head = (await self._store.read(self._stream, max_count=0)).version
+        if head != version:
+            raise ConcurrencyError(self._stream, version, head)
+        return None, False
+
+    def _undo(self) -> None:
+        """Forget what was decided; if that has changed the state itself, forget that, too."""
+        self._is_newest = False
+        if self._changed_in_place:
+            self._base, self._changed_in_place = None, False
+
+    async def _load(self) -> _State[S]:
+        decider, store, stream = self._decider, self._store, self._stream
+        noting = _Noting(decider.types)
+        fold = Fold(noting, decider.initial, decider.evolve)
+        loaded = await self._loader.load(store, stream, fold)
+        first = max(1, loaded.version - self._lookback + 1)
+        last = min(loaded.version, noting.lowest - 1)
+        if first <= last:
+            for event in (await store.read(stream, from_version=first, to_version=last)).events:
+                noting.note(event)
+        self._first = noting.first
+        return _State(loaded.state, loaded.version)
+
+    async def _caught_up(self, base: _State[S]) -> _State[S] | None:
+        """Fold what others have written; None if that does not follow what is known."""
+        decider, state, version = self._decider, base.state, base.version
+        noting = _Noting(decider.types)
+        while True:
+            page = await self._store.read(self._stream, from_version=version + 1, max_count=_PAGE)
+            follows = not page.events or page.events[0].version == version + 1
+            if page.version < version or not follows:
+                return None
+            for event in page.events:
+                state = decider.evolve(state, noting.decode(event))
+            version += len(page.events)
+            if version >= page.version:
+                break
+        self._first |= {id_: first for id_, first in noting.first.items() if id_ not in self._first}
+        return _State(state, version)
+
+
+class HeldBoundary(Generic[S, C, E]):
+    """The state of the events that a query matches, read anew for each turn."""
+
+    def __init__(self, store: EventStore, decider: Decider[S, C, E], query: Query) -> None:
+        self._store = store
+        self._decider = decider
+        self._query = query
+        self._state = decider.initial()
+        self._since = ""
+        self._found: dict[tuple[str, str], list[RecordedEvent]] = {}
+        """The events of each command, by its id and stream."""
+
+    async def refresh(self) -> None:
+        """See `Held.refresh`."""
+        seen = await self._store.query(self._query)
+        state, found = self._decider.initial(), dict[tuple[str, str], list[RecordedEvent]]()
+        for event in seen.events:
+            state = self._decider.evolve(state, self._decider.types.decode(event))
+            if id_ := _command_of(event):
+                found.setdefault((id_, event.stream), []).append(event)
+        self._state, self._since, self._found = state, seen.token, found
+
+    def may_join(self, batch: Sequence[Order], order: Order, /) -> bool:
+        """See `Held.may_join`: each command has a stream of its own."""
+        several = Capability.SESSIONS in self._store.capabilities
+        return several or batch[0].stream == order.stream
+
+    async def earlier(self, order: Order) -> CommandResult[S] | None:
+        """See `Held.earlier`."""
+        events = self._found.get((str(order.id), order.stream))
+        if events is None:
+            return None
+        version = (await self._store.read(order.stream, max_count=0)).version
+        loaded = AggregateResult(self._state, version, True)  # noqa: FBT003  # a field
+        return applied_before(order, loaded, events)
+
+    def decide(self, order: Order) -> Decision[S]:
+        """See `Held.decide`: the version becomes known when it is written."""
+        events, self._state = _decide(self._decider, order, self._state)
+        return Decision(order, CommandResult("executed", self._state, 0, events or (), None))
+
+    async def commit(self, decisions: Sequence[Decision[S]]) -> list[CommandResult[S]] | None:
+        """See `Held.commit`."""
+        written: dict[str, list[NewEvent]] = {one.order.stream: [] for one in decisions}
+        for one in decisions:
+            written[one.order.stream] += one.result.events
+        versions, position, deduplicated = await self._write(written)
+        if deduplicated and any(one.order.repeatable for one in decisions):
+            return None
+        left = Counter({stream: len(events) for stream, events in written.items()})
+        results: list[CommandResult[S]] = []
+        for one in decisions:
+            stream = one.order.stream
+            left[stream] -= len(one.result.events)
+            result = replace(one.result, version=versions[stream] - left[stream])
+            results.append(_placed(result, position))
+        return results
+
+    async def _write(
+        self, written: Mapping[str, Sequence[NewEvent]]
+    ) -> tuple[dict[str, int], int | None, bool]:
+        """Append to all streams in one commit; return their versions, and the last position."""
+        store = self._store
+        some = {stream: events for stream, events in written.items() if events}
+        versions: dict[str, int] = {}
+        position, deduplicated = None, False
+        if len(some) == 1:
+            ((stream, events),) = some.items()
+            appended = await store.append(stream, events, unless=self._query, since=self._since)
+            versions[stream], position = appended.version, appended.position
+            deduplicated = appended.deduplicated
+        elif some:
+            async with store.session() as session:
+                for stream, events in some.items():
+                    appended = await session.append(
+                        stream, events, unless=self._query, since=self._since
+                    )
+                    versions[stream] = appended.version
+            position = session.position
+        for stream in written.keys() - some.keys():
+            versions[stream] = (await store.read(stream, max_count=0)).version
+        return versions, position, deduplicated
+
+
+class _State(Struct, Generic[S], frozen=True):
+    """A state, and the version that it is of."""
+
+    state: S
+    version: int
+
+
+class _Noting(Generic[E]):
+    """Decodes for a fold, and notes which commands its events are of."""
+
+    def __init__(self, types: EventCodec[E]) -> None:
+        self._types = types
+        self.lowest = MAX_INT
+        """The lowest version that was decoded; what is below it has not been seen."""
+        self.first: dict[str, int] = {}
+        """The version of the first event of each command."""
+
+    def new(
+        self,
+        event: E,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        id: UUID | None = None,  # noqa: A002  # as `NewEvent` calls it
+    ) -> NewEvent:
+        """Return an event to append; see `EventTypes.new`."""
+        return self._types.new(event, metadata=metadata, id=id)
+
+    def decode(self, event: RecordedEvent) -> E:
+        """Decode an event, and note its command."""
+        self.lowest = min(self.lowest, event.version)
+        self.note(event)
+        return self._types.decode(event)
+
+    def note(self, event: RecordedEvent) -> None:
+        """Note the command of an event."""
+        if id_ := _command_of(event):
+            self.first[id_] = min(event.version, self.first.get(id_, event.version))
+
+
+def _command_of(event: RecordedEvent) -> str | None:
+    id_ = event.metadata.get(COMMAND_ID)
+    return id_ if isinstance(id_, str) else None
+
+
+def _decide(decider: Decider[S, C, E], order: Order, state: S) -> tuple[list[NewEvent], S]:
+    """Return what is to be appended for a command, and the state after that."""
+    decided = checked(decider.decide(order.command, state))
+    events = events_of(order, decided, decider.types, current_context().metadata)
+    for event in decided:
+        state = decider.evolve(state, event)
+    return events, state
+
+
+def _placed(result: CommandResult[S], position: int | None) -> CommandResult[S]:
+    return replace(result, position=position) if result.events else result
