@@ -60,7 +60,7 @@ def problems_of_pages(browser: Browser, base: str) -> Iterator[str]:
         page.on("pageerror", lambda error, errors=errors: errors.append(str(error)))
         for file in sorted(SITE.rglob("index.html")):
             place = str(file.parent.relative_to(SITE)).removeprefix(".")
-            page.goto(f"{base}{place}/" if place else base, wait_until="load")
+            page.goto(f"{base}{place}/" if place else base, wait_until="networkidle")
             yield from (
                 f"{place} on a {name}: {one} is too wide" for one in page.evaluate(TOO_WIDE)
             )
