@@ -115,6 +115,13 @@ def docs(session: nox.Session) -> None:
     session.run("python", "website/build.py")
 
 
+@nox.session
+def look(session: nox.Session) -> None:
+    """Look at the site in a browser that is installed: widths, search, dark mode, copying."""
+    session.install(*nox.project.dependency_groups(PROJECT, "look"))
+    session.run("python", "website/look.py")
+
+
 @nox.session(python=[None, *OTHER_PYTHONS])  # type: ignore[list-item]  # None is this one
 def tests(session: nox.Session) -> None:
     """Run the tests of the core and of the adapters, on each Python that is installed."""
@@ -122,9 +129,10 @@ def tests(session: nox.Session) -> None:
     session.log(f"tested Pythons: {THIS_PYTHON} {' '.join(OTHER_PYTHONS)}")
     session.log(f"not installed here, so not tested: {' '.join(missing) or 'none'}")
     install(session, "tests")
-    # Wheels, the suite and the conformance of the backends have sessions of their own.
+    # Wheels, bridges, the suite and the conformance of the backends have sessions of their own.
     others = [
         "--ignore=tests/packaging",
+        "--ignore=examples/bridges",
         "--ignore-glob=adapters/*/tests/test_conformance.py",
     ]
     everything = [*WORKERS, "tests", "adapters", "examples", *others]
@@ -171,6 +179,13 @@ def peers(session: nox.Session) -> None:
         "-e", ".", "-e", "conformance", *nox.project.dependency_groups(PROJECT, "peers")
     )
     session.run("python", "benchmarks/peers/run.py", *session.posargs)
+
+
+@nox.session
+def bridges(session: nox.Session) -> None:
+    """Run the bridges to other tools, tested by what the authors of those wrote."""
+    install(session, "bridges", backends=("memory", "sqlite"))
+    session.run("pytest", "examples/bridges", *session.posargs)
 
 
 @nox.session
