@@ -164,6 +164,36 @@ async def test_subscriptions_that_share_a_read_get_equal_events() -> None:
     assert found == [*(await store.read("a")).events] * 2
 
 
+async def test_who_begins_to_wait_during_a_read_takes_nothing_of_it() -> None:
+    """The read was made for those that waited before, who may want less."""
+    engine, found, may_read = Watched(), list[object](), Event()
+    store = opened(engine)
+
+    async def follow_one(subscription: Subscription) -> None:
+        found.extend(await take(subscription, 1))
+
+    async with (
+        store.subscribe(prefix="p") as narrow,
+        store.subscribe() as wide,
+        task_group() as tasks,
+    ):
+        tasks.start_soon(follow, narrow, found)
+        tasks.start_soon(follow_one, wide)
+        await wait_all_tasks_blocked()
+        await store.append("s", numbered(1, 1))
+        await wait_all_tasks_blocked()
+        engine.before_read = may_read.wait
+        await store.append("s", numbered(2, 2))
+        await wait_all_tasks_blocked()
+        tasks.start_soon(follow, wide, found)
+        await wait_all_tasks_blocked()
+        may_read.set()
+        await store.append("s", numbered(3, 3))
+        await wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+    assert found == [1, 2, 3]
+
+
 async def test_two_tasks_that_wait_on_one_subscription_share_what_comes() -> None:
     store = opened(Watched())
     found: list[object] = []

@@ -17,6 +17,7 @@ from anyio.lowlevel import checkpoint
 from msgspec.structs import replace
 
 from eventport import EventStore
+from eventport._engine.feed import Feed, _common
 from eventport.projections import (
     Checkpoint,
     DeadLetter,
@@ -291,5 +292,32 @@ class OneEventForAll(Right):
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[EventStore, None]:
         with patch("eventport._engine.subscription.copy_event", lambda event: event):
+            async with super().open() as store:
+                yield store
+
+
+class _HandsOutToAll(Feed):
+    """Whoever waits when a read has ended takes its page, too, which was read for others."""
+
+    async def _read_for_all(self) -> bool:
+        asked = list(self._idle)
+        query = _common([follower.query for follower in self._idle.values()])
+        seen = self.signal.count
+        page = await self.read(query)
+        for woken, follower in tuple(self._idle.items()):
+            if woken not in asked and follower.query.after >= query.after:
+                if follower.take(page, seen, shared=True):
+                    self._wake(woken)
+                asked.append(woken)
+        return await super()._read_for_all()
+
+
+@mutant("SUB-30")
+class LateComersTakeAPage(Right):
+    """Its feed gives a page to subscriptions that it was not read for."""
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[EventStore, None]:
+        with patch("eventport._engine.store.Feed", _HandsOutToAll):
             async with super().open() as store:
                 yield store

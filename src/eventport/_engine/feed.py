@@ -147,7 +147,8 @@ class Feed:
     async def _read_for_all(self) -> bool:
         """Read once, hand out what was found, and return whether there was anything new."""
         losses, seen = self.losses(), self.signal.count
-        query = _common([follower.query for follower in self._idle.values()])
+        asked = tuple(self._idle.items())
+        query = _common([follower.query for _, follower in asked])
         try:
             page = await self.read(query)
         except Exception:  # noqa: BLE001  # each subscription meets its own error when it reads
@@ -157,14 +158,14 @@ class Feed:
         if self.losses() != losses:  # another history may have answered
             self._wake_all()
             return True
-        shared = len(self._idle) > 1
-        for woken, follower in tuple(self._idle.items()):
-            if woken not in self._idle or follower.query.after < query.after:
-                continue  # it has left, or has come with an earlier position: the next read is its
+        # Those that have come since may want what the query left out: the next read is theirs.
+        for woken, follower in asked:
+            if woken not in self._idle:
+                continue  # it has left
             if not follower.trusts(losses):
                 follower.read_itself()
                 self._wake(woken)
-            elif follower.take(page, seen, shared=shared):
+            elif follower.take(page, seen, shared=len(asked) > 1):
                 self._wake(woken)
                 await checkpoint()  # however many there are, others get a turn
         return page.position > query.after

@@ -344,3 +344,39 @@ async def subscriptions_share_no_data(t: Trial) -> None:
     t.equal(seen, [(data, metadata)] * 9, "data and metadata that the readers got")
     events = (await t.store.read("a")).events
     t.equal([event.data for event in events], [data] * 3, "data that is read")
+
+
+@clause("SUB-30", needs=("global_order",))
+async def filters_do_not_meet(t: Trial) -> None:
+    """Of subscriptions that follow at the same time, each gets all that its own filter selects."""
+    filters: list[dict[str, Any]] = [{"prefix": "rare"}, {"types": ["Rare"]}, {"stream": "rare"}]
+    for round_, narrow in enumerate(filters, start=1):
+        written: list[tuple[str, int]] = []
+        found: list[tuple[str, int]] = []
+        async with (
+            t.store.subscribe(after="end", **narrow) as waiting,
+            t.store.subscribe(after="end") as reading,
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(_follow_slowly, reading, found)
+            tasks.start_soon(_follow_slowly, waiting, rare := list[tuple[str, int]]())
+            for number in range(1, 101):
+                # Each event is for one of them only, while the other waits.
+                await t.store.append(f"often-{round_}", make(1))
+                written.append((f"often-{round_}", number))
+                for _ in range(number % 11):
+                    await checkpoint()
+            await t.store.append("rare", [NewEvent("Rare", "last")])
+            written.append(("rare", round_))
+        t.equal(found, written, "what a subscription without a filter got")
+        t.equal(rare, written[-1:], f"what a subscription with {narrow} got")
+
+
+async def _follow_slowly(subscription: Subscription, found: list[tuple[str, int]]) -> None:
+    """Take what comes up to the last event, and wait again at another moment each time."""
+    async for event in subscription:
+        found.append((event.stream, event.version))
+        if event.data == "last":
+            return
+        for _ in range(event.version % 7):
+            await checkpoint()

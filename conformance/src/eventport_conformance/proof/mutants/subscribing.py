@@ -58,6 +58,34 @@ class SharesWhatItHandsOut(_KeepingStore):
     subscription = _Sharing
 
 
+class _MeetingStore(Subscribing):
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.followers: list[ReferenceSubscription] = []
+
+
+class _Meeting(ReferenceSubscription):
+    store: _MeetingStore
+
+    async def wait(self, seen: int) -> None:
+        self.store.followers.append(self)
+        await super().wait(seen)
+
+    def find(self) -> RecordedEvent | None:
+        event = super().find()
+        if event is None:
+            for follower in self.store.followers:
+                follower.position = max(follower.position, self.position)
+        return event
+
+
+@mutant("SUB-30")
+class MovesOthersOn(_MeetingStore):
+    """What one subscription has passed over, others that have waited never get."""
+
+    subscription = _Meeting
+
+
 class _Impatient(ReferenceSubscription):
     async def wait(self, seen: int) -> None:
         del seen
