@@ -150,7 +150,7 @@ class EverybodyHasTheLease(MemoryCheckpoints):
 
 @_store_bug("CKP-08")
 class LooksAndThenTakes(MemoryCheckpoints):
-    """It checks that a lease is free, lets others check it, too, and then gives it."""
+    """It checks whether a lease is free, lets others check, too, and then gives it."""
 
     async def acquire(self, projection: ProjectionId, *args: Any, **asked: Any) -> Any:
         is_free = self._states[projection].owner is None
