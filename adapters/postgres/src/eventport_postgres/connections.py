@@ -91,7 +91,7 @@ class Connections(ABC):
 
     @abstractmethod
     async def close(self, within: float = CLOSE_TIMEOUT) -> None:
-        """Close those that are ours, within so many seconds at most."""
+        """Close those that are ours; `within` is how many seconds that takes at most."""
 
     async def backend(self, connection: AnyConnection, within: float) -> Backend:
         """Return the backend at the other end; it is asked once for each connection."""
