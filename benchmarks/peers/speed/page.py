@@ -69,6 +69,8 @@ def growth(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
 
 if __name__ == "__main__":
     source = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "results.json"
-    grown = json.loads(GROWN.read_text(encoding="utf-8"))
-    written = page(json.loads(source.read_text(encoding="utf-8"))).replace(GROWTH, growth(grown))
+    grown = "Not measured yet."
+    if GROWN.exists():
+        grown = growth(json.loads(GROWN.read_text(encoding="utf-8")))
+    written = page(json.loads(source.read_text(encoding="utf-8"))).replace(GROWTH, grown)
     PAGE.write_text(written, encoding="utf-8")
