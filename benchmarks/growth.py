@@ -1,7 +1,8 @@
 """How cost grows with events, tasks and processes, on Postgres and SQLite; writes JSON.
 
-`nox -s growth` runs it, with `--quick` for fewer rounds and smaller stores. All shapes take
-turns, round by round, so that only their ratios mean something.
+`nox -s growth` runs it, with `--quick` for fewer rounds and smaller stores. All shapes take turns,
+round by round, so that only their ratios mean something: each rate is also given as a ratio to the
+first of its row.
 """
 
 from __future__ import annotations
