@@ -38,9 +38,10 @@ def encode_json(value: Any, name: str) -> bytes:
     marshal refuses all that is not exactly of a built-in type, also in C. What it allocates costs
     more than all the rest, so flat objects, which most data is, do without it.
     """
+    kind = type(cast("object", value))
     try:
         raw = _encode(value)
-        if type(value) is not dict or not _is_flat(cast("dict[Any, Any]", value)):
+        if kind is not dict or not _is_flat(value):
             marshal.dumps(value, 2)
         faithful = _decode(raw) == value
     except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as exc:
