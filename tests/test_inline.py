@@ -32,7 +32,7 @@ from eventport.adapter import (
     inline_failure,
     new_events,
 )
-from eventport.protocols import InlineStore
+from eventport.callbacks import InlineStore
 
 from eventport_eventstoredb import EventStoreDBEventStore
 from eventport_memory import MemoryEventStore

@@ -26,7 +26,7 @@ from eventport import (
 )
 from eventport._config.plugins import ENTRY_POINT_GROUP, EXTRAS
 from eventport.adapter import Adapter, checks_options
-from eventport.protocols import AfterCommitHook
+from eventport.callbacks import AfterCommitHook
 
 from eventport_memory import MemoryEventStore
 

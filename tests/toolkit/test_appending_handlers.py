@@ -16,6 +16,7 @@ from tests.toolkit.read_models import PLACES
 from tests.toolkit.stages import QUICK, running
 
 from eventport import ConcurrencyError, NewEvent, NotSupportedError, RecordedEvent, connect
+from eventport.callbacks import InlineStore
 from eventport.commands import CommandHandler
 from eventport.projections import (
     Projection,
@@ -24,7 +25,6 @@ from eventport.projections import (
     Runner,
     open_checkpoints,
 )
-from eventport.protocols import InlineStore
 
 from eventport_conformance.waiting import no_hang
 from eventport_sqlite import SQLiteEventStore

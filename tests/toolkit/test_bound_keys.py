@@ -32,12 +32,12 @@ from eventport import (
     run_in_session,
 )
 from eventport.aggregates import Repository
+from eventport.callbacks import HookStore, InlineStore
 from eventport.command_log import CommandLog
 from eventport.commands import CommandHandler
 from eventport.context import bind_context, current_context, with_context
 from eventport.keys import UniqueKeys
 from eventport.projections import open_checkpoints
-from eventport.protocols import HookStore, InlineStore
 from eventport.toolkit_streams import is_toolkit_stream
 
 from eventport_conformance.waiting import no_hang

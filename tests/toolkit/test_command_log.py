@@ -32,10 +32,10 @@ from eventport import (
     NotSupportedError,
     RecordedEvent,
 )
+from eventport.callbacks import HookStore
 from eventport.command_log import CommandLog, Recorded
 from eventport.commands import CommandHandler, CommandIdReusedError, CommandResult
 from eventport.context import bind_context, reacting_to
-from eventport.protocols import HookStore
 from eventport.toolkit_streams import is_toolkit_stream
 
 from eventport_conformance.waiting import no_hang

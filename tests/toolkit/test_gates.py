@@ -39,6 +39,7 @@ from eventport import (
     WrongEventLoopError,
     connect,
 )
+from eventport.callbacks import HookStore
 from eventport.command_log import CommandLog
 from eventport.commands import (
     CommandHandler,
@@ -47,9 +48,11 @@ from eventport.commands import (
     Decider,
     GateFullError,
     GateLimits,
+    gate_states,
 )
+from eventport.commands.gate_states import HeldStream
 from eventport.context import CORRELATION_ID, bind_context
-from eventport.protocols import HookStore
+from eventport.folding import replay
 from eventport.snapshots import MemorySnapshotStore, Snapshots, every
 
 from eventport_conformance.waiting import no_hang
@@ -334,6 +337,21 @@ async def test_with_snapshots_it_looks_back_as_far_as_asked_for(store: EventStor
     ]
     assert statuses == ["already applied"] * 4
     assert (await handler.handle("account-1", Deposit(1), id=ids[0])).status == "executed"
+
+
+async def test_it_knows_a_bounded_number_of_commands(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate_states, "MAX_KNOWN", 3)
+    handler = gated(store)
+    ids = [uuid4() for _ in range(5)]
+    for id_ in ids:
+        await handler.handle("account-1", Deposit(1), id=id_)
+    held = HeldStream(store, ACCOUNT, replay, 100, "account-1")
+    await held.refresh()  # all of the stream is new to it
+    gate: Any = handler._gate
+    for known in (gate._lanes["account-1"]._held._known, held._known):
+        assert [known.first(str(id_)) for id_ in ids] == [None, None, 3, 4, 5]
 
 
 async def test_a_lost_answer_fails_all_of_its_commit_and_is_made_good_by_the_same_commands(

@@ -27,6 +27,7 @@ from eventport import (
     NotSupportedError,
     RecordedEvent,
 )
+from eventport.callbacks import InlineStore
 from eventport.projections import (
     CheckpointStore,
     Projection,
@@ -35,7 +36,6 @@ from eventport.projections import (
     open_checkpoints,
     retry,
 )
-from eventport.protocols import InlineStore
 from eventport.read_models import DocumentReader, ReadModel, open_read_models
 from eventport.read_models.model import HoldsDocuments
 from eventport.transactions import Transaction

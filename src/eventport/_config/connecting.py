@@ -12,8 +12,9 @@ from eventport._concurrency.blocks import entered_as
 from eventport._config.options import accepted_options
 from eventport._config.plugins import Located, locate
 from eventport._config.targets import resolve
+from eventport.callbacks import AfterCommitHook, HookStore, InlineStore
 from eventport.errors import NotSupportedError
-from eventport.protocols import AfterCommitHook, EventStore, HookStore, InlineStore
+from eventport.protocols import EventStore
 from eventport.transactions import InlineHandler
 
 

@@ -12,7 +12,7 @@ from anyio import get_cancelled_exc_class
 from eventport._concurrency.cancelling import is_being_cancelled
 from eventport._engine.codec import decode_commit
 from eventport._engine.commits import Commit, Committed
-from eventport.protocols import AfterCommitHook
+from eventport.callbacks import AfterCommitHook
 
 
 _log: Final = logging.getLogger("eventport")

@@ -6,8 +6,8 @@ from typing import Never
 
 from eventport._engine.engine import Engine
 from eventport._engine.store import Store
+from eventport.callbacks import AfterCommitHook
 from eventport.errors import NotSupportedError
-from eventport.protocols import AfterCommitHook
 
 
 class JoinedStore(Store):

@@ -56,10 +56,11 @@ from eventport._engine.querying import Querying, check_guard, check_match_query
 from eventport._engine.stream_reader import StreamReader, require
 from eventport._engine.subscription import PollingSubscription
 from eventport.boundaries import Query
+from eventport.callbacks import AfterCommitHook
 from eventport.errors import NotSupportedError, StoreClosedError
 from eventport.events import NewEvent, RecordedEvent
 from eventport.expectations import ANY, Expectation
-from eventport.protocols import After, AfterCommitHook, Capability, Session, Subscription
+from eventport.protocols import After, Capability, Session, Subscription
 from eventport.results import AllResult, AppendResult, QueryResult, StreamInfo
 from eventport.validation import (
     TOOLKIT_STREAMS,

@@ -15,7 +15,7 @@ from eventport import (
     NotSupportedError,
     RecordedEvent,
 )
-from eventport.protocols import InlineStore
+from eventport.callbacks import InlineStore
 
 from eventport_conformance.clause import clause
 from eventport_conformance.helpers import fill, make

@@ -1,4 +1,4 @@
-"""Commands: load a stream's state, decide what happens, append it at the version seen."""
+"""The handler of commands: by itself, in a session, in a log, or through a gate."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from msgspec.structs import replace
 
 from eventport._concurrency.nesting import inside_of
 from eventport.boundaries import Query
-from eventport.command_log import CommandIdReusedError, CommandLog
+from eventport.command_log import CommandLog
 from eventport.command_log.records import check_same
-from eventport.conflicts import ATTEMPTS, retry_conflicts, run_in_session
-from eventport.context import current_context
-from eventport.deciding import (
+from eventport.commands.deciding import (
     CommandResult,
     Decider,
     Order,
@@ -23,25 +21,18 @@ from eventport.deciding import (
     checked,
     events_of,
 )
+from eventport.commands.gate_states import Held, HeldBoundary, HeldStream
+from eventport.commands.gates import Gate, GateLimits
+from eventport.conflicts import ATTEMPTS, retry_conflicts, run_in_session
+from eventport.context import current_context
 from eventport.errors import InvalidArgumentError, InvalidArgumentTypeError
 from eventport.events import NewEvent, RecordedEvent
 from eventport.folding import EventCodec, Fold, StateLoader, replay
-from eventport.gate_states import Held, HeldBoundary, HeldStream
-from eventport.gates import Gate, GateFullError, GateLimits
 from eventport.protocols import EventStore, Session, Streams
 from eventport.results import AggregateResult
 from eventport.turns import turn
 from eventport.validation import check_int, check_metadata, check_stream, show
 
-
-__all__ = [
-    "CommandHandler",
-    "CommandIdReusedError",
-    "CommandResult",
-    "Decider",
-    "GateFullError",
-    "GateLimits",
-]
 
 S = TypeVar("S")
 C = TypeVar("C")
@@ -66,7 +57,8 @@ class CommandHandler(Generic[S, C, E]):
         log: Where to record commands, in the same commit as their events; one that decides nothing
             is recorded, too.
         gate: Decide commands for one stream or boundary in turn on a state that is held in memory,
-            and commit those that wait together. True for the usual limits.
+            and commit those that wait together. True for the usual limits. It knows the newest
+            100,000 commands of a stream again.
 
     Raises:
         InvalidArgumentError: a count is below 1, or there are a gate and a log.

@@ -19,14 +19,14 @@ from eventport._concurrency.backoff import Backoff
 from eventport._concurrency.nesting import inside_of
 from eventport._concurrency.one_shot import OneShot, one_shot_factory
 from eventport._concurrency.shielding import start_task, wait_out
-from eventport.deciding import CommandResult, Order
+from eventport.commands.deciding import CommandResult, Order
+from eventport.commands.gate_states import Decision, Held
 from eventport.errors import (
     ConcurrencyError,
     EventportError,
     InvalidArgumentError,
     StoreUnavailableError,
 )
-from eventport.gate_states import Decision, Held
 from eventport.protocols import EventStore
 from eventport.validation import check_int, show
 

@@ -12,8 +12,15 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from eventport.boundaries import Query
+from eventport.commands.deciding import (
+    CommandResult,
+    Decider,
+    Order,
+    applied_before,
+    checked,
+    events_of,
+)
 from eventport.context import COMMAND_ID, current_context
-from eventport.deciding import CommandResult, Decider, Order, applied_before, checked, events_of
 from eventport.errors import ConcurrencyError
 from eventport.events import NewEvent, RecordedEvent
 from eventport.folding import EventCodec, Fold, StateLoader
@@ -28,6 +35,9 @@ E = TypeVar("E")
 
 _PAGE: Final = 500
 """How many events are fetched at once, so that memory is bounded."""
+
+MAX_KNOWN: Final = 100_000
+"""How many commands of a stream a gate knows again: the newest, some 20 MB of ids."""
 
 _FEW: Final = 20
 """How many events are fetched at once for one command, which hardly ever has more."""
@@ -95,8 +105,7 @@ class HeldStream(Generic[S, C, E]):
         """The state after what was decided in this turn."""
         self._is_newest = False
         self._changed_in_place = False
-        self._first: dict[str, int] = {}
-        """The version of the first event of each command that is known."""
+        self._known = _Known()
 
     async def refresh(self) -> None:
         """See `Held.refresh`."""
@@ -113,7 +122,7 @@ class HeldStream(Generic[S, C, E]):
 
     async def earlier(self, order: Order) -> CommandResult[S] | None:
         """See `Held.earlier`."""
-        first = self._first.get(str(order.id))
+        first = self._known.first(str(order.id))
         if first is None:
             return None
         events: list[RecordedEvent] = []
@@ -156,7 +165,7 @@ class HeldStream(Generic[S, C, E]):
         version = base.version
         for one in decisions:
             if one.result.events:
-                self._first[str(one.order.id)] = version + 1
+                self._known.note(str(one.order.id), version + 1)
                 version = one.result.version
         self._base, self._changed_in_place = self._next, False
         return [_placed(one.result, position) for one in decisions]
@@ -182,7 +191,8 @@ class HeldStream(Generic[S, C, E]):
 
     async def _load(self) -> _State[S]:
         decider, store, stream = self._decider, self._store, self._stream
-        noting = _Noting(decider.types)
+        self._known = _Known()
+        noting = _Noting(decider.types, self._known)
         fold = Fold(noting, decider.initial, decider.evolve)
         loaded = await self._loader.load(store, stream, fold)
         first = max(1, loaded.version - self._lookback + 1)
@@ -190,13 +200,12 @@ class HeldStream(Generic[S, C, E]):
         if first <= last:
             for event in (await store.read(stream, from_version=first, to_version=last)).events:
                 noting.note(event)
-        self._first = noting.first
         return _State(loaded.state, loaded.version)
 
     async def _caught_up(self, base: _State[S]) -> _State[S] | None:
         """Fold what others have written; None if that does not follow what is known."""
         decider, state, version = self._decider, base.state, base.version
-        noting = _Noting(decider.types)
+        noting = _Noting(decider.types, self._known)
         while True:
             page = await self._store.read(self._stream, from_version=version + 1, max_count=_PAGE)
             follows = not page.events or page.events[0].version == version + 1
@@ -207,7 +216,6 @@ class HeldStream(Generic[S, C, E]):
             version += len(page.events)
             if version >= page.version:
                 break
-        self._first |= {id_: first for id_, first in noting.first.items() if id_ not in self._first}
         return _State(state, version)
 
 
@@ -302,15 +310,31 @@ class _State(Struct, Generic[S], frozen=True):
     version: int
 
 
+class _Known:
+    """The version of the first event of each command; the oldest are forgotten in the end."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, int] = {}
+
+    def note(self, id_: str, version: int) -> None:
+        """Note that an event of a command has a version."""
+        self._first[id_] = min(version, self._first.get(id_, version))
+        if len(self._first) > MAX_KNOWN:
+            del self._first[next(iter(self._first))]
+
+    def first(self, id_: str) -> int | None:
+        """Return the version of its first event; None if the command is not known."""
+        return self._first.get(id_)
+
+
 class _Noting(Generic[E]):
     """Decodes for a fold, and notes which commands its events are of."""
 
-    def __init__(self, types: EventCodec[E]) -> None:
+    def __init__(self, types: EventCodec[E], known: _Known) -> None:
         self._types = types
+        self._known = known
         self.lowest = MAX_INT
         """The lowest version that was decoded; what is below it has not been seen."""
-        self.first: dict[str, int] = {}
-        """The version of the first event of each command."""
 
     def new(
         self,
@@ -331,7 +355,7 @@ class _Noting(Generic[E]):
     def note(self, event: RecordedEvent) -> None:
         """Note the command of an event."""
         if id_ := _command_of(event):
-            self.first[id_] = min(event.version, self.first.get(id_, event.version))
+            self._known.note(id_, event.version)
 
 
 def _command_of(event: RecordedEvent) -> str | None:
