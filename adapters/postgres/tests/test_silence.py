@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from server import bare_connection, url_through
+from server import Server, bare_connection, url_through
 
 from eventport import EventportError, EventStore, NewEvent, StoreClosedError, StoreUnavailableError
 
@@ -31,7 +31,7 @@ async def ended(work: Awaitable[Any]) -> BaseException | None:
     task = asyncio.ensure_future(work)
     done, _ = await asyncio.wait([task], timeout=HANG_SECONDS)
     assert done, "it does not end"
-    return task.exception()
+    return asyncio.CancelledError() if task.cancelled() else task.exception()
 
 
 async def follow(store: PostgresEventStore, seen: list[Any]) -> None:
@@ -117,7 +117,11 @@ async def test_a_subscription_goes_on_with_other_connections(line: Proxy, schema
     assert seen == [0, 1, 2, 3]
 
 
-async def test_a_pool_of_the_caller_gets_its_connections_back(line: Proxy, schema: str) -> None:
+async def test_a_pool_of_the_caller_gets_its_connections_back(
+    line: Proxy, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Closing does not wait as long as giving a connection back may take.
+    monkeypatch.setattr(connections, "CLOSE_TIMEOUT", 10 * HANG_SECONDS)
     async with (
         no_hang(seconds=5 * HANG_SECONDS),
         asyncpg.create_pool(url_through(line), min_size=2, max_size=3) as pool,
@@ -262,3 +266,29 @@ async def test_a_transaction_that_is_cancelled_on_a_silent_connection_ends(
         await asyncio.wait([working], timeout=HANG_SECONDS)
         assert working.done()
         assert await ended(checkpoints._database.ask("SELECT 1")) is None
+
+
+async def test_closing_ends_what_a_pool_would_not_get_back(
+    server: Server, line: Proxy, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "CLOSE_TIMEOUT", 10 * HANG_SECONDS)
+    async with (
+        no_hang(seconds=5 * HANG_SECONDS),
+        asyncpg.create_pool(url_through(line), min_size=1, max_size=3) as pool,
+        await PostgresEventStore.on_pool(pool, schema=schema, timeout=HANG_SECONDS) as store,
+        bare_connection(server.url) as admin,
+    ):
+        await append_in_the_end(store, 0)
+        async with admin.transaction():
+            await admin.execute(f'LOCK TABLE "{schema}".events IN ACCESS EXCLUSIVE MODE')
+            reading = asyncio.create_task(store.read("s"))
+            blocked = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = $1::regclass"
+            while not await admin.fetchval(blocked, f'"{schema}".events'):
+                await asyncio.sleep(0.01)
+            line.silence(new=False)
+            reading.cancel()
+            assert isinstance(await ended(reading), asyncio.CancelledError)
+        monkeypatch.setattr(connections, "CLOSE_TIMEOUT", 0.5)  # from here on
+        assert await ended(store.aclose()) is None
+        assert pool.get_idle_size() == pool.get_size()
+        pool.terminate()

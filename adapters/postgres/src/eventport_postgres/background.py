@@ -14,11 +14,12 @@ class Background:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Start one. It must not raise."""
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start one, and return it. It must not raise."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def end(self, within: float) -> None:
         """Wait for all of them, or cancel those that do not end in time."""
@@ -27,3 +28,5 @@ class Background:
             _, late = await asyncio.wait(tasks, timeout=within)
             for task in late:
                 task.cancel()
+            if late:
+                await asyncio.wait(late)  # they close their connections at once

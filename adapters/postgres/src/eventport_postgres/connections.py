@@ -289,7 +289,7 @@ class PoolConnections(Connections):
                 yield connection
         except asyncio.CancelledError:
             # Its owner must not get our cancellation, and our caller does not wait for its end.
-            self._background.start(self._give_back(connection))
+            self._background.start(self._release(connection))
             raise
         except BaseException:
             with CancelScope(shield=True):  # the error must not be lost, even if time is up
@@ -321,15 +321,17 @@ class PoolConnections(Connections):
         await self._background.end(min(within, CLOSE_TIMEOUT))
 
     async def _give_back(self, connection: PoolConnectionProxy[Any]) -> None:
+        # A caller that is cancelled does not wait for the end, but somebody has to.
+        await asyncio.shield(self._background.start(self._release(connection)))
+
+    async def _release(self, connection: PoolConnectionProxy[Any]) -> None:
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 await self._pool.release(connection)
-        except DRIVER_ERRORS:
+        except (*DRIVER_ERRORS, asyncio.CancelledError):
+            # The driver would go on waiting for a silent server, and its pool for the connection.
             with suppress(asyncpg.InterfaceError):  # the pool itself has thrown it away
                 connection.terminate()
-        except asyncio.CancelledError:
-            if _is_being_cancelled():
-                raise
 
 
 class _ThrownAwayIfLost:

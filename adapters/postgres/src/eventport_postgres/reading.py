@@ -224,16 +224,19 @@ def _streams_sql(events: str, here: str) -> str:
     From each name one step in the index leads to the next one, however many events lie between.
     The bound is checked after the step: the step itself would look for a match until the end.
     """
-    following = f"""
-        SELECT e.stream FROM {events} e
-        WHERE e.stream OPERATOR(pg_catalog.%s) %s ORDER BY e.stream LIMIT 1
-    """  # noqa: S608  # quoted
+
+    def following(comparison: str, name: str) -> str:
+        return f"""
+            SELECT e.stream FROM {events} e
+            WHERE e.stream OPERATOR(pg_catalog.{comparison}) {name} ORDER BY e.stream LIMIT 1
+        """  # noqa: S608  # quoted
+
     bounded = "(n.stream OPERATOR(pg_catalog.<) $2 OR $2 IS NULL)"
     return f"""
         WITH RECURSIVE names(stream) AS (
-            SELECT ({following % (">=", "$1")}) WHERE {here}
+            SELECT ({following(">=", "$1")}) WHERE {here}
             UNION ALL
-            SELECT ({following % (">", "n.stream")}) FROM names n
+            SELECT ({following(">", "n.stream")}) FROM names n
             WHERE n.stream IS NOT NULL AND {bounded}
         )
         SELECT n.stream, h.version, h.position, h.recorded_at
