@@ -283,7 +283,7 @@ async def test_closing_ends_what_a_pool_would_not_get_back(
             await admin.execute(f'LOCK TABLE "{schema}".events IN ACCESS EXCLUSIVE MODE')
             reading = asyncio.create_task(store.read("s"))
             blocked = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = $1::regclass"
-            while not await admin.fetchval(blocked, f'"{schema}".events'):
+            while not await admin.fetchval(blocked, f'"{schema}".events'):  # noqa: ASYNC110  # the server's
                 await asyncio.sleep(0.01)
             line.silence(new=False)
             reading.cancel()
