@@ -110,7 +110,7 @@ class HeldStream(Generic[S, C, E]):
     async def refresh(self) -> None:
         """See `Held.refresh`."""
         if self._base is not None and not self._is_newest:
-            self._base = await self._caught_up(self._base)
+            await self._catch_up(self._base)
         if self._base is None:
             self._base = await self._load()
         self._is_newest = True
@@ -202,21 +202,22 @@ class HeldStream(Generic[S, C, E]):
                 noting.note(event)
         return _State(loaded.state, loaded.version)
 
-    async def _caught_up(self, base: _State[S]) -> _State[S] | None:
-        """Fold what others have written; None if that does not follow what is known."""
+    async def _catch_up(self, base: _State[S]) -> None:
+        """Fold what others have written; forget the state if that does not follow it."""
         decider, state, version = self._decider, base.state, base.version
         noting = _Noting(decider.types, self._known)
         while True:
             page = await self._store.read(self._stream, from_version=version + 1, max_count=_PAGE)
-            follows = not page.events or page.events[0].version == version + 1
-            if page.version < version or not follows:
-                return None
+            self._base = None  # until the page is folded: that may change the state in place
+            first = page.events[0].version if page.events else page.version + 1
+            if first != version + 1:
+                return
             for event in page.events:
                 state = decider.evolve(state, noting.decode(event))
             version += len(page.events)
+            self._base = _State(state, version)
             if version >= page.version:
-                break
-        return _State(state, version)
+                return
 
 
 class HeldBoundary(Generic[S, C, E]):
