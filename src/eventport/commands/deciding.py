@@ -12,7 +12,7 @@ from uuid import UUID, uuid5
 from msgspec import Struct
 
 from eventport.boundaries import Query
-from eventport.command_log.records import CommandIdReusedError, canonical
+from eventport.command_log.records import CommandIdReusedError, as_appended, canonical
 from eventport.context import COMMAND_HASH, COMMAND_ID, CORRELATION_ID
 from eventport.errors import InvalidArgumentTypeError
 from eventport.events import NewEvent, RecordedEvent
@@ -143,9 +143,9 @@ def applied_before(
 ) -> CommandResult[S]:
     """Return what an earlier delivery did, if that was of the same command."""
     kept = events[-1].metadata.get(COMMAND_HASH) if events else None
-    if kept is not None and order.hash is not None and kept != order.hash:
+    if kept is not None and order.hash not in {None, kept}:
         raise CommandIdReusedError(order.stream, order.id)
-    new = [NewEvent(one.type, one.data, one.metadata, one.id, one.tags) for one in events]
+    new = [as_appended(one) for one in events]
     position = (events[-1].position or None) if events else None
     return CommandResult("already applied", loaded.state, loaded.version, new, position)
 
@@ -178,8 +178,8 @@ def events_of(
         **order.metadata,
         COMMAND_ID: id_,
     }
-    if order.hash is not None:
-        metadata[COMMAND_HASH] = order.hash
+    if (hash_ := order.hash) is not None:
+        metadata[COMMAND_HASH] = hash_
     return [
         types.new(event, metadata=metadata, id=uuid5(order.id, f"{index}/{order.stream}"))
         for index, event in enumerate(decided)
