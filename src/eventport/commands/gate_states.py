@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
-from typing import Any, Final, Generic, Protocol, TypeVar
-from uuid import UUID
+from typing import Final, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -15,6 +14,7 @@ from eventport.boundaries import Query
 from eventport.commands.deciding import (
     CommandResult,
     Decider,
+    Noting,
     Order,
     applied_before,
     checked,
@@ -26,7 +26,6 @@ from eventport.events import NewEvent, RecordedEvent
 from eventport.folding import EventCodec, Fold, StateLoader
 from eventport.protocols import Capability, EventStore
 from eventport.results import AggregateResult
-from eventport.validation import MAX_INT
 
 
 S = TypeVar("S")
@@ -192,11 +191,11 @@ class HeldStream(Generic[S, C, E]):
     async def _load(self) -> _State[S]:
         decider, store, stream = self._decider, self._store, self._stream
         self._known = _Known()
-        noting = _Noting(decider.types, self._known)
+        noting = _NotingCommands(decider.types, self._known)
         fold = Fold(noting, decider.initial, decider.evolve)
         loaded = await self._loader.load(store, stream, fold)
         first = max(1, loaded.version - self._lookback + 1)
-        last = min(loaded.version, noting.lowest - 1)
+        last = min(loaded.version, noting.first - 1)
         if first <= last:
             for event in (await store.read(stream, from_version=first, to_version=last)).events:
                 noting.note(event)
@@ -205,7 +204,7 @@ class HeldStream(Generic[S, C, E]):
     async def _catch_up(self, base: _State[S]) -> None:
         """Fold what others have written; forget the state if that does not follow it."""
         decider, state, version = self._decider, base.state, base.version
-        noting = _Noting(decider.types, self._known)
+        noting = _NotingCommands(decider.types, self._known)
         while True:
             page = await self._store.read(self._stream, from_version=version + 1, max_count=_PAGE)
             self._base = None  # until the page is folded: that may change the state in place
@@ -328,33 +327,15 @@ class _Known:
         return self._first.get(id_)
 
 
-class _Noting(Generic[E]):
+class _NotingCommands(Noting[E]):
     """Decodes for a fold, and notes which commands its events are of."""
 
     def __init__(self, types: EventCodec[E], known: _Known) -> None:
-        self._types = types
+        super().__init__(types)
         self._known = known
-        self.lowest = MAX_INT
-        """The lowest version that was decoded; what is below it has not been seen."""
-
-    def new(
-        self,
-        event: E,
-        *,
-        metadata: Mapping[str, Any] | None = None,
-        id: UUID | None = None,  # noqa: A002  # as `NewEvent` calls it
-    ) -> NewEvent:
-        """Return an event to append; see `EventTypes.new`."""
-        return self._types.new(event, metadata=metadata, id=id)
-
-    def decode(self, event: RecordedEvent) -> E:
-        """Decode an event, and note its command."""
-        self.lowest = min(self.lowest, event.version)
-        self.note(event)
-        return self._types.decode(event)
 
     def note(self, event: RecordedEvent) -> None:
-        """Note the command of an event."""
+        """See `Noting.note`: the command is known from now on."""
         if id_ := _command_of(event):
             self._known.note(id_, event.version)
 
