@@ -9,9 +9,7 @@ from typing import Final
 
 import pytest
 
-from anyio import (
-    wait_all_tasks_blocked,
-)
+from anyio import Event, wait_all_tasks_blocked
 from anyio.lowlevel import checkpoint
 from tests.committing import Engine, commit, drained, name_of, start
 from tests.tasks import task_group
@@ -301,3 +299,25 @@ async def test_a_commit_beyond_the_limits_has_a_batch_of_its_own() -> None:
         for _ in range(3):
             await engine.answer()
     assert engine.batches == [["a"], ["b"], ["c"]]
+
+
+@pytest.mark.parametrize("is_alone", [False, True])
+async def test_a_task_that_a_commit_has_begun_may_append_once_that_has_ended(
+    is_alone: bool,
+) -> None:
+    ended, found = Event(), list[Outcome]()
+
+    async def later() -> None:
+        await ended.wait()
+        found.append(await group.submit(commit("later"), is_alone=is_alone))
+
+    async def engine(commits: Sequence[Commit]) -> Sequence[Outcome]:
+        if not ended.is_set():
+            tasks.start_soon(later)
+        return [Committed([Written(1, [1], created=True)])] * len(commits)
+
+    group = GroupCommit(engine, commit_here=lambda alone: engine([alone]))
+    async with task_group() as tasks:
+        await group.submit(commit("first"), is_alone=is_alone)
+        ended.set()
+    assert len(found) == 1

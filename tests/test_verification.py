@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from uuid import UUID
 
 import anyio
 import pytest
@@ -74,6 +75,7 @@ def test_a_sound_store(path: Path) -> None:
     assert kinds(path) == []
 
 
+SNAPSHOT = "(SELECT max(position) FROM eventport_events)"
 DOUBLED = """
     UPDATE eventport_events SET id = (SELECT id FROM eventport_events WHERE position = 1)
     WHERE position = 6
@@ -106,6 +108,19 @@ DOUBLED = """
         (
             "DELETE FROM eventport_events WHERE stream = 'a' AND version = 4",
             [("snapshot", "eventport/snapshot/a", 1)],
+        ),
+        *(
+            (
+                f"UPDATE eventport_events SET metadata = '{metadata}' WHERE position = {SNAPSHOT}",
+                [("snapshot", "eventport/snapshot/a", 1)],
+            )
+            for metadata in (
+                "{}",
+                '{"stream": "a", "version": 4, "event_id": "4", "schema": ""}',
+                '{"stream": "a", "version": "4", "event_id": "4", "schema": ""}',
+                '{"stream": ["a"], "version": 4, "event_id": "4", "schema": ""}',
+                f'{{"stream": "a", "version": 0, "event_id": "{UUID(int=4)}", "schema": ""}}',
+            )
         ),
         (
             "DELETE FROM eventport_events WHERE stream = 'eventport/key/email/x' AND version = 2",

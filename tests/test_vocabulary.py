@@ -184,6 +184,12 @@ IDIOMS: Final = (
         counterexamples=("works on Linux",),
     ),
     Idiom(
+        r"\bin silence\b",
+        "silently",
+        ("or turns it into something else in\nsilence",),
+        counterexamples=("silently", "after a silence"),
+    ),
+    Idiom(
         r"\bonly in mind\b|\bsays too much\b|\bneeds? a hand\b|\blent one\b|\bBe the function\b|"
         r"\btaken a place\b|\bbefore worthless\b",
         "see the table of the style notes: say what happens in plain words",

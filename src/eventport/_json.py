@@ -32,7 +32,7 @@ _maybe_large: Final = re.compile(rb"[1-9]\d{18}").search
 def encode_json(value: Any, name: str) -> bytes:
     """Encode a value that JSON holds without any loss; refuse all others.
 
-    msgspec turns tuples, sets, times, NaN, integer keys and more into something else in silence.
+    msgspec silently turns tuples, sets, times, NaN, integer keys and more into something else.
     Comparing the decoded copy finds those in C. What remains are instances of subclasses, such
     as an ``OrderedDict`` or an ``IntEnum``'s member, which compare equal to their plain copies:
     marshal refuses all that is not exactly of a built-in type, also in C. What it allocates costs

@@ -121,11 +121,20 @@ class StreamSnapshotStore:
         """
         count = 1 if to_version is None else self._retention
         found = await self._store.read(self.stream(stream), backwards=True, max_count=count)
-        snapshots = [_decode(event) for event in found.events]
+        snapshots = [read_snapshot(event) for event in found.events]
         for event, snapshot in zip(found.events, snapshots, strict=True):
             if snapshot.stream != stream:
                 raise not_a_record(event, SNAPSHOT, "it is of another stream")
         return _newest(snapshots, to_version)
+
+
+def read_snapshot(event: RecordedEvent) -> Snapshot:
+    """Return the snapshot that an event of a stream of snapshots holds.
+
+    Raises:
+        CorruptEventError: something else has written to that stream.
+    """
+    return read_record(event, SNAPSHOT, Snapshot, {**event.metadata, "state": event.data})
 
 
 def _newest(snapshots: list[Snapshot], to_version: int | None) -> Snapshot | None:
@@ -133,7 +142,3 @@ def _newest(snapshots: list[Snapshot], to_version: int | None) -> Snapshot | Non
         if to_version is None or snapshot.version <= to_version:
             return snapshot
     return None
-
-
-def _decode(event: RecordedEvent) -> Snapshot:
-    return read_record(event, SNAPSHOT, Snapshot, {**event.metadata, "state": event.data})

@@ -15,7 +15,7 @@ from eventport.events import RecordedEvent
 from eventport.folding import EventCodec
 from eventport.keys import CLAIMED, RELEASED
 from eventport.protocols import Capability, EventStore
-from eventport.snapshot_stores import SNAPSHOT
+from eventport.snapshot_stores import SNAPSHOT, read_snapshot
 from eventport.toolkit_streams import is_toolkit_stream
 from eventport.validation import TOOLKIT_STREAMS
 
@@ -100,6 +100,15 @@ class _Owned(Struct):
     owner: str
 
 
+class _Snapshot(Struct):
+    """A snapshot, and the event that it is of; its state, which may be large, is not kept."""
+
+    version: int
+    of: str
+    of_version: int
+    event_id: UUID
+
+
 class _Findings:
     def __init__(self, at_most: int) -> None:
         self._at_most = at_most
@@ -122,8 +131,8 @@ class _Events:
         self._ids: set[int] = set()
         self._owners: dict[str, str | None] = {}
         self.heads: dict[str, int] = {}
-        self.snapshots: dict[str, tuple[int, RecordedEvent]] = {}
-        """The newest snapshot in each stream of snapshots, with the version that it is of."""
+        self.snapshots: dict[str, _Snapshot] = {}
+        """The newest snapshot in each stream of snapshots."""
         self.events = 0
         self.position = 0
 
@@ -148,7 +157,7 @@ class _Events:
 
     def _take_record(self, event: RecordedEvent) -> None:
         if event.type == SNAPSHOT:
-            self.snapshots[event.stream] = (event.metadata.get("version", 0), event)
+            self._take_snapshot(event)
         if not event.stream.startswith(_KEYS):
             return
         holder = self._owners.get(event.stream)
@@ -164,6 +173,18 @@ class _Events:
             reason = "it claims a key that is held, or releases one that is not"
             self._found.add("key", event.stream, event.version, reason)
 
+    def _take_snapshot(self, event: RecordedEvent) -> None:
+        self.snapshots.pop(event.stream, None)
+        try:
+            found = read_snapshot(event)
+        except CorruptEventError:
+            found = None
+        if found is None or found.version < 1:
+            self._found.add("snapshot", event.stream, event.version, "it is no snapshot")
+            return
+        of = _Snapshot(event.version, found.stream, found.version, found.event_id)
+        self.snapshots[event.stream] = of
+
     def _decode(self, types: EventCodec[Any], event: RecordedEvent) -> None:
         try:
             types.decode(event)
@@ -173,18 +194,17 @@ class _Events:
 
 async def _check_snapshots(store: EventStore, check: _Events, found: _Findings) -> None:
     """See that the events are there that the newest snapshots are of."""
-    for stream, (version, record) in check.snapshots.items():
-        of: Any = record.metadata.get("stream")
+    for stream, snapshot in check.snapshots.items():
+        of, version = snapshot.of, snapshot.of_version
         if of not in check.heads:
             continue  # it is of another store
         if version > check.heads[of]:
-            found.add("snapshot", stream, record.version, f"it is ahead of {of!r}")
+            found.add("snapshot", stream, snapshot.version, f"it is ahead of {of!r}")
             continue
         read = await store.read(of, from_version=version, to_version=version)
-        ids = [event.id for event in read.events]
-        if ids != [UUID(record.metadata.get("event_id", ""))]:
+        if [event.id for event in read.events] != [snapshot.event_id]:
             reason = f"version {version} of {of!r} is another event: it is not used"
-            found.add("snapshot", stream, record.version, reason)
+            found.add("snapshot", stream, snapshot.version, reason)
 
 
 async def _check_heads(store: EventStore, check: _Events, found: _Findings) -> None:

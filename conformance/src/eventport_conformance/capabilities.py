@@ -97,7 +97,7 @@ class Capabilities:
     def only(cls, *supported: Feature) -> Capabilities:
         """Name all that a store can do; it cannot do the rest, and says why in its `limitations`.
 
-        Nothing is forgotten in silence: a clause compares this with what the store claims.
+        Nothing is silently forgotten: a clause compares this with what the store claims.
 
         Raises:
             ValueError: there is no such feature, or hooks are not among them, for which no store

@@ -75,6 +75,8 @@ class GroupCommit:
         self._written: Sequence[_Request] = ()
         self._working = False
         self._worker: object = None
+        self._marker: object = None
+        """Stands for the batch that is being written: what it calls is inside of it."""
         self._one_shot: Callable[[], OneShot] | None = None
         """Known from the first commit on: the group may be made outside of an event loop."""
 
@@ -94,7 +96,7 @@ class GroupCommit:
         Raises:
             NotSupportedError: a commit of this very group is waiting for it.
         """
-        if inside_of.get() is self:
+        if self._marker is not None and inside_of.get() is self._marker:
             raise NotSupportedError(_WAITS_FOR_ITSELF)
         if is_alone and self._commit_here is not None and not self._working:
             return await self._write_here(commit, self._commit_here)
@@ -126,10 +128,12 @@ class GroupCommit:
         """Write a lone commit; those that arrive meanwhile form the first batch after it."""
         await checkpoint_if_cancelled()  # what is sent would have to be found out again
         self._working = True
-        token = inside_of.set(self)
+        self._marker = object()
+        token = inside_of.set(self._marker)
         try:
             (outcome,) = await write(commit)
         finally:
+            self._marker = None
             inside_of.reset(token)
             if self._queue:
                 self._start()
@@ -142,19 +146,23 @@ class GroupCommit:
         self._worker = start_task(self._work, never_begun=self._stop)
 
     async def _work(self) -> None:
-        token = inside_of.set(self)  # for this task, and for what it calls
+        around = inside_of.get()
         try:
             while self._queue:
                 batch = self._take()
+                # For this task, and for what it calls. A task begun there may outlive the batch.
+                self._marker = object()
+                inside_of.set(self._marker)
                 try:
                     await self._run(batch)
                 finally:
+                    self._marker = None
                     for request in batch:
                         request.end()
                 if self._queue:
                     await checkpoint()  # however many there are, others get a turn
         finally:
-            inside_of.reset(token)
+            inside_of.set(around)
             self._stop()
 
     def _stop(self) -> None:

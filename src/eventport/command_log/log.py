@@ -18,7 +18,9 @@ from eventport.command_log.records import (
     LISTED,
     CommandRecord,
     Recorded,
+    as_appended,
     as_json,
+    check_command_id,
     check_same,
     new_entry,
     new_record,
@@ -28,11 +30,11 @@ from eventport.command_log.records import (
 )
 from eventport.conflicts import ATTEMPTS, run_in_session
 from eventport.context import COMMAND_ID, USER, current_context
-from eventport.errors import InvalidArgumentError, InvalidArgumentTypeError, NotSupportedError
+from eventport.errors import InvalidArgumentError, NotSupportedError
 from eventport.events import NewEvent, RecordedEvent
 from eventport.protocols import Capability, EventStore, Session, Streams
 from eventport.toolkit_streams import digest, toolkit_stream
-from eventport.validation import check_metadata, show
+from eventport.validation import check_metadata
 
 
 T = TypeVar("T")
@@ -121,9 +123,7 @@ class CommandLog:
             StoreUnavailableError: the outcome could not be learned; handle the same command,
                 with an `id` that was given, again.
         """
-        if id is not None and not isinstance(cast("object", id), UUID):
-            message = f"id must be a uuid.UUID, not {show(id)}"
-            raise InvalidArgumentTypeError(message)
+        check_command_id(id)
         given, sessions = check_metadata(metadata), list[Session]()
 
         async def attempt(session: Session) -> LoggedResult[T]:
@@ -313,10 +313,7 @@ class CommandLog:
 
     async def _applied_before(self, id_: UUID, session: Session) -> LoggedResult[Any]:
         found = await self.events_of(id_, streams=session)
-        events = [
-            NewEvent(event.type, event.data, event.metadata, event.id, event.tags)
-            for event in found
-        ]
+        events = [as_appended(event) for event in found]
         position = max((event.position for event in found), default=0) or None
         return LoggedResult("already applied", id_, None, events, position)
 

@@ -12,12 +12,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from eventport.context import Cause
-from eventport.errors import EventportError
+from eventport.errors import EventportError, InvalidArgumentTypeError
 from eventport.events import NewEvent, RecordedEvent
 from eventport.protocols import Streams
 from eventport.toolkit_streams import not_a_record, read_record, toolkit_stream
 from eventport.typed import EventTypes
 from eventport.typed.conversion import conversion_of
+from eventport.validation import show
 
 
 class CommandIdReusedError(EventportError):
@@ -121,6 +122,18 @@ async def read_listed(streams: Streams, event: RecordedEvent, type_: str) -> Rec
     if not found.events:
         raise not_a_record(event, type_, "it names a record that does not exist")
     return _checked(found.events[0], str(entry.id))
+
+
+def check_command_id(id_: object) -> None:
+    """Refuse the identity of a command that is neither a UUID nor None."""
+    if id_ is not None and not isinstance(id_, UUID):
+        message = f"id must be a uuid.UUID, not {show(id_)}"
+        raise InvalidArgumentTypeError(message)
+
+
+def as_appended(event: RecordedEvent) -> NewEvent:
+    """Return an event that a command has caused as it was appended."""
+    return NewEvent(event.type, event.data, event.metadata, event.id, event.tags)
 
 
 def as_json(command: object) -> tuple[str, Any]:

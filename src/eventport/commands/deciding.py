@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final, Generic, Literal, TypeVar, cast
@@ -12,7 +13,7 @@ from uuid import UUID, uuid5
 from msgspec import Struct
 
 from eventport.boundaries import Query
-from eventport.command_log.records import CommandIdReusedError, canonical
+from eventport.command_log.records import CommandIdReusedError, as_appended, canonical
 from eventport.context import COMMAND_HASH, COMMAND_ID, CORRELATION_ID
 from eventport.errors import InvalidArgumentTypeError
 from eventport.events import NewEvent, RecordedEvent
@@ -81,16 +82,17 @@ class CommandResult(Struct, Generic[S], frozen=True):
     """
 
 
-class Watching(Generic[E]):
-    """Decodes for a fold, and searches its events for those of one command."""
+class Noting(ABC, Generic[E]):
+    """Decodes for a fold, and notes the events that it decodes."""
 
-    def __init__(self, types: EventCodec[E], command_id: UUID) -> None:
+    def __init__(self, types: EventCodec[E]) -> None:
         self._types = types
-        self._command_id = str(command_id)
         self.first = MAX_INT
         """The lowest version that was decoded; what is below it has not been seen."""
-        self.found: list[RecordedEvent] = []
-        """The events of the command."""
+
+    @abstractmethod
+    def note(self, event: RecordedEvent) -> None:
+        """Note an event."""
 
     def new(
         self,
@@ -103,11 +105,25 @@ class Watching(Generic[E]):
         return self._types.new(event, metadata=metadata, id=id)
 
     def decode(self, event: RecordedEvent) -> E:
-        """Decode an event, and note it if it is of the command."""
+        """Note an event, and decode it."""
         self.first = min(self.first, event.version)
+        self.note(event)
+        return self._types.decode(event)
+
+
+class Watching(Noting[E]):
+    """Decodes for a fold, and searches its events for those of one command."""
+
+    def __init__(self, types: EventCodec[E], command_id: UUID) -> None:
+        super().__init__(types)
+        self._command_id = str(command_id)
+        self.found: list[RecordedEvent] = []
+        """The events of the command."""
+
+    def note(self, event: RecordedEvent) -> None:
+        """See `Noting.note`: those of the command are kept."""
         if self.is_wanted(event):
             self.found.append(event)
-        return self._types.decode(event)
 
     def is_wanted(self, event: RecordedEvent) -> bool:
         """Return whether an event is of the command."""
@@ -143,9 +159,9 @@ def applied_before(
 ) -> CommandResult[S]:
     """Return what an earlier delivery did, if that was of the same command."""
     kept = events[-1].metadata.get(COMMAND_HASH) if events else None
-    if kept is not None and order.hash is not None and kept != order.hash:
+    if kept is not None and order.hash not in {None, kept}:
         raise CommandIdReusedError(order.stream, order.id)
-    new = [NewEvent(one.type, one.data, one.metadata, one.id, one.tags) for one in events]
+    new = [as_appended(one) for one in events]
     position = (events[-1].position or None) if events else None
     return CommandResult("already applied", loaded.state, loaded.version, new, position)
 
@@ -178,8 +194,8 @@ def events_of(
         **order.metadata,
         COMMAND_ID: id_,
     }
-    if order.hash is not None:
-        metadata[COMMAND_HASH] = order.hash
+    if (hash_ := order.hash) is not None:
+        metadata[COMMAND_HASH] = hash_
     return [
         types.new(event, metadata=metadata, id=uuid5(order.id, f"{index}/{order.stream}"))
         for index, event in enumerate(decided)

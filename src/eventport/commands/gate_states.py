@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
-from typing import Any, Final, Generic, Protocol, TypeVar
-from uuid import UUID
+from typing import Final, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -15,6 +14,7 @@ from eventport.boundaries import Query
 from eventport.commands.deciding import (
     CommandResult,
     Decider,
+    Noting,
     Order,
     applied_before,
     checked,
@@ -26,7 +26,6 @@ from eventport.events import NewEvent, RecordedEvent
 from eventport.folding import EventCodec, Fold, StateLoader
 from eventport.protocols import Capability, EventStore
 from eventport.results import AggregateResult
-from eventport.validation import MAX_INT
 
 
 S = TypeVar("S")
@@ -110,7 +109,7 @@ class HeldStream(Generic[S, C, E]):
     async def refresh(self) -> None:
         """See `Held.refresh`."""
         if self._base is not None and not self._is_newest:
-            self._base = await self._caught_up(self._base)
+            await self._catch_up(self._base)
         if self._base is None:
             self._base = await self._load()
         self._is_newest = True
@@ -192,31 +191,32 @@ class HeldStream(Generic[S, C, E]):
     async def _load(self) -> _State[S]:
         decider, store, stream = self._decider, self._store, self._stream
         self._known = _Known()
-        noting = _Noting(decider.types, self._known)
+        noting = _NotingCommands(decider.types, self._known)
         fold = Fold(noting, decider.initial, decider.evolve)
         loaded = await self._loader.load(store, stream, fold)
         first = max(1, loaded.version - self._lookback + 1)
-        last = min(loaded.version, noting.lowest - 1)
+        last = min(loaded.version, noting.first - 1)
         if first <= last:
             for event in (await store.read(stream, from_version=first, to_version=last)).events:
                 noting.note(event)
         return _State(loaded.state, loaded.version)
 
-    async def _caught_up(self, base: _State[S]) -> _State[S] | None:
-        """Fold what others have written; None if that does not follow what is known."""
+    async def _catch_up(self, base: _State[S]) -> None:
+        """Fold what others have written; forget the state if that does not follow it."""
         decider, state, version = self._decider, base.state, base.version
-        noting = _Noting(decider.types, self._known)
+        noting = _NotingCommands(decider.types, self._known)
         while True:
             page = await self._store.read(self._stream, from_version=version + 1, max_count=_PAGE)
-            follows = not page.events or page.events[0].version == version + 1
-            if page.version < version or not follows:
-                return None
+            self._base = None  # until the page is folded: that may change the state in place
+            first = page.events[0].version if page.events else page.version + 1
+            if first != version + 1:
+                return
             for event in page.events:
                 state = decider.evolve(state, noting.decode(event))
             version += len(page.events)
+            self._base = _State(state, version)
             if version >= page.version:
-                break
-        return _State(state, version)
+                return
 
 
 class HeldBoundary(Generic[S, C, E]):
@@ -327,33 +327,15 @@ class _Known:
         return self._first.get(id_)
 
 
-class _Noting(Generic[E]):
+class _NotingCommands(Noting[E]):
     """Decodes for a fold, and notes which commands its events are of."""
 
     def __init__(self, types: EventCodec[E], known: _Known) -> None:
-        self._types = types
+        super().__init__(types)
         self._known = known
-        self.lowest = MAX_INT
-        """The lowest version that was decoded; what is below it has not been seen."""
-
-    def new(
-        self,
-        event: E,
-        *,
-        metadata: Mapping[str, Any] | None = None,
-        id: UUID | None = None,  # noqa: A002  # as `NewEvent` calls it
-    ) -> NewEvent:
-        """Return an event to append; see `EventTypes.new`."""
-        return self._types.new(event, metadata=metadata, id=id)
-
-    def decode(self, event: RecordedEvent) -> E:
-        """Decode an event, and note its command."""
-        self.lowest = min(self.lowest, event.version)
-        self.note(event)
-        return self._types.decode(event)
 
     def note(self, event: RecordedEvent) -> None:
-        """Note the command of an event."""
+        """See `Noting.note`: the command is known from now on."""
         if id_ := _command_of(event):
             self._known.note(id_, event.version)
 

@@ -289,15 +289,8 @@ class _Lane(Generic[S]):
             self._conflicts += 1
             self._again(requests, exc)
             return
-        except StoreUnavailableError:
-            raise  # for all of them: what was written is not known
-        except Exception:
-            if len(requests) == 1:
-                raise
-            # One of them spoils the commit, of which nothing was written: find out which.
-            for request in requests:
-                request.alone = True
-            self._put_back(requests)
+        except Exception as exc:  # noqa: BLE001  # it is handed to the callers
+            self._failed(requests, exc)
             return
         self._conflicts = 0
         self._backoff.reset()
@@ -308,6 +301,16 @@ class _Lane(Generic[S]):
         for request, decision in decided:
             if decision is not None:
                 request.result = next(answers)
+
+    def _failed(self, requests: Sequence[_Request[S]], error: Exception) -> None:
+        if len(requests) == 1 or isinstance(error, StoreUnavailableError):
+            for request in requests:  # whether they were written may be unknown, for all of them
+                request.fail(error)
+            return
+        # One of them spoils the commit, of which nothing was written: find out which.
+        for request in requests:
+            request.alone = True
+        self._put_back(requests)
 
     def _again(self, requests: Sequence[_Request[S]], error: Exception) -> None:
         """Let commands be decided again, or give up those that had their last try."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 from uuid import UUID, uuid4
 
 from msgspec.structs import replace
@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from eventport._concurrency.nesting import inside_of
 from eventport.boundaries import Query
 from eventport.command_log import CommandLog
-from eventport.command_log.records import check_same
+from eventport.command_log.records import check_command_id, check_same
 from eventport.commands.deciding import (
     CommandResult,
     Decider,
@@ -110,9 +110,7 @@ class CommandHandler(Generic[S, C, E]):
                 with an `id` that was given, again.
             GateFullError: too many commands wait at the gate; nothing was written.
         """
-        if id is not None and not isinstance(cast("object", id), UUID):
-            message = f"id must be a uuid.UUID, not {show(id)}"
-            raise InvalidArgumentTypeError(message)
+        check_command_id(id)
         stream = check_stream(stream)
         order = Order(stream, command, id or uuid4(), id is not None, check_metadata(metadata))
         if session is not None:

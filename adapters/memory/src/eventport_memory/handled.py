@@ -49,9 +49,8 @@ class HandledCommits:
                     for events in new_events([commit], [outcome]):
                         for handler in self._handlers:
                             await call_inline(handler, events, Transaction(None, documents))
-                    self._log.add(
-                        stored
-                    )  # nothing is awaited between this and the end of the block
+                    # Nothing is awaited between this and the end of the block.
+                    self._log.add(stored)
             except InlineProjectionError as exc:
                 return Failed(exc)
             finally:

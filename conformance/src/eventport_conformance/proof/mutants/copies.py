@@ -18,7 +18,7 @@ from eventport_conformance.proof.reference_store import MinimalStore, ReferenceS
 
 @mutant("CPY-01", "CPY-03", "CPY-05")
 class CopiesStampedAnew(ReferenceStore):
-    """It takes copies, and gives them the time of their commit in silence."""
+    """It takes copies, and silently gives them the time of their commit."""
 
     def time(self, stream: str, event: NewEvent) -> datetime:
         del stream, event
