@@ -115,6 +115,46 @@ async def test_a_command_that_is_delivered_again_is_applied_once(
     assert [event.tags for event in again.events] == [{"course:1", "student:7"}]
 
 
+SEATS = Decider(
+    types=TYPES,
+    initial=int,
+    evolve=evolve,
+    decide=decide,
+    # It depends on what was opened, and not on what it decides itself.
+    boundary=lambda command: Query.of(Match(types={"Opened"}, tags={f"course:{command.course}"})),
+)
+
+
+@pytest.mark.parametrize("gate", [False, True])
+async def test_what_a_boundary_does_not_match_is_found_in_the_stream(
+    store: EventStore, gate: bool
+) -> None:
+    await store.append("course-1", [TYPES.new(Opened("1", 3))])
+    handler, id_ = CommandHandler(store, SEATS, gate=gate, lookback=3), uuid4()
+    first = await handler.handle("student-7", Enrol("1", "7"), id=id_)
+    await handler.handle("student-7", Enrol("1", "7"))
+    again = await handler.handle("student-7", Enrol("1", "7"), id=id_)
+    assert (first.status, again.status) == ("executed", "already applied")
+    assert (again.version, again.position) == (2, first.position)
+    assert again.events == first.events
+
+
+@pytest.mark.parametrize("gate", [False, True])
+async def test_deliveries_at_the_same_time_are_applied_once(store: EventStore, gate: bool) -> None:
+    await store.append("course-1", [TYPES.new(Opened("1", 3))])
+    handlers = [CommandHandler(Staged(store).as_store, SEATS, gate=gate) for _ in range(4)]
+    id_, results = uuid4(), list[str]()
+
+    async def deliver(handler: CommandHandler[int, Enrol, Opened | Enrolled]) -> None:
+        results.append((await handler.handle("student-7", Enrol("1", "7"), id=id_)).status)
+
+    async with anyio.create_task_group() as tasks:
+        for handler in handlers:
+            tasks.start_soon(deliver, handler)
+    assert sorted(results) == ["already applied"] * 3 + ["executed"]
+    assert (await store.read("student-7")).version == 1
+
+
 async def test_a_gate_commits_many_commands_of_a_boundary_at_once(store: EventStore) -> None:
     """Each has a stream of its own, and some are refused."""
     await store.append("course-1", [TYPES.new(Opened("1", 40))])

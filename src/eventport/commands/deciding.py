@@ -18,6 +18,7 @@ from eventport.context import COMMAND_HASH, COMMAND_ID, CORRELATION_ID
 from eventport.errors import InvalidArgumentTypeError
 from eventport.events import NewEvent, RecordedEvent
 from eventport.folding import EventCodec, Fold
+from eventport.protocols import Streams
 from eventport.results import AggregateResult
 from eventport.typed.conversion import conversion_of
 from eventport.validation import MAX_INT
@@ -127,7 +128,7 @@ class Watching(Noting[E]):
 
     def is_wanted(self, event: RecordedEvent) -> bool:
         """Return whether an event is of the command."""
-        return event.metadata.get(COMMAND_ID) == self._command_id
+        return command_of(event) == self._command_id
 
 
 class Order(Struct, frozen=True):
@@ -152,6 +153,29 @@ class Order(Struct, frozen=True):
         except Exception:  # noqa: BLE001  # whatever it is: such a command has no hash
             return None
         return sha256(content.encode()).hexdigest()[:_HASH_DIGITS]
+
+
+def command_of(event: RecordedEvent) -> str | None:
+    """Return the id of the command that an event is of."""
+    id_ = event.metadata.get(COMMAND_ID)
+    return id_ if isinstance(id_, str) else None
+
+
+async def search(
+    streams: Streams, order: Order, lookback: int, known: Iterable[RecordedEvent]
+) -> tuple[int, list[RecordedEvent]]:
+    """Return the version of a command's stream, and the events that the command has there.
+
+    Args:
+        streams: Where to look.
+        order: The command.
+        lookback: How many of the stream's last events are searched.
+        known: Those of its events that were found otherwise.
+    """
+    page = await streams.read(order.stream, backwards=True, max_count=lookback)
+    found = {event.version: event for event in known}
+    found |= {one.version: one for one in page.events if command_of(one) == str(order.id)}
+    return page.version, [found[version] for version in sorted(found)]
 
 
 def applied_before(

@@ -18,11 +18,14 @@ from eventport.commands.deciding import (
     Order,
     applied_before,
     checked,
+    command_of,
     events_of,
+    search,
 )
-from eventport.context import COMMAND_ID, current_context
+from eventport.context import current_context
 from eventport.errors import ConcurrencyError
 from eventport.events import NewEvent, RecordedEvent
+from eventport.expectations import ANY, Expectation
 from eventport.folding import EventCodec, Fold, StateLoader
 from eventport.protocols import Capability, EventStore
 from eventport.results import AggregateResult
@@ -128,7 +131,7 @@ class HeldStream(Generic[S, C, E]):
         while True:
             version = first + len(events)
             page = await self._store.read(self._stream, from_version=version, max_count=_FEW)
-            own = list(takewhile(lambda event: _command_of(event) == str(order.id), page.events))
+            own = list(takewhile(lambda event: command_of(event) == str(order.id), page.events))
             events += own
             if len(own) < _FEW:
                 break
@@ -222,14 +225,19 @@ class HeldStream(Generic[S, C, E]):
 class HeldBoundary(Generic[S, C, E]):
     """The state of the events that a query matches, read anew for each turn."""
 
-    def __init__(self, store: EventStore, decider: Decider[S, C, E], query: Query) -> None:
+    def __init__(
+        self, store: EventStore, decider: Decider[S, C, E], query: Query, lookback: int
+    ) -> None:
         self._store = store
         self._decider = decider
         self._query = query
+        self._lookback = lookback
         self._state = decider.initial()
         self._since = ""
         self._found: dict[tuple[str, str], list[RecordedEvent]] = {}
         """The events of each command, by its id and stream."""
+        self._versions: dict[str, Expectation] = {}
+        """What streams were searched up to for commands that may be repeated."""
 
     async def refresh(self) -> None:
         """See `Held.refresh`."""
@@ -237,9 +245,10 @@ class HeldBoundary(Generic[S, C, E]):
         state, found = self._decider.initial(), dict[tuple[str, str], list[RecordedEvent]]()
         for event in seen.events:
             state = self._decider.evolve(state, self._decider.types.decode(event))
-            if id_ := _command_of(event):
+            if id_ := command_of(event):
                 found.setdefault((id_, event.stream), []).append(event)
         self._state, self._since, self._found = state, seen.token, found
+        self._versions = {}
 
     def may_join(self, batch: Sequence[Order], order: Order, /) -> bool:
         """See `Held.may_join`: each command has a stream of its own."""
@@ -247,11 +256,12 @@ class HeldBoundary(Generic[S, C, E]):
         return several or batch[0].stream == order.stream
 
     async def earlier(self, order: Order) -> CommandResult[S] | None:
-        """See `Held.earlier`."""
-        events = self._found.get((str(order.id), order.stream))
-        if events is None:
+        """See `Held.earlier`: the query need not match what the command itself has appended."""
+        known = self._found.get((str(order.id), order.stream), ())
+        version, events = await search(self._store, order, self._lookback, known)
+        self._versions.setdefault(order.stream, version)
+        if not events:
             return None
-        version = (await self._store.read(order.stream, max_count=0)).version
         loaded = AggregateResult(self._state, version, True)  # noqa: FBT003  # a field
         return applied_before(order, loaded, events)
 
@@ -287,14 +297,18 @@ class HeldBoundary(Generic[S, C, E]):
         position, deduplicated = None, False
         if len(some) == 1:
             ((stream, events),) = some.items()
-            appended = await store.append(stream, events, unless=self._query, since=self._since)
+            expected = self._versions.get(stream, ANY)
+            appended = await store.append(
+                stream, events, expected=expected, unless=self._query, since=self._since
+            )
             versions[stream], position = appended.version, appended.position
             deduplicated = appended.deduplicated
         elif some:
             async with store.session() as session:
                 for stream, events in some.items():
+                    expected = self._versions.get(stream, ANY)
                     appended = await session.append(
-                        stream, events, unless=self._query, since=self._since
+                        stream, events, expected=expected, unless=self._query, since=self._since
                     )
                     versions[stream] = appended.version
             position = session.position
@@ -336,13 +350,8 @@ class _NotingCommands(Noting[E]):
 
     def note(self, event: RecordedEvent) -> None:
         """See `Noting.note`: the command is known from now on."""
-        if id_ := _command_of(event):
+        if id_ := command_of(event):
             self._known.note(id_, event.version)
-
-
-def _command_of(event: RecordedEvent) -> str | None:
-    id_ = event.metadata.get(COMMAND_ID)
-    return id_ if isinstance(id_, str) else None
 
 
 def _decide(decider: Decider[S, C, E], order: Order, state: S) -> tuple[list[NewEvent], S]:

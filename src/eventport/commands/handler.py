@@ -20,6 +20,7 @@ from eventport.commands.deciding import (
     applied_before,
     checked,
     events_of,
+    search,
 )
 from eventport.commands.gate_states import Held, HeldBoundary, HeldStream
 from eventport.commands.gates import Gate, GateLimits
@@ -27,6 +28,7 @@ from eventport.conflicts import ATTEMPTS, retry_conflicts, run_in_session
 from eventport.context import current_context
 from eventport.errors import InvalidArgumentError, InvalidArgumentTypeError
 from eventport.events import NewEvent, RecordedEvent
+from eventport.expectations import ANY, Expectation
 from eventport.folding import EventCodec, Fold, StateLoader, replay
 from eventport.protocols import EventStore, Session, Streams
 from eventport.results import AggregateResult
@@ -131,7 +133,7 @@ class CommandHandler(Generic[S, C, E]):
 
     def _held(self, stream: str, query: Query | None) -> Held[S]:
         if query is not None:
-            return HeldBoundary(self._store, self._decider, query)
+            return HeldBoundary(self._store, self._decider, query, self._lookback)
         return HeldStream(self._store, self._decider, self._loader, self._lookback, stream)
 
     async def _in_own_session(self, order: Order) -> CommandResult[S]:
@@ -188,18 +190,27 @@ class CommandHandler(Generic[S, C, E]):
         state = decider.initial()
         for event in seen.events:
             state = decider.evolve(state, watching.decode(event))
-        version = (await streams.read(stream, max_count=0)).version
-        if order.repeatable:
-            earlier = [event for event in watching.found if event.stream == stream] or None
-            if self._log is not None:
+        earlier: list[RecordedEvent] | None = None
+        if order.repeatable and self._log is None:
+            # The query need not match what the command itself has appended.
+            own = [event for event in watching.found if event.stream == stream]
+            version, found = await search(streams, order, self._lookback, own)
+            earlier = found or None
+        else:
+            version = (await streams.read(stream, max_count=0)).version
+            if order.repeatable:
                 earlier = await self._earlier(streams, order, version, watching)
-            if earlier is not None:
-                return applied_before(order, AggregateResult(state, version, True), earlier)  # noqa: FBT003  # a field
+        if earlier is not None:
+            return applied_before(order, AggregateResult(state, version, True), earlier)  # noqa: FBT003  # a field
         decided = checked(decider.decide(order.command, state))
         if not decided:
             return CommandResult("executed", state, version, (), None)
         events = self._events_of(order, decided)
-        appended = await streams.append(stream, events, unless=query, since=seen.token)
+        # Another delivery of the command, which the query may not see, is a conflict, too.
+        expected: Expectation = version if order.repeatable else ANY
+        appended = await streams.append(
+            stream, events, expected=expected, unless=query, since=seen.token
+        )
         if appended.deduplicated and order.repeatable:
             return await self._once_within(streams, order, query)
         for one in decided:
