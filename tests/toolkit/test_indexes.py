@@ -93,6 +93,23 @@ async def ids(users: Repository[User], city: str, **asked: Any) -> list[str | No
     return [user.aggregate_id for user in await users.list_by("city", city, **asked)]
 
 
+async def test_what_was_saved_before_there_was_an_index_can_be_loaded_and_repaired(
+    store: EventStore, users: Repository[User]
+) -> None:
+    without: Repository[User] = Repository(store, "user", User, TYPES)
+    await without.add("1", User.register("", "Paris"))
+    user = await users.load("1")
+    assert user.email == ""
+    user.record(Moved("Rome"))
+    with pytest.raises(InvalidArgumentError, match="'email' of 'user' is empty"):
+        await users.save(user)
+    user.record(Renamed("ada@example.org"))
+    await users.save(user)
+    found = await users.find_by("email", "ada@example.org")
+    assert found is not None
+    assert found.city == "Rome"
+
+
 @everywhere
 async def test_aggregates_are_found_by_their_columns(users: Repository[User]) -> None:
     await users.add("1", User.register("Ada@example.org", "Paris"))

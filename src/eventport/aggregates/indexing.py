@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from msgspec import Struct
@@ -87,6 +88,20 @@ class Index:
             value = self._read(aggregate, name)
             if value is not None:
                 found[name] = self._stored(name, value)
+        return found
+
+    def saved_values(self, aggregate: Aggregate[Any]) -> dict[str, str]:
+        """Return the values that an aggregate has as it was saved, by column.
+
+        It may have been saved before there was an index, with what no column can hold. That was
+        never indexed, so it counts as no value, and the aggregate can be loaded to be repaired.
+        """
+        found: dict[str, str] = {}
+        for name in self._columns:
+            value = self._read(aggregate, name)
+            if isinstance(value, str):
+                with suppress(InvalidArgumentError):
+                    found[name] = self._stored(name, value)
         return found
 
     def moves(self, aggregates: Iterable[Aggregate[Any]]) -> list[Move]:

@@ -315,7 +315,7 @@ class Repository(Finding[A]):
             raise AggregateNotFoundError(self.category, aggregate_id)
         aggregate = self._restore(loaded.state)
         place = Place(self.category, aggregate_id, stream)
-        columns = self._index.values(aggregate)
+        columns = self._index.saved_values(aggregate)
         aggregate.aggregate_tracking = Tracking(place, loaded.version, columns=columns)
         return aggregate
 
