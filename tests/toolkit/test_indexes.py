@@ -93,6 +93,7 @@ async def ids(users: Repository[User], city: str, **asked: Any) -> list[str | No
     return [user.aggregate_id for user in await users.list_by("city", city, **asked)]
 
 
+@everywhere
 async def test_what_was_saved_before_there_was_an_index_can_be_loaded_and_repaired(
     store: EventStore, users: Repository[User]
 ) -> None:
