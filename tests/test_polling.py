@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from anyio import Event, wait_all_tasks_blocked
+from anyio import TASK_STATUS_IGNORED, CancelScope, Event, wait_all_tasks_blocked
+from anyio.abc import TaskStatus
 from tests.engines import Watched
 from tests.following import (
     Replaceable,
@@ -259,3 +260,35 @@ async def test_a_poll_that_fails_makes_all_idle_subscriptions_check_the_history(
         await clock.tick()
         tasks.cancel_scope.cancel()
     assert len(errors) == 3
+
+
+async def test_who_gives_up_and_waits_again_during_a_read_takes_what_it_was_made_for() -> None:
+    """Otherwise a reader that is less patient than a read takes would never get anything."""
+    engine, may_read, found = Watched(), Event(), list[object]()
+    store = opened(engine)
+    async with store.subscribe() as subscription, task_group() as tasks:
+        impatient = await tasks.start(follow_until_cancelled, subscription, found)
+        await wait_all_tasks_blocked()
+        engine.before_read = may_read.wait
+        await store.append("s", numbered(1, 1))
+        await wait_all_tasks_blocked()
+        impatient.cancel()
+        await wait_all_tasks_blocked()
+        tasks.start_soon(follow, subscription, found)
+        await wait_all_tasks_blocked()
+        asked = len(engine.asked)
+        may_read.set()
+        await wait_all_tasks_blocked()
+        assert (found, len(engine.asked)) == ([1], asked)
+        tasks.cancel_scope.cancel()
+
+
+async def follow_until_cancelled(
+    subscription: Subscription,
+    found: list[object],
+    *,
+    task_status: TaskStatus[CancelScope] = TASK_STATUS_IGNORED,
+) -> None:
+    with CancelScope() as scope:
+        task_status.started(scope)
+        await follow(subscription, found)

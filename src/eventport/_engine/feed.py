@@ -147,8 +147,8 @@ class Feed:
     async def _read_for_all(self) -> bool:
         """Read once, hand out what was found, and return whether there was anything new."""
         losses, seen = self.losses(), self.signal.count
-        asked = tuple(self._idle.items())
-        query = _common([follower.query for _, follower in asked])
+        asked = set(self._idle.values())
+        query = _common([follower.query for follower in asked])
         try:
             page = await self.read(query)
         except Exception:  # noqa: BLE001  # each subscription meets its own error when it reads
@@ -158,10 +158,11 @@ class Feed:
         if self.losses() != losses:  # another history may have answered
             self._wake_all()
             return True
-        # Those that have come since may want what the query left out: the next read is theirs.
-        for woken, follower in asked:
+        for woken, follower in tuple(self._idle.items()):
             if woken not in self._idle:
                 continue  # it has left
+            if follower not in asked:
+                continue  # it has come since, and may want what was left out: the next is its read
             if not follower.trusts(losses):
                 follower.read_itself()
                 self._wake(woken)
