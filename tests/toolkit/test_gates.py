@@ -82,7 +82,8 @@ def staged(store: EventStore) -> Staged:
 
 def gated(store: EventStore | Staged, **options: Any) -> Handler:
     found = store.as_store if isinstance(store, Staged) else store
-    return CommandHandler(found, options.pop("decider", ACCOUNT), **{"gate": True} | options)
+    settings: dict[str, Any] = {"gate": True, **options}
+    return CommandHandler(found, settings.pop("decider", ACCOUNT), **settings)
 
 
 class Outcomes:

@@ -370,7 +370,7 @@ async def _race(
     return await at_once(count, work)
 
 
-def _conflict_of(t: Trial, error: object, what: str) -> tuple[str, Expectation, int]:
+def _conflict_of(t: Trial, error: object, what: str) -> tuple[str, object, int]:
     """Return what a conflict says of its stream, and check that it is not that of a query."""
     t.true(not isinstance(error, BoundaryError), f"{what}: it is the stream's conflict")
     if not isinstance(error, ConcurrencyError):  # cannot be: it was raised as one

@@ -353,13 +353,14 @@ async def filters_do_not_meet(t: Trial) -> None:
     for round_, narrow in enumerate(filters, start=1):
         written: list[tuple[str, int]] = []
         found: list[tuple[str, int]] = []
+        rare: list[tuple[str, int]] = []
         async with (
             t.store.subscribe(after="end", **narrow) as waiting,
             t.store.subscribe(after="end") as reading,
             anyio.create_task_group() as tasks,
         ):
             tasks.start_soon(_follow_slowly, reading, found)
-            tasks.start_soon(_follow_slowly, waiting, rare := list[tuple[str, int]]())
+            tasks.start_soon(_follow_slowly, waiting, rare)
             for number in range(1, 101):
                 # Each event is for one of them only, while the other waits.
                 await t.store.append(f"often-{round_}", make(1))
