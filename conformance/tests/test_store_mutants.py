@@ -252,7 +252,9 @@ def opened(bug: type[Wrapped | Bug]) -> Any:
 def harness_of(make: Callable[[], Any]) -> type[Harness]:
     class BugHarness(Harness):
         name = "bug"
-        capabilities = Capabilities.only("sessions", "global_order", "guards", "times", "hooks")
+        capabilities = Capabilities.only(
+            "sessions", "global_order", "guards", "times", "catalogue", "hooks"
+        )
 
         @asynccontextmanager
         async def open(self) -> AsyncGenerator[EventStore, None]:

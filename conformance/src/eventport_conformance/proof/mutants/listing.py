@@ -145,7 +145,7 @@ class FirstEventsListed(ReferenceStore):
         return replace(super().describe(stream), position=first.position)
 
 
-@mutant("CAT-11", "CAT-08")
+@mutant("CAT-11")
 class ListsRemembered(ReferenceStore):
     """It keeps what a list says of a stream."""
 
