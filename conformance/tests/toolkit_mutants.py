@@ -297,7 +297,7 @@ class OneEventForAll(Right):
 
 
 class _HandsOutToAll(Feed):
-    """Whoever waits when a read has ended takes its page, too, which was read for others."""
+    """It gives the page of a read to subscriptions that were not idle yet when the read began."""
 
     async def _read_for_all(self) -> bool:
         asked = list(self._idle)

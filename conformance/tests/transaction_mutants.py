@@ -37,18 +37,28 @@ class _Inline(Right):
             yield store
 
 
+class _OtherHandlers(MemoryEngine):
+    """It calls other handlers than were registered."""
+
+    def change(self, handlers: tuple[Any, ...]) -> tuple[Any, ...]:
+        return handlers
+
+    async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
+        kept = tuple(self.inline)
+        self.inline._handlers = self.change(kept)
+        try:
+            return await super().commit(batch)
+        finally:
+            self.inline._handlers = kept
+
+
 @mutant("INL-01", "INL-02")
 class HandlersRunForEachEvent(_Inline):
     """It calls the handlers with one event at a time."""
 
-    class made(MemoryEngine):  # noqa: N801  # as above
-        async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
-            kept = tuple(self.inline)
-            self.inline._handlers = tuple(_one_by_one(handler) for handler in kept)
-            try:
-                return await super().commit(batch)
-            finally:
-                self.inline._handlers = kept
+    class made(_OtherHandlers):  # noqa: N801  # as above
+        def change(self, handlers: tuple[Any, ...]) -> tuple[Any, ...]:
+            return tuple(map(_one_by_one, handlers))
 
 
 def _one_by_one(handler: Any) -> Any:
@@ -63,27 +73,18 @@ def _one_by_one(handler: Any) -> Any:
 class LastHandlerFirst(_Inline):
     """It calls the handlers in the opposite order."""
 
-    class made(MemoryEngine):  # noqa: N801  # as above
-        async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
-            self.inline._handlers = self.inline._handlers[::-1]
-            try:
-                return await super().commit(batch)
-            finally:
-                self.inline._handlers = self.inline._handlers[::-1]
+    class made(_OtherHandlers):  # noqa: N801  # as above
+        def change(self, handlers: tuple[Any, ...]) -> tuple[Any, ...]:
+            return handlers[::-1]
 
 
 @mutant("INL-04")
 class FailuresAreIgnored(_Inline):
     """A handler that raises is passed over."""
 
-    class made(MemoryEngine):  # noqa: N801  # as above
-        async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
-            kept = tuple(self.inline)
-            self.inline._handlers = tuple(_quiet(handler) for handler in kept)
-            try:
-                return await super().commit(batch)
-            finally:
-                self.inline._handlers = kept
+    class made(_OtherHandlers):  # noqa: N801  # as above
+        def change(self, handlers: tuple[Any, ...]) -> tuple[Any, ...]:
+            return tuple(map(_quiet, handlers))
 
 
 def _quiet(handler: Any) -> Any:
@@ -109,14 +110,9 @@ class RunsBeforeItKnows(_Inline):
 class WritesAtOnce(_Inline):
     """Others see what handlers write before the commit, and whatever becomes of it."""
 
-    class made(MemoryEngine):  # noqa: N801  # as above
-        async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
-            kept = tuple(self.inline)
-            self.inline._handlers = tuple(_leaking(handler) for handler in kept)
-            try:
-                return await super().commit(batch)
-            finally:
-                self.inline._handlers = kept
+    class made(_OtherHandlers):  # noqa: N801  # as above
+        def change(self, handlers: tuple[Any, ...]) -> tuple[Any, ...]:
+            return tuple(map(_leaking, handlers))
 
 
 def _leaking(handler: Any) -> Any:

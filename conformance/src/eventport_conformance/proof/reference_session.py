@@ -7,7 +7,7 @@ from collections.abc import (
     Callable,
     Iterable,
 )
-from typing import Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 from anyio import Event
 from anyio.lowlevel import checkpoint
@@ -25,6 +25,7 @@ from eventport import (
     ReadResult,
     RecordedEvent,
     StoreClosedError,
+    Streams,
 )
 
 from eventport_conformance.proof.checks import (
@@ -41,6 +42,30 @@ from eventport_conformance.proof.reference_data import Filter, ReferenceData
 
 
 S = TypeVar("S")
+
+
+class _Turns(Streams, Protocol):
+    async def turn(self) -> None: ...
+
+
+class ReadsMany:
+    """Reads and folds many streams one by one, for the store and its sessions."""
+
+    async def read_many(self: Streams, streams: Iterable[str]) -> dict[str, ReadResult]:
+        """Read many streams."""
+        return {name: await self.read(name) for name in check_streams(streams)}
+
+    async def aggregate_many(
+        self: _Turns,
+        streams: Iterable[str],
+        evolve: Callable[[S, RecordedEvent], S],
+        initial: Callable[[], S],
+    ) -> dict[str, AggregateResult[S]]:
+        """Fold many streams."""
+        names = check_streams(streams)
+        await self.turn()
+        make = check_initial(initial)
+        return {name: await self.aggregate(name, evolve, make) for name in names}
 
 
 class ReferenceSubscription:
@@ -96,7 +121,7 @@ class ReferenceSubscription:
         await self.store.database.signal.wait(seen, None)
 
 
-class ReferenceSession:
+class ReferenceSession(ReadsMany):
     """A unit of work: it keeps what is appended, and commits it once."""
 
     def __init__(self, store: ReferenceData) -> None:
@@ -273,22 +298,6 @@ class ReferenceSession:
         )
         for event in read.events:
             yield event
-
-    async def read_many(self, streams: Iterable[str]) -> dict[str, ReadResult]:
-        """Read many streams."""
-        return {name: await self.read(name) for name in check_streams(streams)}
-
-    async def aggregate_many(
-        self,
-        streams: Iterable[str],
-        evolve: Callable[[S, RecordedEvent], S],
-        initial: Callable[[], S],
-    ) -> dict[str, AggregateResult[S]]:
-        """Fold many streams."""
-        names = check_streams(streams)
-        await self.turn()
-        make = check_initial(initial)
-        return {name: await self.aggregate(name, evolve, make) for name in names}
 
     async def aggregate(
         self,

@@ -48,17 +48,20 @@ from eventport_conformance.proof.checks import (
     check_prefix,
     check_query,
     check_stream,
-    check_streams,
     check_types,
 )
 from eventport_conformance.proof.reference_data import Filter, Hook, ReferenceData
-from eventport_conformance.proof.reference_session import ReferenceSession, ReferenceSubscription
+from eventport_conformance.proof.reference_session import (
+    ReadsMany,
+    ReferenceSession,
+    ReferenceSubscription,
+)
 
 
 S = TypeVar("S")
 
 
-class ReferenceStore(ReferenceData):
+class ReferenceStore(ReadsMany, ReferenceData):
     """An event store, written out by hand."""
 
     def after_commit(self, hook: Hook) -> Hook:
@@ -215,22 +218,6 @@ class ReferenceStore(ReferenceData):
             state = evolve(state, event)
         last = read.version if to_version is None else min(to_version, read.version)
         return AggregateResult(state, last, read.exists)
-
-    async def read_many(self, streams: Iterable[str]) -> dict[str, ReadResult]:
-        """Read many streams."""
-        return {name: await self.read(name) for name in check_streams(streams)}
-
-    async def aggregate_many(
-        self,
-        streams: Iterable[str],
-        evolve: Callable[[S, RecordedEvent], S],
-        initial: Callable[[], S],
-    ) -> dict[str, AggregateResult[S]]:
-        """Fold many streams."""
-        names = check_streams(streams)
-        await self.turn()
-        make = check_initial(initial)
-        return {name: await self.aggregate(name, evolve, make) for name in names}
 
     @asynccontextmanager
     async def session(self) -> AsyncGenerator[Session, None]:
