@@ -81,7 +81,7 @@ def _problems(value: Any, path: str, depth: int) -> Iterator[str]:  # noqa: C901
                     continue
                 if "\0" in key:
                     yield f"{path} has a key with U+0000 in it, which not every backend can hold"
-                elif not _is_unicode(key):
+                elif not is_unicode(key):
                     yield f"{path} has a key with a lone surrogate in it, which is not Unicode"
             shown = show_key(key, index) if kind is dict else index
             yield from _problems(item, f"{path}[{shown}]", depth + 1)
@@ -92,7 +92,7 @@ def _problems(value: Any, path: str, depth: int) -> Iterator[str]:  # noqa: C901
         if not math.isfinite(value):
             yield f"{path} is infinite or not a number, which JSON cannot hold: store None or text"
     elif kind is str:
-        if not _is_unicode(value):
+        if not is_unicode(value):
             yield f"{path} is text with a lone surrogate in it, which is not Unicode"
     elif kind is not bool and value is not None:
         yield (
@@ -102,7 +102,8 @@ def _problems(value: Any, path: str, depth: int) -> Iterator[str]:  # noqa: C901
         )
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
+    """Return whether text has no lone surrogates, so that it can be encoded."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -18,6 +18,7 @@ from types import MemberDescriptorType
 from typing import Any, Final, TypeAlias, cast
 from uuid import UUID
 
+from eventport._json import is_unicode
 from eventport.typed.sameness import lookup, plan_of
 
 
@@ -132,16 +133,8 @@ def _is_plain_time(value: datetime) -> bool:
     return value.tzinfo is UTC or (value.tzinfo is None and not value.fold)
 
 
-def _is_unicode(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _are_unicode(values: Iterable[str]) -> bool:
-    return all(map(str.isascii, values)) or all(map(_is_unicode, values))
+    return all(map(str.isascii, values)) or all(map(is_unicode, values))
 
 
 def _is_encodable(value: int) -> bool:
@@ -153,7 +146,7 @@ def _are_encodable(values: Collection[int]) -> bool:
 
 
 _OF_ALL: Final[Mapping[Check, Check]] = {
-    _is_unicode: _are_unicode,
+    is_unicode: _are_unicode,
     _is_encodable: _are_encodable,
 }
 """Checks of many values at once, which take less time than one by one."""
@@ -161,7 +154,7 @@ _OF_ALL: Final[Mapping[Check, Check]] = {
 
 _SOURCES: Final[Mapping[Check, str]] = {
     cast("Check", _is_plain_time): "(part.tzinfo is UTC or {}(part))",
-    _is_unicode: "(part.isascii() or {}(part))",
+    is_unicode: "(part.isascii() or {}(part))",
     _is_encodable: "-0x8000_0000_0000_0000 <= part <= 0xFFFF_FFFF_FFFF_FFFF",
 }
 """How checks read in the source of a function: a call would take most of their time."""
@@ -171,7 +164,7 @@ _SIMPLE: Final[tuple[set[type], ...]] = ({str}, {int})
 
 TEXT: Final[Accepted] = {str: None}
 INT: Final[Accepted] = {int: None}
-UNICODE: Final[Accepted] = {str: _is_unicode}
+UNICODE: Final[Accepted] = {str: is_unicode}
 """Text that can be encoded; where the encoding itself refuses the rest, `TEXT` will do."""
 INT64: Final[Accepted] = {int: _is_encodable}
 """An integer that can be encoded."""
