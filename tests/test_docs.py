@@ -37,6 +37,7 @@ PAGES = sorted(
         ("docs/aggregates.md", 7),
         ("docs/inline-projections.md", 2),
         ("docs/read-models.md", 1),
+        ("docs/reactors.md", 1),
         ("docs/boundaries.md", 3),
         ("docs/coming-from-emmett.md", 1),
         ("docs/coming-from-eventsourcing.md", 1),

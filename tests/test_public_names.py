@@ -23,6 +23,7 @@ from eventport import (
     folding,
     keys,
     projections,
+    reactors,
     snapshots,
     testing,
     typed,
@@ -151,6 +152,7 @@ TOOLKIT = [
         context,
         keys,
         projections,
+        reactors,
         snapshots,
         testing,
     )

@@ -41,6 +41,7 @@ MODULES: Final = (
     "eventport.keys",
     "eventport.snapshots",
     "eventport.projections",
+    "eventport.reactors",
     "eventport.read_models",
     "eventport.testing",
     "eventport.testing.fixtures",
