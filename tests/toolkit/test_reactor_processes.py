@@ -44,7 +44,10 @@ async def test_a_reactor_killed_at_random_has_each_effect_once(tmp_path: Path) -
     chosen = random.Random(seed)
     url = f"sqlite:///{tmp_path / 'events.db'}"
     placed = list(range((KILLS + 1) * EACH))
-    with scripts(Path(__file__).parent / "workers") as start, no_hang(HANG_SECONDS + 10 * KILLS):
+    with (
+        scripts(Path(__file__).parent / "workers") as start,
+        no_hang(seconds=HANG_SECONDS + 10 * KILLS),
+    ):
         async with connect(url) as store:
             for kill in range(KILLS + 1):
                 stream = chosen.choice(["log", "late", "eventport/timeouts/saga"])
