@@ -38,6 +38,7 @@ PAGES = sorted(
         ("docs/inline-projections.md", 2),
         ("docs/read-models.md", 1),
         ("docs/boundaries.md", 3),
+        ("docs/telemetry.md", 1),
         ("docs/coming-from-emmett.md", 1),
         ("docs/coming-from-eventsourcing.md", 1),
         ("docs/coming-from-marten.md", 1),

@@ -42,6 +42,7 @@ MODULES: Final = (
     "eventport.snapshots",
     "eventport.projections",
     "eventport.read_models",
+    "eventport.telemetry",
     "eventport.testing",
     "eventport.testing.fixtures",
     "eventport.adapter",
