@@ -22,6 +22,7 @@ from eventport.boundaries import Query
 from eventport.cli import (
     diagnosing,
     exporting,
+    giving_up,
     importing,
     listing,
     projecting,
@@ -30,7 +31,17 @@ from eventport.cli import (
     verifying,
 )
 from eventport.cli.endings import end_as_by_ctrl_c, ending, say
-from eventport.cli.options import After, Checkpoints, Json, Prefix, Store, Tags, Types, query_of
+from eventport.cli.options import (
+    After,
+    Checkpoints,
+    Json,
+    Prefix,
+    ProjectionName,
+    Store,
+    Tags,
+    Types,
+    query_of,
+)
 from eventport.cli.showing import event_writer, progress_bar
 
 
@@ -59,11 +70,8 @@ projection_app: Final = typer.Typer(
     help="Run or rebuild a projection, or show its progress.",
 )
 app.add_typer(projection_app, name="projection")
+projection_app.add_typer(giving_up.app, name="dead-letters")
 
-ProjectionName: TypeAlias = Annotated[
-    str,
-    typer.Argument(metavar="MODULE:PROJECTION", help="What to import, such as shop.views:cases."),
-]
 Lease: TypeAlias = Annotated[
     float,
     typer.Option(

@@ -25,6 +25,10 @@ Store: TypeAlias = Annotated[
         "[default: what EVENTPORT_URL says, or the store named default]",
     ),
 ]
+ProjectionName: TypeAlias = Annotated[
+    str,
+    typer.Argument(metavar="MODULE:PROJECTION", help="What to import, such as shop.views:cases."),
+]
 Checkpoints: TypeAlias = Annotated[
     str | None,
     typer.Option(
