@@ -20,6 +20,7 @@ from eventport._config.schemas import StoreSchema
 from eventport._config.targets import resolve
 from eventport.boundaries import Query
 from eventport.cli import (
+    adapters,
     diagnosing,
     exporting,
     giving_up,
@@ -260,6 +261,7 @@ def tail_store(
 app.command("streams")(listing.show_streams)
 app.command("stats")(listing.show_stats)
 app.command("verify")(verifying.verify_store)
+app.command("stores")(adapters.show_stores)
 app.command("doctor")(diagnosing.examine_store)
 
 
