@@ -82,6 +82,7 @@ PLAIN_VALUES = {
     "Batching",
     "Expectation",
     "Guard",
+    "Level",
     "Outcome",
     "Unseen",
 }

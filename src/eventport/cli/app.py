@@ -19,9 +19,30 @@ from eventport._config.connecting import connect_existing
 from eventport._config.schemas import StoreSchema
 from eventport._config.targets import resolve
 from eventport.boundaries import Query
-from eventport.cli import exporting, importing, listing, projecting, reading, tailing, verifying
+from eventport.cli import (
+    adapters,
+    diagnosing,
+    exporting,
+    giving_up,
+    importing,
+    listing,
+    projecting,
+    reading,
+    tailing,
+    verifying,
+)
 from eventport.cli.endings import end_as_by_ctrl_c, ending, say
-from eventport.cli.options import After, Json, Prefix, Store, Tags, Types, query_of
+from eventport.cli.options import (
+    After,
+    Checkpoints,
+    Json,
+    Prefix,
+    ProjectionName,
+    Store,
+    Tags,
+    Types,
+    query_of,
+)
 from eventport.cli.showing import event_writer, progress_bar
 
 
@@ -50,19 +71,8 @@ projection_app: Final = typer.Typer(
     help="Run or rebuild a projection, or show its progress.",
 )
 app.add_typer(projection_app, name="projection")
+projection_app.add_typer(giving_up.app, name="dead-letters")
 
-ProjectionName: TypeAlias = Annotated[
-    str,
-    typer.Argument(metavar="MODULE:PROJECTION", help="What to import, such as shop.views:cases."),
-]
-Checkpoints: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME_OR_URL",
-        help="Where the checkpoints are: a database, or streams for the store's own streams. "
-        "[default: where the events are]",
-    ),
-]
 Lease: TypeAlias = Annotated[
     float,
     typer.Option(
@@ -251,6 +261,8 @@ def tail_store(
 app.command("streams")(listing.show_streams)
 app.command("stats")(listing.show_stats)
 app.command("verify")(verifying.verify_store)
+app.command("stores")(adapters.show_stores)
+app.command("doctor")(diagnosing.examine_store)
 
 
 @schema_app.command("sql")
