@@ -17,9 +17,18 @@ import typer
 from eventport import connect
 from eventport._config.connecting import connect_existing
 from eventport._config.schemas import StoreSchema
-from eventport._config.targets import resolve
+from eventport._config.targets import lives_in_memory
 from eventport.boundaries import Query
-from eventport.cli import exporting, importing, listing, projecting, reading, tailing, verifying
+from eventport.cli import (
+    copying,
+    exporting,
+    importing,
+    listing,
+    projecting,
+    reading,
+    tailing,
+    verifying,
+)
 from eventport.cli.endings import end_as_by_ctrl_c, ending, say
 from eventport.cli.options import After, Json, Prefix, Store, Tags, Types, query_of
 from eventport.cli.showing import event_writer, progress_bar
@@ -131,7 +140,7 @@ def import_events(
                 f"{source.left_out} events left out: checkpoints and dead letters of projections, "
                 "which hold positions of the store that they were exported from"
             )
-        if _is_lost_at_the_end(store):
+        if lives_in_memory(store):
             say("memory:// forgets all of it now: name another store with --store")
 
 
@@ -251,6 +260,7 @@ def tail_store(
 app.command("streams")(listing.show_streams)
 app.command("stats")(listing.show_stats)
 app.command("verify")(verifying.verify_store)
+app.command("copy")(copying.copy_store)
 
 
 @schema_app.command("sql")
@@ -331,11 +341,6 @@ def show_projection(
         lines = [msgspec.json.encode(found).decode()] if json else projecting.lines_of(found)
         for line in lines:
             print(line)  # noqa: T201  # what it is for
-
-
-def _is_lost_at_the_end(store: str | None) -> bool:
-    url = resolve(store, None).url
-    return url.startswith(("memory:", "sqlite://?")) or url in {"sqlite://", "sqlite:///:memory:"}
 
 
 def _open_input(file: Path) -> AbstractContextManager[BinaryIO]:
