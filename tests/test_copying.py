@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -252,8 +251,8 @@ def test_a_killed_copy_is_run_again_and_ends_right(eventport: Command, tmp_path:
     eventport("import", "log.ndjson", "--store", "sqlite:///source.db")
     copy = ("copy", "sqlite:///source.db", "sqlite:///s.db")
     process = start(tmp_path, *copy)
-    until_in_thread("a batch", lambda: stored(tmp_path) > 0)
-    process.send_signal(signal.SIGKILL)
+    until_in_thread(lambda: stored(tmp_path) > 0, "the command gets on")
+    process.kill()
     process.communicate()
     there = stored(tmp_path)
     assert there % placing.MAX_BATCH_EVENTS == 0
