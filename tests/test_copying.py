@@ -142,7 +142,7 @@ async def test_a_truncated_stream_is_refused_before_anything_is_written() -> Non
     async with Store(Truncated()) as source, MemoryEventStore() as target:
         await source.append("whole", [NewEvent("E", 1)])
         await source.append("cut", [NewEvent("E", 1), NewEvent("E", 2)])
-        with pytest.raises(CopyRefusedError, match="version 2 of stream 'cut' cannot be copied"):
+        with pytest.raises(CopyRefusedError, match=r"stream 'cut' cannot be copied: .* version 2"):
             await copy_events(source, target)
         assert await held(target) == []
 

@@ -165,6 +165,8 @@ async def _check(
     """Look at all events before anything is written; refuse what another store would refuse."""
     heads: dict[str, int] = {}
     events = there = left_out = position = 0
+    # A server that truncates or deletes streams has their events in its log for some time.
+    may_truncate = Capability.CATALOGUE not in source.capabilities
     async with aclosing(source.iterate_all()) as found:
         async for event in found:
             position = event.position
@@ -172,22 +174,36 @@ async def _check(
             if holds_positions(event.stream):
                 left_out += 1
                 continue
-            _check_event(event, heads.get(event.stream, 0))
+            before = heads.get(event.stream, 0)
+            if before == 0 and may_truncate:
+                await _check_beginning(source, event)
+            _check_event(event, before)
             heads[event.stream] = event.version
             events += 1
             there += position <= start
     return _Found(events, there, left_out, len(heads), position)
 
 
+async def _check_beginning(source: EventStore, event: RecordedEvent) -> None:
+    """Refuse a stream that does not begin with the event that the global order has first."""
+    first = await source.read(event.stream, from_version=event.version, to_version=event.version)
+    if not first.events:
+        raise _truncated(event.stream, event.version)
+
+
+def _truncated(stream: str, version: int) -> CopyRefusedError:
+    message = (
+        f"stream {stream!r} cannot be copied: events at or before its version {version} are "
+        "missing, as after a truncation, and a copy could not keep the versions; nothing was "
+        "written"
+    )
+    return CopyRefusedError(message)
+
+
 def _check_event(event: RecordedEvent, before: int) -> None:
     stream, version = event.stream, event.version
     if version != before + 1:
-        missing = "the events before it are" if before == 0 else f"what follows {before} is"
-        message = (
-            f"version {version} of stream {stream!r} cannot be copied: {missing} missing, as after "
-            "a truncation, and a copy could not keep the versions; nothing was written"
-        )
-        raise CopyRefusedError(message)
+        raise _truncated(stream, version)
     try:
         if before == 0:
             check_stream(stream)
