@@ -17,10 +17,11 @@ import typer
 from eventport import connect
 from eventport._config.connecting import connect_existing
 from eventport._config.schemas import StoreSchema
-from eventport._config.targets import resolve
+from eventport._config.targets import lives_in_memory
 from eventport.boundaries import Query
 from eventport.cli import (
     adapters,
+    copying,
     diagnosing,
     exporting,
     giving_up,
@@ -141,7 +142,7 @@ def import_events(
                 f"{source.left_out} events left out: checkpoints and dead letters of projections, "
                 "which hold positions of the store that they were exported from"
             )
-        if _is_lost_at_the_end(store):
+        if lives_in_memory(store):
             say("memory:// forgets all of it now: name another store with --store")
 
 
@@ -263,6 +264,7 @@ app.command("stats")(listing.show_stats)
 app.command("verify")(verifying.verify_store)
 app.command("stores")(adapters.show_stores)
 app.command("doctor")(diagnosing.examine_store)
+app.command("copy")(copying.copy_store)
 
 
 @schema_app.command("sql")
@@ -343,11 +345,6 @@ def show_projection(
         lines = [msgspec.json.encode(found).decode()] if json else projecting.lines_of(found)
         for line in lines:
             print(line)  # noqa: T201  # what it is for
-
-
-def _is_lost_at_the_end(store: str | None) -> bool:
-    url = resolve(store, None).url
-    return url.startswith(("memory:", "sqlite://?")) or url in {"sqlite://", "sqlite:///:memory:"}
 
 
 def _open_input(file: Path) -> AbstractContextManager[BinaryIO]:
