@@ -83,6 +83,7 @@ PLAIN_VALUES = {
     "Batching",
     "Expectation",
     "Guard",
+    "Level",
     "Outcome",
     "Unseen",
 }

@@ -43,6 +43,7 @@ MODULES: Final = (
     "eventport.projections",
     "eventport.reactors",
     "eventport.read_models",
+    "eventport.telemetry",
     "eventport.testing",
     "eventport.testing.fixtures",
     "eventport.adapter",

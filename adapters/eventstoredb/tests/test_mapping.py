@@ -33,6 +33,7 @@ from eventport import (
     StoreUnavailableError,
     connect,
 )
+from eventport.copying import CopyRefusedError, copy_events
 
 from eventport_conformance.waiting import no_hang
 from eventport_eventstoredb import EventStoreDBEventStore, vendor
@@ -348,3 +349,15 @@ async def test_a_cancelled_read_leaves_no_error_behind(store: EventStoreDBEventS
                 await anyio.sleep(0.00002 * (steps - 100))
             group.cancel_scope.cancel()
     assert not (await store.read("missing")).exists
+
+
+async def test_a_truncated_stream_is_not_copied(
+    double: Double, store: EventStoreDBEventStore
+) -> None:
+    await store.append("whole", numbered(2))
+    await store.append("cut", numbered(4))
+    set_metadata(double, "cut", '{"$tb": 2}')
+    async with connect("memory://") as target:
+        with pytest.raises(CopyRefusedError, match="stream 'cut' cannot be copied"):
+            await copy_events(store, target)
+        assert (await target.read_all()).events == []
