@@ -40,6 +40,7 @@ async def shop(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerator
 
 async def run_until(shop: Shop, clock: FakeClock, stream: str, last: str) -> list[str]:
     """Run the reactor until a stream ends with a type; return the types of its events."""
+    found = list[str]()
     with fail_after(60):
         async with create_task_group() as group:
             group.start_soon(runner_of(shop, clock).run)

@@ -48,7 +48,8 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncGenerato
 
 
 def saga(**options: Any) -> Reactor:
-    return Reactor("saga", **{"retries": QUICK, **options})
+    chosen: dict[str, Any] = {"retries": QUICK, **options}
+    return Reactor("saga", **chosen)
 
 
 def unpaid_after_half_an_hour() -> Reactor:
