@@ -7,10 +7,14 @@ from itertools import permutations
 
 import pytest
 
+from adapters.eventstoredb.tests.at_servers import numbered, set_metadata
+from adapters.eventstoredb.tests.double.server import serve
+from adapters.eventstoredb.tests.double.state import Double
 from tests.copies import fill, held
 from tests.toolkit.backends import BACKENDS
 
-from eventport.copying import copy_events
+from eventport import connect
+from eventport.copying import CopyRefusedError, copy_events
 
 
 ENGINES = ("memory", "sqlite", "postgres", "mongodb", "eventstoredb")
@@ -39,3 +43,14 @@ async def test_a_copy_is_equal(request: pytest.FixtureRequest, first: str, secon
         assert grown.is_equal
         assert grown.there == report.copied
         assert await held(target) == await held(source)
+
+
+async def test_a_truncated_stream_is_not_copied() -> None:
+    double = Double()
+    async with serve(double), connect(double.uri) as source, connect("memory://") as target:
+        await source.append("whole", numbered(2))
+        await source.append("cut", numbered(4))
+        set_metadata(double, "cut", '{"$tb": 2}')
+        with pytest.raises(CopyRefusedError, match="stream 'cut' cannot be copied"):
+            await copy_events(source, target)
+        assert not (await target.read_all()).events

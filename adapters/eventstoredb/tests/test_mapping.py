@@ -7,13 +7,12 @@ import sys
 
 from collections.abc import AsyncGenerator
 from typing import Any
-from uuid import uuid4
 
 import anyio
 import anyio.lowlevel
 import pytest
 
-from adapters.eventstoredb.tests.at_servers import numbered
+from adapters.eventstoredb.tests.at_servers import numbered, set_metadata
 from adapters.eventstoredb.tests.double.database import Proposed
 from adapters.eventstoredb.tests.double.server import serve
 from adapters.eventstoredb.tests.double.state import Double, Fault
@@ -33,7 +32,6 @@ from eventport import (
     StoreUnavailableError,
     connect,
 )
-from eventport.copying import CopyRefusedError, copy_events
 
 from eventport_conformance.waiting import no_hang
 from eventport_eventstoredb import EventStoreDBEventStore, vendor
@@ -43,11 +41,6 @@ from eventport_eventstoredb.wire import carried_type
 def foreign(data: bytes, metadata: bytes = b"") -> Proposed:
     id_ = "00000000-0000-0000-0000-000000000001"
     return Proposed(id_, "Theirs", "application/json", data, metadata)
-
-
-def set_metadata(double: Double, stream: str, text: str) -> None:
-    event = Proposed(str(uuid4()), "$metadata", "application/json", text.encode(), b"")
-    double.database.append(f"$${stream}", -2, [event])
 
 
 async def test_an_empty_append_does_not_reach_the_server(
@@ -349,15 +342,3 @@ async def test_a_cancelled_read_leaves_no_error_behind(store: EventStoreDBEventS
                 await anyio.sleep(0.00002 * (steps - 100))
             group.cancel_scope.cancel()
     assert not (await store.read("missing")).exists
-
-
-async def test_a_truncated_stream_is_not_copied(
-    double: Double, store: EventStoreDBEventStore
-) -> None:
-    await store.append("whole", numbered(2))
-    await store.append("cut", numbered(4))
-    set_metadata(double, "cut", '{"$tb": 2}')
-    async with connect("memory://") as target:
-        with pytest.raises(CopyRefusedError, match="stream 'cut' cannot be copied"):
-            await copy_events(store, target)
-        assert (await target.read_all()).events == []
