@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
@@ -171,3 +173,27 @@ async def test_a_store_from_before_the_lists_is_read(store: EventStore) -> None:
     (record,) = await log.records(id_)
     assert record.data.cause is None
     assert [each.id for each in await log.events_of(id_)] == [event.id]
+
+
+async def test_the_records_of_a_list_are_read_together(store: EventStore) -> None:
+    handler = CommandHandler(store, ACCOUNT, log=CommandLog(store))
+    ids = [uuid4() for _ in range(20)]
+    with bind_context(user="ada"):
+        for id_ in ids:
+            await handler.handle(f"account-{id_}", Deposit(5), id=id_)
+    calls = list[int]()
+
+    class Counting:
+        """The store; it notes how many streams are read in each call."""
+
+        def __init__(self) -> None:
+            self.iterate, self.capabilities = store.iterate, store.capabilities
+
+        async def read_many(self, streams: Iterable[str]) -> Any:
+            names = list(streams)
+            calls.append(len(names))
+            return await store.read_many(names)
+
+    counting = CommandLog(cast("EventStore", Counting()))
+    assert [record.data.id async for record in counting.by_user("ada")] == ids
+    assert calls == [1, 2, 4, 8, 5]
