@@ -17,6 +17,20 @@ _REMEDY: Final = (
 )
 
 
+_forks = 0
+"""How many forks lie between this process and the first one. To ask the system for the number of
+this process at each call would cost more than all else of the check."""
+
+
+def _note_fork() -> None:
+    global _forks  # noqa: PLW0603  # a child gets a copy of what its parent had
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
+
+
 class Affinity:
     """The process and the event loop that an object belongs to.
 
@@ -24,10 +38,10 @@ class Affinity:
     first check, because some stores can be made outside of any loop.
     """
 
-    __slots__ = ("_loop", "_pid")
+    __slots__ = ("_forks", "_loop")
 
     def __init__(self) -> None:
-        self._pid = os.getpid()
+        self._forks = _forks
         self._loop = _running_loop()
 
     def check(self, owner: object) -> None:
@@ -36,7 +50,7 @@ class Affinity:
         Args:
             owner: What was used; its repr becomes a part of the message.
         """
-        if os.getpid() != self._pid:
+        if self._forks != _forks:
             message = f"{owner!r} was opened in the process that forked this one: {_REMEDY}"
             raise WrongEventLoopError(message)
         loop = _running_loop()

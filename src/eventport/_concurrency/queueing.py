@@ -6,8 +6,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Final, Generic, TypeVar, cast
 
-from anyio.lowlevel import checkpoint
-
+from eventport._concurrency.checkpoints import checkpoint
 from eventport._concurrency.one_shot import OneShot
 from eventport._concurrency.shielding import start_task
 from eventport.errors import StoreUnavailableError

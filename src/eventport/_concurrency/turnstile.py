@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 
 from anyio import Event
-from anyio.lowlevel import checkpoint
 
+from eventport._concurrency.checkpoints import checkpoint
 from eventport._concurrency.shielding import start_task
 
 

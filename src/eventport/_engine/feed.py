@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import Protocol
 
 from anyio import Event
-from anyio.lowlevel import checkpoint
 
+from eventport._concurrency.checkpoints import checkpoint
 from eventport._concurrency.shielding import start_task
 from eventport._concurrency.signal import Signal
 from eventport._engine.history import History

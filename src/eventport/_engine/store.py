@@ -15,10 +15,10 @@ from types import TracebackType
 from typing import Self
 
 from anyio import Event
-from anyio.lowlevel import checkpoint
 
 from eventport._concurrency.affinity import Affinity
 from eventport._concurrency.blocks import entered_as
+from eventport._concurrency.checkpoints import checkpoint
 from eventport._concurrency.shielding import run_shielded
 from eventport._concurrency.signal import Signal
 from eventport._concurrency.turnstile import Turnstile

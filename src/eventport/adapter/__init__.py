@@ -8,6 +8,7 @@ from __future__ import annotations
 from eventport._concurrency.affinity import Affinity
 from eventport._concurrency.alarms import Alarms
 from eventport._concurrency.backoff import Backoff
+from eventport._concurrency.checkpoints import checkpoint
 from eventport._concurrency.nesting import calls_handlers
 from eventport._concurrency.shielding import run_shielded
 from eventport._concurrency.waits import LimitedWait, limit_wait
@@ -141,6 +142,7 @@ __all__ = [
     "call_inline",
     "calls_handlers",
     "check_url",
+    "checkpoint",
     "checks_options",
     "clean",
     "control_character",

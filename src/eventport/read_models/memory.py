@@ -8,8 +8,8 @@ from contextvars import ContextVar
 from typing import Final, TypeAlias
 
 from anyio import Lock, Semaphore
-from anyio.lowlevel import checkpoint
 
+from eventport._concurrency.checkpoints import checkpoint
 from eventport.errors import NotSupportedError
 
 

@@ -8,8 +8,6 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Final
 
-from anyio.lowlevel import checkpoint
-
 from eventport import Capability, RecordedEvent, StreamInfo
 from eventport.adapter import (
     AllPage,
@@ -23,6 +21,7 @@ from eventport.adapter import (
     Seen,
     StreamPage,
     StreamQuery,
+    checkpoint,
 )
 from eventport.read_models import MemoryDocuments
 
