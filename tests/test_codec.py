@@ -20,6 +20,7 @@ from eventport._engine.codec import (
     utc_from_microseconds,
     utc_to_microseconds,
 )
+from eventport.events import NO_TAGS
 
 
 @given(values)
@@ -176,3 +177,8 @@ def test_what_is_no_json_in_a_store_is_corrupt(data: str, metadata: str) -> None
 @given(st.datetimes(timezones=st.just(UTC)))
 def test_times_keep_their_microseconds(time: datetime) -> None:
     assert utc_from_microseconds(utc_to_microseconds(time)) == time
+
+
+def test_events_without_tags_share_one_empty_set() -> None:
+    given = [NewEvent("E", {}), NewEvent("E", {}, tags=set()), NewEvent("E", {}, tags=frozenset())]
+    assert {id(event.tags) for event in encode_events(given)} == {id(NO_TAGS)}

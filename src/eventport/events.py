@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Set as AbstractSet  # msgspec resolves field types at run time
 from datetime import datetime  # as above
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Final, Generic
 from uuid import UUID
 
 from msgspec import Struct, field
@@ -22,6 +22,11 @@ else:
     T_co = TypeVar("T_co", covariant=True)
 
 
+NO_TAGS: Final = frozenset[str]()
+"""The tags of an event that has none. All of them share it: Python makes each other empty frozenset
+anew, which takes more memory than the rest of a small event."""
+
+
 class NewEvent(Struct, frozen=True):
     """An event to be appended.
 
@@ -37,7 +42,7 @@ class NewEvent(Struct, frozen=True):
     """A JSON object about the event; it cannot override anything that the store records."""
     id: UUID = field(default_factory=new_id)
     """The event's identity. An append that is retried with the same ids is not written twice."""
-    tags: AbstractSet[str] = frozenset()
+    tags: AbstractSet[str] = NO_TAGS
     """What it is about, such as ``{"course:1", "student:7"}``, so that a `Query` finds it.
 
     At most 50, each of 1 to 200 UTF-8 bytes without control characters.
@@ -98,5 +103,5 @@ class RecordedEvent(Struct, Generic[T_co], frozen=True):
     stream; copies keep what they have. For an event of a session that has not committed yet it
     is provisional.
     """
-    tags: frozenset[str] = frozenset()
+    tags: frozenset[str] = NO_TAGS
     """What it is about, as it was appended."""

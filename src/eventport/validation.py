@@ -15,6 +15,7 @@ from eventport.errors import (
     InvalidEventTypeError,
     InvalidStreamNameError,
 )
+from eventport.events import NO_TAGS
 from eventport.expectations import Expectation
 
 
@@ -126,7 +127,7 @@ def check_types(types: object) -> frozenset[str] | None:
 def check_tags(tags: object) -> frozenset[str]:
     """Return the tags of an event or a query. No message shows one: tags are data."""
     if type(tags) is frozenset and not tags:
-        return frozenset()
+        return NO_TAGS
     if not isinstance(tags, AbstractSet):
         message = f'tags must be a set of text, such as {{"course:1"}}, not a {type(tags).__name__}'
         raise InvalidArgumentTypeError(message)
@@ -134,7 +135,7 @@ def check_tags(tags: object) -> frozenset[str]:
     if len(checked) > MAX_TAGS:
         message = f"{len(checked)} tags are too many: the limit is {MAX_TAGS}"
         raise InvalidArgumentError(message)
-    return checked
+    return checked or NO_TAGS
 
 
 def _check_tag(tag: object) -> str:

@@ -21,11 +21,10 @@ from eventport.errors import (
     InvalidArgumentTypeError,
     InvalidEventError,
 )
-from eventport.events import CopiedEvent, NewEvent, RecordedEvent
+from eventport.events import NO_TAGS, CopiedEvent, NewEvent, RecordedEvent
 from eventport.validation import check_event_type, check_tags, show
 
 
-_NO_TAGS: Final = frozenset[str]()
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _decode: Final = msgspec.json.Decoder().decode
@@ -79,7 +78,7 @@ def decode_event(
             {} if metadata == "{}" else _decode(metadata),
             id_,
             recorded_at,
-            frozenset(tags) if tags else _NO_TAGS,
+            frozenset(tags) if tags else NO_TAGS,
         )
     except msgspec.DecodeError as exc:
         message = f"event {version} of stream {stream!r} does not hold JSON: {exc}"
@@ -163,7 +162,7 @@ def _encode_event(event: object) -> EncodedEvent:
         raw_metadata.decode() if metadata else "{}",
         id_,
         len(raw) + len(raw_metadata),
-        _NO_TAGS if event.tags is _NO_TAGS else _check_tags(event.tags, type_),
+        NO_TAGS if event.tags is NO_TAGS else _check_tags(event.tags, type_),
         None if type(event) is NewEvent else _first_recorded(event),
     )
 

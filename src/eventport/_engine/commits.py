@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from eventport.boundaries import Query
 from eventport.errors import ConcurrencyError, StoreUnavailableError
+from eventport.events import NO_TAGS
 from eventport.expectations import Expectation
 
 
@@ -25,7 +26,7 @@ class EncodedEvent(Struct, frozen=True, gc=False):
     id: UUID
     size: int
     """The size of data and metadata in UTF-8, in bytes."""
-    tags: frozenset[str] = frozenset()
+    tags: frozenset[str] = NO_TAGS
     """What it is about; engines store them with the event."""
     recorded_at: datetime | None = None
     """The time of a copy: aware, UTC. None for an event that gets the time of its commit.
