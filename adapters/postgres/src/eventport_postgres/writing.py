@@ -198,9 +198,11 @@ class Writer:
                 self._connections.writing(within) as connection,
                 limit_wait(within),
             ):
-                return await self._looker.look(connection, commits, self._asked, self._landmark)
+                found = await self._looker.look(connection, commits, self._asked, self._landmark)
         except DRIVER_ERRORS as exc:
             raise lost(exc, AnswerLostError) from exc
+        self._remember(commits, found)
+        return found
 
     async def find_lockers(self, streams: Sequence[str], within: float) -> Mapping[str, str | None]:
         """Return which transactions keep streams, or other locks of ours, locked."""
@@ -305,7 +307,8 @@ class Writer:
         )
         return [Blocked(frozenset(waits)) if waits else next(rest) for waits in blocked]
 
-    def _remember(self, commits: Sequence[Commit], found: Sequence[Outcome]) -> None:
+    def _remember(self, commits: Sequence[Commit], found: Sequence[Outcome | None]) -> None:
+        """Keep the last event that was written: the next batch comes after it."""
         for commit, outcome in zip(reversed(commits), reversed(found), strict=True):
             if isinstance(outcome, Committed) and not outcome.deduplicated:
                 position = outcome.writes[-1].positions[-1]
