@@ -119,6 +119,10 @@ class PostgresJoinedEngine:
         """See `ReadsMany.read_streams`."""
         return await self._ask(self._reader.many, streams)
 
+    async def read_heads(self, streams: Sequence[str], /) -> Mapping[str, int]:
+        """See `ReadsHeads.read_heads`."""
+        return await self._ask(self._reader.heads, streams)
+
     async def read_all(self, query: AllQuery, /) -> AllPage:
         """See `Engine.read_all`."""
         return await self._ask(self._reader.all, query)

@@ -108,6 +108,11 @@ class SQLiteEngine:
         async with self._read_turn():
             return await self._reader.run(_in_place, statements.read_streams, streams)
 
+    async def read_heads(self, streams: Sequence[str], /) -> Mapping[str, int]:
+        """See `ReadsHeads.read_heads`: in one hop to the reader's thread."""
+        async with self._read_turn():
+            return await self._reader.run(_in_place, statements.read_heads, streams)
+
     async def read_all(self, query: AllQuery, /) -> AllPage:
         """See `Engine.read_all`: there is one writer, so positions are in commit order."""
         async with self._read_turn():
