@@ -22,6 +22,7 @@ from eventport.adapter import (
     Outcome,
     StreamPage,
     StreamQuery,
+    limit_wait,
 )
 
 from eventport_postgres.asking import AnyConnection, ask_one
@@ -164,7 +165,7 @@ class PostgresJoinedEngine:
                 )
                 raise NotSupportedError(message)
             try:
-                async with asyncio.timeout(self._timeout):
+                async with limit_wait(self._timeout):
                     return await query(self._connection, *args, **kwargs)
             except DRIVER_ERRORS as exc:
                 raise translated(exc) from exc

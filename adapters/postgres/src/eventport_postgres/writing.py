@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -17,7 +15,9 @@ from eventport.adapter import (
     Committed,
     ConnectionLostError,
     Failed,
+    LimitedWait,
     Outcome,
+    limit_wait,
 )
 
 from eventport_postgres.asking import AnyConnection, ask, ask_one
@@ -130,14 +130,14 @@ class Writer:
         self._asked: Backend | None = None
         """The backend that has not answered yet; None if there is none, or a pooler hides it."""
         self._interrupted = False
-        self._sent: asyncio.Timeout | None = None
+        self._sent: LimitedWait | None = None
         """What ends the wait for the server's answer to a batch."""
 
     def interrupt(self) -> None:
         """Let the batch that is on its way end soon; its outcome is unknown then."""
         self._interrupted = True
-        if self._sent is not None and not self._sent.expired():
-            self._sent.reschedule(asyncio.get_running_loop().time())
+        if self._sent is not None:
+            self._sent.cut()
 
     async def commit(self, commits: Sequence[Commit], within: float) -> Sequence[Outcome]:
         """Write a batch, in one attempt.
@@ -196,7 +196,7 @@ class Writer:
         try:
             async with (
                 self._connections.writing(within) as connection,
-                asyncio.timeout(within),
+                limit_wait(within),
             ):
                 return await self._looker.look(connection, commits, self._asked, self._landmark)
         except DRIVER_ERRORS as exc:
@@ -242,7 +242,7 @@ class Writer:
             raise ConnectionLostError("it was interrupted before it was sent")
         try:
             # Handlers may take longer than the server: they have a limit of their own.
-            async with asyncio.timeout(None if self._inline else within) as self._sent:
+            async with limit_wait(None if self._inline else within) as self._sent:
                 return await self._ask(connection, commits, request, within)
         except LockNotAvailableError as exc:
             refusal = exc
