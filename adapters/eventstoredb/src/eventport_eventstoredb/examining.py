@@ -24,7 +24,7 @@ def examine(connector: Connector, mode: MultiStreamMode | None) -> list[Remark]:
         connector: The vendor's client.
         mode: How the server commits several streams.
     """
-    # No call of the protocol tells whether a node flushes what it acknowledges.
+    # No call of the protocol says whether a node flushes what it acknowledges.
     durability = (
         "the protocol does not say how nodes keep their data: see in their settings that neither "
         "MemDb nor UnsafeDisableFlushToDisk is on, and that the cluster has three nodes"
