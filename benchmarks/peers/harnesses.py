@@ -15,14 +15,14 @@ from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
+from benchmarks.peers.eventsource_engine import REGISTRY, EventsourceEngine
+from benchmarks.peers.eventsourcing_engine import RecorderEngine
 from eventsource.adapters.memory.store import InMemoryEventStore
 from eventsource.adapters.postgresql.store import PostgreSQLEventStore
 from eventsource.adapters.sqlite.store import SQLiteEventStore
-from eventsource_engine import REGISTRY, EventsourceEngine
 from eventsourcing.popo import POPOApplicationRecorder
 from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
 from eventsourcing.sqlite import SQLiteApplicationRecorder, SQLiteDatastore
-from eventsourcing_engine import RecorderEngine
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from eventport import Capability, EventStore

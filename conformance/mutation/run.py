@@ -267,8 +267,7 @@ def server_for(part: Part) -> Generator[str]:
     if "postgres" not in part.judges:
         yield ""
         return
-    sys.path.insert(0, str(trial.SERVER_CODE))
-    with import_module("server").running_server("fsync = off\n") as server:
+    with import_module("adapters.postgres.tests.server").running_server("fsync = off\n") as server:
         yield str(server.folder)
 
 

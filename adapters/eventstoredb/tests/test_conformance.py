@@ -38,7 +38,7 @@ from eventport_eventstoredb import EventStoreDBEventStore
 
 REAL_URL: Final = os.environ.get("EVENTPORT_TEST_EVENTSTOREDB_URL", "")
 EMPTY: Final = os.environ.get("EVENTPORT_TEST_EVENTSTOREDB_EMPTY", "")
-SCRIPT: Final = Path(__file__).parent / "double" / "server.py"
+DOUBLE: Final = "adapters.eventstoredb.tests.double.server"
 # What the server can do has to be said, and CAP-01 checks it: the double of the newer client's
 # server commits several streams.
 SESSIONS: Final = os.environ.get("EVENTPORT_TEST_EVENTSTOREDB_SESSIONS", str(KURRENT)) == "True"
@@ -49,7 +49,8 @@ class DoubleProcess:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, str(SCRIPT), "26.1" if KURRENT else "23.10"],
+            [sys.executable, "-m", DOUBLE, "26.1" if KURRENT else "23.10"],
+            cwd=Path(__file__).parents[3],  # from where it is found
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -11,8 +11,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from adapters.postgres.tests.server import Server, bare_connection, running_server
 from anyio import to_thread
-from server import Server, bare_connection, running_server
 
 from eventport import (
     ConfigurationError,

@@ -24,6 +24,7 @@ from eventport_postgres.background import Background
 from eventport_postgres.errors import DRIVER_ERRORS, is_lost
 from eventport_postgres.keepalive import keep_alive
 from eventport_postgres.servers import refuse_standby
+from eventport_postgres.vendor import behind_proxy
 
 
 CLOSE_TIMEOUT: Final = 5.0
@@ -96,7 +97,7 @@ class Connections(ABC):
 
     async def backend(self, connection: AnyConnection, within: float) -> Backend:
         """Return the backend at the other end; it is asked once for each connection."""
-        key = getattr(connection, "_con", connection)  # a pool hands out a new proxy each time
+        key = behind_proxy(connection)
         found = self._backends.get(key)
         if found is None:
             row = await ask_one(connection, _WHO, within=within)

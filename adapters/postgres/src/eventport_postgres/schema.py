@@ -230,7 +230,7 @@ async def _repair(connection: AnyConnection, schema: str) -> None:
 
 @cache
 def load_sql(file: str, name: str) -> str:
-    """Read SQL of this package, for a schema that is quoted already."""
+    """Return SQL of this package, for a schema that is quoted already."""
     text = files("eventport_postgres").joinpath("sql", file).read_text(encoding="utf-8")
     return _fill(text, name)
 
