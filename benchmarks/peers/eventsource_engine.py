@@ -99,6 +99,7 @@ class EventsourceEngine:
             Capability.SHARED: "its events live in one object",
             Capability.DURABLE: "its events live in memory",
             Capability.GUARDS: "what it checks is the version of a stream",
+            Capability.CONDITIONS: "what it checks is the version of a stream",
             Capability.TIMES: "it records the times itself",
         }
 

@@ -1,13 +1,15 @@
-"""Commits over several streams, by the newer protocol."""
+"""Commits over several streams, written or only checked, by the newer protocol."""
 
 from __future__ import annotations
+
+import asyncio
 
 from collections import Counter
 from collections.abc import Sequence
 
-from eventport.adapter import Commit, Committed, Conflict, EncodedEvent, Written
+from eventport.adapter import Commit, Committed, Conflict, EncodedEvent, StreamGuard, Written
 from eventport.errors import NotSupportedError
-from eventport.expectations import Expectation, exact_version
+from eventport.expectations import Expectation, exact_version, holds
 
 from eventport_eventstoredb.client import Client, MultiStreamMode
 from eventport_eventstoredb.errors import Refused, StreamDeletedError
@@ -49,15 +51,20 @@ class SeveralStreams:
         if again and (found := await self._earlier(commit, again=again)):
             return found
         writes = _adjacent(commit)
-        _check_names(mode, [stream for stream, _ in writes])
         wanted: dict[str, Expectation] = {}
         for write in commit.writes:
             wanted.setdefault(write.stream, write.expected)
+        guards = [guard for guard in commit.guards if isinstance(guard, StreamGuard)]
+        # The writes come first: of several conflicts, the server's first one is raised.
+        wanted |= {guard.stream: guard.expected for guard in guards}
+        _check_names(mode, [stream for stream, _ in writes], [guard.stream for guard in guards])
+        if gone := await self._gone(guards):
+            return await self._earlier(commit, again=again) or gone
         expected = {stream: _revision(expectation) for stream, expectation in wanted.items()}
         try:
             result = await self._client.append_several(mode, writes, expected)
         except StreamDeletedError as exc:
-            return await self._deleted(exc, wanted)
+            return await self._deleted(exc, wanted, {stream for stream, _ in writes})
         if not isinstance(result, Refused):
             position = to_position(result.commit_position)
             return self._committed(commit, result.versions, position, deduplicated=False)
@@ -66,9 +73,26 @@ class SeveralStreams:
         shown = await self._streams.shown_version(result.stream, result.version)
         return Conflict(result.stream, wanted[result.stream], shown)
 
-    async def _deleted(self, exc: StreamDeletedError, wanted: dict[str, Expectation]) -> Conflict:
-        """Return a conflict if a stream that the server calls deleted is only softly deleted."""
-        if exc.stream not in wanted or await self._streams.is_tombstoned(exc.stream):
+    async def _gone(self, guards: Sequence[StreamGuard]) -> Conflict | None:
+        """Return the conflict of the first guard on a stream that must exist and does not.
+
+        The server would accept an exact version of a softly deleted stream, and the existence of
+        one of which only metadata was ever set.
+        """
+        real = [guard for guard in guards if not holds(guard.expected, 0)]
+        heads = await asyncio.gather(*(self._streams.head(guard.stream) for guard in real))
+        for guard, head in zip(real, heads, strict=True):
+            if not head:
+                return Conflict(guard.stream, guard.expected, 0)
+        return None
+
+    async def _deleted(
+        self, exc: StreamDeletedError, wanted: dict[str, Expectation], written: set[str]
+    ) -> Conflict:
+        """Return a conflict, unless a stream that is written has a tombstone."""
+        if exc.stream not in wanted:
+            raise exc
+        if exc.stream in written and await self._streams.is_tombstoned(exc.stream):
             raise exc
         return Conflict(exc.stream, wanted[exc.stream], 0)
 
@@ -131,10 +155,10 @@ def _adjacent(commit: Commit) -> list[tuple[str, list[EncodedEvent]]]:
     return joined
 
 
-def _check_names(mode: MultiStreamMode, streams: Sequence[str]) -> None:
+def _check_names(mode: MultiStreamMode, streams: Sequence[str], guarded: Sequence[str]) -> None:
     """Refuse names that the server's calls would mix up."""
     spelled: dict[str, str] = {}
-    for stream in streams:
+    for stream in (*streams, *guarded):
         other = spelled.setdefault(_letters(stream), stream)
         if other != stream:
             message = (

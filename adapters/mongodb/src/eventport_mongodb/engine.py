@@ -41,6 +41,7 @@ _EVERYWHERE: Final = frozenset(
         Capability.SHARED,
         Capability.DURABLE,
         Capability.GUARDS,
+        Capability.CONDITIONS,
         Capability.TIMES,
         Capability.CATALOGUE,
     }

@@ -72,6 +72,7 @@ class PostgresJoinedEngine:
             Capability.SESSIONS,
             Capability.GLOBAL_ORDER,
             Capability.GUARDS,
+            Capability.CONDITIONS,
             Capability.TIMES,
             Capability.CATALOGUE,
         }
