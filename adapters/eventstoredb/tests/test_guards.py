@@ -39,7 +39,7 @@ async def test_a_checked_stream_that_is_deleted_meanwhile_is_a_conflict() -> Non
             async with store.session() as session:
                 await session.require("seen", 1)
                 await session.append("written", numbered(1))
-                double.database.soft_delete("seen")
+                double.database.delete("seen", 0)
         assert (caught.value.stream, caught.value.actual) == ("seen", 0)
         assert (await store.read("written")).version == 0
 
