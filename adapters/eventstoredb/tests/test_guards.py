@@ -10,6 +10,7 @@ from adapters.eventstoredb.tests.double.state import Double
 from adapters.eventstoredb.tests.double.stubs import KURRENT
 
 from eventport import Capability, ConcurrencyError, NotSupportedError
+
 from eventport_eventstoredb import EventStoreDBEventStore
 
 
