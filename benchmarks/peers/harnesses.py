@@ -40,6 +40,7 @@ _LIMITS: Final = {
     Capability.GUARDS: "what it checks is the version of a stream",
     Capability.CONDITIONS: "what it checks is the version of a stream",
     Capability.TIMES: "the adapter records the times",
+    Capability.CATALOGUE: "its recorders list no streams",
 }
 
 
