@@ -23,10 +23,14 @@ async def test_names_that_differ_in_case_are_refused() -> None:
         await EventStoreDBEventStore.connect(double.uri) as store,
     ):
         assert Capability.GUARDS in store.capabilities
-        with pytest.raises(NotSupportedError, match="differ in case"):
+
+        async def commit() -> None:
             async with store.session() as session:
                 await session.require("x-A", "no_stream")
                 await session.append("x-a", numbered(1))
+
+        with pytest.raises(NotSupportedError, match="differ in case"):
+            await commit()
         assert (await store.read_all()).events == []
 
 
@@ -36,11 +40,15 @@ async def test_a_checked_stream_that_is_deleted_meanwhile_is_a_conflict() -> Non
         await EventStoreDBEventStore.connect(double.uri) as store,
     ):
         await store.append("seen", numbered(1))
-        with pytest.raises(ConcurrencyError) as caught:
+
+        async def commit() -> None:
             async with store.session() as session:
                 await session.require("seen", 1)
                 await session.append("written", numbered(1))
                 double.database.delete("seen", 0)
+
+        with pytest.raises(ConcurrencyError) as caught:
+            await commit()
         assert (caught.value.stream, caught.value.actual) == ("seen", 0)
         assert (await store.read("written")).version == 0
 
