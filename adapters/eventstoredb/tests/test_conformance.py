@@ -42,7 +42,7 @@ SCRIPT: Final = Path(__file__).parent / "double" / "server.py"
 # What the server can do has to be said, and CAP-01 checks it: the double of the newer client's
 # server commits several streams.
 SESSIONS: Final = os.environ.get("EVENTPORT_TEST_EVENTSTOREDB_SESSIONS", str(KURRENT)) == "True"
-# KurrentDB 26.1 checks streams that a commit does not write, and 25.1 does not.
+# KurrentDB checks streams that a commit does not write from 26.0.3 on.
 GUARDS: Final = os.environ.get("EVENTPORT_TEST_EVENTSTOREDB_GUARDS", str(SESSIONS)) == "True"
 
 

@@ -49,8 +49,8 @@ class EventStoreDBEngine:
                 "several streams in one commit take KurrentDB 25.1 or newer, and kurrentdbclient"
             ),
             Capability.GUARDS: (
-                "a commit that depends on streams that it does not write takes KurrentDB 26.1, and "
-                "kurrentdbclient; expect a version of the stream that you write"
+                "a commit that depends on streams that it does not write takes KurrentDB 26.0.3 or "
+                "newer, and kurrentdbclient; expect a version of the stream that you write"
             ),
             Capability.CONDITIONS: (
                 "the server has no conditions on tags or queries; expect a version of a stream"

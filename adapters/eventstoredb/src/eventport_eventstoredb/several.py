@@ -6,16 +6,31 @@ import asyncio
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Final
 
-from eventport.adapter import Commit, Committed, Conflict, EncodedEvent, StreamGuard, Written
+from eventport.adapter import (
+    Commit,
+    Committed,
+    Conflict,
+    ConnectionLostError,
+    EncodedEvent,
+    StreamGuard,
+    Written,
+)
 from eventport.errors import NotSupportedError
 from eventport.expectations import Expectation, exact_version, holds
 
 from eventport_eventstoredb.client import Client, MultiStreamMode
 from eventport_eventstoredb.errors import Refused, StreamDeletedError
 from eventport_eventstoredb.messages import ANY, EXISTS, NO_STREAM
-from eventport_eventstoredb.streams import Heads, StreamReads
+from eventport_eventstoredb.streams import Heads, StreamReads, metadata_of
 from eventport_eventstoredb.wire import to_position
+
+
+_GONE: Final = -100
+"""No revision: the stream does not exist, and must."""
+
+_METADATA_MOVED: Final = "the metadata of a stream that the commit depends on has changed meanwhile"
 
 
 class SeveralStreams:
@@ -58,9 +73,10 @@ class SeveralStreams:
         # The writes come first: of several conflicts, the server's first one is raised.
         wanted |= {guard.stream: guard.expected for guard in guards}
         _check_names(mode, [stream for stream, _ in writes], [guard.stream for guard in guards])
-        if gone := await self._gone(guards):
-            return await self._earlier(commit, again=again) or gone
-        expected = {stream: _revision(expectation) for stream, expectation in wanted.items()}
+        pins = await self._pins(guards)
+        if isinstance(pins, Conflict):
+            return await self._earlier(commit, again=again) or pins
+        expected = {stream: _revision(expectation) for stream, expectation in wanted.items()} | pins
         try:
             result = await self._client.append_several(mode, writes, expected)
         except StreamDeletedError as exc:
@@ -70,21 +86,43 @@ class SeveralStreams:
             return self._committed(commit, result.versions, position, deduplicated=False)
         if found := await self._earlier(commit, again=again):
             return found
+        if result.stream not in wanted:
+            raise ConnectionLostError(_METADATA_MOVED)
         shown = await self._streams.shown_version(result.stream, result.version)
         return Conflict(result.stream, wanted[result.stream], shown)
 
-    async def _gone(self, guards: Sequence[StreamGuard]) -> Conflict | None:
-        """Return the conflict of the first guard on a stream that must exist and does not.
+    async def _pins(self, guards: Sequence[StreamGuard]) -> dict[str, int] | Conflict:
+        """Look for what the server's checks would let pass.
 
-        The server would accept an exact version of a softly deleted stream, and the existence of
-        one of which only metadata was ever set.
+        It would accept the existence of a stream of which only metadata was ever set, and an exact
+        version of a softly deleted one.
+
+        Returns:
+            The revisions at which streams of metadata must be until the commit, so that it
+            conflicts with a deletion after this look; or the conflict of the first guard that does
+            not hold.
         """
-        real = [guard for guard in guards if not holds(guard.expected, 0)]
-        heads = await asyncio.gather(*(self._streams.head(guard.stream) for guard in real))
-        for guard, head in zip(real, heads, strict=True):
-            if not head:
+        looked = await asyncio.gather(*map(self._pin, guards))
+        pins: dict[str, int] = {}
+        for guard, revision in zip(guards, looked, strict=True):
+            if revision == _GONE:
                 return Conflict(guard.stream, guard.expected, 0)
-        return None
+            if revision is not None:
+                pins[metadata_of(guard.stream)] = revision
+        return pins
+
+    async def _pin(self, guard: StreamGuard) -> int | None:
+        """Return the revision of a stream's metadata, if that matters; `_GONE` for a conflict."""
+        stream, expected = guard.stream, guard.expected
+        if holds(expected, 0):
+            return None
+        if expected == "stream_exists":
+            return None if await self._streams.head(stream) else _GONE
+        deletion = await self._streams.deletion(stream)
+        # A stream that comes back has its new events a little before its new metadata.
+        if deletion.soft and not await self._streams.head(stream):
+            return _GONE
+        return deletion.revision
 
     async def _deleted(
         self, exc: StreamDeletedError, wanted: dict[str, Expectation], written: set[str]
@@ -169,7 +207,7 @@ def _check_names(mode: MultiStreamMode, streams: Sequence[str], guarded: Sequenc
     if mode == "streams" and len(set(streams)) < len(streams):
         message = (
             "KurrentDB 25.1 commits several streams one after the other, each once: append to "
-            "each stream in one turn, or use KurrentDB 26.1"
+            "each stream in one turn, or use KurrentDB 26.0.3 or newer"
         )
         raise NotSupportedError(message)
 
