@@ -242,6 +242,16 @@ class BufferedSession(StreamReader):
                 pages[stream] = await self._page(StreamQuery(stream))
         return pages
 
+    async def _heads(self, streams: Sequence[str]) -> Mapping[str, int]:
+        """Fetch heads as this session sees them, and pin the streams."""
+        self._check_open()
+        fresh = [stream for stream in streams if stream not in self._pins]
+        if fresh:
+            for stream, head in (await self._fetch.heads(fresh)).items():
+                self._pins.setdefault(stream, head)
+            self._check_open()  # the block may have been left meanwhile, by another task
+        return {stream: self._pins[stream] + len(self._own.get(stream, ())) for stream in streams}
+
     def _note_times(self, stream: str, page: StreamPage) -> None:
         if page.events:
             latest = max(page.events[0].recorded_at, page.events[-1].recorded_at)

@@ -166,6 +166,24 @@ class ReadsMany(Protocol):
 
 
 @runtime_checkable
+class ReadsHeads(Protocol):
+    """Optional part: an engine that finds where many streams end in one round trip.
+
+    Without it, the store asks for each stream, some at a time.
+    """
+
+    async def read_heads(self, streams: Sequence[str], /) -> Mapping[str, int]:
+        """Return the heads of these streams, as `Engine.read_stream` returns them.
+
+        Those of different streams need not be of one moment. All names are different.
+
+        Raises:
+            ConnectionLostError: the store asks again.
+        """
+        ...
+
+
+@runtime_checkable
 class Catalogues(Protocol):
     """Optional part: an engine that lists its streams without a look at all events.
 

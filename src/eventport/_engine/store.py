@@ -369,6 +369,9 @@ class Store(StreamReader, Lister):
     async def _page_many(self, streams: Sequence[str]) -> Mapping[str, StreamPage]:
         return await self._fetch.many(streams)
 
+    async def _heads(self, streams: Sequence[str]) -> Mapping[str, int]:
+        return await self._fetch.heads(streams)
+
     async def _names(self, query: NameQuery) -> Sequence[StreamInfo]:
         return await self._fetch.names(query)
 

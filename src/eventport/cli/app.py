@@ -37,6 +37,7 @@ from eventport.cli.options import (
     After,
     Checkpoints,
     Json,
+    OneObject,
     Prefix,
     ProjectionName,
     Store,
@@ -337,7 +338,7 @@ def show_projection(
     *,
     store: Store = None,
     checkpoints: Checkpoints = None,
-    json: Annotated[bool, typer.Option("--json", help="One object, for programs.")] = False,
+    json: OneObject = False,
 ) -> None:
     """Show a projection's progress, its runner, and the events that it could not handle."""
     with ending():

@@ -7,6 +7,7 @@ import sys
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from time import monotonic
 from typing import Final
 
 import msgspec
@@ -42,6 +43,10 @@ def event_writer(*, json: bool) -> Callable[[RecordedEvent], None]:
     return show
 
 
+_REFRESH: Final = 0.05
+"""How many seconds a bar stands still at least."""
+
+
 @contextmanager
 def progress_bar(what: str, total: int | None) -> Generator[Callable[[int], object]]:
     """Show progress on standard error while the block runs, if that is a terminal."""
@@ -51,7 +56,20 @@ def progress_bar(what: str, total: int | None) -> Generator[Callable[[int], obje
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(what, total=total)
-        yield lambda steps: progress.advance(task, steps)
+        waiting, shown = 0, monotonic()
+
+        def advance(steps: int) -> None:
+            nonlocal waiting, shown
+            waiting += steps
+            # Many steps take less time than it takes to show one of them.
+            if (now := monotonic()) - shown >= _REFRESH:
+                progress.advance(task, waiting)
+                waiting, shown = 0, now
+
+        try:
+            yield advance
+        finally:
+            progress.advance(task, waiting)
 
 
 @contextmanager

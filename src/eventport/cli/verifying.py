@@ -10,7 +10,7 @@ import typer
 
 from eventport._config.connecting import connect_existing
 from eventport.cli.endings import UNSOUND, ending, say
-from eventport.cli.options import Store
+from eventport.cli.options import OneObject, Store
 from eventport.cli.projecting import load_object
 from eventport.cli.showing import progress_bar
 from eventport.verification import Verdict, verify
@@ -27,7 +27,7 @@ def verify_store(
             help="Decode the program's events, too, with what is imported from here.",
         ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One object, for programs.")] = False,
+    json: OneObject = False,
 ) -> None:
     """Look at all events, and report what is out of order, missing, double or unreadable.
 

@@ -16,6 +16,7 @@ import asyncpg
 from anyio import CancelScope
 from asyncpg.pool import PoolConnectionProxy
 
+from eventport.adapter import limit_wait
 from eventport.errors import StoreUnavailableError
 
 from eventport_postgres.asking import AnyConnection, ask_one
@@ -168,7 +169,8 @@ class OwnConnections(Connections):
         await self._background.end(within / 3)
         for _ in range(self._pool_size):  # reads end first
             try:
-                async with asyncio.timeout_at(deadline - within / 3):
+                # The last third is left for saying goodbye on all connections.
+                async with limit_wait(deadline - within / 3 - clock()):
                     await self._slots.acquire()
             except TimeoutError:
                 break
@@ -182,7 +184,7 @@ class OwnConnections(Connections):
         clock = asyncio.get_running_loop().time
         deadline = clock() + within
         if self._slots.locked():
-            async with asyncio.timeout_at(deadline):
+            async with limit_wait(within, "no connection was free"):
                 await self._slots.acquire()
         else:
             await self._slots.acquire()
@@ -326,7 +328,7 @@ class PoolConnections(Connections):
 
     async def _release(self, connection: PoolConnectionProxy[Any]) -> None:
         try:
-            async with asyncio.timeout(CLOSE_TIMEOUT):
+            async with limit_wait(CLOSE_TIMEOUT):
                 await self._pool.release(connection)
         except (*DRIVER_ERRORS, asyncio.CancelledError):
             # The driver would go on waiting for a silent server, and its pool for the connection.
@@ -373,7 +375,7 @@ async def _end_what_was_cancelled(connection: AnyConnection) -> None:
     try:
         # The driver ends a cancellation before it begins something else. If that is cancelled,
         # too, some versions raise a cancellation forever; nobody cancels this one.
-        async with asyncio.timeout(CLOSE_TIMEOUT):
+        async with limit_wait(CLOSE_TIMEOUT):
             await connection.execute("SELECT 1")
     except (*DRIVER_ERRORS, asyncio.CancelledError):
         connection.terminate()
@@ -382,7 +384,7 @@ async def _end_what_was_cancelled(connection: AnyConnection) -> None:
 async def _close(connection: AnyConnection, deadline: float) -> None:
     try:
         # Some versions of the driver do not count the end of a cancellation in its own timeout.
-        async with asyncio.timeout_at(deadline):
+        async with limit_wait(max(deadline - asyncio.get_running_loop().time(), 0)):
             await connection.close()
     except DRIVER_ERRORS:
         connection.terminate()

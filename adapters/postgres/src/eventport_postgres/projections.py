@@ -12,7 +12,7 @@ import asyncpg
 
 from anyio import CancelScope
 
-from eventport.adapter import require_asyncio
+from eventport.adapter import limit_wait, require_asyncio
 from eventport.errors import ConfigurationError
 from eventport.projections.sql import Dialect, SqlCheckpoints, added_columns
 from eventport.transactions import DocumentWriter
@@ -226,7 +226,7 @@ class _Tables:
             raise
 
     async def _in_time(self, call: Callable[[], Awaitable[None]]) -> None:
-        async with asyncio.timeout(self._timeout):
+        async with limit_wait(self._timeout):
             await call()
 
     async def require(self) -> None:
@@ -250,7 +250,7 @@ class _Tables:
                     return
                 await self.fetch(connection, LOCK, f"eventport schema {self.schema}")
                 name = quoted(self.schema)
-                async with asyncio.timeout(self._timeout):
+                async with limit_wait(self._timeout):
                     if not await exists(connection, self.schema):
                         await connection.execute(f"CREATE SCHEMA {name}")
                     await connection.execute((_TABLES + _ADDED).replace("{schema}", name))

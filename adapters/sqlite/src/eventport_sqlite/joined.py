@@ -93,6 +93,10 @@ class SQLiteJoinedEngine:
         """See `ReadsMany.read_streams`."""
         return await self._ask(statements.read_streams, streams)
 
+    async def read_heads(self, streams: Sequence[str], /) -> Mapping[str, int]:
+        """See `ReadsHeads.read_heads`."""
+        return await self._ask(statements.read_heads, streams)
+
     async def read_all(self, query: AllQuery, /) -> AllPage:
         """See `Engine.read_all`."""
         return await self._ask(statements.read_all, query)
