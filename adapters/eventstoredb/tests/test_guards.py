@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable
+from random import randrange
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -22,11 +26,13 @@ from eventport import (
     ConcurrencyError,
     ConfigurationError,
     Expectation,
+    NewEvent,
     NotSupportedError,
 )
 
 from eventport_conformance.waiting import HANG_SECONDS, no_hang, until
 from eventport_eventstoredb import EventStoreDBEventStore
+from eventport_eventstoredb.vendor import load_library
 
 
 pytestmark = pytest.mark.skipif(not KURRENT, reason="the older client has no such call")
@@ -211,6 +217,51 @@ async def test_a_conflict_is_final_although_the_answer_was_lost(
         await commit(on_newer, "seen", 1, meanwhile=move)
     assert (caught.value.stream, caught.value.actual) == ("seen", 2)
     assert (await on_newer.read("written")).version == 0
+
+
+async def log_of(double: Double) -> list[Any]:
+    """Read what was written, in its order, by the vendor's client."""
+    client: Any = load_library().client(double.uri)
+    await client.connect()
+    try:
+        read = await client.read_all()
+        return [event async for event in read if not event.stream_name.startswith("$")]
+    finally:
+        await client.close()
+
+
+async def test_no_commit_is_written_whose_checked_stream_had_moved(newer: Double) -> None:
+    counts = Counter[str]()
+
+    def is_enough() -> bool:
+        return min(counts["refused"], counts["a"], counts["b"]) >= 10
+
+    async def decide(name: str) -> None:
+        async with (
+            await EventStoreDBEventStore.connect(newer.uri, timeout=20) as store,
+            await EventStoreDBEventStore.connect(newer.uri, timeout=20) as other,
+            asyncio.TaskGroup() as moves,
+        ):
+            while not is_enough():
+                seen = (await store.read("seen", max_count=0)).version
+                try:
+                    async with store.session() as session:
+                        await session.require("seen", seen)
+                        if randrange(2):
+                            moves.create_task(other.append("seen", numbered(1)))
+                        await session.append(name, [NewEvent("Decided", seen)])
+                except ConcurrencyError:
+                    counts["refused"] += 1
+                else:
+                    counts[name] += 1
+
+    await asyncio.gather(decide("a"), decide("b"))
+    heads = Counter[str]()
+    for event in await log_of(newer):
+        if event.stream_name != "seen":
+            assert json.loads(event.data) == heads["seen"]
+        heads[event.stream_name] += 1
+    assert (heads["a"], heads["b"]) == (counts["a"], counts["b"])
 
 
 async def test_an_older_server_refuses_with_the_reason() -> None:
