@@ -24,14 +24,16 @@ async def test_it_counts_what_came_before_it_and_after_its_snapshot(
     store: PostgresEventStore,
     admin: asyncpg.Connection,
     expected: Expectation,
-    written: bool,  # noqa: FBT001  # it is a parameter of the test
+    written: bool,  # it is a parameter of the test
 ) -> None:
     async def waits() -> bool:
         return bool(await admin.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
 
     async def append_second() -> int:
         async with other.transaction():
-            appended = await store.using(other).append("s", [NewEvent("B", None)], expected=expected)
+            appended = await store.using(other).append(
+                "s", [NewEvent("B", None)], expected=expected
+            )
             return appended.version
 
     async with bare_connection(url) as first, bare_connection(url) as other, no_hang():
@@ -57,7 +59,9 @@ async def test_a_lone_append_by_many_processes_wins_once(url: str, schema: str) 
         for _ in range(40):
             try:
                 head = (await store.read("s", max_count=1, backwards=True)).version
-                versions.append((await store.append("s", [NewEvent("E", None)], expected=head)).version)
+                versions.append(
+                    (await store.append("s", [NewEvent("E", None)], expected=head)).version
+                )
             except ConcurrencyError:
                 pass
 
