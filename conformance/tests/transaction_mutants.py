@@ -206,7 +206,15 @@ class Joining(UrlHarness):
 
     name, location = "joining", "sqlite:///{folder}/events.db"
     capabilities = Capabilities.only(
-        "sessions", "global_order", "shared", "durable", "guards", "times", "catalogue", "hooks"
+        "sessions",
+        "global_order",
+        "shared",
+        "durable",
+        "guards",
+        "conditions",
+        "times",
+        "catalogue",
+        "hooks",
     )
 
     @asynccontextmanager

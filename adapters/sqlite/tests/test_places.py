@@ -16,6 +16,7 @@ IN_MEMORY = frozenset(
         Capability.SESSIONS,
         Capability.GLOBAL_ORDER,
         Capability.GUARDS,
+        Capability.CONDITIONS,
         Capability.TIMES,
         Capability.CATALOGUE,
     }

@@ -28,8 +28,13 @@ from eventport_eventstoredb.vendor import Connector
 from eventport_eventstoredb.wire import VISIBLE
 
 
-_NEVER: Final = frozenset({Capability.GUARDS, Capability.CATALOGUE})
-_SESSIONS: Final = frozenset({Capability.SESSIONS})
+_NEVER: Final = frozenset({Capability.CONDITIONS, Capability.CATALOGUE})
+_BY_MODE: Final[Mapping[MultiStreamMode | None, frozenset[Capability]]] = {
+    None: frozenset(),
+    "streams": frozenset({Capability.SESSIONS}),
+    "records": frozenset({Capability.SESSIONS, Capability.GUARDS}),
+}
+"""What depends on how the server commits several streams."""
 
 
 class EventStoreDBEngine:
@@ -46,8 +51,11 @@ class EventStoreDBEngine:
                 "several streams in one commit take KurrentDB 25.1 or newer, and kurrentdbclient"
             ),
             Capability.GUARDS: (
-                "the server has no conditions on tags or queries, and an append to one stream has "
-                "none on others; expect a version of the stream that you write"
+                "a commit that depends on streams that it does not write takes KurrentDB 26.0.3 or "
+                "newer, and kurrentdbclient; expect a version of the stream that you write"
+            ),
+            Capability.CONDITIONS: (
+                "the server has no conditions on tags or queries; expect a version of a stream"
             ),
             Capability.CATALOGUE: (
                 "the server has no list of its streams; its projection $streams, which is off "
@@ -62,7 +70,7 @@ class EventStoreDBEngine:
         self._client = Client(connector, timeout)
         self.name: Final = connector.name
         self.timeout: Final = timeout
-        self.capabilities = frozenset(Capability) - _SESSIONS - _NEVER
+        self.capabilities = frozenset(Capability) - _BY_MODE["records"] - _NEVER
         self._heads = Heads()
         self._streams = StreamReads(self._client, self._heads)
         self._all = AllReads(self._client)
@@ -80,8 +88,7 @@ class EventStoreDBEngine:
         # A caller that may not read learns it here, and not at the first append.
         self._heads.position = await self._all.last_position()
         self._mode = await self._client.multi_stream_mode()
-        if self._mode is not None:
-            self.capabilities |= _SESSIONS
+        self.capabilities |= _BY_MODE[self._mode]
         self._lanes = self._lanes_in(self._mode)
 
     async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:

@@ -73,6 +73,7 @@ class PostgresJoinedEngine:
             Capability.SESSIONS,
             Capability.GLOBAL_ORDER,
             Capability.GUARDS,
+            Capability.CONDITIONS,
             Capability.TIMES,
             Capability.CATALOGUE,
         }

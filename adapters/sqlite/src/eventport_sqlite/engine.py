@@ -41,6 +41,7 @@ _EVERYWHERE: Final = frozenset(
         Capability.SESSIONS,
         Capability.GLOBAL_ORDER,
         Capability.GUARDS,
+        Capability.CONDITIONS,
         Capability.TIMES,
         Capability.CATALOGUE,
     }
