@@ -7,7 +7,7 @@ import asyncio
 import asyncpg
 import pytest
 
-from server import bare_connection
+from adapters.postgres.tests.server import bare_connection
 
 from eventport import ANY, NO_STREAM, STREAM_EXISTS, ConcurrencyError, NewEvent
 from eventport.expectations import Expectation
