@@ -9,6 +9,7 @@ import pytest
 from eventport import Capability, NewEvent, connect
 
 from eventport_sqlite import SQLiteEventStore
+from eventport_sqlite.places import relative_to
 
 
 IN_MEMORY = frozenset(
@@ -70,6 +71,13 @@ async def test_relative_and_absolute_urls_name_the_same_file(
     assert names(tmp_path) == [name]
     async with connect(f"sqlite:///{tmp_path}/{name}") as store:
         assert (await store.read("s")).version == 1
+
+
+def test_only_relative_paths_start_from_a_directory(tmp_path: Path) -> None:
+    moved = f"sqlite:///{tmp_path}/events.db?create=false"
+    assert relative_to("sqlite:///events.db?create=false", tmp_path) == moved
+    for url in ("sqlite:////absolute.db", "sqlite:///:memory:", "sqlite://", "sqlite:"):
+        assert relative_to(url, tmp_path) == url
 
 
 async def test_a_path_may_be_text_or_an_object(tmp_path: Path) -> None:
