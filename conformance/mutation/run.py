@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -308,7 +309,8 @@ def record(part: str, seed: int, verdicts: Sequence[Verdict]) -> None:
     alive = [key_of(one.mutant) in known for one in verdicts if not one.killed_by]
     with FOUND.open("a", encoding="utf-8") as file:
         file.write(
-            f'\n[[run]]\npart = "{part}"\nseed = {seed}\nmutants = {len(verdicts)}\n'
+            f'\n[[run]]\npart = "{part}"\ndate = {datetime.now(UTC):%Y-%m-%d}\n'
+            f"seed = {seed}\nmutants = {len(verdicts)}\n"
             f"explained = {sum(alive)}\nalive = {len(alive) - sum(alive)}\n[run.clauses]\n"
         )
         for id_, count in sorted(killed.items()):
