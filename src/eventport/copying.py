@@ -12,6 +12,7 @@ from msgspec.json import Encoder
 
 from eventport._json import encode_json
 from eventport.boundaries import Query
+from eventport.catalogue import bytes_of
 from eventport.errors import EventportError, InvalidArgumentError
 from eventport.events import CopiedEvent, NewEvent, RecordedEvent
 from eventport.placing import Filling, write_batch
@@ -245,16 +246,11 @@ async def _batches(
                 if keeps_times
                 else NewEvent(event.type, event.data, event.metadata, event.id, event.tags)
             )
-            placed = _Placed(event.stream, event.version, new, _size(event))
+            placed = _Placed(event.stream, event.version, new, bytes_of(event))
             if full := filling.add(placed):
                 yield full
     if filling.batch:
         yield filling.batch
-
-
-def _size(event: RecordedEvent) -> int:
-    data = event.data if isinstance(event.data, bytes) else _encode(event.data)
-    return len(data) + len(_encode(event.metadata))
 
 
 def _refuse(placed: _Placed, there: int) -> CopyRefusedError:
