@@ -52,6 +52,10 @@ HARNESSES = {
 # Most tests wait most of the time, so there are more workers than cores. Neighbours stay together,
 # so that servers of a module are started once; a worker that is done takes over from others.
 WORKERS = ("-n", "4", "--dist", "worksteal")
+# The tests start hundreds of processes, which would compile all that they import each time: uv
+# installs no byte code, and the environment may forbid to write any. It stays out of the sources.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ["PYTHONPYCACHEPREFIX"] = str(Path(__file__).parent / ".nox" / "bytecode")
 THIS_PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 

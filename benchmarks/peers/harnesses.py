@@ -38,6 +38,7 @@ _LIMITS: Final = {
     Capability.SHARED: "its events live in one object",
     Capability.DURABLE: "its events live in memory",
     Capability.GUARDS: "what it checks is the version of a stream",
+    Capability.CONDITIONS: "what it checks is the version of a stream",
     Capability.TIMES: "the adapter records the times",
     Capability.CATALOGUE: "its recorders list no streams",
 }

@@ -42,6 +42,8 @@ DOUBLE: Final = "adapters.eventstoredb.tests.double.server"
 # What the server can do has to be said, and CAP-01 checks it: the double of the newer client's
 # server commits several streams.
 SESSIONS: Final = os.environ.get("EVENTPORT_TEST_EVENTSTOREDB_SESSIONS", str(KURRENT)) == "True"
+# KurrentDB checks streams that a commit does not write from 26.0.3 on.
+GUARDS: Final = os.environ.get("EVENTPORT_TEST_EVENTSTOREDB_GUARDS", str(SESSIONS)) == "True"
 
 
 class DoubleProcess:
@@ -90,6 +92,7 @@ class EventStoreDBHarness(Harness):
     }
     capabilities = Capabilities.only(
         *(("sessions",) if SESSIONS else ()),
+        *(("guards",) if GUARDS else ()),
         "global_order",
         "push",
         "shared",

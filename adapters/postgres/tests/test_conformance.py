@@ -62,6 +62,7 @@ class PostgresHarness(Harness):
         "shared",
         "durable",
         "guards",
+        "conditions",
         "times",
         "catalogue",
         "hooks",

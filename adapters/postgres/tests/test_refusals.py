@@ -315,6 +315,7 @@ async def test_a_pooler_in_transaction_mode_is_said_to_be_there(
             "durable",
             "times",
             "guards",
+            "conditions",
             "catalogue",
         }
         async with store.subscribe() as events:

@@ -229,6 +229,7 @@ class Client:
             arguments = {"timeout": seconds, **channel.for_appends}
             if mode == "records":
                 request = records_request(self._library, writes, expected)
+                check_message(request, RECORDS_LIMIT)
                 return await channel.sessions.AppendRecords(request, **arguments)
             requests = session_requests(self._library, writes, expected)
             return await channel.sessions.AppendSession(iter(requests), **arguments)

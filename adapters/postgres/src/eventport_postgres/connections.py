@@ -124,11 +124,12 @@ class OwnConnections(Connections):
         """Those that somebody uses, or that end what was cancelled."""
         self._writer: AnyConnection | None = None
         self._background = Background()
+        self._is_closed = False
 
     @property
     def closing(self) -> bool:
         """See `Connections.closing`."""
-        return False
+        return self._is_closed
 
     @asynccontextmanager
     async def writing(self, within: float) -> AsyncGenerator[AnyConnection, None]:
@@ -175,9 +176,10 @@ class OwnConnections(Connections):
                     await self._slots.acquire()
             except TimeoutError:
                 break
-        every = [*self._readers, *self._reading]
-        if self._writer is not None:
-            every.append(self._writer)
+        self._is_closed = True
+        for connection in self._reading:
+            connection.terminate()  # closed in an orderly way, it would give its query None
+        every = self._readers if self._writer is None else [*self._readers, self._writer]
         await asyncio.gather(*(_close(connection, deadline) for connection in every))
 
     async def borrow(self, within: float) -> AnyConnection:
@@ -234,6 +236,8 @@ class OwnConnections(Connections):
             self._take_back(connection)
 
     async def _connect(self, within: float) -> AnyConnection:
+        if self._is_closed:  # a read that was lost is asked again, and nobody would close this one
+            raise StoreUnavailableError("these connections have been closed")
         # A pooler in transaction mode passes on neither settings nor prepared statements.
         arguments: dict[str, Any] = (
             {"statement_cache_size": 0}

@@ -30,7 +30,6 @@ FUNCTIONS: Final = (
     "check_place.sql",
     "lock_key.sql",
     "append.sql",
-    "append_one.sql",
     "frontier.sql",
     "read_all.sql",
     "matching.sql",

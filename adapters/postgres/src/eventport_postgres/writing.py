@@ -21,7 +21,7 @@ from eventport.adapter import (
 )
 
 from eventport_postgres.asking import AnyConnection, ask, ask_one
-from eventport_postgres.batches import CONFIRM, Statements, only_found, outcomes
+from eventport_postgres.batches import Statements, write_batch
 from eventport_postgres.connections import Backend, Connections
 from eventport_postgres.errors import (
     DRIVER_ERRORS,
@@ -168,7 +168,9 @@ class Writer:
     async def _commit(self, commits: Sequence[Commit], within: float) -> Sequence[Outcome]:
         self._interrupted = False
         self._asked = None  # a search must not end a backend that serves somebody else by now
-        request = self._statements.write(commits)
+        # Handlers go on in the transaction, for which nothing may have been set.
+        write = self._statements.write if self._inline else self._statements.write_first
+        request = write(commits)
         sent = False
         try:
             async with self._connections.writing(within) as connection:
@@ -198,9 +200,11 @@ class Writer:
                 self._connections.writing(within) as connection,
                 limit_wait(within),
             ):
-                return await self._looker.look(connection, commits, self._asked, self._landmark)
+                found = await self._looker.look(connection, commits, self._asked, self._landmark)
         except DRIVER_ERRORS as exc:
             raise lost(exc, AnswerLostError) from exc
+        self._remember(commits, found)
+        return found
 
     async def find_lockers(self, streams: Sequence[str], within: float) -> Mapping[str, str | None]:
         """Return which transactions keep streams, or other locks of ours, locked."""
@@ -262,9 +266,7 @@ class Writer:
             if self._inline:
                 found = await self._inline.write(connection, commits, request, within)
             else:
-                found = outcomes(commits, await ask_one(connection, *request))
-                if only_found(found):
-                    await connection.execute(CONFIRM)
+                found = await write_batch(connection, self._statements, commits, request)
         except (EventportError, LockNotAvailableError):
             raise
         except Exception as exc:
@@ -305,7 +307,8 @@ class Writer:
         )
         return [Blocked(frozenset(waits)) if waits else next(rest) for waits in blocked]
 
-    def _remember(self, commits: Sequence[Commit], found: Sequence[Outcome]) -> None:
+    def _remember(self, commits: Sequence[Commit], found: Sequence[Outcome | None]) -> None:
+        """Keep the last event that was written: the next batch comes after it."""
         for commit, outcome in zip(reversed(commits), reversed(found), strict=True):
             if isinstance(outcome, Committed) and not outcome.deduplicated:
                 position = outcome.writes[-1].positions[-1]
