@@ -51,9 +51,7 @@ async def test_no_store_can_append_any_more(
         assert await fenced(other) == SAYS
         for each in (store, other):
             for events in ([NewEvent("E", 2)], [NewEvent("E", 2, tags={"t"}), NewEvent("E", 3)]):
-                with pytest.raises(
-                    StoreFencedError, match="takes no appends: they moved"
-                ) as caught:
+                with pytest.raises(StoreFencedError, match="no appends: they moved") as caught:
                     await each.append("a", events)
                 assert str(caught.value) == SAYS
             with pytest.raises(StoreFencedError):
