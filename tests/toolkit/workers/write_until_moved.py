@@ -14,8 +14,7 @@ from eventport import EventStore, NewEvent, Session, StoreFencedError, connect, 
 
 
 async def main(url: str, outcomes: TextIO) -> None:
-    options = {"timeout": 120.0} if url.startswith("postgres") else {}
-    async with connect(url, **options) as store:
+    async with connect(url) as store:
         print("ready", flush=True)  # noqa: T201  # the test waits for it
         await asyncio.to_thread(sys.stdin.readline)
         for number in count():
