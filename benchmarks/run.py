@@ -18,6 +18,7 @@ import hot_stream
 import inline
 import memory
 import mongodb
+import moving
 import postgres
 import projections
 import sqlite
@@ -35,6 +36,7 @@ SUBJECTS = {
     "commands": commands.figures,
     "hot-stream": hot_stream.figures,
     "inline": inline.figures,
+    "moving": moving.figures,
 }
 
 

@@ -17,7 +17,7 @@ from eventport import (
     StoreFencedError,
     StoreUnavailableError,
 )
-from eventport.adapter import Commit, Outcome, Store
+from eventport.adapter import AllPage, AllQuery, Commit, Outcome, Store
 from eventport.fencing import fenced, set_fence, unfence
 from eventport.moving import (
     MoveRefusedError,
@@ -130,23 +130,26 @@ async def test_a_fence_of_somebody_else_is_respected() -> None:
             await move_events(source, target, to=TO)
 
 
-class Failing(MemoryEngine):
-    """A target that refuses the commit of a stream."""
+class Behind(MemoryEngine):
+    """A target that something happens to when it is read and the source is fenced."""
 
-    async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
-        if any(write.stream.startswith("eventport/") for one in batch for write in one.writes):
-            raise StoreUnavailableError("the target has died")
-        return await super().commit(batch)
+    def __init__(self, source: EventStore) -> None:
+        super().__init__()
+        self.source = source
 
+    async def happen(self) -> None:
+        """What happens."""
+        raise StoreUnavailableError("the target has died")
 
-async def with_checkpoint(source: EventStore) -> None:
-    await source.append("a", [NewEvent("E", 1)])
-    await StreamCheckpoints(source).reset(ProjectionId("cases", 1), 1)
+    async def read_all(self, query: AllQuery, /) -> AllPage:
+        if await fenced(self.source) is not None:
+            await self.happen()
+        return await super().read_all(query)
 
 
 async def test_a_move_that_fails_behind_its_fence_takes_it_away() -> None:
-    async with MemoryEventStore() as source, Store(Failing()) as target:
-        await with_checkpoint(source)
+    async with MemoryEventStore() as source, Store(Behind(source)) as target:
+        await source.append("a", [NewEvent("E", 1)])
         with pytest.raises(StoreUnavailableError, match="the target has died"):
             await move_events(source, target, to=TO)
         assert await fenced(source) is None
@@ -160,8 +163,8 @@ async def test_a_fence_that_stays_is_reported() -> None:
                 raise StoreUnavailableError("the source has died")
             return await super().set_fence(before, after)
 
-    async with Store(Stuck()) as source, Store(Failing()) as target:
-        await with_checkpoint(source)
+    async with Store(Stuck()) as source, Store(Behind(source)) as target:
+        await source.append("a", [NewEvent("E", 1)])
         wanted = r"^the target has died; and the fence .*the source has died\): run the move again"
         with pytest.raises(MoveUnfinishedError, match=wanted):
             await move_events(source, target, to=TO)
@@ -169,20 +172,18 @@ async def test_a_fence_that_stays_is_reported() -> None:
 
 
 async def test_a_move_that_is_cancelled_behind_its_fence_takes_it_away() -> None:
-    class Hanging(MemoryEngine):
-        async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
-            if await fenced(source) is not None:
-                scope.cancel()
-                await anyio.lowlevel.checkpoint()
-            return await super().commit(batch)
+    class Cancelled(Behind):
+        async def happen(self) -> None:
+            scope.cancel()
+            await anyio.lowlevel.checkpoint()
 
-    async with MemoryEventStore() as source, Store(Hanging()) as target:
-        await with_checkpoint(source)
+    async with MemoryEventStore() as source, Store(Cancelled(source)) as target:
+        await source.append("a", [NewEvent("E", 1)])
         with anyio.CancelScope() as scope:
             await move_events(source, target, to=TO)
         assert scope.cancelled_caught
         assert await fenced(source) is None
-        assert (await move_events(source, target, to=TO)).is_done
+        await source.append("a", [NewEvent("E", 2)])
 
 
 async def test_a_move_goes_on_behind_the_fence_of_one_that_was_killed() -> None:
@@ -199,7 +200,7 @@ async def test_a_move_goes_on_behind_the_fence_of_one_that_was_killed() -> None:
 
     engine = Killed()
     async with Store(engine) as source, MemoryEventStore() as target:
-        await with_checkpoint(source)
+        await source.append("a", [NewEvent("E", 1)])
         with pytest.raises(InterruptedError):
             await move_events(source, target, to=TO)
         assert "are being moved to" in (await fenced(source) or "")
@@ -214,13 +215,13 @@ async def test_a_move_goes_on_behind_the_fence_of_one_that_was_killed() -> None:
 
 
 async def test_a_fence_that_somebody_takes_away_ends_the_move() -> None:
-    class Lifted(During):
+    class Lifted(Behind):
         async def happen(self) -> None:
             if await unfence(self.source):
                 await self.source.append("a", [NewEvent("E", "late")])
 
     async with MemoryEventStore() as source, Store(Lifted(source)) as target:
-        await with_checkpoint(source)
+        await source.append("a", [NewEvent("E", 1)])
         with pytest.raises(MoveRefusedError, match="changed the fence of the source meanwhile"):
             await move_events(source, target, to=TO)
         assert await fenced(source) is None

@@ -33,18 +33,16 @@ class Comparison:
     """Goes through both stores side by side, and on from there when both have grown.
 
     Args:
-        source: The one store.
-        target: The other one.
+        target: The store that is compared with what it was copied of.
         keeps_times: Whether `recorded_at` is compared, too.
     """
 
-    def __init__(self, source: EventStore, target: EventStore, *, keeps_times: bool) -> None:
-        self._source = source
+    def __init__(self, target: EventStore, *, keeps_times: bool) -> None:
         self._target = target
         self._keeps_times = keeps_times
         self._hashes = sha256(), sha256()
-        self._ends = [0, 0]
-        """The positions up to which both were compared."""
+        self._end = 0
+        """The position up to which the target was compared."""
         self.difference: str | None = None
         """What the first difference is, with stream and version; None if there is none."""
 
@@ -53,27 +51,29 @@ class Comparison:
         """A SHA-256 of all events that were compared, of each store."""
         return self._hashes[0].hexdigest(), self._hashes[1].hexdigest()
 
-    async def go_on(self, position: int, progress: Callable[[int], object]) -> None:
-        """Compare all further events of the target with those of the source up to a position."""
+    async def go_on(
+        self, theirs: AsyncGenerator[RecordedEvent, None], progress: Callable[[int], object]
+    ) -> None:
+        """Compare further events of the source with all further ones of the target."""
         async with (
-            aclosing(copied_events(self._source, self._ends[0], position)) as theirs,
-            aclosing(copied_events(self._target, self._ends[1])) as ours,
+            aclosing(theirs),
+            aclosing(copied_events(self._target, self._end)) as ours,
         ):
             while True:
                 pair = await anext(theirs, None), await anext(ours, None)
                 if pair == (None, None):
                     break
-                self._compare(pair)
+                self._compare(*pair)
                 progress(1)
 
-    def _compare(self, pair: tuple[RecordedEvent | None, RecordedEvent | None]) -> None:
-        lines = [_line(event, keeps_times=self._keeps_times) for event in pair]
-        for index, event in enumerate(pair):
-            self._hashes[index].update(lines[index])
-            if event is not None:
-                self._ends[index] = event.position
+    def _compare(self, one: RecordedEvent | None, other: RecordedEvent | None) -> None:
+        lines = [_line(event, keeps_times=self._keeps_times) for event in (one, other)]
+        for hashed, line in zip(self._hashes, lines, strict=True):
+            hashed.update(line)
+        if other is not None:
+            self._end = other.position
         if self.difference is None and lines[0] != lines[1]:
-            self.difference = _difference(*pair, keeps_times=self._keeps_times)
+            self.difference = _difference(one, other, keeps_times=self._keeps_times)
 
 
 def _line(event: RecordedEvent | None, *, keeps_times: bool) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Final, NamedTuple
 
@@ -116,12 +116,14 @@ class Copying:
         self._target = target
         self._progress = progress
         self._keeps_times = Capability.TIMES in target.capabilities
-        self._comparison = Comparison(source, target, keeps_times=self._keeps_times)
+        self._comparison = Comparison(target, keeps_times=self._keeps_times)
         # A server that truncates or deletes streams has their events in its log for some time.
         self._may_truncate = Capability.CATALOGUE not in source.capabilities
         self._start: int | None = None
         """The position of the source after which nothing was there at the beginning."""
         self._heads: dict[str, int] = {}
+        self._few: Sequence[RecordedEvent] | None = None
+        """The events that the last pass has found, if they are few."""
         self._events = self._copied = self._left_out = self._position = 0
 
     async def go_on(self) -> CopyReport:
@@ -132,15 +134,17 @@ class Copying:
         """
         if self._start is None:
             self._start = await _find_start(self._source, self._target)
-        start = max(self._start, self._position)
+        compared = self._position
+        start = max(self._start, compared)
         new = await self._check(start)
-        events = copied_events(self._source, start, self._position)
-        async with aclosing(_batches(events, self._keeps_times)) as batches:
+        async with aclosing(_batches(self._fresh(start), self._keeps_times)) as batches:
             async for batch in batches:
                 self._copied += len(await write_batch(self._target, batch, _refuse))
                 self._progress("copying", len(batch), new)
+        theirs = copied_events(self._source, compared, self._position)
         await self._comparison.go_on(
-            self._position, lambda count: self._progress("verifying", count, self._events)
+            self._fresh(start) if compared == start else theirs,
+            lambda count: self._progress("verifying", count, self._events),
         )
         return CopyReport(
             self._copied,
@@ -159,7 +163,8 @@ class Copying:
         Returns:
             How many come after a position, and so are to be copied.
         """
-        new = 0
+        new = size = 0
+        few: list[RecordedEvent] | None = []
         async with aclosing(self._source.iterate_all(after=self._position)) as found:
             async for event in found:
                 self._position = event.position
@@ -173,8 +178,21 @@ class Copying:
                 _check_event(event, before)
                 self._heads[event.stream] = event.version
                 self._events += 1
-                new += event.position > start
+                if event.position > start:
+                    new += 1
+                    size += _size(event)
+                    if is_full(new, size):
+                        few = None
+                    if few is not None:
+                        few.append(event)
+        self._few = few
         return new
+
+    def _fresh(self, start: int) -> AsyncGenerator[RecordedEvent, None]:
+        """Go through the new events after a position; a few need not be read again."""
+        if self._few is None:
+            return copied_events(self._source, start, self._position)
+        return _each(self._few)
 
 
 class _Placed(NamedTuple):
@@ -239,6 +257,11 @@ def _check_event(event: RecordedEvent, before: int) -> None:
             f"version {version} of stream {stream!r} cannot be copied: {exc}; nothing was written"
         )
         raise CopyRefusedError(message) from exc
+
+
+async def _each(events: Sequence[RecordedEvent]) -> AsyncGenerator[RecordedEvent, None]:
+    for event in events:
+        yield event
 
 
 async def _batches(

@@ -21,7 +21,7 @@ from eventport.copying import Copying, CopyReport
 from eventport.errors import EventportError, InvalidArgumentError
 from eventport.events import RecordedEvent
 from eventport.fencing import can_fence, fenced, set_fence
-from eventport.projections.carrying import CarriedCheckpoint, carry_checkpoints
+from eventport.projections.carrying import CarriedCheckpoint, Carrying
 from eventport.projections.stream_checkpoints import holds_positions
 from eventport.protocols import EventStore
 
@@ -182,6 +182,8 @@ class _Move:
         self._source = source
         self._target = target
         self._copying = Copying(source, target, progress)
+        translate = partial(translate_position, source, target)
+        self._carrying = Carrying(source, target, translate)
         self._moving = f"this store takes no appends: its events are being moved to {to}, since "
         self._moved = f"this store takes no appends any more: its events have moved to {to}"
 
@@ -195,7 +197,7 @@ class _Move:
             )
             raise MoveRefusedError(message)
         before = await self._copying.go_on()
-        carried = await self._carry() if before.is_equal else []
+        carried = await self._carrying.go_on() if before.is_equal else []
         report = await self._copying.go_on()
         if report.position != before.position:
             message = (
@@ -221,6 +223,7 @@ class _Move:
             if fence is not None:
                 await self._lift(fence)
             return MoveReport(False, False, None, report, [])  # noqa: FBT003  # a struct
+        await self._carrying.go_on(report.position)  # so that little of this, too, is left
         begin = time.monotonic()
         own = fence or f"{self._moving}{datetime.now(UTC).isoformat()}"
         try:
@@ -257,13 +260,9 @@ class _Move:
         if not report.is_equal:
             await self._lift(own)
             return report, []
-        carried = await self._carry()
+        carried = await self._carrying.go_on()
         await self._set(own, self._moved)
         return report, carried
-
-    async def _carry(self) -> list[CarriedCheckpoint]:
-        translate = partial(translate_position, self._source, self._target)
-        return await carry_checkpoints(self._source, self._target, translate)
 
     async def _set(self, before: str | None, after: str) -> None:
         # A change that nobody waits for any more could come after its own removal.

@@ -8,7 +8,7 @@ from asyncpg import LockNotAvailableError
 
 from eventport.errors import StoreUnavailableError
 
-from eventport_postgres.asking import AnyConnection, ask, ask_one
+from eventport_postgres.asking import AnyConnection, ask
 from eventport_postgres.schema import fence_sql, quoted
 
 
@@ -19,13 +19,6 @@ _REASON: Final = """
     SELECT pg_catalog.encode(t.tgargs, 'hex') FROM pg_catalog.pg_trigger t
     WHERE t.tgrelid OPERATOR(pg_catalog.=) $1::pg_catalog.text::pg_catalog.regclass
         AND t.tgname OPERATOR(pg_catalog.=) 'eventport_fence'
-"""
-_TRIGGER: Final = """
-    SELECT pg_catalog.format(
-        'CREATE OR REPLACE TRIGGER eventport_fence BEFORE INSERT ON %s.events
-        FOR EACH ROW EXECUTE FUNCTION %s.refuse_append(%L)', $1::pg_catalog.text,
-        $1::pg_catalog.text, $2::pg_catalog.text
-    )
 """
 
 
@@ -48,19 +41,15 @@ async def set_fence(
     name = quoted(schema)
     try:
         async with connection.transaction(isolation="read_committed"):
-            await connection.execute(f"SET LOCAL lock_timeout = '{_PATIENCE}s'")
             # It waits for all transactions that have written events, and keeps others away; what
             # they read through a trigger or a function is not older than this lock.
-            await connection.execute(f"LOCK TABLE {name}.events IN SHARE ROW EXCLUSIVE MODE")
+            await connection.execute(
+                f"SET LOCAL lock_timeout = '{_PATIENCE}s'; "
+                f"LOCK TABLE {name}.events IN SHARE ROW EXCLUSIVE MODE"
+            )
             if await fenced(connection, schema) != before:
                 return False
-            if after is None:
-                await connection.execute(f"DROP TRIGGER IF EXISTS eventport_fence ON {name}.events")
-                await connection.execute(f"DROP FUNCTION IF EXISTS {name}.refuse_append()")
-                return True
-            if before is None:
-                await connection.execute(fence_sql(schema))
-            await connection.execute((await ask_one(connection, _TRIGGER, name, after))[0])
+            await connection.execute(_change(schema, before, after))
     except LockNotAvailableError as exc:
         message = (
             f"a transaction that has appended events did not end within {_PATIENCE} s, so the "
@@ -68,3 +57,20 @@ async def set_fence(
         )
         raise StoreUnavailableError(message) from exc
     return True
+
+
+def _change(schema: str, before: str | None, after: str | None) -> str:
+    """Return the SQL for all of a change, which thus takes one round trip."""
+    name = quoted(schema)
+    if after is None:
+        return (
+            f"DROP TRIGGER IF EXISTS eventport_fence ON {name}.events; "
+            f"DROP FUNCTION IF EXISTS {name}.refuse_append()"
+        )
+    # The text may be anybody's; written like this, it ends where it ends under all settings.
+    text = after.replace("\\", "\\\\").replace("'", "''")
+    return f"""
+        {fence_sql(schema) if before is None else ""}
+        CREATE OR REPLACE TRIGGER eventport_fence BEFORE INSERT ON {name}.events
+        FOR EACH ROW EXECUTE FUNCTION {name}.refuse_append(E'{text}')
+    """
