@@ -27,6 +27,7 @@ from eventport.cli import (
     giving_up,
     importing,
     listing,
+    moving,
     projecting,
     reading,
     tailing,
@@ -239,6 +240,8 @@ app.command("verify")(verifying.verify_store)
 app.command("stores")(adapters.show_stores)
 app.command("doctor")(diagnosing.examine_store)
 app.command("copy")(copying.copy_store)
+app.command("move")(moving.move_store)
+app.command("unfence")(moving.unfence_store)
 
 
 @schema_app.command("sql")

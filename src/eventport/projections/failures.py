@@ -12,6 +12,7 @@ from eventport.errors import (
     EscapedCancellationError,
     NotSupportedError,
     StoreClosedError,
+    StoreFencedError,
     StoreUnavailableError,
 )
 from eventport.events import RecordedEvent
@@ -34,6 +35,7 @@ _SAFE: Final = (
     LeaseLostError,
     NotSupportedError,
     StoreClosedError,
+    StoreFencedError,
     StoreUnavailableError,
     UnknownEventTypeError,
 )

@@ -12,7 +12,7 @@ from anyio import sleep
 
 from eventport._concurrency.signal import Signal
 from eventport._logs import about
-from eventport.errors import StoreUnavailableError
+from eventport.errors import StoreFencedError, StoreUnavailableError
 from eventport.events import RecordedEvent
 from eventport.projections.checkpoints import DeadLetter
 from eventport.projections.failures import dead_letter, describe
@@ -30,6 +30,9 @@ from eventport.projections.tenure import Tenure
 C = TypeVar("C")
 
 _log: Final = logging.getLogger("eventport")
+
+_END: Final = (LeaseLostError, StoreFencedError)
+"""What is no fault of an event, and does not pass: another runner goes on, here or elsewhere."""
 
 
 class Worker(Generic[C]):
@@ -68,6 +71,7 @@ class Worker(Generic[C]):
 
         Raises:
             LeaseLostError: another runner has taken over.
+            StoreFencedError: the events of a store that is written to have moved.
             ProjectionStoppedError: an event cannot be handled, and the projection is to stop.
         """
         await self._persist(self._set_up)
@@ -87,7 +91,7 @@ class Worker(Generic[C]):
         if len(events) > 1:
             try:
                 return await self._commit(events)
-            except LeaseLostError:
+            except _END:
                 raise
             except Exception as exc:  # noqa: BLE001  # handlers may raise anything
                 id_ = self._projection.id
@@ -104,7 +108,7 @@ class Worker(Generic[C]):
         projection = self._projection
         try:
             return await self._persist(lambda: self._commit([event]), event)
-        except LeaseLostError:
+        except _END:
             raise
         except Exception as exc:
             attempts = projection.retries.attempts
@@ -122,7 +126,7 @@ class Worker(Generic[C]):
         for attempt in count(1):
             try:
                 return await work()
-            except LeaseLostError:
+            except _END:
                 raise
             except Exception as exc:
                 if attempt == self._projection.retries.attempts:
