@@ -14,6 +14,7 @@ from eventport.projections.checkpoints import (
 )
 from eventport.projections.dead_letters import discard, retry
 from eventport.projections.memory_checkpoints import MemoryCheckpoints
+from eventport.projections.partitions import Partition, partition, run_partitions
 from eventport.projections.progress import Progress, State, find_head
 from eventport.projections.projection import Projection, ProjectionContext
 from eventport.projections.refusals import (
@@ -40,6 +41,7 @@ __all__ = [
     "LeaseLostError",
     "MemoryCheckpoints",
     "NoDeadLetterError",
+    "Partition",
     "Progress",
     "Projection",
     "ProjectionContext",
@@ -52,7 +54,9 @@ __all__ = [
     "discard",
     "find_head",
     "open_checkpoints",
+    "partition",
     "retry",
+    "run_partitions",
     "supervise",
     "wait_until",
 ]
