@@ -27,7 +27,7 @@ from tests.cli_files import (
     without_ids,
 )
 
-from eventport import Capability, ConcurrencyError, NewEvent
+from eventport import Capability, ConcurrencyError, NewEvent, placing
 from eventport.adapter import Store, StreamPage, StreamQuery
 from eventport.cli import importing
 from eventport.cli.ndjson import parse
@@ -156,7 +156,7 @@ def test_a_killed_import_leaves_whole_batches_and_can_be_run_again(
 
     interrupted = stored(tmp_path)
     assert 0 < interrupted < len(log)
-    assert interrupted % importing.MAX_BATCH_EVENTS == 0
+    assert interrupted % placing.MAX_BATCH_EVENTS == 0
     again = eventport("import", "log.ndjson")
     assert f"{len(log) - interrupted} events written, {interrupted} already there" in again.stderr
     assert [line["stream"] for line in without_ids(eventport("export").stdout)] == [

@@ -23,6 +23,7 @@ from eventport import (
     folding,
     keys,
     projections,
+    reactors,
     snapshots,
     testing,
     typed,
@@ -82,6 +83,7 @@ PLAIN_VALUES = {
     "Batching",
     "Expectation",
     "Guard",
+    "Level",
     "Outcome",
     "Unseen",
 }
@@ -151,6 +153,7 @@ TOOLKIT = [
         context,
         keys,
         projections,
+        reactors,
         snapshots,
         testing,
     )

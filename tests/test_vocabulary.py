@@ -216,7 +216,14 @@ AREAS: Final = {
     ],
     "docs (toolkit)": [
         f"docs/{name}.md"
-        for name in ("tutorial", "typed-events", "commands", "aggregates", "*projections")
+        for name in (
+            "tutorial",
+            "typed-events",
+            "commands",
+            "aggregates",
+            "*projections",
+            "reactors",
+        )
     ],
     "docs/postgres": ["docs/postgres.md"],
     "docs/mongodb": ["docs/mongodb.md"],
@@ -241,6 +248,7 @@ AREAS: Final = {
     "src/_concurrency": ["src/eventport/_concurrency/**/*.py"],
     "src/cli": ["src/eventport/cli/**/*.py"],
     "src/projections": ["src/eventport/projections/**/*.py"],
+    "src/reactors": ["src/eventport/reactors/**/*.py"],
     "src/aggregates": ["src/eventport/aggregates/**/*.py"],
     **{
         f"adapters/{name}": [f"adapters/{name}/*.md", f"adapters/{name}/src/**/*"]

@@ -98,6 +98,7 @@ class EventsourceEngine:
             Capability.PUSH: "its feed is polled",
             Capability.SHARED: "its events live in one object",
             Capability.DURABLE: "its events live in memory",
+            Capability.CATALOGUE: "it lists no streams",
             Capability.GUARDS: "what it checks is the version of a stream",
             Capability.TIMES: "it records the times itself",
         }

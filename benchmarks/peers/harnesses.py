@@ -39,6 +39,7 @@ _LIMITS: Final = {
     Capability.DURABLE: "its events live in memory",
     Capability.GUARDS: "what it checks is the version of a stream",
     Capability.TIMES: "the adapter records the times",
+    Capability.CATALOGUE: "its recorders list no streams",
 }
 
 

@@ -16,6 +16,9 @@ _VERSION: Final = 0xF000 << 64
 _KEPT: Final = ~(_VARIANT | _VERSION)
 _SET: Final = 0x8000 << 48 | 4 << 76
 
+# Looked up once: a member is found by a descriptor in Python, and each id takes one.
+_UNKNOWN: Final = SafeUUID.unknown
+
 _ready: Final[list[bytes]] = []
 
 
@@ -30,7 +33,7 @@ def new_id() -> UUID:
     # What `UUID.__init__` does, without its checks of all the forms that it takes.
     made = object.__new__(UUID)
     object.__setattr__(made, "int", int.from_bytes(raw, "big") & _KEPT | _SET)
-    object.__setattr__(made, "is_safe", SafeUUID.unknown)
+    object.__setattr__(made, "is_safe", _UNKNOWN)
     return made
 
 

@@ -7,13 +7,12 @@ import sys
 
 from collections.abc import AsyncGenerator
 from typing import Any
-from uuid import uuid4
 
 import anyio
 import anyio.lowlevel
 import pytest
 
-from adapters.eventstoredb.tests.at_servers import numbered
+from adapters.eventstoredb.tests.at_servers import numbered, set_metadata
 from adapters.eventstoredb.tests.double.database import Proposed
 from adapters.eventstoredb.tests.double.server import serve
 from adapters.eventstoredb.tests.double.state import Double, Fault
@@ -42,11 +41,6 @@ from eventport_eventstoredb.wire import carried_type
 def foreign(data: bytes, metadata: bytes = b"") -> Proposed:
     id_ = "00000000-0000-0000-0000-000000000001"
     return Proposed(id_, "Theirs", "application/json", data, metadata)
-
-
-def set_metadata(double: Double, stream: str, text: str) -> None:
-    event = Proposed(str(uuid4()), "$metadata", "application/json", text.encode(), b"")
-    double.database.append(f"$${stream}", -2, [event])
 
 
 async def test_an_empty_append_does_not_reach_the_server(

@@ -39,6 +39,9 @@ needs_mongod: Final = pytest.mark.skipif(
 )
 """Marks tests that the wire server cannot run; nothing else may be a reason to leave them out."""
 
+drops_refused_sockets: Final = pytest.mark.filterwarnings("ignore:Exception ignored in. <socket")
+"""Marks tests in which servers refuse Motor: PyMongo's blocking client leaves such sockets open."""
+
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:

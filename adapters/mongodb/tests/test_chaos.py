@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from adapters.mongodb.tests.conftest import needs_mongod
+from adapters.mongodb.tests.conftest import drops_refused_sockets, needs_mongod
 from adapters.mongodb.tests.replica_set import ReplicaSet, stored_in
 from adapters.mongodb.tests.servers import with_database, with_options
 from anyio import to_thread
@@ -26,7 +26,7 @@ from eventport_conformance.proxy import Proxy, open_proxy
 from eventport_conformance.waiting import HANG_SECONDS, no_hang
 
 
-pytestmark = needs_mongod
+pytestmark = [needs_mongod, drops_refused_sockets]
 
 SECONDS = chaos_seconds(0)
 GUARD = SECONDS + 5 * HANG_SECONDS

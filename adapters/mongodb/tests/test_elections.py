@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from adapters.mongodb.tests.conftest import needs_mongod
+from adapters.mongodb.tests.conftest import drops_refused_sockets, needs_mongod
 from adapters.mongodb.tests.replica_set import ReplicaSet, stored_in
 from adapters.mongodb.tests.servers import Server, new_database
 from anyio import to_thread
@@ -30,7 +30,7 @@ from eventport_mongodb import MongoDBEventStore
 from eventport_mongodb.driver import DriverName
 
 
-pytestmark = needs_mongod
+pytestmark = [needs_mongod, drops_refused_sockets]
 
 TASKS = 4
 WRITTEN = 12

@@ -9,6 +9,7 @@ from uuid import UUID
 import anyio
 import pytest
 
+from adapters.mongodb.tests.conftest import drops_refused_sockets
 from adapters.mongodb.tests.servers import Server, new_database
 from anyio import to_thread
 
@@ -26,6 +27,7 @@ TASKS = 6
 Acknowledged = tuple[str, int, int, list[UUID]]  # stream, version, position, ids
 
 
+@drops_refused_sockets
 @pytest.mark.parametrize("driver", ["pymongo", "motor"])
 async def test_what_was_acknowledged_survives_kill_9_of_the_server(
     tmp_path: Path, driver: str

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 import trio
 
+from adapters.mongodb.tests.conftest import drops_refused_sockets
 from adapters.mongodb.tests.servers import Server, new_database, with_options
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import AsyncMongoClient
@@ -125,8 +126,7 @@ async def test_a_wrong_option_is_named(url: str, query: str, message: str) -> No
             pass
 
 
-# PyMongo's blocking client, which Motor runs in threads, drops sockets that were refused unclosed.
-@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket")
+@drops_refused_sockets
 @pytest.mark.parametrize("driver", ["pymongo", "motor"])
 async def test_a_server_that_is_not_there_is_reported_in_time(driver: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:

@@ -15,6 +15,7 @@ from gate import wait_until
 from server import Server, Standby, bare_connection, running_server, running_standby, url_through
 
 from eventport import NewEvent, StoreUnavailableError
+from eventport.diagnosis import diagnose
 
 from eventport_conformance.proxy import Proxy, open_proxy
 from eventport_conformance.waiting import HANG_SECONDS, until
@@ -45,6 +46,27 @@ async def caught_up(primary: asyncpg.Connection) -> None:
         primary,
         "SELECT count(*) FROM pg_stat_replication WHERE replay_lsn >= pg_current_wal_lsn()",
     )
+
+
+async def test_the_doctor_names_asynchronous_standbys(
+    primary: Server, standby: Standby, schema: str
+) -> None:
+    async with (
+        bare_connection(primary.url) as admin,
+        await PostgresEventStore.connect(primary.url, schema=schema) as store,
+    ):
+        await caught_up(admin)
+        found = await diagnose(store)
+        (wrong,) = (one for one in found.remarks if one.topic == "standbys")
+        assert wrong.level == "warning"
+        assert "a failover to one may lose commits" in wrong.text
+        await admin.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        await admin.execute("SELECT pg_reload_conf()")
+        sync = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"
+        await wait_until(admin, sync)
+        found = await diagnose(store)
+        (said,) = (one for one in found.remarks if one.topic == "standbys")
+        assert (said.level, said.text) == ("info", "1 of 1 have each commit")
 
 
 async def test_a_standby_that_shows_for_a_moment_ends_nothing(

@@ -249,7 +249,9 @@ def main(arguments: list[str]) -> None:
                     if peer.worker.endswith(".mjs"):
                         more = [str(folder_of(peer, cache))]
                     workers.append(Worker(peer, [*command, place, *more]))
-                except (OSError, RuntimeError, subprocess.SubprocessError) as exc:
+                except subprocess.CalledProcessError:  # its text names this machine's folders
+                    missing[peer.name] = "it could not be installed on this Python"
+                except (OSError, RuntimeError) as exc:
                     missing[peer.name] = str(exc)
             try:
                 measure(workers, rounds, missing)

@@ -36,6 +36,7 @@ OPTIONAL: Final = (
     "timeout",
     "find",
     "check_caller",
+    "examine",
     "find_lockers",
     "list_streams",
     "interrupt",

@@ -132,7 +132,7 @@ def _find_adapter(url: str) -> tuple[str, Adapter]:
     scheme = url.partition("://")[0].lower()
     installed = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
     if scheme in installed:
-        return scheme, _load(installed[scheme])
+        return scheme, load_adapter(installed[scheme])
     remedy, meant = "", scheme
     if scheme not in EXTRAS:
         meant = closest(scheme, {*installed, *EXTRAS})
@@ -146,7 +146,7 @@ def _find_adapter(url: str) -> tuple[str, Adapter]:
     raise ConfigurationError(message)
 
 
-def _load(entry: EntryPoint) -> Adapter:
+def load_adapter(entry: EntryPoint) -> Adapter:
     """Import what an entry point names."""
     try:
         found = entry.load()

@@ -49,6 +49,12 @@ def resolve(target: str | None, config: str | os.PathLike[str] | None) -> Target
     return _look_up(target, config)
 
 
+def lives_in_memory(target: str | None) -> bool:
+    """Return whether a store ends with the process that opens it."""
+    url = resolve(target, None).url
+    return url.startswith(("memory:", "sqlite://?")) or url in {"sqlite://", "sqlite:///:memory:"}
+
+
 def _look_up(name: str, config: str | os.PathLike[str] | None) -> Target:
     path, tables = _read_stores(config)
     if path is None:

@@ -15,6 +15,7 @@ from eventport._engine.queries import (
     StreamPage,
     StreamQuery,
 )
+from eventport._engine.remarks import Remark
 from eventport.errors import StoreUnavailableError
 from eventport.protocols import Capability
 from eventport.results import StreamInfo
@@ -297,6 +298,22 @@ class Identified(Protocol):
     @property
     def store_id(self) -> str:
         """The store's own id, made when the store was made, and kept by restarts and backups."""
+        ...
+
+
+@runtime_checkable
+class Examines(Protocol):
+    """Optional part: an engine that can report on the state and the settings of its backend."""
+
+    async def examine(self) -> Sequence[Remark]:
+        """Report what an operator should know: versions, rights, limits, settings that lose data.
+
+        It changes nothing, and needs no right that appending and reading do not need: what the
+        user may not see is left out, or is a remark itself.
+
+        Raises:
+            ConnectionLostError: the store asks again.
+        """
         ...
 
 

@@ -42,6 +42,7 @@ from eventport._engine.engine import (
     ChecksCaller,
     ConnectionLostError,
     Engine,
+    Examines,
     Identified,
     Interruptible,
     KnowsLast,
@@ -77,6 +78,7 @@ from eventport._engine.queries import (
     StreamPage,
     StreamQuery,
 )
+from eventport._engine.remarks import Level, Remark, fact, remark_on_clock
 from eventport._engine.store import Store
 from eventport.validation import MAX_INT, control_character, show
 
@@ -100,6 +102,7 @@ __all__ = [
     "ConnectionLostError",
     "EncodedEvent",
     "Engine",
+    "Examines",
     "Failed",
     "GroupCommit",
     "Guard",
@@ -108,6 +111,7 @@ __all__ = [
     "Interruptible",
     "JoinedStore",
     "KnowsLast",
+    "Level",
     "Listens",
     "MatchPage",
     "MatchQuery",
@@ -119,6 +123,7 @@ __all__ = [
     "QueryConflict",
     "QueryGuard",
     "ReadsMany",
+    "Remark",
     "Remote",
     "SchemaMaker",
     "Seen",
@@ -141,11 +146,13 @@ __all__ = [
     "encode_events",
     "end_of_prefix",
     "explain",
+    "fact",
     "inline_failure",
     "new_events",
     "open_to_end",
     "plan",
     "redact",
+    "remark_on_clock",
     "require_asyncio",
     "retry_lost",
     "run_shielded",

@@ -17,11 +17,33 @@ import typer
 from eventport import connect
 from eventport._config.connecting import connect_existing
 from eventport._config.schemas import StoreSchema
-from eventport._config.targets import resolve
+from eventport._config.targets import lives_in_memory
 from eventport.boundaries import Query
-from eventport.cli import exporting, importing, listing, projecting, reading, tailing, verifying
+from eventport.cli import (
+    adapters,
+    copying,
+    diagnosing,
+    exporting,
+    giving_up,
+    importing,
+    listing,
+    projecting,
+    reading,
+    tailing,
+    verifying,
+)
 from eventport.cli.endings import end_as_by_ctrl_c, ending, say
-from eventport.cli.options import After, Json, Prefix, Store, Tags, Types, query_of
+from eventport.cli.options import (
+    After,
+    Checkpoints,
+    Json,
+    Prefix,
+    ProjectionName,
+    Store,
+    Tags,
+    Types,
+    query_of,
+)
 from eventport.cli.showing import event_writer, progress_bar
 
 
@@ -50,19 +72,8 @@ projection_app: Final = typer.Typer(
     help="Run or rebuild a projection, or show its progress.",
 )
 app.add_typer(projection_app, name="projection")
+projection_app.add_typer(giving_up.app, name="dead-letters")
 
-ProjectionName: TypeAlias = Annotated[
-    str,
-    typer.Argument(metavar="MODULE:PROJECTION", help="What to import, such as shop.views:cases."),
-]
-Checkpoints: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME_OR_URL",
-        help="Where the checkpoints are: a database, or streams for the store's own streams. "
-        "[default: where the events are]",
-    ),
-]
 Lease: TypeAlias = Annotated[
     float,
     typer.Option(
@@ -131,7 +142,7 @@ def import_events(
                 f"{source.left_out} events left out: checkpoints and dead letters of projections, "
                 "which hold positions of the store that they were exported from"
             )
-        if _is_lost_at_the_end(store):
+        if lives_in_memory(store):
             say("memory:// forgets all of it now: name another store with --store")
 
 
@@ -251,6 +262,9 @@ def tail_store(
 app.command("streams")(listing.show_streams)
 app.command("stats")(listing.show_stats)
 app.command("verify")(verifying.verify_store)
+app.command("stores")(adapters.show_stores)
+app.command("doctor")(diagnosing.examine_store)
+app.command("copy")(copying.copy_store)
 
 
 @schema_app.command("sql")
@@ -331,11 +345,6 @@ def show_projection(
         lines = [msgspec.json.encode(found).decode()] if json else projecting.lines_of(found)
         for line in lines:
             print(line)  # noqa: T201  # what it is for
-
-
-def _is_lost_at_the_end(store: str | None) -> bool:
-    url = resolve(store, None).url
-    return url.startswith(("memory:", "sqlite://?")) or url in {"sqlite://", "sqlite:///:memory:"}
 
 
 def _open_input(file: Path) -> AbstractContextManager[BinaryIO]:

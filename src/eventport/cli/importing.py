@@ -6,31 +6,17 @@ import shutil
 import tempfile
 import zlib
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from gzip import BadGzipFile, GzipFile
 from os import SEEK_END
 from typing import BinaryIO, Final, NamedTuple
-from uuid import UUID
-
-from anyio import create_task_group
 
 from eventport.cli.ndjson import Parsed, check, parse, refuse_repeated_keys
-from eventport.conflicts import run_in_session
 from eventport.errors import EventportError, InvalidEventError
+from eventport.placing import batches, write_batch
 from eventport.projections.stream_checkpoints import holds_positions
-from eventport.protocols import Capability, EventStore, Streams
-
-
-MAX_BATCH_EVENTS: Final = 1_000
-"""How many events one session commits, at most."""
-
-MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
-"""How many bytes of lines one session commits, unless a single line is longer."""
-
-READERS: Final = 16
-"""How many streams are read at the same time."""
+from eventport.protocols import Capability, EventStore
 
 
 _GZIP: Final = b"\x1f\x8b"
@@ -146,113 +132,33 @@ async def write(store: EventStore, source: Source, progress: Callable[[int], obj
     written = stamped = 0
     keeps_times = Capability.TIMES in store.capabilities
     source.file.seek(source.start)
-    lines = parse(source.file, source.size, renumber=source.renumber)
-    for batch in _batches(line for line in lines if not holds_positions(line.stream)):
-        work = partial(_write_batch, batch, keeps_times)
-        if Capability.SESSIONS in store.capabilities:
-            new = await run_in_session(store, work)
-        else:
-            new = await work(store)
+    lines = (
+        line
+        for line in parse(source.file, source.size, renumber=source.renumber)
+        if not holds_positions(line.stream)
+    )
+    if keeps_times:
+        lines = (line.copied() for line in lines)
+    for batch in batches(lines):
+        new = await write_batch(store, batch, _refuse)
         written += len(new)
         stamped += 0 if keeps_times else sum(parsed.recorded_at is not None for parsed in new)
         progress(len(batch))
     return Imported(written, stamped)
 
 
-def _batches(events: Iterable[Parsed]) -> Iterator[Sequence[Parsed]]:
-    batch: list[Parsed] = []
-    size = 0
-    for parsed in events:
-        size += parsed.size
-        if batch and (len(batch) == MAX_BATCH_EVENTS or size > MAX_BATCH_BYTES):
-            yield batch
-            batch, size = [], parsed.size
-        batch.append(parsed)
-    if batch:
-        yield batch
-
-
-async def _write_batch(
-    batch: Sequence[Parsed],
-    keeps_times: bool,  # noqa: FBT001  # the caller's partial names no arguments
-    streams: Streams,
-) -> Sequence[Parsed]:
-    """Append what is not there yet, and return it."""
-    there = await _find(batch, streams)
-    new = [parsed for parsed in batch if parsed.version > there[parsed.stream]]
-    for run in _runs(new):
-        events = [parsed.copied() if keeps_times else parsed.event for parsed in run]
-        await streams.append(run[0].stream, events, expected=run[0].version - 1)
-    return new
-
-
-def _runs(events: Iterable[Parsed]) -> Iterator[Sequence[Parsed]]:
-    """Group neighbours of the same stream; an id that is repeated cannot be in the same append."""
-    run: list[Parsed] = []
-    ids: set[UUID] = set()
-    for parsed in events:
-        if run and (parsed.stream != run[0].stream or parsed.event.id in ids):
-            yield run
-            run, ids = [], set()
-        run.append(parsed)
-        ids.add(parsed.event.id)
-    if run:
-        yield run
-
-
-async def _find(batch: Sequence[Parsed], streams: Streams) -> dict[str, int]:
-    """Return the version of each stream; refuse one whose events are not those of the file.
-
-    In a session this also pins the streams, several at the same time, so that the appends need
-    not read them one by one.
-    """
-    by_stream: dict[str, list[Parsed]] = {}
-    for parsed in batch:
-        by_stream.setdefault(parsed.stream, []).append(parsed)
-    there: dict[str, int] = {}
-    others: list[Parsed] = []
-    ahead: list[Parsed] = []
-    waiting = iter(by_stream.items())
-
-    async def look() -> None:
-        for stream, events in waiting:
-            first, last = events[0].version, events[-1].version
-            found = await streams.read(stream, from_version=first, to_version=last)
-            there[stream] = found.version
-            if found.version < first - 1:
-                ahead.append(events[0])
-            for parsed, stored in zip(events, found.events, strict=False):
-                if stored.id != parsed.event.id:
-                    others.append(parsed)
-                    break
-
-    try:
-        async with create_task_group() as group:
-            for _ in range(min(READERS, len(by_stream))):
-                group.start_soon(look)
-    except ExceptionGroup as exc:
-        raise exc.exceptions[0] from exc
-    _refuse_others(ahead, others, there)
-    return there
-
-
-def _refuse_others(
-    ahead: Sequence[Parsed], others: Sequence[Parsed], there: Mapping[str, int]
-) -> None:
-    """Refuse events that come too early for their stream, or that are not those of the store."""
-    if ahead:
-        part = min(ahead)
+def _refuse(parsed: Parsed, there: int) -> ImportConflictError:
+    """Make the error for an event that comes too early, or whose place another one has."""
+    line, stream, version = parsed.line, parsed.stream, parsed.version
+    if there < version - 1:
         message = (
-            f"line {part.line}: stream {part.stream!r} begins with version {part.version} in this "
-            f"file, but the store has {there[part.stream]} of its events: import the lines before "
-            "it first, or count the versions anew with --renumber; neither this line nor any after "
-            "it was written"
+            f"line {line}: stream {stream!r} begins with version {version} in this file, but the "
+            f"store has {there} of its events: import the lines before it first, or count the "
+            "versions anew with --renumber; neither this line nor any after it was written"
         )
-        raise ImportConflictError(message)
-    if others:
-        other = min(others)
+    else:
         message = (
-            f"line {other.line}: stream {other.stream!r} holds another event at version "
-            f"{other.version}; neither this line nor any after it was written"
+            f"line {line}: stream {stream!r} holds another event at version {version}; neither "
+            "this line nor any after it was written"
         )
-        raise ImportConflictError(message)
+    return ImportConflictError(message)

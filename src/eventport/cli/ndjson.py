@@ -61,14 +61,15 @@ class Parsed(NamedTuple):
     recorded_at: datetime | None
     """When it was first recorded, if the line says so."""
 
-    def copied(self) -> NewEvent:
-        """Return the event with the time that the line gives, if it gives one."""
+    def copied(self) -> Parsed:
+        """Return it with an event that keeps the time that the line gives, if it gives one."""
         event, time = self.event, self.recorded_at
         if time is None:
-            return event
-        return CopiedEvent(
+            return self
+        copy = CopiedEvent(
             event.type, event.data, event.metadata, event.id, event.tags, recorded_at=time
         )
+        return self._replace(event=copy)
 
 
 _decode: Final = msgspec.json.Decoder(Line).decode
@@ -172,7 +173,7 @@ def check(parsed: Parsed) -> None:
     """Raise the error that a store would raise for an event, with the number of its line."""
     try:
         check_stream(parsed.stream)
-        encode_events([parsed.copied()])
+        encode_events([parsed.copied().event])
         if is_toolkit_stream(parsed.stream):
             check_toolkit_types(parsed.stream, [parsed.event.type])
     except EventportError as exc:

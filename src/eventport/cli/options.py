@@ -25,6 +25,18 @@ Store: TypeAlias = Annotated[
         "[default: what EVENTPORT_URL says, or the store named default]",
     ),
 ]
+ProjectionName: TypeAlias = Annotated[
+    str,
+    typer.Argument(metavar="MODULE:PROJECTION", help="What to import, such as shop.views:cases."),
+]
+Checkpoints: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME_OR_URL",
+        help="Where the checkpoints are: a database, or streams for the store's own streams. "
+        "[default: where the events are]",
+    ),
+]
 After: TypeAlias = Annotated[
     int,
     typer.Option(min=0, metavar="POSITION", help="Only events after this global position."),

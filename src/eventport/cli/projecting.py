@@ -83,9 +83,10 @@ def _import_failed(name: str, module: str, exc: Exception) -> ImportFailedError:
 
 
 @asynccontextmanager
-async def _opened(
+async def opened(
     name: str, store: str | None, checkpoints: str | None, *, create: bool = True
 ) -> AsyncGenerator[tuple[Projection[Any], EventStore, CheckpointStore[Any]]]:
+    """Import a projection, and open its store and its checkpoints."""
     projection = load_projection(name)
     async with (
         (connect if create else connect_existing)(store) as events,
@@ -96,7 +97,7 @@ async def _opened(
 
 async def run(name: str, store: str | None, checkpoints: str | None, lease: float) -> int:
     """Run a projection until a higher generation takes its place; return how much it handled."""
-    async with _opened(name, store, checkpoints) as (projection, events, kept):
+    async with opened(name, store, checkpoints) as (projection, events, kept):
         runner = Runner(events, projection, kept, lease=lease)
         return (await _watch(runner, str(projection.id), until="retired")).handled
 
@@ -105,7 +106,7 @@ async def rebuild(
     name: str, store: str | None, checkpoints: str | None, lease: float
 ) -> tuple[ProjectionId, int]:
     """Run a new generation until it is the active one; return it, and how much it handled."""
-    async with _opened(name, store, checkpoints) as (projection, events, kept):
+    async with opened(name, store, checkpoints) as (projection, events, kept):
         if (active := await kept.active(projection.id.name)) >= projection.id.generation:
             message = (
                 f"generation {active} of {projection.id.name!r} is active already: give the "
@@ -118,7 +119,7 @@ async def rebuild(
 
 async def status(name: str, store: str | None, checkpoints: str | None) -> dict[str, Any]:
     """Return what is known about a projection, as JSON can hold it."""
-    async with _opened(name, store, checkpoints, create=False) as (projection, events, kept):
+    async with opened(name, store, checkpoints, create=False) as (projection, events, kept):
         checkpoint = await kept.load(projection.id)
         head = await find_head(events)
         lag = await lag_behind(events, projection, checkpoint.position, head)

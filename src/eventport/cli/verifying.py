@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import anyio
 import msgspec
 import typer
 
 from eventport._config.connecting import connect_existing
-from eventport.cli.endings import ending, say
+from eventport.cli.endings import UNSOUND, ending, say
 from eventport.cli.options import Store
 from eventport.cli.projecting import load_object
 from eventport.cli.showing import progress_bar
 from eventport.verification import Verdict, verify
-
-
-UNSOUND: Final = 3
-"""The exit code if something is wrong with the store; 1 says that it could not be checked."""
 
 
 def verify_store(

@@ -35,7 +35,7 @@ def with_context(store: Store) -> Store:
     Args:
         store: Any event store.
     """
-    return cast("Store", _AppendingStore(store))
+    return cast("Store", AppendingStore(store))
 
 
 class AppendingStreams(Generic[St]):
@@ -77,7 +77,7 @@ class AppendingStreams(Generic[St]):
         if isinstance(cast("object", stream), str) and stream.startswith(TOOLKIT_STREAMS):
             return events
         metadata = self._metadata_to_add()
-        return [self._complete(event, metadata) for event in events] if metadata else events
+        return [self._complete(event, metadata) if metadata else event for event in events]
 
     def _metadata_to_add(self) -> dict[str, Any]:
         """Return what to add to each event."""
@@ -90,7 +90,9 @@ class AppendingStreams(Generic[St]):
         return with_metadata(event, lambda own: {**metadata, **own})
 
 
-class _AppendingStore(AppendingStreams[EventStore]):
+class AppendingStore(AppendingStreams[EventStore]):
+    """A store whose sessions add metadata, too."""
+
     def session(self) -> AbstractAsyncContextManager[Session]:
         """See `EventStore.session`."""
         return self._session()

@@ -19,6 +19,7 @@ from eventport.adapter import (
     MatchQuery,
     NameQuery,
     Outcome,
+    Remark,
     StreamPage,
     StreamQuery,
 )
@@ -26,6 +27,7 @@ from eventport.adapter import (
 from eventport_mongodb.asking import Asker
 from eventport_mongodb.documents_of_models import ModelCollection
 from eventport_mongodb.driver import close_client
+from eventport_mongodb.examining import examine
 from eventport_mongodb.heads import Heads
 from eventport_mongodb.inline import InlineProjections
 from eventport_mongodb.joined import MongoDBJoinedEngine
@@ -130,6 +132,11 @@ class MongoDBEngine:
         """See `Catalogues.list_streams`: two steps in an index for each stream."""
         with translated(self.name):
             return await self._reader.list_streams(query)
+
+    async def examine(self) -> Sequence[Remark]:
+        """See `Examines.examine`."""
+        with translated(self.name):
+            return await self.asker.once(examine, self.log)
 
     async def close(self) -> None:
         """See `Engine.close`."""

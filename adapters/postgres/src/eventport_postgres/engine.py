@@ -21,6 +21,7 @@ from eventport.adapter import (
     MatchQuery,
     NameQuery,
     Outcome,
+    Remark,
     StreamPage,
     StreamQuery,
 )
@@ -28,6 +29,7 @@ from eventport.adapter import (
 from eventport_postgres.asking import AnyConnection
 from eventport_postgres.connections import Connections
 from eventport_postgres.errors import DRIVER_ERRORS, is_lost, lost, translated
+from eventport_postgres.examining import examine
 from eventport_postgres.inline import InlineProjections
 from eventport_postgres.joined import PostgresJoinedEngine
 from eventport_postgres.looking import Landmark
@@ -133,6 +135,10 @@ class PostgresEngine:
     async def last_position(self) -> int:
         """See `KnowsLast.last_position`."""
         return await self._read(self._reader.last_position)
+
+    async def examine(self) -> Sequence[Remark]:
+        """See `Examines.examine`."""
+        return await self._read(examine, self.schema)
 
     def joined(self, connection: AnyConnection) -> PostgresJoinedEngine:
         """Return an engine for the transaction that is open on a connection."""

@@ -18,6 +18,7 @@ from eventport.adapter import (
     MatchQuery,
     NameQuery,
     Outcome,
+    Remark,
     StreamPage,
     StreamQuery,
 )
@@ -27,6 +28,7 @@ from eventport_sqlite import statements
 from eventport_sqlite.connection import MEMORY, Connection, translated
 from eventport_sqlite.database import Call, Database
 from eventport_sqlite.documents import documents_of
+from eventport_sqlite.examining import examine
 from eventport_sqlite.inline import InlineProjections
 from eventport_sqlite.locks import refuse_while_locked
 
@@ -124,6 +126,11 @@ class SQLiteEngine:
         """See `Catalogues.list_streams`: two steps in an index for each stream."""
         async with self._read_turn():
             return await self._reader.run(_in_place, statements.list_streams, query)
+
+    async def examine(self) -> Sequence[Remark]:
+        """See `Examines.examine`: of the connection that reads, which has the same settings."""
+        async with self._read_turn():
+            return await self._reader.run(examine, None if self.name == MEMORY else self.name)
 
     async def close(self) -> None:
         """See `Engine.close`."""
