@@ -12,9 +12,9 @@ from eventport.projections.checkpoints import (
     ProjectionId,
     wait_until,
 )
-from eventport.projections.dead_letters import discard, retry
+from eventport.projections.dead_letters import discard, list_dead_letters, retry
 from eventport.projections.memory_checkpoints import MemoryCheckpoints
-from eventport.projections.partitions import Partition, partition, run_partitions
+from eventport.projections.partitioned import PartitionedRunner
 from eventport.projections.progress import Progress, State, find_head
 from eventport.projections.projection import Projection, ProjectionContext
 from eventport.projections.refusals import (
@@ -22,6 +22,7 @@ from eventport.projections.refusals import (
     CheckpointMismatchError,
     LeaseLostError,
     NoDeadLetterError,
+    PartitionsChangedError,
     ProjectionStoppedError,
 )
 from eventport.projections.retrying import Retries
@@ -41,7 +42,8 @@ __all__ = [
     "LeaseLostError",
     "MemoryCheckpoints",
     "NoDeadLetterError",
-    "Partition",
+    "PartitionedRunner",
+    "PartitionsChangedError",
     "Progress",
     "Projection",
     "ProjectionContext",
@@ -53,10 +55,9 @@ __all__ = [
     "StreamCheckpoints",
     "discard",
     "find_head",
+    "list_dead_letters",
     "open_checkpoints",
-    "partition",
     "retry",
-    "run_partitions",
     "supervise",
     "wait_until",
 ]

@@ -19,6 +19,7 @@ from eventport.projections.checkpoints import DeadLetter
 from eventport.projections.refusals import (
     CheckpointMismatchError,
     LeaseLostError,
+    PartitionsChangedError,
     ProjectionStoppedError,
 )
 from eventport.typed import EventVersionError, UnknownEventTypeError
@@ -33,6 +34,7 @@ _SAFE: Final = (
     ProjectionStoppedError,
     LeaseLostError,
     NotSupportedError,
+    PartitionsChangedError,
     StoreClosedError,
     StoreUnavailableError,
     UnknownEventTypeError,

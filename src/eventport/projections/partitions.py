@@ -1,134 +1,56 @@
-"""A projection in parts that run in parallel, with the events of one key in order."""
+"""What one runner handles of a projection: all of it, or the events of some keys."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
-from zlib import crc32
+from collections.abc import Sequence
+from typing import Final, Generic, TypeVar
 
-from anyio import create_task_group
-
-from eventport.errors import InvalidArgumentError
 from eventport.events import RecordedEvent
-from eventport.projections.checkpoints import CheckpointStore, ProjectionId
 from eventport.projections.projection import Projection, ProjectionContext
-from eventport.projections.runner import Runner
-from eventport.projections.supervising import supervise
-from eventport.protocols import EventStore
-from eventport.validation import check_int
 
 
 C = TypeVar("C")
 
 
-def by_stream(event: RecordedEvent) -> str:
-    """Return the stream of an event, the key unless another is given."""
-    return event.stream
-
-
-class Partition(Projection[C]):
-    """The part of a projection whose keys fall to one number; a `Runner` runs it.
+class Part(Generic[C]):
+    """A part of a projection, with a checkpoint, a lease and dead letters of its own.
 
     Args:
-        whole: The projection, which has the handlers.
+        whole: The projection; one that is not divided has one part, with its own id.
         number: Which part, from 0.
-        count: How many parts there are.
-        partition_by: Returns the key of an event, the same one each time.
     """
 
-    def __init__(
-        self,
-        whole: Projection[C],
-        number: int,
-        count: int,
-        partition_by: Callable[[RecordedEvent], str],
-    ) -> None:
-        super().__init__(
-            f"{whole.id.name}/p{number}-of-{count}",
-            generation=whole.id.generation,
-            prefix=whole.prefix,
-            query=whole.query,
-            batch_size=whole.batch_size,
-            on_poison=whole.on_poison,
-            retries=whole.retries,
-        )
-        self._whole = whole
+    def __init__(self, whole: Projection[C], number: int = 0) -> None:
+        self.whole: Final = whole
+        """The projection that it is a part of."""
+        self.id: Final = whole.parts[number]
+        """What its checkpoint is kept under."""
         self._number = number
-        self._count = count
-        self._key = partition_by
-
-    @property
-    def event_types(self) -> frozenset[str] | None:
-        """See `Projection.event_types`."""
-        return self._whole.event_types
+        self._is_divided = whole.partitions > 1
 
     def wants(self, event: RecordedEvent) -> bool:
-        """Return whether an event is for the projection, and its key falls to this part."""
-        if not self._whole.wants(event):
-            return False
-        # Python's own hash differs between processes.
-        return crc32(self._key(event).encode()) % self._count == self._number
+        """Return whether to hand an event to `handle`.
 
-    async def set_up(self, target: ProjectionContext[C]) -> None:
-        """See `Projection.set_up`."""
-        await self._whole.set_up(target)
-
-    async def handle(self, events: Sequence[RecordedEvent], target: ProjectionContext[C]) -> None:
-        """See `Projection.handle`."""
-        await self._whole.handle(events, target)
-
-    async def check_count(self, checkpoints: CheckpointStore[Any]) -> None:
-        """Refuse another number of parts than this generation was begun with, and keep it.
-
-        Raises:
-            InvalidArgumentError: it is another one.
+        If its key cannot be found, every part takes the event, so that each retries or gives it
+        up as the projection says: any of them may have to handle it.
         """
-        # Kept as a position, which every kind of checkpoint store can keep.
-        place = ProjectionId(f"{self._whole.id.name}/partitions", self.id.generation)
-        kept = (await checkpoints.load(place)).position
-        if not kept:
-            await checkpoints.reset(place, self._count)
-        elif kept != self._count:
-            message = (
-                f"{self._whole!r} was begun with {kept} partitions, not {self._count}: raise its "
-                "generation to change the number"
-            )
-            raise InvalidArgumentError(message)
+        if not self.whole.wants(event):
+            return False
+        try:
+            return self._has(event)
+        except Exception:  # noqa: BLE001  # `handle` raises it again, where it is dealt with
+            return True
 
+    async def set_up(self, context: ProjectionContext[C]) -> None:
+        """Prepare an undivided projection; the parts of others find it prepared."""
+        if not self._is_divided:
+            await self.whole.set_up(context)
 
-def partition(
-    projection: Projection[C],
-    count: int,
-    partition_by: Callable[[RecordedEvent], str] = by_stream,
-) -> list[Partition[C]]:
-    """Return the parts of a projection, each with a checkpoint and a lease of its own.
+    async def handle(self, events: Sequence[RecordedEvent], context: ProjectionContext[C]) -> None:
+        """Give events to the handlers, in their order, without those of other parts."""
+        own = [event for event in events if self._has(event)]
+        if own:
+            await self.whole.handle(own, context)
 
-    Args:
-        projection: What to divide.
-        count: How many parts. To change it or the key, raise the projection's generation.
-        partition_by: Returns the key of an event; events of one key are handled in order.
-    """
-    check_int("count", count, least=1)
-    return [Partition(projection, number, count, partition_by) for number in range(count)]
-
-
-async def run_partitions(
-    store: EventStore,
-    parts: Sequence[Partition[Any]],
-    checkpoints: CheckpointStore[Any],
-    *,
-    lease: float = 15.0,
-) -> None:
-    """Run parts of one projection side by side, as `supervise` does; see `partition`.
-
-    Any number of processes may do so: each part is handled by the one that has its lease. One
-    that cannot handle an event does not stop the others.
-
-    Raises:
-        InvalidArgumentError: this generation was begun with another number of parts.
-    """
-    for part in parts:
-        await part.check_count(checkpoints)
-    async with create_task_group() as group:
-        for part in parts:
-            group.start_soon(supervise, Runner(store, part, checkpoints, lease=lease))
+    def _has(self, event: RecordedEvent) -> bool:
+        return self.whole.part_of(event) == self._number

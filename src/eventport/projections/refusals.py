@@ -57,6 +57,25 @@ class NoDeadLetterError(EventportError, LookupError):
         )
 
 
+class PartitionsChangedError(EventportError):
+    """A generation of a projection was begun in another number of parts."""
+
+    def __init__(self, projection: object, kept: int, asked: int) -> None:
+        super().__init__(projection, kept, asked)
+        self.projection = projection
+        """The projection's name and generation."""
+        self.kept = kept
+        """In how many parts it was begun; 1 if it was not divided."""
+        self.asked = asked
+        """In how many parts it was to be run."""
+
+    def __str__(self) -> str:
+        return (
+            f"projection {self.projection} was begun with partitions={self.kept}, not "
+            f"{self.asked}; nothing was handled. Raise its generation to change the number"
+        )
+
+
 class ProjectionStoppedError(EventportError):
     """A projection met an event that it cannot handle; the cause is what its handler raised."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eventport.projections.checkpoints import Checkpoint, LastEvent, ProjectionId
 from eventport.projections.progress import find_head
-from eventport.projections.refusals import CheckpointMismatchError
+from eventport.projections.refusals import CheckpointMismatchError, PartitionsChangedError
 from eventport.protocols import EventStore
 
 
@@ -20,7 +20,10 @@ async def verify(store: EventStore, projection: ProjectionId, checkpoint: Checkp
     Raises:
         CheckpointMismatchError: it belongs to another store, is beyond the head, or another
             event stands where the last handled one did, as after a restore of a backup.
+        PartitionsChangedError: the projection was begun in parts.
     """
+    if checkpoint.partitions:
+        raise PartitionsChangedError(projection, checkpoint.partitions, 1)
     own, kept = id_of(store), checkpoint.store_id
     if own is not None and kept is not None and own != kept:
         reason = f"its checkpoint belongs to another store, {kept}, and this one is {own}"

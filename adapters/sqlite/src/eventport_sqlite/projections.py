@@ -51,6 +51,7 @@ _TABLES: Final = (
         event_version  INTEGER,
         event_id       TEXT,
         store_id       TEXT,                       -- of the event store that the position is of
+        partitions     INTEGER NOT NULL DEFAULT 0, -- if it is divided, into how many parts
         PRIMARY KEY (name, generation)
     ) STRICT
     """,
