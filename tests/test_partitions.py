@@ -255,6 +255,7 @@ async def test_a_part_that_cannot_go_on_does_not_stop_the_others() -> None:
         await until(lambda: runner.state == "stopped")
         await until(lambda: len([e for e in notes.seen if e.stream in others]) == 5 * len(others))
         assert runner.parts[part] == "stopped"
+        assert max(Counter(e.position for e in notes.seen).values()) == 1
         assert sum(state == "live" for state in runner.parts.values()) <= 3
 
 
@@ -395,3 +396,47 @@ async def test_a_new_generation_takes_over_once_all_parts_have_caught_up() -> No
             group.cancel_scope.cancel()
     assert await checkpoints.active("notes") == 2
     assert len(old.seen) == len(new.seen) == 40
+
+
+async def test_processes_prepare_one_after_the_other() -> None:
+    store, checkpoints = MemoryEventStore(), MemoryCheckpoints()
+    projection = Projection[None]("notes", partitions=2)
+    inside, prepared = 0, 0
+
+    @projection.prepare
+    async def prepare(context: ProjectionContext[None]) -> None:
+        nonlocal inside, prepared
+        inside += 1
+        assert inside == 1
+        await sleep(0.01)
+        inside -= 1
+        prepared += 1
+
+    @projection.on("Noted")
+    async def noted(event: RecordedEvent, context: ProjectionContext[None]) -> None: ...
+
+    runners = [PartitionedRunner(store, projection, checkpoints) for _ in range(3)]
+    async with running(*runners):
+        await until(lambda: prepared == 3)
+
+
+async def test_parts_that_are_shared_evenly_stay_where_they_are() -> None:
+    class Counting(MemoryCheckpoints):
+        def __init__(self) -> None:
+            super().__init__()
+            self.given: Counter[str] = Counter()
+
+        async def acquire(self, projection: ProjectionId, *args: Any, **asked: Any) -> Any:
+            lease = await super().acquire(projection, *args, **asked)
+            if lease is not None and "/part-" in projection.name:
+                self.given[projection.name] += 1
+            return lease
+
+    store, checkpoints, notes = MemoryEventStore(), Counting(), Notes(5)
+    runners = [PartitionedRunner(store, notes.projection, checkpoints, lease=2) for _ in range(2)]
+    async with running(*runners):
+        await until(lambda: sorted(len(runner.parts) for runner in runners) == [2, 3])
+        await until(lambda: {*runners[0].parts.values(), *runners[1].parts.values()} == {"live"})
+        before = dict(checkpoints.given)
+        await sleep(1.2)  # in which each counts the seats twice
+        assert dict(checkpoints.given) == before
