@@ -106,6 +106,16 @@ async def test_parts_handle_keys_at_the_same_time_and_each_event_once_in_order()
     assert len(notes.seen) == 40
 
 
+async def test_an_undivided_projection_is_its_only_part() -> None:
+    store, checkpoints, notes = MemoryEventStore(), MemoryCheckpoints(), Notes(1)
+    last = await filled(store)
+    runner = PartitionedRunner(store, notes.projection, checkpoints)
+    async with running(runner):
+        await runner.wait_until(last)
+        assert (await checkpoints.load(ProjectionId("notes", 1))).owner == runner.owner
+    assert (len(notes.seen), notes.prepared) == (40, 1)
+
+
 async def test_what_falls_to_which_part_never_changes() -> None:
     # Checkpoints that are kept rely on it.
     store, projection = MemoryEventStore(), Projection[None]("notes", partitions=8)
@@ -302,8 +312,12 @@ async def test_a_retried_event_without_a_key_leaves_the_lists_of_all_parts() -> 
     assert await list_dead_letters(notes.projection, checkpoints) == []
 
 
-async def test_processes_share_the_parts_when_they_come_and_go() -> None:
-    store, checkpoints, notes = MemoryEventStore(), MemoryCheckpoints(), Notes(6)
+@pytest.mark.parametrize("make", [lambda _: MemoryCheckpoints(), StreamCheckpoints])
+async def test_processes_share_the_parts_when_they_come_and_go(
+    make: Callable[[EventStore], CheckpointStore[None]],
+) -> None:
+    store, notes = MemoryEventStore(), Notes(6)
+    checkpoints = make(store)
     runners = [PartitionedRunner(store, notes.projection, checkpoints, lease=0.4) for _ in range(3)]
 
     def held() -> list[int]:
