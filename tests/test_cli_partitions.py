@@ -66,6 +66,12 @@ def projection(checkpoints: str, *arguments: str, name: str = NAME) -> Result:
     return CliRunner().invoke(app, line)
 
 
+def test_rebuild_ends_when_all_parts_have_caught_up(checkpoints: str) -> None:
+    append(*range(4, 60))
+    done = projection(checkpoints, "rebuild")
+    assert done.stderr.endswith("parted@1 is active now; 59 events handled\n")
+
+
 def test_status_lists_the_parts(checkpoints: str) -> None:
     done = projection(checkpoints, "rebuild")
     assert done.exit_code == 0, done.output

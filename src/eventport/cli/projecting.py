@@ -124,10 +124,14 @@ async def rebuild(
             raise NoRebuildError(message)
         runner = _runner(projection, events, kept, lease)
 
-        async def is_active() -> bool:
-            return await kept.active(projection.id.name) >= projection.id.generation
+        async def is_built() -> bool:
+            if isinstance(runner, Runner):
+                return runner.state == "live"
+            # The first generation is active before it has caught up, but none of its parts is.
+            names = [projection.id.name, *(part.name for part in projection.parts)]
+            return all([await kept.active(name) >= projection.id.generation for name in names])
 
-        return projection.id, (await _watch(runner, str(projection.id), is_active)).handled
+        return projection.id, (await _watch(runner, str(projection.id), is_built)).handled
 
 
 async def status(name: str, store: str | None, checkpoints: str | None) -> dict[str, Any]:
