@@ -43,6 +43,7 @@ OPTIONAL: Final = (
     "last_position",
     "listen",
     "query",
+    "read_heads",
     "read_streams",
     "store_id",
 )

@@ -9,7 +9,7 @@ import msgspec
 import typer
 
 from eventport.cli.endings import UNSOUND, ending, say
-from eventport.cli.options import Checkpoints, Json, ProjectionName, Store
+from eventport.cli.options import Checkpoints, Lines, ProjectionName, Store
 from eventport.cli.projecting import opened
 from eventport.projections import (
     CheckpointStore,
@@ -41,7 +41,7 @@ def list_letters(
     *,
     store: Store = None,
     checkpoints: Checkpoints = None,
-    json: Json = False,
+    json: Lines = False,
 ) -> None:
     """Show the events that were given up, in the order of the store, without their data."""
 

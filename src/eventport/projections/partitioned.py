@@ -11,6 +11,7 @@ from anyio import create_task_group, sleep
 from anyio.abc import TaskGroup
 
 from eventport._concurrency.shielding import run_shielded
+from eventport._logs import about
 from eventport.errors import EventportError, StoreUnavailableError
 from eventport.projections.checkpoints import CheckpointStore
 from eventport.projections.failures import describe
@@ -59,6 +60,7 @@ class PartitionedRunner(Generic[C]):
     ) -> None:
         self.owner: Final = make_owner()
         """Its name among the runners, which all parts have that it runs."""
+        self._store = store
         self._projection = projection
         self._checkpoints = checkpoints
         self._seconds = lease
@@ -112,7 +114,7 @@ class PartitionedRunner(Generic[C]):
                     await sleep(seconds / 4)
                 group.cancel_scope.cancel()
         finally:
-            await run_shielded(_leave, seats)
+            await run_shielded(self._leave, seats)
         self._state = "retired"
 
     async def wait_until(self, position: int) -> None:
@@ -139,13 +141,17 @@ class PartitionedRunner(Generic[C]):
             caught_up=bool(self._running) and all(found[n].caught_up for n in self._running),
         )
 
+    def about(self) -> dict[str, object]:
+        """Return the `extra` of its log records: projection and store."""
+        return about(store=self._store, projection=self._projection.id)
+
     async def _begin(self) -> None:
         projection = self._projection
         if projection.partitions > 1:
             kept = await self._checkpoints.divide(projection.id, projection.partitions)
             if kept != projection.partitions:
                 raise PartitionsChangedError(projection.id, kept or 1, projection.partitions)
-            await projection.retries.persist(projection.id, self._prepare)
+            await projection.retries.persist(projection.id, self._prepare, self.about())
 
     async def _prepare(self) -> None:
         """Prepare once for all parts, and not while another process does."""
@@ -188,12 +194,11 @@ class PartitionedRunner(Generic[C]):
             try:
                 return await work()
             except StoreUnavailableError as exc:
-                _log.warning("projection %s: %s", self._projection.id, exc)
+                _log.warning("projection %s: %s", self._projection.id, exc, extra=self.about())
             await sleep(self._seconds / 4)
 
-
-async def _leave(seats: Seats) -> None:
-    try:
-        await seats.leave()
-    except EventportError as exc:  # it will run out
-        _log.info("seat not released: %s", describe(exc))
+    async def _leave(self, seats: Seats) -> None:
+        try:
+            await seats.leave()
+        except EventportError as exc:  # it will run out
+            _log.info("seat not released: %s", describe(exc), extra=self.about())

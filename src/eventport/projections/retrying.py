@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from itertools import count
 from typing import Final
 
@@ -50,13 +50,30 @@ class Retries(Struct, frozen=True):
         whole = min(self.first_pause * 2.0 ** min(failures - 1, 60), self.max_pause)
         return whole * random.uniform(0.5, 1)  # noqa: S311  # no secret depends on it
 
-    async def wait(self, projection: object, failures: int, failure: Exception) -> None:
+    async def wait(
+        self,
+        projection: object,
+        failures: int,
+        failure: Exception,
+        extra: Mapping[str, object],
+    ) -> None:
         """Log a failure, and wait as long as it says after this many."""
         seconds = self.pause(failures)
-        _log.warning("projection %s: %s; again in %.2f s", projection, describe(failure), seconds)
+        _log.warning(
+            "projection %s: %s; again in %.2f s",
+            projection,
+            describe(failure),
+            seconds,
+            extra=extra,
+        )
         await sleep(seconds)
 
-    async def persist(self, projection: object, work: Callable[[], Awaitable[None]]) -> None:
+    async def persist(
+        self,
+        projection: object,
+        work: Callable[[], Awaitable[None]],
+        extra: Mapping[str, object],
+    ) -> None:
         """Try as often as there are attempts, and then raise the last error.
 
         Raises:
@@ -70,5 +87,5 @@ class Retries(Struct, frozen=True):
             except Exception as exc:
                 if attempt == self.attempts:
                     raise
-                await self.wait(projection, attempt, exc)
+                await self.wait(projection, attempt, exc, extra)
         return None

@@ -7,8 +7,9 @@ import os
 import socket
 import time
 
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 from uuid import uuid4
 
 from anyio import move_on_after, sleep, sleep_forever
@@ -16,6 +17,7 @@ from anyio import move_on_after, sleep, sleep_forever
 from eventport._concurrency.cancelling import own_cancellation_only
 from eventport._concurrency.shielding import run_shielded
 from eventport._concurrency.signal import Signal
+from eventport._logs import about
 from eventport.errors import EventportError, InvalidArgumentError, StoreUnavailableError
 from eventport.projections.checkpoints import CheckpointStore, Lease
 from eventport.projections.failures import describe
@@ -45,6 +47,13 @@ _SILENCE: Final = 2.0
 """How many seconds a feed may be silent, at least: reading one page takes its time."""
 
 
+Follow: TypeAlias = Callable[[], Awaitable[None]]
+"""Handles events for as long as a runner may."""
+
+Around: TypeAlias = Callable[[Follow], Awaitable[None]]
+"""Awaits the handling of events, and does something beside it."""
+
+
 class PartRunner(Generic[C]):
     """Runs one part of a projection; see `Runner` for what it does.
 
@@ -54,6 +63,7 @@ class PartRunner(Generic[C]):
         checkpoints: Where the checkpoint is kept, and what handlers get a connection from.
         lease: How many seconds the lease lasts without a renewal.
         owner: Its name among the runners; None to make one.
+        around: See `Runner`.
     """
 
     def __init__(
@@ -64,6 +74,7 @@ class PartRunner(Generic[C]):
         *,
         lease: float,
         owner: str | None = None,
+        around: Around | None = None,
     ) -> None:
         if not lease > 0:
             message = f"lease must be a number of seconds above 0, not {lease!r}"
@@ -75,6 +86,7 @@ class PartRunner(Generic[C]):
         self._projection = part.whole
         self._checkpoints = checkpoints
         self._seconds = lease
+        self._around = around or _alone
         self._types = self._projection.event_types
         self._state: State = "waiting"
         self._error: Exception | None = None
@@ -175,23 +187,27 @@ class PartRunner(Generic[C]):
             try:
                 self._tenure = tenure
                 await verify(self._store, self._part.id, tenure.lease.checkpoint)
-                await self._follow(tenure)
+                await self._around(partial(self._follow, tenure))
             except LeaseLostError as exc:
-                _log.warning("%s", exc)
+                _log.warning("%s", exc, extra=self.about())
             except StoreUnavailableError as exc:
-                _log.warning("projection %s: %s", self._part.id, exc)
+                _log.warning("projection %s: %s", self._part.id, exc, extra=self.about())
                 unavailable = True
             finally:
                 worked = tenure.handled > begin or self._state == "live"
                 self._handled = tenure.handled
                 self._feed = self._tenure = None
                 self._state = "waiting"
-                await run_shielded(_release, tenure.lease)
+                await run_shielded(self._release, tenure.lease)
             if worked or not unavailable:
                 outages = 0
             if unavailable:
                 outages += 1
                 await sleep(self._pause(outages))
+
+    def about(self) -> dict[str, object]:
+        """Return the `extra` of its log records: projection, store and position."""
+        return about(store=self._store, projection=self._part.id, position=self.position)
 
     def _pause(self, outages: int) -> float:
         pause = self._projection.retries.pause(outages)
@@ -211,7 +227,7 @@ class PartRunner(Generic[C]):
                     part, self.owner, self._seconds, id_of(self._store)
                 )
             except StoreUnavailableError as exc:
-                _log.warning("projection %s: %s", part, exc)
+                _log.warning("projection %s: %s", part, exc, extra=self.about())
             else:
                 if lease is not None:
                     return Tenure(lease, self._seconds, begin)
@@ -235,7 +251,7 @@ class PartRunner(Generic[C]):
             self._feed_answers = True
             self._state = "catching up"
             context = partial(projection.context, self._checkpoints)
-            worker = Worker(self._part, context, tenure, feed, self._meter, self._moved)
+            worker = Worker(self._part, context, tenure, feed, self._meter, self._moved, self.about)
             await run_until_first(
                 feed.fill,
                 lambda: self._keep(tenure),
@@ -266,7 +282,7 @@ class PartRunner(Generic[C]):
             except StoreUnavailableError as exc:
                 if not tenure.is_valid:
                     raise LeaseLostError(part) from exc
-                _log.warning("projection %s: %s", part, exc)
+                _log.warning("projection %s: %s", part, exc, extra=self.about())
 
     async def _listen(self, feed: Feed) -> None:
         """Check that the store can be read; a runner that cannot read must not keep its lease."""
@@ -293,7 +309,7 @@ class PartRunner(Generic[C]):
             try:
                 return await find_head(self._store) <= max(scanned, feed.scanned)
             except StoreUnavailableError as exc:
-                _log.warning("projection %s: %s", self._part.id, exc)
+                _log.warning("projection %s: %s", self._part.id, exc, extra=self.about())
         return False
 
     async def _watch(self) -> None:
@@ -310,7 +326,7 @@ class PartRunner(Generic[C]):
                     await self._activate()
                     break
             except StoreUnavailableError as exc:
-                _log.warning("projection %s: %s", self._part.id, exc)
+                _log.warning("projection %s: %s", self._part.id, exc, extra=self.about())
                 await sleep(self._seconds / 4)
         self._state = "live"
         await sleep_forever()
@@ -324,6 +340,12 @@ class PartRunner(Generic[C]):
                 if await self._checkpoints.active(part.name) < whole.id.generation:
                     return
             await self._checkpoints.activate(whole.id)
+
+    async def _release(self, lease: Lease[C]) -> None:
+        try:
+            await lease.release()
+        except EventportError as exc:  # it will run out
+            _log.info("lease not released: %s", describe(exc), extra=self.about())
 
 
 class Runner(PartRunner[C]):
@@ -342,6 +364,9 @@ class Runner(PartRunner[C]):
         checkpoints: Where the checkpoint is kept, and what handlers get a connection from.
         lease: How many seconds the right to run it lasts without a renewal. It is renewed
             every third of this time.
+        around: What awaits the handling of events, each time that the lease was acquired, and does
+            something beside it; None for nothing. It gets a function that handles events until the
+            lease is lost or a higher generation is active, and returns when that has ended.
 
     Raises:
         InvalidArgumentError: the projection is divided; `PartitionedRunner` runs it.
@@ -354,11 +379,12 @@ class Runner(PartRunner[C]):
         checkpoints: CheckpointStore[C],
         *,
         lease: float = 15.0,
+        around: Around | None = None,
     ) -> None:
         if projection.partitions > 1:
             message = f"{projection!r} has {projection.partitions} parts: use PartitionedRunner"
             raise InvalidArgumentError(message)
-        super().__init__(store, Part(projection), checkpoints, lease=lease)
+        super().__init__(store, Part(projection), checkpoints, lease=lease, around=around)
 
 
 def make_owner() -> str:
@@ -366,8 +392,5 @@ def make_owner() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
 
 
-async def _release(lease: Lease[C]) -> None:
-    try:
-        await lease.release()
-    except EventportError as exc:  # it will run out
-        _log.info("lease not released: %s", describe(exc))
+async def _alone(follow: Follow) -> None:
+    await follow()

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from eventport._concurrency.shielding import run_shielded
 from eventport.errors import ConcurrencyError, InvalidArgumentError
-from eventport.events import NewEvent
+from eventport.events import NewEvent, RecordedEvent
 from eventport.projections.checkpoints import (
     Checkpoint,
     DeadLetter,
@@ -307,6 +307,15 @@ class _Resolved(Struct, frozen=True):
 
 def _checkpoint_event(checkpoint: _Kept) -> NewEvent:
     return NewEvent(CHECKPOINT, to_builtins(checkpoint))
+
+
+def read_checkpoint(event: RecordedEvent) -> Checkpoint:
+    """Return the checkpoint that an event of the type `CHECKPOINT` holds.
+
+    Raises:
+        CorruptEventError: something else has written to its stream.
+    """
+    return read_record(event, CHECKPOINT, _Kept).plain
 
 
 def holds_positions(stream: str) -> bool:

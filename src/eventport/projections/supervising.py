@@ -25,6 +25,10 @@ class Runs(Protocol):
         """Run until a higher generation is active."""
         ...
 
+    def about(self) -> dict[str, object]:
+        """Return the `extra` of its log records."""
+        ...
+
 
 async def supervise(runner: Runs, *, pauses: Retries = _PAUSES) -> None:
     """Run a projection, and run it again after an error, until a higher generation is active.
@@ -47,7 +51,9 @@ async def supervise(runner: Runs, *, pauses: Retries = _PAUSES) -> None:
                 failures = 0
             failures += 1
             seconds = pauses.pause(failures)
+            extra = runner.about()
+            # Described without its text, which may hold data.
             _log.error(
-                "%r: %s; it runs again in %.1f s", runner, describe(exc), seconds
-            )  # its text may hold data
+                "%r: %s; it runs again in %.1f s", runner, describe(exc), seconds, extra=extra
+            )
         await sleep(seconds)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Generic, TypeVar
 
 from eventport._concurrency.signal import Signal
+from eventport._logs import about
 from eventport.errors import StoreUnavailableError
 from eventport.events import RecordedEvent
 from eventport.projections.checkpoints import DeadLetter
@@ -39,6 +40,7 @@ class Worker(Generic[C]):
         feed: Where the events come from.
         meter: Counts them.
         moved: Is notified whenever some have been handled.
+        extra: Returns what log records say besides their text.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Worker(Generic[C]):
         feed: Feed,
         meter: Meter,
         moved: Signal,
+        extra: Callable[[], dict[str, object]],
     ) -> None:
         self._part = part
         self._retries = part.whole.retries
@@ -57,6 +60,7 @@ class Worker(Generic[C]):
         self._feed = feed
         self._meter = meter
         self._moved = moved
+        self._extra = extra
 
     async def run(self) -> None:
         """Handle events until cancelled.
@@ -65,7 +69,7 @@ class Worker(Generic[C]):
             LeaseLostError: another runner has taken over.
             ProjectionStoppedError: an event cannot be handled, and the projection is to stop.
         """
-        await self._retries.persist(self._part.id, self._set_up)
+        await self._retries.persist(self._part.id, self._set_up, self._extra())
         while True:
             await self._handle(await self._feed.take(self._part.whole.batch_size))
             # If that fails, what was taken stays undone, so that nothing beyond it is kept.
@@ -86,16 +90,19 @@ class Worker(Generic[C]):
                 raise
             except Exception as exc:  # noqa: BLE001  # handlers may raise anything
                 id_ = self._part.id
-                _log.warning("projection %s: %s; events one by one", id_, describe(exc))
+                extra = self._extra() | about(events[0])
+                _log.warning(
+                    "projection %s: %s; events one by one", id_, describe(exc), extra=extra
+                )
         for event in events:
             await self._insist(event)
         return None
 
     async def _insist(self, event: RecordedEvent) -> None:
         """Handle an event, or else stop before it or add it to the dead letters."""
-        projection = self._part.id
+        projection, extra = self._part.id, self._extra() | about(event)
         try:
-            return await self._retries.persist(projection, lambda: self._commit([event]))
+            return await self._retries.persist(projection, lambda: self._commit([event]), extra)
         except LeaseLostError:
             raise
         except Exception as exc:
@@ -103,7 +110,7 @@ class Worker(Generic[C]):
             if self._part.whole.on_poison == "stop":
                 raise ProjectionStoppedError(projection, event, attempts, describe(exc)) from exc
             letter = dead_letter(event, exc, attempts)
-        _log.error("projection %s continues without %s", projection, letter)
+        _log.error("projection %s continues without %s", projection, letter, extra=extra)
         return await self._commit([event], letter)
 
     async def _commit(
@@ -122,6 +129,7 @@ class Worker(Generic[C]):
                 break
             except StoreUnavailableError as exc:  # no fault of the events
                 outages += 1
-                await self._retries.wait(self._part.id, outages, exc)
+                extra = self._extra() | about(events[0])
+                await self._retries.wait(self._part.id, outages, exc, extra)
         self._meter.count(len(events))
         self._moved.notify()
