@@ -118,7 +118,7 @@ class Carrying:
         if event is not None:
             same = event.position == kept.position
             event = replace(event, position=position if same else await self._place(event.position))
-        moved = Kept(position, None, event, id_of(self._target), kept.lease)
+        moved = Kept(position, None, event, id_of(self._target), kept.partitions, kept.lease)
         if not there.events or read_record(there.events[0], CHECKPOINT, Kept) != moved:
             new = checkpoint_event(moved, _MARK)
             await self._target.append(stream, [new], expected=there.version)

@@ -20,6 +20,7 @@ from eventport.projections.checkpoints import DeadLetter
 from eventport.projections.refusals import (
     CheckpointMismatchError,
     LeaseLostError,
+    PartitionsChangedError,
     ProjectionStoppedError,
 )
 from eventport.typed import EventVersionError, UnknownEventTypeError
@@ -34,6 +35,7 @@ _SAFE: Final = (
     ProjectionStoppedError,
     LeaseLostError,
     NotSupportedError,
+    PartitionsChangedError,
     StoreClosedError,
     StoreFencedError,
     StoreUnavailableError,

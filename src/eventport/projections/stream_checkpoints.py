@@ -20,7 +20,13 @@ from msgspec.structs import replace
 from eventport._concurrency.shielding import run_shielded
 from eventport.errors import ConcurrencyError, InvalidArgumentError
 from eventport.events import NewEvent, RecordedEvent
-from eventport.projections.checkpoints import Checkpoint, DeadLetter, LastEvent, ProjectionId
+from eventport.projections.checkpoints import (
+    Checkpoint,
+    DeadLetter,
+    LastEvent,
+    ProjectionId,
+    refuse_divided,
+)
 from eventport.projections.refusals import LeaseLostError, NoDeadLetterError
 from eventport.projections.standing_by import StandBy
 from eventport.protocols import EventStore
@@ -93,8 +99,16 @@ class StreamCheckpoints:
 
     async def reset(self, projection: ProjectionId, position: int) -> None:
         """See `CheckpointStore.reset`."""
+        refuse_divided(projection, await self.load(projection))
         event = checkpoint_event(Kept(position))
         await self._store.append(_checkpoint_stream(projection), [event])
+
+    async def divide(self, projection: ProjectionId, partitions: int) -> int:
+        """See `CheckpointStore.divide`."""
+        event = checkpoint_event(Kept(partitions=partitions))
+        with suppress(ConcurrencyError):  # it was divided, run or reset before
+            await self._store.append(_checkpoint_stream(projection), [event], expected="no_stream")
+        return (await self.load(projection)).partitions
 
     async def active(self, name: str) -> int:
         """See `CheckpointStore.active`."""
@@ -284,7 +298,9 @@ class Kept(Checkpoint, frozen=True):
     @property
     def plain(self) -> Checkpoint:
         """What others need to know of it."""
-        return Checkpoint(self.position, self.owner, self.last_event, self.store_id)
+        return Checkpoint(
+            self.position, self.owner, self.last_event, self.store_id, self.partitions
+        )
 
 
 class _Activated(Struct, frozen=True):
