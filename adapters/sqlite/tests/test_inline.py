@@ -175,6 +175,31 @@ async def test_a_store_without_the_handler_does_not_run_it(
     assert model() == (await rows(store))[1:]
 
 
+async def test_a_handler_cannot_wait_for_its_file_by_way_of_another_store(
+    path: Path, store: SQLiteEventStore
+) -> None:
+    async with await SQLiteEventStore.open(path) as other:
+
+        @store.inline
+        async def append(_: Sequence[RecordedEvent], __: Writing) -> None:
+            with pytest.raises(NotSupportedError, match="holds the write lock of"):
+                await other.append("b", events(1))
+
+        await store.append("a", events(1))
+        assert (await other.read("b")).version == 0
+
+
+async def test_a_handler_may_append_to_another_database_in_memory() -> None:
+    async with connect("sqlite://") as other:
+
+        async def append(_: Sequence[RecordedEvent], __: Writing) -> None:
+            await other.append("b", events(1))
+
+        async with connect("sqlite://", inline=[append]) as store:
+            await store.append("a", events(1))
+        assert (await other.read("b")).version == 1
+
+
 async def test_connect_takes_handlers_and_memory_runs_them() -> None:
     seen: list[object] = []
 

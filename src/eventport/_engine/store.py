@@ -95,11 +95,13 @@ class Store(StreamReader, Lister):
             self._remote.interrupt if self._remote else interrupt,
             self._commit_here if batching == "contended" else None,
         )
-        self._parking = Parking(engine, self._write) if isinstance(engine, Unblocks) else None
+        self._parking = Parking(engine, self._write, self) if isinstance(engine, Unblocks) else None
         self._pending = 0
         self._drained: Event | None = None
-        self._hooks = Hooks()
-        self._listener = Listener(engine, self._signal) if isinstance(engine, Listens) else None
+        self._hooks = Hooks(self)
+        self._listener = (
+            Listener(engine, self._signal, self) if isinstance(engine, Listens) else None
+        )
         self._fetch = Pages(engine, self._remote, self._check_open)
         self._querying = Querying(engine, self._page, self._fetch.all, self._fetch.matching)
         self._feed = Feed(

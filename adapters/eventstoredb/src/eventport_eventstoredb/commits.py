@@ -267,6 +267,7 @@ class Committer:
                 first,
                 last,
                 exc,
+                extra={"eventport.stream": stream, "eventport.version": last},
             )
             return {}
         return {event.version: event for event in events}
