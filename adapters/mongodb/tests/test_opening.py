@@ -33,6 +33,7 @@ from eventport import (
     connect,
 )
 
+from eventport_conformance.waiting import until
 from eventport_mongodb import MongoDBEventStore
 
 
@@ -101,6 +102,37 @@ async def test_a_newer_layout_is_refused(url: str, raw: Raw) -> None:
     await raw.create_index("stream", name="eventport_3")
     with pytest.raises(IncompatibleStoreError, match=r"eventport_3.* knows eventport_2: install"):
         await MongoDBEventStore.connect(url)
+
+
+async def test_an_upgrade_may_take_longer_than_a_call(url: str, raw: Raw) -> None:
+    """The server ends a call at its deadline; an index that it was building is lost then."""
+    async with await MongoDBEventStore.connect(url) as store:
+        await store.append("a", [NewEvent("A", 1)])
+    await raw.drop_index("eventport_2")
+    await raw.create_index([("stream", 1), ("version", 1)], name="eventport_1", unique=True)
+    admin = raw.database.client.admin
+
+    async def builds_for_long() -> bool:
+        assert not opening.done(), opening.exception()
+        found = await admin.aggregate(
+            [
+                {"$currentOp": {}},
+                {"$match": {"command.createIndexes": raw.name, "command.$db": raw.database.name}},
+                {"$match": {"microsecs_running": {"$gt": 1_500_000}}},
+            ]
+        )
+        return bool(await found.to_list())
+
+    point = "hangAfterStartingIndexBuild"
+    await admin.command({"configureFailPoint": point, "mode": "alwaysOn"})
+    try:
+        opening = asyncio.create_task(MongoDBEventStore.connect(url, timeout=1))
+        await until(builds_for_long, "the index takes longer than a call may")
+    finally:
+        await admin.command({"configureFailPoint": point, "mode": "off"})
+    async with await opening as store:
+        assert (await store.append("a", [NewEvent("A", 2)])).version == 2
+    assert set(await raw.index_information()) == {"_id_", "tags", "eventport_2"}
 
 
 async def test_many_stores_that_open_a_new_collection_create_it_once(url: str) -> None:

@@ -62,7 +62,7 @@ class Asker:
             finally:
                 end()  # a turn of the loop earlier than the callback below
 
-        task = self.start(run)
+        task = self.start(run, self.seconds)
         task.add_done_callback(end)  # it may have been cancelled before its first step
         alarm = self._alarms.set(loop.time() + self.seconds + _GRACE, end)
         try:
@@ -76,12 +76,29 @@ class Asker:
         message = f"no answer within {self.seconds:g} s"
         raise NetworkTimeout(message)
 
-    def start(self, call: Callable[[], Awaitable[T]]) -> asyncio.Task[T]:
+    async def patiently(
+        self, call: Callable[[], Awaitable[T]], ping: Callable[[], Awaitable[object]]
+    ) -> T:
+        """Make a call that may take any time, while the server answers others.
+
+        Args:
+            call: What to do. The server gets no deadline for it.
+            ping: Asks for a sign of life. What it raises ends the call.
+        """
+        task = self.start(call, None)
+        try:
+            while not (await asyncio.wait([task], timeout=self.seconds))[0]:
+                await ping()
+        finally:
+            task.cancel()  # it has ended, unless the server fell silent or the caller left
+        return task.result()
+
+    def start(self, call: Callable[[], Awaitable[T]], seconds: float | None) -> asyncio.Task[T]:
         """Begin a call that nobody need wait for, in a task of its own."""
 
         async def run() -> T:
             # The driver hands this on to the server, and to the threads that Motor works in.
-            with pymongo.timeout(self.seconds):
+            with pymongo.timeout(seconds):
                 return await call()
 
         task = asyncio.create_task(run())

@@ -96,11 +96,14 @@ class Log:
         joined.collection = cast("Collection", _InSession(self.collection, session))
         return joined
 
-    async def prepare(self, create: bool) -> None:  # noqa: FBT001  # asked by position
+    async def prepare(self, create: bool) -> bool:  # noqa: FBT001  # asked by position
         """Create the index, and with it the collection, unless it is there.
 
         Args:
             create: Whether that is allowed.
+
+        Returns:
+            Whether it is of version 1, and needs an `upgrade`.
 
         Raises:
             ConfigurationError: it is not there, and is not to be created.
@@ -108,11 +111,10 @@ class Log:
         """
         name = self.name
         indexes = await self.collection.index_information()
-        if INDEX in indexes:
-            return
         if _INDEX_1 in indexes:
-            await self._upgrade()
-            return
+            return True
+        if INDEX in indexes:
+            return False
         if newer := [index for index in indexes if index.startswith(_INDEX_PREFIX)]:
             message = (
                 f"{name} has the layout {newer[0]}; this eventport-mongodb knows {INDEX}: "
@@ -122,7 +124,7 @@ class Log:
         if await self.collection.find_one({}, {"_id": 1}) is not None:
             # Another process may have created the index since, and appended.
             if INDEX in await self.collection.index_information():
-                return
+                return False
             message = f"{name} holds something else; it was not touched: name another collection"
             raise IncompatibleStoreError(message)
         if not create:
@@ -132,15 +134,17 @@ class Log:
             )
             raise ConfigurationError(message)
         await self._create_indexes()
+        return False
 
     async def _create_indexes(self) -> None:
         # Most events may have no tags: those take no place in a sparse index.
         await self.collection.create_index(_TAGS_KEYS, name=_TAGS_INDEX, sparse=True)
         await self.collection.create_index(KEYS, name=INDEX, unique=True)
 
-    async def _upgrade(self) -> None:
+    async def upgrade(self) -> None:
         """Bring version 1 to this one; documents stay as they are.
 
+        It takes as long as the server needs to build two indexes of all documents.
         Programs of version 1 that have the collection open go on working, and refuse it the next
         time.
         """

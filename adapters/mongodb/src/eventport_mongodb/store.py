@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Annotated, Any, Final, Self, TypeAlias, TypeVar
 
 from msgspec import Meta
@@ -216,7 +217,9 @@ async def _open(
     replicated = "setName" in hello or hello.get("msg") == "isdbgrid"
     with translated(where):
         log = Log(client, name, collection, replicated=replicated)
-    await ask(log.prepare, create)
+    if await ask(log.prepare, create):
+        with translated(where):
+            await asker.patiently(log.upgrade, partial(ask, client.admin.command, "ping"))
     store_id = await ask(log.identify)
     make = ReplicatedEngine if replicated else MongoDBEngine
     return make(log, asker, store_id, owns_client=owns_client)

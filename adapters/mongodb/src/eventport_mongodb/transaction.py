@@ -55,7 +55,7 @@ class Transaction:
     def leave(self) -> None:
         """Let go of the session, in the background."""
         if self._session is not None:
-            self._asker.start(self._end)
+            self._asker.start(self._end, self._asker.seconds)
 
     async def _insert(self, documents: Sequence[Document], within: Within | None) -> None:
         # Motor's session has to be awaited, and its transaction does not; PyMongo is the opposite.
