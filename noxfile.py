@@ -182,7 +182,7 @@ def peers(session: nox.Session) -> None:
     session.install(
         "-e", ".", "-e", "conformance", *nox.project.dependency_groups(PROJECT, "peers")
     )
-    session.run("python", "benchmarks/peers/run.py", *session.posargs)
+    session.run("python", "-m", "benchmarks.peers.run", *session.posargs)
 
 
 @nox.session
@@ -251,14 +251,14 @@ def real(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure against bare drivers, in the same run; takes some minutes."""
     install(session, "tests")  # for the servers that it measures on
-    session.run("python", "benchmarks/run.py", *session.posargs)
+    session.run("python", "-m", "benchmarks.run", *session.posargs)
 
 
 @nox.session
 def contest(session: nox.Session) -> None:
     """Measure peers' stores and ours in turns, and write the page about it; needs node for one."""
     install(session, "tests", backends=("sqlite", "postgres"))
-    session.run("python", "benchmarks/peers/speed/contest.py", *session.posargs)
+    session.run("python", "-m", "benchmarks.peers.speed.contest", *session.posargs)
     session.run("python", "benchmarks/peers/speed/page.py")
 
 
@@ -266,5 +266,5 @@ def contest(session: nox.Session) -> None:
 def growth(session: nox.Session) -> None:
     """Measure how cost grows with events, tasks and processes, and write the page about it."""
     install(session, "tests", backends=("sqlite", "postgres"))
-    session.run("python", "benchmarks/growth.py", *session.posargs)
+    session.run("python", "-m", "benchmarks.growth", *session.posargs)
     session.run("python", "benchmarks/peers/speed/page.py")

@@ -37,13 +37,16 @@ OPTIONAL: Final = (
     "find",
     "check_caller",
     "examine",
+    "fenced",
     "find_lockers",
     "list_streams",
     "interrupt",
     "last_position",
     "listen",
     "query",
+    "read_heads",
     "read_streams",
+    "set_fence",
     "store_id",
 )
 """The parts that a store finds by their presence."""

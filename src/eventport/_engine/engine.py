@@ -54,8 +54,10 @@ class Engine(Protocol):
         """Write a batch and return an outcome for each commit, in the same order.
 
         Each commit is atomic: the expectations of its writes and its guards are checked and its
-        events written in one step, or nothing is. Only engines with `Capability.GUARDS` get any
-        guard. A `QueryGuard` holds if all events that match its query were seen; of two commits
+        events written in one step, or nothing is. Only engines with `Capability.GUARDS` get a
+        `StreamGuard`, and only those with `Capability.CONDITIONS` a `QueryGuard`.
+
+        A `QueryGuard` holds if all events that match its query were seen; of two commits
         that would break each other's guards, at most one is written.
 
         Commits are independent: the conflict of one is its outcome and keeps no other from being
@@ -156,6 +158,24 @@ class ReadsMany(Protocol):
         Each page is what `Engine.read_stream` returns for a whole stream: its events and its head
         are of one moment, and it may be short. To bound memory, streams may be left out, but not
         all of them; the store asks for the rest. All names are different.
+
+        Raises:
+            ConnectionLostError: the store asks again.
+        """
+        ...
+
+
+@runtime_checkable
+class ReadsHeads(Protocol):
+    """Optional part: an engine that finds where many streams end in one round trip.
+
+    Without it, the store asks for each stream, some at a time.
+    """
+
+    async def read_heads(self, streams: Sequence[str], /) -> Mapping[str, int]:
+        """Return the heads of these streams, as `Engine.read_stream` returns them.
+
+        Those of different streams need not be of one moment. All names are different.
 
         Raises:
             ConnectionLostError: the store asks again.
@@ -313,6 +333,41 @@ class Examines(Protocol):
 
         Raises:
             ConnectionLostError: the store asks again.
+        """
+        ...
+
+
+@runtime_checkable
+class Fences(Protocol):
+    """Optional part: an engine that can keep the appends of all processes away.
+
+    A fence is kept with the events, and outlives the process that sets it. While it stands, an
+    append by any store on these events, in whichever process and however it was opened, raises
+    `StoreFencedError` in place of writing. Conflicts, and appends that were written before, have
+    their usual outcomes. A move needs it: see `eventport.moving`.
+    """
+
+    async def fenced(self) -> str | None:
+        """Return what the fence says; None if there is none.
+
+        Raises:
+            ConnectionLostError: the store asks again.
+        """
+        ...
+
+    async def set_fence(self, before: str | None, after: str | None, /) -> bool:
+        """Change what the fence says, if it is what the caller takes it for; return whether.
+
+        This is atomic with regard to appends: when it has returned, all that was written without
+        the fence can be read, and nothing is written any more. It waits for commits under way.
+
+        Args:
+            before: What the fence says now; None for no fence.
+            after: What it is to say, in one line; None to take the fence away.
+
+        Raises:
+            ConnectionLostError: the fence may have changed or not.
+            StoreUnavailableError: another transaction keeps the store busy; nothing was changed.
         """
         ...
 

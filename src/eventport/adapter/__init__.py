@@ -10,6 +10,7 @@ from eventport._concurrency.alarms import Alarms
 from eventport._concurrency.backoff import Backoff
 from eventport._concurrency.nesting import calls_handlers
 from eventport._concurrency.shielding import run_shielded
+from eventport._concurrency.waits import LimitedWait, limit_wait
 from eventport._config.options import checks_options, unknown_option
 from eventport._config.plugins import Adapter, SchemaMaker
 from eventport._config.urls import check_url, clean, explain, redact
@@ -43,11 +44,13 @@ from eventport._engine.engine import (
     ConnectionLostError,
     Engine,
     Examines,
+    Fences,
     Identified,
     Interruptible,
     KnowsLast,
     Listens,
     Queries,
+    ReadsHeads,
     ReadsMany,
     Remote,
     Unblocks,
@@ -104,6 +107,7 @@ __all__ = [
     "Engine",
     "Examines",
     "Failed",
+    "Fences",
     "GroupCommit",
     "Guard",
     "Identified",
@@ -112,6 +116,7 @@ __all__ = [
     "JoinedStore",
     "KnowsLast",
     "Level",
+    "LimitedWait",
     "Listens",
     "MatchPage",
     "MatchQuery",
@@ -122,6 +127,7 @@ __all__ = [
     "Queries",
     "QueryConflict",
     "QueryGuard",
+    "ReadsHeads",
     "ReadsMany",
     "Remark",
     "Remote",
@@ -148,6 +154,7 @@ __all__ = [
     "explain",
     "fact",
     "inline_failure",
+    "limit_wait",
     "new_events",
     "open_to_end",
     "plan",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import anyio
 import msgspec
@@ -14,14 +14,10 @@ from eventport import connect
 from eventport._config.connecting import connect_existing
 from eventport._config.targets import lives_in_memory, resolve
 from eventport._config.urls import redact
-from eventport.cli.endings import ending, say
+from eventport.cli.endings import UNSOUND, ending, say
 from eventport.cli.exporting import replacing
 from eventport.cli.showing import progress_bar
 from eventport.copying import CopyReport, copy_events
-
-
-DIFFERENT: Final = 3
-"""The exit code if the stores differ after the copy."""
 
 
 def copy_store(
@@ -45,31 +41,32 @@ def copy_store(
     """
 
     async def work() -> CopyReport:
-        with _Bars() as bars:
+        with Bars() as bars:
             async with connect_existing(source) as theirs, connect(target) as ours:
                 return await copy_events(theirs, ours, progress=bars.show)
 
     with ending(said="stopped by Ctrl-C; run it again, and it goes on where it was"):
         for store in (source, target):
-            _refuse_memory(store)
+            refuse_memory(store, "copy", "eventport.copying.copy_events")
         done = anyio.run(work)
         if report is not None:
             _write(report, source, target, done)
         _say(done)
     if not done.is_equal:
-        raise typer.Exit(DIFFERENT)
+        raise typer.Exit(UNSOUND)
 
 
-def _refuse_memory(store: str) -> None:
+def refuse_memory(store: str, verb: str, function: str) -> None:
+    """Refuse a store that would be empty, and say which function does it in a program."""
     if lives_in_memory(store):
         message = (
-            f"{store}: a store in memory begins and ends with this command: copy it in your "
-            "program, by eventport.copying.copy_events"
+            f"{store}: a store in memory begins and ends with this command: {verb} it in your "
+            f"program, by {function}"
         )
         raise typer.BadParameter(message)
 
 
-class _Bars(ExitStack):
+class Bars(ExitStack):
     """A bar for what is being done, one after the other."""
 
     def __init__(self) -> None:
@@ -87,13 +84,14 @@ class _Bars(ExitStack):
 
 
 def _write(file: Path, source: str, target: str, done: CopyReport) -> None:
-    stores = {"source": _shown(source), "target": _shown(target), "is_equal": done.is_equal}
+    stores = {"source": shown(source), "target": shown(target), "is_equal": done.is_equal}
     line = msgspec.json.encode({**stores, **msgspec.structs.asdict(done)})
     with replacing(file) as out:
         out.write(msgspec.json.format(line) + b"\n")
 
 
-def _shown(store: str) -> str:
+def shown(store: str) -> str:
+    """Return the URL of a store without its password."""
     return redact(resolve(store, None).url)
 
 

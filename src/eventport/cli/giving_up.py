@@ -9,9 +9,16 @@ import msgspec
 import typer
 
 from eventport.cli.endings import UNSOUND, ending, say
-from eventport.cli.options import Checkpoints, Json, ProjectionName, Store
+from eventport.cli.options import Checkpoints, Lines, ProjectionName, Store
 from eventport.cli.projecting import opened
-from eventport.projections import CheckpointStore, DeadLetter, Projection, discard, retry
+from eventport.projections import (
+    CheckpointStore,
+    DeadLetter,
+    Projection,
+    discard,
+    list_dead_letters,
+    retry,
+)
 from eventport.projections.failures import describe
 
 
@@ -34,13 +41,13 @@ def list_letters(
     *,
     store: Store = None,
     checkpoints: Checkpoints = None,
-    json: Json = False,
+    json: Lines = False,
 ) -> None:
     """Show the events that were given up, in the order of the store, without their data."""
 
     async def work() -> list[DeadLetter]:
         async with opened(projection, store, checkpoints, create=False) as (which, _, kept):
-            return await kept.dead_letters(which.id)
+            return await list_dead_letters(which, kept)
 
     with ending():
         for one in anyio.run(work):
@@ -70,9 +77,7 @@ def retry_letters(
     async def work() -> tuple[int, int]:
         handled = failed = 0
         async with opened(projection, store, checkpoints, create=False) as (which, events, kept):
-            for position in positions or [
-                one.position for one in await kept.dead_letters(which.id)
-            ]:
+            for position in positions or await _listed(which, kept):
                 try:
                     await retry(events, which, kept, position)
                 except Exception as exc:  # a handler may raise anything
@@ -115,7 +120,7 @@ def drop_letters(
 
 
 async def _listed(which: Projection[Any], kept: CheckpointStore[Any]) -> list[int]:
-    return [one.position for one in await kept.dead_letters(which.id)]
+    return [one.position for one in await list_dead_letters(which, kept)]
 
 
 def _check(positions: list[int] | None, *, everything: bool) -> None:

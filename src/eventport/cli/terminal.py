@@ -6,6 +6,7 @@ import re
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from time import monotonic
 from typing import Final
 
 import msgspec
@@ -27,6 +28,9 @@ from eventport.events import RecordedEvent
 # JSON leaves these as they are, and a terminal may take them for commands.
 _CONTROL: Final = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
+_REFRESH: Final = 0.05
+"""How many seconds a bar stands still at least."""
+
 
 def coloured_writer() -> Callable[[RecordedEvent], None]:
     """Return what writes events to standard output, for people."""
@@ -44,7 +48,20 @@ def counting_bar(what: str, total: int | None) -> Generator[Callable[[int], obje
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(what, total=total)
-        yield lambda steps: progress.advance(task, steps)
+        waiting, shown = 0, monotonic()
+
+        def advance(steps: int) -> None:
+            nonlocal waiting, shown
+            waiting += steps
+            # Many steps take less time than it takes to show one of them.
+            if (now := monotonic()) - shown >= _REFRESH:
+                progress.advance(task, waiting)
+                waiting, shown = 0, now
+
+        try:
+            yield advance
+        finally:
+            progress.advance(task, waiting)
 
 
 @contextmanager

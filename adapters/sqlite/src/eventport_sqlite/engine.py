@@ -24,7 +24,7 @@ from eventport.adapter import (
 )
 from eventport.transactions import DocumentReader
 
-from eventport_sqlite import statements
+from eventport_sqlite import fencing, statements
 from eventport_sqlite.connection import MEMORY, Connection, translated
 from eventport_sqlite.database import Call, Database
 from eventport_sqlite.documents import documents_of
@@ -41,6 +41,7 @@ _EVERYWHERE: Final = frozenset(
         Capability.SESSIONS,
         Capability.GLOBAL_ORDER,
         Capability.GUARDS,
+        Capability.CONDITIONS,
         Capability.TIMES,
         Capability.CATALOGUE,
     }
@@ -108,6 +109,11 @@ class SQLiteEngine:
         async with self._read_turn():
             return await self._reader.run(_in_place, statements.read_streams, streams)
 
+    async def read_heads(self, streams: Sequence[str], /) -> Mapping[str, int]:
+        """See `ReadsHeads.read_heads`: in one hop to the reader's thread."""
+        async with self._read_turn():
+            return await self._reader.run(_in_place, statements.read_heads, streams)
+
     async def read_all(self, query: AllQuery, /) -> AllPage:
         """See `Engine.read_all`: there is one writer, so positions are in commit order."""
         async with self._read_turn():
@@ -120,7 +126,8 @@ class SQLiteEngine:
 
     async def query(self, query: MatchQuery, /) -> MatchPage:
         """See `Queries.query`: there is one writer, so all that is committed was seen."""
-        return await self._reader.run(_in_place, statements.read_matches, query)
+        async with self._read_turn():
+            return await self._reader.run(_in_place, statements.read_matches, query)
 
     async def list_streams(self, query: NameQuery, /) -> Sequence[StreamInfo]:
         """See `Catalogues.list_streams`: two steps in an index for each stream."""
@@ -131,6 +138,17 @@ class SQLiteEngine:
         """See `Examines.examine`: of the connection that reads, which has the same settings."""
         async with self._read_turn():
             return await self._reader.run(examine, None if self.name == MEMORY else self.name)
+
+    async def fenced(self) -> str | None:
+        """See `Fences.fenced`."""
+        async with self._read_turn():
+            return await self._reader.run(fencing.fenced)
+
+    async def set_fence(self, before: str | None, after: str | None, /) -> bool:
+        """See `Fences.set_fence`: it takes the write lock, as each commit does."""
+        refuse_while_locked(self._file)
+        async with self.inline.turn:
+            return await self._writer.run_to_end(fencing.set_fence, before, after)
 
     async def close(self) -> None:
         """See `Engine.close`."""
