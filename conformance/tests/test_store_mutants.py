@@ -45,6 +45,7 @@ from eventport_conformance import Capabilities, Harness
 from eventport_conformance.clause import all_clauses
 from eventport_conformance.hard import Around
 from eventport_conformance.proof.mutation import judge
+from eventport_conformance.running import run_clause
 from eventport_memory import MemoryEventStore
 from eventport_memory.engine import MemoryEngine
 
@@ -279,5 +280,5 @@ def test_a_mutant_is_killed(bug: type[Wrapped | Bug], id_: str) -> None:
 @pytest.mark.parametrize("id_", sorted({id_ for ids in KILLED_BY.values() for id_ in ids}))
 @pytest.mark.parametrize("right", [Wrapped, Bug])
 def test_without_a_bug_they_pass(right: type[Wrapped | Bug], id_: str) -> None:
-    outcome = judge(harness_of(lambda: opened(right)), CLAUSES[id_])
+    outcome = run_clause(harness_of(lambda: opened(right)), CLAUSES[id_], "asyncio")
     assert outcome.result == "held", outcome.details

@@ -10,6 +10,7 @@ from conformance.tests.transaction_mutants import Joining
 from eventport_conformance.clause import Clause, all_clauses
 from eventport_conformance.harness import Harness
 from eventport_conformance.proof.mutation import judge
+from eventport_conformance.running import run_clause
 
 
 CLAUSES = {one.id: one for one in all_clauses()}
@@ -26,7 +27,7 @@ RIGHT: list[tuple[type[Harness], Clause]] = [
     ("harness", "clause"), RIGHT, ids=[f"{one.__name__}-{clause.id}" for one, clause in RIGHT]
 )
 def test_what_is_right_passes(harness: type[Harness], clause: Clause) -> None:
-    outcome = judge(harness, clause)
+    outcome = run_clause(harness, clause, "asyncio")
     assert outcome.result == "held", outcome.details
 
 

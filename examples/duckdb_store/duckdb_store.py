@@ -1,7 +1,8 @@
 """An event store in a DuckDB file: a worked example of an adapter for a SQL database.
 
 DuckDB allows one process per file and one writer at a time, so positions are in commit order by
-themselves. Its driver blocks, so each batch and each page is one hop to a thread.
+themselves. Its driver blocks, so each batch and each page is one hop to a thread. DuckDB plans
+each statement anew, which takes most of the time, so there are as few statements as possible.
 """
 
 from __future__ import annotations
@@ -31,12 +32,13 @@ SCHEMA: Final = """
 """
 COLUMNS: Final = "position, stream, version, type, text, blob, metadata, id, recorded_at, tags"
 LAST: Final = "SELECT coalesce(max(position), 0) FROM events"
-HEAD: Final = "SELECT coalesce(max(version), 0), max(recorded_at) FROM events WHERE stream = ?"
+NEWEST: Final = "SELECT coalesce(max(position), 0), max(recorded_at) FROM events"
+HEAD: Final = "SELECT coalesce(max(version), 0) FROM events WHERE stream = ?"
 STORED: Final = """
     SELECT id, position, recorded_at FROM events
     WHERE stream = ? AND version BETWEEN ? AND ? ORDER BY version
 """
-# One statement for any number of events: executemany takes a millisecond for each.
+# One statement for all events of a commit: executemany is one for each event.
 INSERT: Final = """
     INSERT INTO events SELECT
         unnest(?::BIGINT[]), unnest(?::TEXT[]), unnest(?::BIGINT[]), unnest(?::TEXT[]),
@@ -70,7 +72,8 @@ class DuckDBEngine:
 
     def __init__(self, path: str) -> None:
         self.name = path
-        self._db = duckdb.connect(path)
+        # What is read here is small: more threads would take longer to wake than to read it.
+        self._db = duckdb.connect(path, config={"threads": 1})
         self._db.execute(SCHEMA)
         self._turn = CapacityLimiter(1)  # a connection does one thing at a time
 
@@ -108,33 +111,34 @@ class DuckDBEngine:
         return outcomes
 
     def _apply(self, commit: adapter.Commit) -> adapter.Outcome:
-        planned = adapter.plan(commit, lambda stream: self._one(HEAD, stream)[0], self._stored)
+        planned = adapter.plan(commit, self._head, self._stored)
         if not isinstance(planned, list):
             return planned
-        pairs = zip(commit.writes, planned, strict=True)
-        return adapter.Committed([self._insert(write, first) for write, first in pairs])
-
-    def _insert(self, write: adapter.StreamWrite, first: int) -> adapter.Written:
-        last = self._one(HEAD, write.stream)[1]
+        position, newest = self._one(NEWEST)
         now = datetime.now(UTC).replace(tzinfo=None)
-        now = now if last is None else max(now, last)  # clocks may be set back
-        start = self._one(LAST)[0] + 1
+        now = now if newest is None else max(now, newest)  # clocks may be set back
         rows: list[tuple[object, ...]] = []
-        for i, event in enumerate(write.events):
-            data = (None, event.data) if isinstance(event.data, bytes) else (event.data, None)
-            row = (start + i, write.stream, first + i, event.type, *data, event.metadata)
-            rows.append((*row, event.id, now, sorted(event.tags)))
-        self._db.execute(INSERT, [list(column) for column in zip(*rows, strict=True)])
-        count = len(rows)
-        times = [now.replace(tzinfo=UTC)] * count
-        return adapter.Written(first + count - 1, range(start, start + count), first == 1, times)
+        written: list[adapter.Written] = []
+        for write, first in zip(commit.writes, planned, strict=True):
+            count, start = len(write.events), position + len(rows) + 1
+            rows += [_row(write, first, start, i, now) for i in range(count)]
+            times = [now.replace(tzinfo=UTC)] * count
+            positions = range(start, start + count)
+            written.append(adapter.Written(first + count - 1, positions, first == 1, times))
+        if rows:
+            self._db.execute(INSERT, [list(column) for column in zip(*rows, strict=True)])
+        return adapter.Committed(written)
+
+    def _head(self, stream: str) -> int:
+        head: int = self._one(HEAD, stream)[0]
+        return head
 
     def _stored(self, stream: str, first: int, last: int) -> list[tuple[UUID, int, datetime]]:
         rows = self._db.execute(STORED, (stream, first, last)).fetchall()
         return [(id_, position, time.replace(tzinfo=UTC)) for id_, position, time in rows]
 
     def _read_stream(self, query: adapter.StreamQuery) -> adapter.StreamPage:
-        head = self._one(HEAD, query.stream)[0]
+        head = self._head(query.stream)
         wanted = query.clip(head)[:PAGE]
         if not wanted:
             return adapter.StreamPage([], head)
@@ -144,10 +148,13 @@ class DuckDBEngine:
 
     def _read_all(self, query: adapter.AllQuery) -> adapter.AllPage:
         head = self._one(LAST)[0]
-        until = min(head, query.after + min(query.max_count, PAGE))
+        count = PAGE if query.is_filtered else min(query.max_count, PAGE)
+        until = max(query.after, min(head, query.after + count))
         rows = self._db.execute(READ_ALL, (query.after, until)).fetchall()
-        events = [_decode(*row) for row in rows if query.matches(row[1], row[3], frozenset(row[9]))]
-        return adapter.AllPage(events, max(until, query.after), head)
+        matching = [row for row in rows if query.matches(row[1], row[3], frozenset(row[9]))]
+        events = [_decode(*row) for row in matching[: query.max_count]]
+        scanned = events[-1].position if len(events) < len(matching) else until
+        return adapter.AllPage(events, scanned, head)
 
     def _one(self, sql: str, *values: object) -> Any:
         return self._db.execute(sql, values).fetchone()
@@ -165,6 +172,15 @@ class DuckDBEventStore(adapter.Store):
         except duckdb.Error as exc:
             message = f"{path} cannot be opened: {exc}"
             raise ConfigurationError(message) from exc
+
+
+def _row(
+    write: adapter.StreamWrite, first: int, start: int, i: int, now: datetime
+) -> tuple[object, ...]:
+    event = write.events[i]
+    data = (None, event.data) if isinstance(event.data, bytes) else (event.data, None)
+    place = (start + i, write.stream, first + i, event.type)
+    return (*place, *data, event.metadata, event.id, now, sorted(event.tags))
 
 
 def _decode(  # one parameter for each column

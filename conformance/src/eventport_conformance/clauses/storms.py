@@ -37,7 +37,7 @@ async def _storm(work: Callable[[], Coroutine[Any, Any, object]]) -> None:
                 tasks.start_soon(impatient, turns)
 
 
-@clause("CAN-17", seconds=60)
+@clause("CAN-17")
 async def storms_of_cancelled_calls(t: Trial) -> None:
     """After hundreds of cancelled reads, appends and sessions, others work at once and later."""
     await t.store.append("a", make(300))
@@ -66,7 +66,7 @@ async def storms_of_cancelled_calls(t: Trial) -> None:
     await t.untouched("a", 300, "storms")
 
 
-@clause("CAN-18", needs=("global_order",), seconds=60)
+@clause("CAN-18", needs=("global_order",))
 async def storms_of_cancelled_readers_of_all(t: Trial) -> None:
     """After hundreds of cancelled reads of all streams and subscriptions, others work."""
     await t.store.append("a", make(300))

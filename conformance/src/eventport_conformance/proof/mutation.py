@@ -60,7 +60,7 @@ def clauses_for(harness: type[Harness]) -> list[Clause]:
 
 
 def judge(harness: type[Harness], clause: Clause) -> Outcome:
-    """Run a clause, without too much patience."""
+    """Run a clause on a store that should fail it, without much patience."""
     hurried = replace(clause, seconds=min(clause.seconds, PATIENCE))
     return run_clause(harness, hurried, "asyncio")
 
