@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Final
 
-from measure import QUICK, QUICK_ROUNDS, Figure, few
+from benchmarks.measure import QUICK, QUICK_ROUNDS, Figure, few
 
 from eventport import NewEvent, StoreFencedError, connect
 from eventport.moving import move_events
@@ -26,6 +26,7 @@ from eventport.projections import ProjectionId, StreamCheckpoints
 RATE: Final = 200
 EVENTS: Final = few(10_000)
 PROJECTIONS: Final = 3
+ROOT: Final = Path(__file__).parents[1]
 ROUNDS: Final = QUICK_ROUNDS if QUICK else 9
 DATA: Final = {"order": "o-1", "sku": "abc", "quantity": 2, "price": 12.5}
 
@@ -33,7 +34,7 @@ DATA: Final = {"order": "o-1", "sku": "abc", "quantity": 2, "price": 12.5}
 async def figures(folder: Path) -> AsyncIterator[Figure]:
     """Measure both backends."""
     yield await pauses("SQLite", lambda: f"sqlite:///{folder / uuid.uuid4().hex}.db")
-    from postgres import durable_url  # noqa: PLC0415  # the writer's process needs none of it
+    from benchmarks.postgres import durable_url  # noqa: PLC0415  # the writer's process needs none of it
 
     with durable_url() as url:
         mark = "&" if "?" in url else "?"
@@ -57,7 +58,9 @@ async def pause(source: str, target: str) -> float:
             await theirs.append(f"order-{number}", events)
         for number in range(PROJECTIONS):
             await StreamCheckpoints(theirs).reset(ProjectionId(f"p{number}", 1), EVENTS - number)
-        writer = await asyncio.create_subprocess_exec(sys.executable, __file__, source, stdout=PIPE)
+        writer = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "benchmarks.moving", source, stdout=PIPE, cwd=ROOT
+        )
         assert writer.stdout is not None
         await writer.stdout.readline()
         report = await move_events(theirs, ours, to="the target")

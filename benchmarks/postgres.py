@@ -19,16 +19,12 @@ from typing import Any, Final
 
 import asyncpg
 
-from measure import MANY, QUICK, Figure, append_once, few, rates
+from adapters.postgres.tests.server import running_server  # what the tests start, too
+from benchmarks.measure import MANY, QUICK, Figure, append_once, few, rates
 
 from eventport import ANY, NO_STREAM, Expectation, NewEvent
 
 from eventport_postgres import PostgresEventStore
-
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "adapters/postgres/tests"))
-
-from server import running_server  # what the tests start, too
 
 
 DATA: Final = {"order": "o-1", "sku": "abc", "quantity": 2, "price": 12.5}
@@ -76,7 +72,8 @@ async def _figures(url: str) -> AsyncIterator[Figure]:
             "processes": lambda: processes(url),
             "read": lambda: read_stream(store, pool),
             "live": lambda: delivery(url),
-            "import": lambda: import_file(url),
+            "import": lambda: import_file(url, lambda index: index // 1000 * 100 + index % 100),
+            "import many": lambda: import_file(url, lambda index: index % 4_000, "4,000 streams"),
             "growth": lambda: growth(url, pool),
         }
         for name, measure in measures.items():
@@ -168,7 +165,14 @@ async def processes(url: str) -> Figure:
     async def run(kind: str) -> float:
         workers = [
             await asyncio.create_subprocess_exec(
-                sys.executable, __file__, kind, url, str(few(2_000)), stdin=PIPE, stdout=PIPE
+                sys.executable,
+                "-m",
+                "benchmarks.postgres",
+                kind,
+                url,
+                str(few(2_000)),
+                stdin=PIPE,
+                stdout=PIPE,
             )
             for _ in range(4)
         ]
@@ -287,13 +291,15 @@ async def delivery(url: str) -> Figure:
     )
 
 
-async def import_file(url: str) -> Figure:
+async def import_file(
+    url: str, stream_of: Callable[[int], int], what: str = "100 streams a batch"
+) -> Figure:
     """`eventport import` of a fifth of a large store, as a program of its own."""
     count = MANY // 5
     with tempfile.NamedTemporaryFile("w", suffix=".ndjson") as file:
         for index in range(count):
             line = {
-                "stream": f"imported-{index // 1000 * 100 + index % 100}",
+                "stream": f"{what}-{stream_of(index)}",
                 "type": "ItemAdded",
                 "data": DATA,
                 "metadata": {},
@@ -309,7 +315,8 @@ async def import_file(url: str) -> Figure:
         _, said = await process.communicate()
         if process.returncode:
             raise RuntimeError(said.decode())
-    return Figure("Postgres, eventport import, events", count / (time() - start), None, 25_000)
+    name = f"Postgres, eventport import, {what}, events"
+    return Figure(name, count / (time() - start), None, 25_000)
 
 
 async def growth(url: str, pool: asyncpg.Pool) -> Figure:

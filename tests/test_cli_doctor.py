@@ -12,9 +12,10 @@ import pytest
 from anyio import sleep_forever
 from typer.testing import CliRunner, Result
 
-from eventport import NewEvent, StoreUnavailableError
+from eventport import NewEvent, StoreUnavailableError, connect
 from eventport.cli.app import app
 from eventport.diagnosis import diagnose, ready
+from eventport.projections import ProjectionId, StreamCheckpoints
 
 from eventport_memory import MemoryEventStore
 from eventport_sqlite import SQLiteEventStore
@@ -83,6 +84,22 @@ def test_a_projection_that_nothing_runs(store: str) -> None:
     assert (
         "warning: projections: doctored@1 is at position 0, 1 behind, and nothing runs it\n"
         "  start `eventport projection run`\n"
+    ) in done.stdout
+
+
+def test_a_projection_ahead_of_a_restored_store(store: str) -> None:
+    async def advance() -> None:
+        async with connect(store) as opened:
+            await StreamCheckpoints(opened).reset(ProjectionId("doctored", 1), 99)
+
+    anyio.run(advance)
+    done = doctor(
+        "--store", store, "--projection", "doctored_views:doctored", "--checkpoints", "streams"
+    )
+    assert done.exit_code == 3
+    assert (
+        "error: projections: doctored@1 is at position 99, beyond the head 2\n"
+        "  the store was restored or replaced: build a new generation of the projection\n"
     ) in done.stdout
 
 

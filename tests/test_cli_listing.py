@@ -86,6 +86,35 @@ def test_stats_by_category(url: str) -> None:
     assert "3             4  in all\n" in table
 
 
+def test_stats_of_bytes(url: str) -> None:
+    (found,) = lines(call("stats", "--store", url, "--bytes", "--json"))
+    assert found == {
+        "streams": 3,
+        "events": 4,
+        "bytes": 16,  # data and metadata are {}
+        "categories": {
+            "order": {"streams": 1, "events": 2, "bytes": 8},
+            "order-item": {"streams": 1, "events": 1, "bytes": 4},
+            "": {"streams": 1, "events": 1, "bytes": 4},
+        },
+        "toolkit": {"streams": 1, "events": 1, "bytes": 4},
+        "largest": [
+            {"stream": "order-7", "events": 2, "bytes": 8},
+            {"stream": "order-item-7", "events": 1, "bytes": 4},
+            {"stream": "note", "events": 1, "bytes": 4},
+            {"stream": "eventport/x", "events": 1, "bytes": 4},
+        ],
+    }
+    assert list(found["categories"]) == ["order", "order-item", ""]  # type: ignore[call-overload]  # it is a dict
+    table = call("stats", "--store", url, "--bytes").stdout.splitlines()
+    assert [line.split()[:4] for line in table[3:6]] == [
+        ["1", "1", "4", "(no"],
+        ["3", "4", "16", "in"],
+        ["1", "1", "4", "of"],
+    ]
+    assert table[-4].split() == ["2", "8", "order-7"]
+
+
 def test_nothing_is_created_for_a_list(tmp_path: Path) -> None:
     for command in ("streams", "stats"):
         result = call(command, "--store", f"sqlite:///{tmp_path}/mistyped.db")

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.archives import zstd
 from tests.cli_files import EVENTPORT
 
 
@@ -44,8 +45,10 @@ def exported(folder: Path, store: str = "s.db") -> list[dict[str, Any]]:
         b"\xef\xbb\xbf" + line(),
         gzip.compress(line(), mtime=0),
         gzip.compress(b"\xef\xbb\xbf" + line(), mtime=0),
+        zstd.compress(line()),
+        b"\x50\x2a\x4d\x18\x04\0\0\0some" + zstd.compress(b"\n") + zstd.compress(line()),
     ],
-    ids=["byte-order mark", "gzip", "both"],
+    ids=["byte-order mark", "gzip", "both", "zstd", "zstd in frames"],
 )
 @pytest.mark.parametrize("piped", [False, True], ids=["file", "pipe"])
 def test_what_wraps_a_file_is_taken_off(tmp_path: Path, content: bytes, piped: bool) -> None:
@@ -62,6 +65,8 @@ def test_what_wraps_a_file_is_taken_off(tmp_path: Path, content: bytes, piped: b
         (b'{"stream":"s","type":"E","data":{"a@b.org":1,"a@b.org":2}}\n', "has key 2 twice"),
         (line().decode().encode("utf-16"), "UTF-16: convert the file to UTF-8"),
         (gzip.compress(line() * 100, mtime=0)[:-9], "compressed by gzip, but incomplete"),
+        (zstd.compress(line() * 100)[:-9], "compressed by zstd, but incomplete or damaged"),
+        (zstd.compress(line())[:9] + b"?" * 20, "compressed by zstd, but incomplete or damaged"),
         (line(recorded_at="2026-01-01T00:00:00"), "recorded_at needs an offset"),
         (line(0), "Expected `int` >= 1"),
     ],

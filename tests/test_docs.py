@@ -39,7 +39,7 @@ PAGES = sorted(
         ("docs/read-models.md", 1),
         ("docs/reactors.md", 1),
         ("docs/boundaries.md", 3),
-        ("docs/telemetry.md", 1),
+        ("docs/telemetry.md", 2),
         ("docs/coming-from-emmett.md", 1),
         ("docs/coming-from-eventsourcing.md", 1),
         ("docs/coming-from-marten.md", 1),

@@ -85,6 +85,8 @@ async def test_a_store_that_is_gone_for_a_while_is_survived_and_logged(
     assert all(low <= wait <= low * 1.25 for low, wait in zip(shortest, waits, strict=True))
     assert caplog.messages[0].startswith("subscription: no route; next attempt in 0.1 s")
     assert len(caplog.messages) == 8
+    assert vars(caplog.records[0])["eventport.store"] == "'this store'"
+    assert vars(caplog.records[0])["eventport.position"] == 0
 
 
 async def test_another_error_comes_through_and_loses_nothing() -> None:

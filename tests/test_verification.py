@@ -20,6 +20,7 @@ from eventport import NewEvent, run_in_session
 from eventport.cli.app import app
 from eventport.folding import Fold
 from eventport.keys import UniqueKeys
+from eventport.projections import ProjectionId, StreamCheckpoints
 from eventport.snapshots import Snapshots, StreamSnapshotStore
 from eventport.typed import EventTypes
 from eventport.verification import verify
@@ -131,6 +132,46 @@ DOUBLED = """
 def test_damage_is_found(path: Path, sql: str, wanted: list[tuple[str, str, int]]) -> None:
     damage(path, sql)
     assert kinds(path) == wanted
+
+
+def test_what_is_ahead_after_a_restore_is_named(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checkpoints in streams are found; those beside the restored events are named."""
+    program = "from eventport.projections import Projection\nviews = Projection('views')\n"
+    (path.parent / "restored_views.py").write_text(program)
+    monkeypatch.syspath_prepend(path.parent)
+    url = f"sqlite:///{path}"
+
+    async def work(handled: int) -> None:
+        views, early = ProjectionId("views", 1), ProjectionId("early/views", 1)
+        async with await SQLiteEventStore.open(path) as store:
+            await StreamCheckpoints(store).reset(early, 3)
+            if handled:
+                await StreamCheckpoints(store).reset(early, handled)
+            own = store.checkpoints()
+            assert own is not None
+            async with own as kept:
+                await kept.reset(views, handled)
+
+    def verified(*arguments: str) -> list[str]:
+        done = CliRunner().invoke(app, ["verify", "--store", url, *arguments])
+        assert done.exit_code == (3 if done.stdout else 0), done.stderr
+        return done.stdout.splitlines()
+
+    anyio.run(work, 0)
+    assert verified("--projection", "restored_views:views") == []
+    anyio.run(work, 99)
+    in_stream, *rest = verified()
+    assert not rest
+    assert in_stream.startswith(
+        "checkpoint: eventport/projection/early%2Fviews/1 3: its checkpoint is at position 99, "
+        "beyond the head of the store, 16"
+    )
+    _, elsewhere = verified("--projection", "restored_views:views")
+    assert elsewhere.startswith("checkpoint: views@1: its checkpoint is at position 99, beyond")
+    damage(path, "UPDATE eventport_events SET data = '7' WHERE stream LIKE '%/projection/%'")
+    assert verified() == ["checkpoint: eventport/projection/early%2Fviews/1 3: it is no checkpoint"]
 
 
 def test_findings_are_counted_beyond_a_number(path: Path) -> None:

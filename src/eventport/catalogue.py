@@ -5,15 +5,19 @@ from __future__ import annotations
 import re
 
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Final
 
 from msgspec import Struct
+from msgspec.json import Encoder
 
+from eventport.events import RecordedEvent
 from eventport.protocols import EventStore
 from eventport.results import StreamInfo
 
 
+_encode: Final = Encoder().encode
 _PAGE: Final = 1_000
 _UUID: Final = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _ID: Final = re.compile(rf"-(?:{_UUID}|[^-])*\Z", re.IGNORECASE)
@@ -30,6 +34,17 @@ class Totals(Struct, frozen=True):
     """The sum of their versions: the number of events, unless some of them were deleted."""
     categories: dict[str, tuple[int, int]]
     """The same two numbers for each category, the largest first; ``""`` has those without one."""
+
+
+class StreamSize(Struct, frozen=True):
+    """How much is in a stream."""
+
+    stream: str
+    """The stream's name."""
+    events: int
+    """How many events are there."""
+    bytes: int
+    """How many bytes their data and metadata have, as JSON; a backend needs more, or less."""
 
 
 def category_of(stream: str) -> str:
@@ -76,6 +91,35 @@ async def count_streams(
         events[of] += one.version
     categories = {name: (count, events[name]) for name, count in streams.most_common()}
     return Totals(streams.total(), events.total(), categories)
+
+
+async def measure_streams(
+    store: EventStore, *, progress: Callable[[int], object] = lambda _: None
+) -> list[StreamSize]:
+    """Add up the bytes of the events of each stream, the largest first. It reads all events.
+
+    The toolkit's own streams are among them. It takes memory for each stream.
+
+    Args:
+        store: The store.
+        progress: Is called with 1 after each event.
+
+    Raises:
+        NotSupportedError: the backend has no `Capability.GLOBAL_ORDER`.
+    """
+    events, sizes = Counter[str](), Counter[str]()
+    async with aclosing(store.iterate_all()) as found:
+        async for event in found:
+            events[event.stream] += 1
+            sizes[event.stream] += bytes_of(event)
+            progress(1)
+    return [StreamSize(stream, events[stream], size) for stream, size in sizes.most_common()]
+
+
+def bytes_of(event: RecordedEvent) -> int:
+    """Return how many bytes the data and the metadata of an event have, as JSON."""
+    data = event.data if isinstance(event.data, bytes) else _encode(event.data)
+    return len(data) + len(_encode(event.metadata))
 
 
 def is_of_category(stream: str, category: str | None) -> bool:

@@ -11,10 +11,11 @@ from msgspec.json import Encoder
 
 from eventport._json import encode_json
 from eventport.boundaries import Query
+from eventport.catalogue import bytes_of
 from eventport.comparing import Comparison, copied_events
 from eventport.errors import EventportError, InvalidArgumentError
 from eventport.events import CopiedEvent, NewEvent, RecordedEvent
-from eventport.placing import is_full, write_batch
+from eventport.placing import MAX_BATCH_BYTES, MAX_BATCH_EVENTS, Filling, write_batch
 from eventport.projections.stream_checkpoints import holds_positions
 from eventport.protocols import Capability, EventStore
 from eventport.toolkit_streams import is_toolkit_stream
@@ -180,8 +181,8 @@ class Copying:
                 self._events += 1
                 if event.position > start:
                     new += 1
-                    size += _size(event)
-                    if is_full(new, size):
+                    size += bytes_of(event)
+                    if new > MAX_BATCH_EVENTS or size > MAX_BATCH_BYTES:
                         few = None
                     if few is not None:
                         few.append(event)
@@ -267,9 +268,8 @@ async def _each(events: Sequence[RecordedEvent]) -> AsyncGenerator[RecordedEvent
 async def _batches(
     events: AsyncGenerator[RecordedEvent, None],
     keeps_times: bool,  # noqa: FBT001  # internal
-) -> AsyncGenerator[list[_Placed], None]:
-    batch: list[_Placed] = []
-    size = 0
+) -> AsyncGenerator[Sequence[_Placed], None]:
+    filling = Filling[_Placed]()
     async with aclosing(events):
         async for event in events:
             new = (
@@ -277,19 +277,11 @@ async def _batches(
                 if keeps_times
                 else NewEvent(event.type, event.data, event.metadata, event.id, event.tags)
             )
-            placed = _Placed(event.stream, event.version, new, _size(event))
-            size += placed.size
-            if batch and is_full(len(batch), size):
-                yield batch
-                batch, size = [], placed.size
-            batch.append(placed)
-    if batch:
-        yield batch
-
-
-def _size(event: RecordedEvent) -> int:
-    data = event.data if isinstance(event.data, bytes) else _encode(event.data)
-    return len(data) + len(_encode(event.metadata))
+            placed = _Placed(event.stream, event.version, new, bytes_of(event))
+            if full := filling.add(placed):
+                yield full
+    if filling.batch:
+        yield filling.batch
 
 
 def _refuse(placed: _Placed, there: int) -> CopyRefusedError:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, Final, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
-from anyio import create_task_group
-
+from eventport._concurrency.gathering import gather
 from eventport.conflicts import run_in_session
 from eventport.errors import EventportError, PayloadTooLargeError
 from eventport.events import NewEvent
-from eventport.protocols import Capability, EventStore, Streams
+from eventport.protocols import Capability, EventStore, HeadReader, Streams
 
 
 MAX_BATCH_EVENTS: Final = 1_000
@@ -58,23 +57,33 @@ stream holds another event at its version.
 """
 
 
+class Filling(Generic[P]):
+    """The batch that is being filled."""
+
+    def __init__(self) -> None:
+        self.batch: list[P] = []
+        """What is in it."""
+        self._size = 0
+
+    def add(self, event: P) -> Sequence[P] | None:
+        """Add an event; if it does not fit, begin a new batch with it and return the full one."""
+        self._size += event.size
+        batch = self.batch
+        if not batch or (len(batch) < MAX_BATCH_EVENTS and self._size <= MAX_BATCH_BYTES):
+            batch.append(event)
+            return None
+        self.batch, self._size = [event], event.size
+        return batch
+
+
 def batches(events: Iterable[P]) -> Iterator[Sequence[P]]:
     """Split events into those that are committed together."""
-    batch: list[P] = []
-    size = 0
+    filling = Filling[P]()
     for event in events:
-        size += event.size
-        if batch and is_full(len(batch), size):
-            yield batch
-            batch, size = [], event.size
-        batch.append(event)
-    if batch:
-        yield batch
-
-
-def is_full(events: int, size: int) -> bool:
-    """Return whether a batch of so many events takes no other one, with which it has this size."""
-    return events == MAX_BATCH_EVENTS or size > MAX_BATCH_BYTES
+        if full := filling.add(event):
+            yield full
+    if filling.batch:
+        yield filling.batch
 
 
 async def write_batch(store: EventStore, batch: Sequence[P], refuse: Refuse[P]) -> list[P]:
@@ -151,33 +160,34 @@ def _runs(events: Iterable[P]) -> Iterator[Sequence[P]]:
 async def _missing(batch: Sequence[P], refuse: Refuse[P], streams: Streams) -> list[P]:
     """Return the events that are not there yet; refuse those that have no place.
 
-    In a session this also pins the streams, several at the same time, so that the appends need
-    not read them one by one.
+    In a session this also pins the streams, all at once, so that the appends need not read them
+    one by one.
     """
     by_stream: dict[str, list[int]] = {}
     for index, placed in enumerate(batch):
         by_stream.setdefault(placed.stream, []).append(index)
-    there: dict[str, int] = {}
-    ahead: list[int] = []
+    there = await streams.heads(list(by_stream)) if isinstance(streams, HeadReader) else {}
+    # Only where a stream holds something at these versions is it read.
+    waiting = iter(
+        [
+            (stream, places)
+            for stream, places in by_stream.items()
+            if there.get(stream, batch[places[0]].version) >= batch[places[0]].version
+        ]
+    )
     others: list[int] = []
-    waiting = iter(by_stream.items())
 
     async def look() -> None:
         for stream, places in waiting:
             first, last = batch[places[0]].version, batch[places[-1]].version
             found = await streams.read(stream, from_version=first, to_version=last)
             there[stream] = found.version
-            if found.version < first - 1:
-                ahead.append(places[0])
             stored = zip(places, found.events, strict=False)
             others.extend(index for index, one in stored if one.id != batch[index].event.id)
 
-    try:
-        async with create_task_group() as group:
-            for _ in range(min(READERS, len(by_stream))):
-                group.start_soon(look)
-    except ExceptionGroup as exc:
-        raise exc.exceptions[0] from exc
+    await gather(lambda _: look(), range(min(READERS, len(by_stream))))
+    firsts = [(stream, places[0]) for stream, places in by_stream.items()]
+    ahead = [index for stream, index in firsts if there[stream] < batch[index].version - 1]
     if wrong := ahead or others:
         placed = batch[min(wrong)]
         raise refuse(placed, there[placed.stream])

@@ -14,6 +14,7 @@ import msgspec
 from anyio.abc import TaskGroup
 from msgspec import Struct
 
+from eventport._logs import about
 from eventport.errors import EventportError, InvalidArgumentError
 from eventport.events import RecordedEvent
 from eventport.folding import Fold
@@ -178,6 +179,7 @@ class Snapshots:
                 _log.warning(
                     "snapshot of stream %r passed over: the stream, as seen here, lacks its event",
                     stream,
+                    extra=about(stream=stream),
                 )
             else:
                 self.stats.used += 1
@@ -197,7 +199,10 @@ class Snapshots:
         except Exception as exc:  # noqa: BLE001  # whatever is wrong with it: there is the stream
             self.stats.broken += 1
             path, reason = explain(exc)  # its text may quote the state
-            _log.warning("snapshot of stream %r passed over: %s%s", stream, reason, path)
+            extra = about(stream=stream)
+            _log.warning(
+                "snapshot of stream %r passed over: %s%s", stream, reason, path, extra=extra
+            )
         return None
 
     async def _fold(
@@ -259,7 +264,8 @@ class Snapshots:
         # Neither the texts of others nor a traceback, which has those of the causes: they may
         # quote the state.
         reason = str(exc) if isinstance(exc, EventportError) else f"{type(exc).__name__} was raised"
-        _log.error("no snapshot of stream %r could be taken: %s", stream, reason)
+        extra = about(stream=stream)
+        _log.error("no snapshot of stream %r could be taken: %s", stream, reason, extra=extra)
 
 
 class _DivergedError(Exception):

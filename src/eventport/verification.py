@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
+from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
 
@@ -14,6 +15,9 @@ from eventport.errors import CorruptEventError, EventportError
 from eventport.events import RecordedEvent
 from eventport.folding import EventCodec
 from eventport.keys import CLAIMED, RELEASED
+from eventport.projections.checkpoints import Checkpoint
+from eventport.projections.resuming import find_mismatch
+from eventport.projections.stream_checkpoints import CHECKPOINT, read_checkpoint
 from eventport.protocols import Capability, EventStore
 from eventport.snapshot_stores import SNAPSHOT, read_snapshot
 from eventport.toolkit_streams import is_toolkit_stream
@@ -27,7 +31,11 @@ class Finding(Struct, frozen=True):
     """Something that is not as it should be."""
 
     kind: str
-    """``order``, ``gap``, ``id``, ``unreadable``, ``type``, ``key``, ``snapshot`` or ``head``."""
+    """What kind of thing it is.
+
+    ``order``, ``gap``, ``id``, ``unreadable``, ``type``, ``key``, ``snapshot``, ``checkpoint`` or
+    ``head``.
+    """
     stream: str
     """The stream that it is about; "" for the whole store."""
     version: int
@@ -60,6 +68,7 @@ async def verify(
     store: EventStore,
     *,
     types: EventCodec[Any] | None = None,
+    checkpoints: Mapping[str, Checkpoint] = MappingProxyType({}),
     progress: Callable[[int], object] = lambda _: None,
     max_findings: int = 100,
 ) -> Verdict:
@@ -67,12 +76,15 @@ async def verify(
 
     It finds positions that do not increase, versions with gaps, ids that come twice, events that
     cannot be read, claims of unique keys that exclude each other, snapshots of events that are not
-    there, and heads that are not those of the last events. It takes about 150 bytes of memory for
+    there, checkpoints of projections in streams that are ahead of the store or of another history,
+    and heads that are not those of the last events. It takes about 150 bytes of memory for
     each event.
 
     Args:
         store: The store; it is only read.
         types: What decodes the program's own events; without it, their data is not looked into.
+        checkpoints: Checkpoints that are kept elsewhere and are verified, too, by what to call
+            them. Load them before, so that events of the meantime do not matter.
         progress: Is called with 1 after each event.
         max_findings: How many findings are kept; the others are counted.
 
@@ -90,6 +102,7 @@ async def verify(
         found.add("unreadable", "", 0, f"after position {check.position}: {exc}")
     else:
         await _check_snapshots(store, check, found)
+        await _check_checkpoints(store, check, checkpoints, found)
         await _check_heads(store, check, found)
     return Verdict(check.events, len(check.heads), check.position, found.kept, found.more)
 
@@ -133,6 +146,8 @@ class _Events:
         self.heads: dict[str, int] = {}
         self.snapshots: dict[str, _Snapshot] = {}
         """The newest snapshot in each stream of snapshots."""
+        self.checkpoints: dict[str, RecordedEvent] = {}
+        """The newest checkpoint in each stream of checkpoints."""
         self.events = 0
         self.position = 0
 
@@ -158,6 +173,8 @@ class _Events:
     def _take_record(self, event: RecordedEvent) -> None:
         if event.type == SNAPSHOT:
             self._take_snapshot(event)
+        elif event.type == CHECKPOINT:
+            self.checkpoints[event.stream] = event
         if not event.stream.startswith(_KEYS):
             return
         holder = self._owners.get(event.stream)
@@ -205,6 +222,23 @@ async def _check_snapshots(store: EventStore, check: _Events, found: _Findings) 
         if [event.id for event in read.events] != [snapshot.event_id]:
             reason = f"version {version} of {of!r} is another event: it is not used"
             found.add("snapshot", stream, snapshot.version, reason)
+
+
+async def _check_checkpoints(
+    store: EventStore, check: _Events, others: Mapping[str, Checkpoint], found: _Findings
+) -> None:
+    """See that the newest checkpoints are those of this store, and not ahead of it."""
+    for stream, event in check.checkpoints.items():
+        try:
+            reason = await find_mismatch(store, read_checkpoint(event))
+        except CorruptEventError:
+            reason = "it is no checkpoint"
+        if reason is not None:
+            found.add("checkpoint", stream, event.version, reason)
+    for name, checkpoint in others.items():
+        reason = await find_mismatch(store, checkpoint)
+        if reason is not None:
+            found.add("checkpoint", "", 0, f"{name}: {reason}")
 
 
 async def _check_heads(store: EventStore, check: _Events, found: _Findings) -> None:

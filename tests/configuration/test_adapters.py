@@ -49,7 +49,12 @@ def registered() -> dict[str, str]:
 def test_the_hint_what_to_install_names_what_the_adapters_register() -> None:
     assert dict(EXTRAS) == registered()
     project = tomllib.loads((ADAPTERS.parent / "pyproject.toml").read_text())["project"]
-    assert set(EXTRAS.values()) == set(project["optional-dependencies"]) - {"cli", "otel"}
+    assert set(EXTRAS.values()) == set(project["optional-dependencies"]) - {
+        "cli",
+        "otel",
+        "parquet",
+        "zstd",
+    }
 
 
 @pytest.mark.parametrize(("scheme", "extra"), EXTRAS.items())

@@ -65,6 +65,21 @@ async def test_rows_and_events_are_rolled_back_together(
     assert (await store.append("order-1", EVENT, expected=NO_STREAM)).version == 1
 
 
+async def test_heads_are_those_that_the_transaction_sees(
+    store: PostgresEventStore, admin: asyncpg.Connection
+) -> None:
+    await store.append("order-1", EVENT)
+    async with admin.transaction():
+        joined = store.using(admin)
+        await joined.append("order-2", [NewEvent("E", {}), NewEvent("E", {})])
+        assert await joined.heads(["order-2", "order-1", "a"]) == {
+            "order-2": 2,
+            "order-1": 1,
+            "a": 0,
+        }
+        assert await store.heads(["order-2", "order-1"]) == {"order-2": 0, "order-1": 1}
+
+
 async def test_a_conflict_leaves_the_transaction_usable(
     store: PostgresEventStore, admin: asyncpg.Connection, table: str
 ) -> None:

@@ -44,6 +44,7 @@ OPTIONAL: Final = (
     "last_position",
     "listen",
     "query",
+    "read_heads",
     "read_streams",
     "set_fence",
     "store_id",

@@ -54,8 +54,10 @@ class Engine(Protocol):
         """Write a batch and return an outcome for each commit, in the same order.
 
         Each commit is atomic: the expectations of its writes and its guards are checked and its
-        events written in one step, or nothing is. Only engines with `Capability.GUARDS` get any
-        guard. A `QueryGuard` holds if all events that match its query were seen; of two commits
+        events written in one step, or nothing is. Only engines with `Capability.GUARDS` get a
+        `StreamGuard`, and only those with `Capability.CONDITIONS` a `QueryGuard`.
+
+        A `QueryGuard` holds if all events that match its query were seen; of two commits
         that would break each other's guards, at most one is written.
 
         Commits are independent: the conflict of one is its outcome and keeps no other from being
@@ -156,6 +158,24 @@ class ReadsMany(Protocol):
         Each page is what `Engine.read_stream` returns for a whole stream: its events and its head
         are of one moment, and it may be short. To bound memory, streams may be left out, but not
         all of them; the store asks for the rest. All names are different.
+
+        Raises:
+            ConnectionLostError: the store asks again.
+        """
+        ...
+
+
+@runtime_checkable
+class ReadsHeads(Protocol):
+    """Optional part: an engine that finds where many streams end in one round trip.
+
+    Without it, the store asks for each stream, some at a time.
+    """
+
+    async def read_heads(self, streams: Sequence[str], /) -> Mapping[str, int]:
+        """Return the heads of these streams, as `Engine.read_stream` returns them.
+
+        Those of different streams need not be of one moment. All names are different.
 
         Raises:
             ConnectionLostError: the store asks again.

@@ -7,7 +7,14 @@ from typing import Final, TypeVar
 
 from eventport._concurrency.gathering import gather
 from eventport._engine.calls import RemoteCalls
-from eventport._engine.engine import Catalogues, Engine, KnowsLast, Queries, ReadsMany
+from eventport._engine.engine import (
+    Catalogues,
+    Engine,
+    KnowsLast,
+    Queries,
+    ReadsHeads,
+    ReadsMany,
+)
 from eventport._engine.listing import NameQuery
 from eventport._engine.queries import (
     AllPage,
@@ -59,6 +66,18 @@ class Pages:
         some = streams[:_AT_ONCE]
         pages = await gather(self.stream, map(StreamQuery, some))
         return dict(zip(some, pages, strict=True))
+
+    async def heads(self, streams: Sequence[str]) -> Mapping[str, int]:
+        """Fetch the heads of streams."""
+        engine = self._engine
+        if isinstance(engine, ReadsHeads):
+            return await self._fetch(engine.read_heads, streams)
+        found: dict[str, int] = {}
+        for start in range(0, len(streams), _AT_ONCE):
+            some = streams[start : start + _AT_ONCE]
+            pages = await gather(self.stream, [StreamQuery(name, max_count=0) for name in some])
+            found |= zip(some, (page.version for page in pages), strict=True)
+        return found
 
     def all(self, query: AllQuery) -> Awaitable[AllPage]:
         """Fetch a page of all streams."""

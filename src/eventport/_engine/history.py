@@ -33,7 +33,8 @@ class History:
         read: Callable[[AllQuery], Awaitable[AllPage]],
         last_position: Callable[[], Awaitable[int]] | None,
     ) -> None:
-        self._owner = owner
+        self.owner: Final = owner
+        """The store."""
         self._read = read
         self._last_position = last_position
 
@@ -50,7 +51,7 @@ class History:
             if last is None:
                 raise
             # The backend refuses a position at which no event is, and once there was one.
-            message = f"{self._owner!r}: no event is at position {after} any more: {_REMEDY}"
+            message = f"{self.owner!r}: no event is at position {after} any more: {_REMEDY}"
             raise HistoryReplacedError(message) from exc
 
     async def _compare(self, after: int, last: RecordedEvent | None) -> None:
@@ -59,7 +60,7 @@ class History:
             head = max(head, await self._last_position())
         if after > head:
             message = (
-                f"{self._owner!r}: position {after} is beyond the last event, which is at {head}: "
+                f"{self.owner!r}: position {after} is beyond the last event, which is at {head}: "
                 f"{_REMEDY}"
             )
             raise HistoryReplacedError(message)
@@ -67,7 +68,7 @@ class History:
             page = await self._read(AllQuery(last.position - 1, 1))
             if [(event.position, event.id) for event in page.events] != [(last.position, last.id)]:
                 message = (
-                    f"{self._owner!r}: event {last.id} is no longer at position {last.position}: "
+                    f"{self.owner!r}: event {last.id} is no longer at position {last.position}: "
                     f"{_REMEDY}"
                 )
                 raise HistoryReplacedError(message)

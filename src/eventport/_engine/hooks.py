@@ -12,6 +12,7 @@ from anyio import get_cancelled_exc_class
 from eventport._concurrency.cancelling import is_being_cancelled
 from eventport._engine.codec import decode_commit
 from eventport._engine.commits import Commit, Committed
+from eventport._logs import about
 from eventport.callbacks import AfterCommitHook
 
 
@@ -19,9 +20,14 @@ _log: Final = logging.getLogger("eventport")
 
 
 class Hooks:
-    """The hooks of one store, in the order in which they run; false if there are none."""
+    """The hooks of one store, in the order in which they run; false if there are none.
 
-    def __init__(self) -> None:
+    Args:
+        store: The store, which log records name.
+    """
+
+    def __init__(self, store: object) -> None:
+        self._store = store
         self._hooks: list[AfterCommitHook] = []
 
     def __bool__(self) -> bool:
@@ -49,4 +55,5 @@ class Hooks:
                 # the event loop is being closed.
                 if is_being_cancelled():
                     raise
-                _log.exception("after-commit hook %r failed; the commit stands", hook)
+                extra = about(events[-1], store=self._store)
+                _log.exception("after-commit hook %r failed; the commit stands", hook, extra=extra)

@@ -13,6 +13,7 @@ from eventport._concurrency.backoff import Backoff
 from eventport._concurrency.shielding import start_task
 from eventport._concurrency.signal import Signal
 from eventport._engine.engine import Listens
+from eventport._logs import about
 
 
 _log: Final = logging.getLogger("eventport")
@@ -27,9 +28,11 @@ class Listener:
     Args:
         engine: What listens.
         signal: Notified for each sign, and when listening begins: events may have come before.
+        store: The store, which log records name.
     """
 
-    def __init__(self, engine: Listens, signal: Signal) -> None:
+    def __init__(self, engine: Listens, signal: Signal, store: object) -> None:
+        self._store = store
         self._engine = engine
         self._signal = signal
         self._scope: CancelScope | None = None
@@ -75,7 +78,8 @@ class Listener:
                     self.listening = True
                     self._signal.notify()
         except Exception as exc:  # noqa: BLE001  # whatever it is, polling goes on
-            _log.info("no push for now, so subscriptions poll: %s", exc)
+            extra = about(store=self._store)
+            _log.info("no push for now, so subscriptions poll: %s", exc, extra=extra)
         finally:
             self.listening = False
             self._signal.notify()

@@ -14,6 +14,7 @@ from eventport._concurrency.backoff import Backoff
 from eventport._concurrency.shielding import start_task
 from eventport._engine.commits import Blocked, Commit, Outcome, StreamGuard
 from eventport._engine.engine import Unblocks
+from eventport._logs import about
 from eventport.errors import StoreUnavailableError
 from eventport.validation import control_character
 
@@ -52,9 +53,13 @@ class Parking:
     Args:
         engine: What says who holds the locks.
         write: Writes a commit; it returns `Blocked` if a stream of it is locked.
+        store: The store, which log records name.
     """
 
-    def __init__(self, engine: Unblocks, write: Callable[[Commit], Awaitable[Outcome]]) -> None:
+    def __init__(
+        self, engine: Unblocks, write: Callable[[Commit], Awaitable[Outcome]], store: object
+    ) -> None:
+        self._store = store
         self._engine = engine
         self._write = write
         self._waiters: dict[_Waiter, None] = {}  # in the order of their coming
@@ -126,7 +131,8 @@ class Parking:
             with fail_after(self._engine.timeout):
                 return await self._engine.find_lockers(list(self.parked))
         except Exception as exc:  # noqa: BLE001  # what waits does so until its deadline
-            _log.info("cannot see who keeps streams locked: %s", exc)
+            extra = about(store=self._store)
+            _log.info("cannot see who keeps streams locked: %s", exc, extra=extra)
             return {}
 
     def _locked_error(self, streams: frozenset[str]) -> StoreUnavailableError:

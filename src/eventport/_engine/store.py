@@ -95,11 +95,13 @@ class Store(StreamReader, Lister):
             self._remote.interrupt if self._remote else interrupt,
             self._commit_here if batching == "contended" else None,
         )
-        self._parking = Parking(engine, self._write) if isinstance(engine, Unblocks) else None
+        self._parking = Parking(engine, self._write, self) if isinstance(engine, Unblocks) else None
         self._pending = 0
         self._drained: Event | None = None
-        self._hooks = Hooks()
-        self._listener = Listener(engine, self._signal) if isinstance(engine, Listens) else None
+        self._hooks = Hooks(self)
+        self._listener = (
+            Listener(engine, self._signal, self) if isinstance(engine, Listens) else None
+        )
         self._fetch = Pages(engine, self._remote, self._check_open)
         self._querying = Querying(engine, self._page, self._fetch.all, self._fetch.matching)
         self._feed = Feed(
@@ -175,7 +177,7 @@ class Store(StreamReader, Lister):
         encoded = self._encode(stream, events)
         if guards:
             self._check_open()
-            self._require(Capability.GUARDS)
+            self._require(Capability.CONDITIONS)
         if not encoded:
             page = await self._page(StreamQuery(stream, max_count=0))
             require(stream, expected, page.version)
@@ -368,6 +370,9 @@ class Store(StreamReader, Lister):
 
     async def _page_many(self, streams: Sequence[str]) -> Mapping[str, StreamPage]:
         return await self._fetch.many(streams)
+
+    async def _heads(self, streams: Sequence[str]) -> Mapping[str, int]:
+        return await self._fetch.heads(streams)
 
     async def _names(self, query: NameQuery) -> Sequence[StreamInfo]:
         return await self._fetch.names(query)

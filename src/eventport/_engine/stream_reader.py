@@ -29,6 +29,9 @@ S = TypeVar("S")
 _MANY: Final = 100
 """How many streams an engine is asked for at once."""
 
+_MANY_HEADS: Final = 1_000
+"""How many heads an engine is asked for at once."""
+
 
 class StreamReader(ABC):
     """`read`, `iterate` and `aggregate`, on top of pages of one stream."""
@@ -40,6 +43,10 @@ class StreamReader(ABC):
     @abstractmethod
     async def _page_many(self, streams: Sequence[str]) -> Mapping[str, StreamPage]:
         """Fetch first pages of some or all of these streams, as `ReadsMany.read_streams` does."""
+
+    @abstractmethod
+    async def _heads(self, streams: Sequence[str]) -> Mapping[str, int]:
+        """Fetch heads, as `ReadsHeads.read_heads` does."""
 
     def _meet(self, stream: str, expected: Expectation, actual: int) -> None:
         """Raise `ConcurrencyError` unless an expectation holds; a session remembers it, too."""
@@ -138,6 +145,15 @@ class StreamReader(ABC):
             name: AggregateResult(states[name], version, version > 0)
             for name, version in versions.items()
         }
+
+    async def heads(self, streams: Iterable[str]) -> dict[str, int]:
+        """See `HeadReader.heads`."""
+        names = check_streams(streams)
+        heads: dict[str, int] = {}
+        for start in range(0, len(names), _MANY_HEADS):
+            found = await self._heads(names[start : start + _MANY_HEADS])
+            heads.update(found)
+        return {name: heads[name] for name in names}
 
     async def _pages_of(self, names: list[str]) -> AsyncGenerator[tuple[str, StreamPage], None]:
         """Yield the pages of whole streams, all pages of a stream with the same head."""

@@ -16,6 +16,7 @@ from eventport._concurrency.shielding import start_task
 from eventport._engine.codec import copy_event
 from eventport._engine.feed import Feed
 from eventport._engine.queries import AllPage, AllQuery
+from eventport._logs import about
 from eventport.errors import InvalidArgumentError, StoreUnavailableError
 from eventport.events import RecordedEvent
 
@@ -139,7 +140,11 @@ class PollingSubscription:
             except StoreUnavailableError as exc:
                 self._verified = None
                 pause = backoff.next()
-                _log.warning("subscription: %s; next attempt in %.1f s", exc, pause)
+                query = self._query
+                extra = about(
+                    store=self._feed.history.owner, stream=query.stream, position=query.after
+                )
+                _log.warning("subscription: %s; next attempt in %.1f s", exc, pause, extra=extra)
                 await self._feed.signal.wait(fetch.seen, pause)
                 continue
             backoff.reset()

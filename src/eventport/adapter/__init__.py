@@ -10,6 +10,7 @@ from eventport._concurrency.alarms import Alarms
 from eventport._concurrency.backoff import Backoff
 from eventport._concurrency.nesting import calls_handlers
 from eventport._concurrency.shielding import run_shielded
+from eventport._concurrency.waits import LimitedWait, limit_wait
 from eventport._config.options import checks_options, unknown_option
 from eventport._config.plugins import Adapter, SchemaMaker
 from eventport._config.urls import check_url, clean, explain, redact
@@ -49,6 +50,7 @@ from eventport._engine.engine import (
     KnowsLast,
     Listens,
     Queries,
+    ReadsHeads,
     ReadsMany,
     Remote,
     Unblocks,
@@ -114,6 +116,7 @@ __all__ = [
     "JoinedStore",
     "KnowsLast",
     "Level",
+    "LimitedWait",
     "Listens",
     "MatchPage",
     "MatchQuery",
@@ -124,6 +127,7 @@ __all__ = [
     "Queries",
     "QueryConflict",
     "QueryGuard",
+    "ReadsHeads",
     "ReadsMany",
     "Remark",
     "Remote",
@@ -150,6 +154,7 @@ __all__ = [
     "explain",
     "fact",
     "inline_failure",
+    "limit_wait",
     "new_events",
     "open_to_end",
     "plan",

@@ -35,9 +35,9 @@ from eventport.cli import (
 )
 from eventport.cli.endings import end_as_by_ctrl_c, ending, say
 from eventport.cli.options import (
-    After,
     Checkpoints,
     Json,
+    OneObject,
     Prefix,
     ProjectionName,
     Store,
@@ -46,9 +46,6 @@ from eventport.cli.options import (
     query_of,
 )
 from eventport.cli.showing import event_writer, progress_bar
-
-
-_DASH: Final = Path("-")
 
 
 app: Final = typer.Typer(
@@ -110,7 +107,7 @@ def import_events(
         typer.Option("--renumber", help="Count the versions of each stream from 1 anew."),
     ] = False,
 ) -> None:
-    """Append the events of a file, which may be compressed by gzip.
+    """Append the events of a file, which may be compressed by gzip or zstd.
 
     Every line is checked before anything is written. Run again, with the same file or with one
     that has grown, it writes only what is missing. Versions are kept, so that a later part of an
@@ -147,30 +144,7 @@ def import_events(
             say("memory:// forgets all of it now: name another store with --store")
 
 
-@app.command("export")
-def export_events(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="NDJSON; - is standard output.")
-    ] = _DASH,
-    store: Store = None,
-    prefix: Prefix = None,
-    types: Types = None,
-    after: After = 0,
-) -> None:
-    """Write all events to a file.
-
-    They are written in the order of the whole store, as import reads them. The file appears only
-    once it is complete.
-    """
-
-    async def work() -> tuple[int, int]:
-        async with connect_existing(store) as source:
-            with _open_output(file) as out, progress_bar("exporting", None) as progress:
-                return await exporting.write(source, out, after, types or None, prefix, progress)
-
-    with ending():
-        events, position = anyio.run(work)
-        say(f"{events} events exported; --after {position} gives those that come later")
+app.command("export")(exporting.export_events)
 
 
 @app.command("read")
@@ -340,7 +314,7 @@ def show_projection(
     *,
     store: Store = None,
     checkpoints: Checkpoints = None,
-    json: Annotated[bool, typer.Option("--json", help="One object, for programs.")] = False,
+    json: OneObject = False,
 ) -> None:
     """Show a projection's progress, its runner, and the events that it could not handle."""
     with ending():
@@ -351,8 +325,4 @@ def show_projection(
 
 
 def _open_input(file: Path) -> AbstractContextManager[BinaryIO]:
-    return nullcontext(sys.stdin.buffer) if file == _DASH else file.open("rb")
-
-
-def _open_output(file: Path) -> AbstractContextManager[BinaryIO]:
-    return nullcontext(sys.stdout.buffer) if file == _DASH else exporting.replacing(file)
+    return nullcontext(sys.stdin.buffer) if file == exporting.DASH else file.open("rb")

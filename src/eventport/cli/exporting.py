@@ -5,14 +5,81 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import sys
 
 from collections.abc import Callable, Collection, Generator
-from contextlib import aclosing, contextmanager
+from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
 from pathlib import Path
-from typing import BinaryIO
+from typing import Annotated, BinaryIO, Final
 
-from eventport.cli.ndjson import export_line
+import anyio
+import typer
+
+from eventport._config.connecting import connect_existing
+from eventport.cli.compression import compressing
+from eventport.cli.endings import ending, say
+from eventport.cli.formats import Format, Write, format_of, writing
+from eventport.cli.options import After, Prefix, Store, Types
+from eventport.cli.showing import progress_bar
 from eventport.protocols import EventStore
+
+
+DASH: Final = Path("-")
+"""Stands for standard input or output."""
+
+
+def export_events(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="Where to; - is standard output. Names that end in .csv, .parquet, .gz or .zst "
+            "are written so.",
+        ),
+    ] = DASH,
+    store: Store = None,
+    prefix: Prefix = None,
+    types: Types = None,
+    after: After = 0,
+    kind: Annotated[
+        Format | None,
+        typer.Option(
+            "--format",
+            help="ndjson can be imported; csv and parquet are tables for analysts. "
+            "[default: by the name of the file, or else ndjson]",
+        ),
+    ] = None,
+) -> None:
+    """Write all events to a file.
+
+    They are written in the order of the whole store, as import reads them. The file appears only
+    once it is complete.
+    """
+
+    async def work() -> tuple[int, int]:
+        chosen = kind or format_of(file)
+        async with connect_existing(store) as source:
+            with (
+                _open_output(file) as out,
+                compressing(file, out) as compressed,
+                writing(chosen, compressed) as add,
+                progress_bar("exporting", None) as progress,
+            ):
+                return await write(source, add, after, types or None, prefix, progress)
+
+    with ending():
+        events, position = anyio.run(work)
+        say(f"{events} events exported; --after {position} gives those that come later")
+
+
+@contextmanager
+def _open_output(file: Path) -> Generator[BinaryIO]:
+    opened: AbstractContextManager[BinaryIO] = (
+        nullcontext(sys.stdout.buffer) if file == DASH else replacing(file)
+    )
+    with opened as out:
+        yield out
+        out.flush()
 
 
 @contextmanager
@@ -38,17 +105,17 @@ def replacing(path: Path) -> Generator[BinaryIO]:
 
 async def write(
     store: EventStore,
-    file: BinaryIO,
+    add: Write,
     after: int,
     types: Collection[str] | None,
     prefix: str | None,
     progress: Callable[[int], object],
 ) -> tuple[int, int]:
-    """Write events to a file.
+    """Write events.
 
     Args:
         store: Where from.
-        file: Where to.
+        add: Writes one of them.
         after: Only events after this position.
         types: Only events of these types.
         prefix: Only events of streams whose name starts with this.
@@ -60,8 +127,7 @@ async def write(
     events, position = 0, after
     async with aclosing(store.iterate_all(after=after, types=types, prefix=prefix)) as found:
         async for event in found:
-            file.write(export_line(event))
+            add(event)
             events, position = events + 1, event.position
             progress(1)
-    file.flush()
     return events, position

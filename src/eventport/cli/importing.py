@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import zlib
 
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
-from gzip import BadGzipFile, GzipFile
+from contextlib import ExitStack, closing, contextmanager
 from os import SEEK_END
-from typing import BinaryIO, Final, NamedTuple
+from typing import BinaryIO, NamedTuple
 
+from eventport.cli.compression import find_compression
 from eventport.cli.ndjson import Parsed, check, parse, refuse_repeated_keys
 from eventport.errors import EventportError, InvalidEventError
 from eventport.placing import batches, write_batch
 from eventport.projections.stream_checkpoints import holds_positions
 from eventport.protocols import Capability, EventStore
-
-
-_GZIP: Final = b"\x1f\x8b"
-"""The first bytes of a file that gzip has compressed."""
 
 
 class ImportConflictError(EventportError):
@@ -54,23 +49,34 @@ class Source(NamedTuple):
 
 @contextmanager
 def readable_twice(file: BinaryIO) -> Generator[BinaryIO]:
-    """Give the file itself; or a copy on disk of what a pipe, a terminal or gzip holds."""
+    """Give the file itself; or a copy on disk of what a pipe, a terminal or an archive holds.
+
+    Raises:
+        InvalidEventError: it is compressed, but incomplete or damaged.
+        ConfigurationError: it is compressed by zstd, and the extra for that is not installed.
+    """
     with ExitStack() as stack:
         if not file.seekable():
             file = _copy(stack, file)
-        start = file.tell()
-        compressed = file.read(len(_GZIP)) == _GZIP
-        file.seek(start)
-        yield _copy(stack, GzipFile(fileobj=file)) if compressed else file
+        kind = find_compression(file)
+        if kind is None:
+            yield file
+            return
+        with closing(kind.open(file, "rb")) as compressed:
+            try:
+                copy = _copy(stack, compressed)
+            except kind.damage as exc:
+                message = (
+                    f"line 1: the file is compressed by {kind.name}, but incomplete or damaged: "
+                    f"{exc}"
+                )
+                raise InvalidEventError(message) from exc
+        yield copy
 
 
-def _copy(stack: ExitStack, file: BinaryIO | GzipFile) -> BinaryIO:
+def _copy(stack: ExitStack, file: BinaryIO) -> BinaryIO:
     copy = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  # the stack closes it
-    try:
-        shutil.copyfileobj(file, copy)
-    except (BadGzipFile, EOFError, zlib.error) as exc:
-        message = f"line 1: the file is compressed by gzip, but incomplete or damaged: {exc}"
-        raise InvalidEventError(message) from exc
+    shutil.copyfileobj(file, copy)
     copy.seek(0)
     return copy
 

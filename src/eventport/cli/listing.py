@@ -13,9 +13,11 @@ import msgspec
 import typer
 
 from eventport._config.connecting import connect_existing
-from eventport.catalogue import Totals, count_streams, iterate_streams
+from eventport.catalogue import Totals, count_streams, iterate_streams, measure_streams
 from eventport.cli.endings import ending
-from eventport.cli.options import Json, Prefix, Store
+from eventport.cli.measuring import measured
+from eventport.cli.options import Json, OneObject, Prefix, Store
+from eventport.cli.showing import progress_bar
 from eventport.results import StreamInfo
 from eventport.validation import TOOLKIT_STREAMS
 
@@ -24,7 +26,6 @@ Category: TypeAlias = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Only streams of this category, such as order for order-7."),
 ]
-OneObject: TypeAlias = Annotated[bool, typer.Option("--json", help="One object, for programs.")]
 
 _COLUMNS: Final = "{:>10}  {:>12}  {}"
 
@@ -56,19 +57,31 @@ def show_streams(
         anyio.run(work)
 
 
-def show_stats(store: Store = None, *, json: OneObject = False) -> None:
-    """Count the streams and the events, by category. No event is read."""
+def show_stats(
+    store: Store = None,
+    *,
+    measure: Annotated[
+        bool,
+        typer.Option("--bytes", help="The bytes of the events, too, for which all are read."),
+    ] = False,
+    json: OneObject = False,
+) -> None:
+    """Count the streams and the events, by category. Without --bytes no event is read."""
 
-    async def work() -> None:
+    async def count() -> tuple[dict[str, Any], list[str]]:
         async with connect_existing(store) as source:
             own = await count_streams(source)
             toolkit = await count_streams(source, prefix=TOOLKIT_STREAMS)
-        _print(
-            [msgspec.json.encode(_numbers(own, toolkit)).decode()] if json else _table(own, toolkit)
-        )
+        return _numbers(own, toolkit), _table(own, toolkit)
+
+    async def weigh() -> tuple[dict[str, Any], list[str]]:
+        async with connect_existing(store) as source:
+            with progress_bar("measuring", None) as progress:
+                return measured(await measure_streams(source, progress=progress))
 
     with ending():
-        anyio.run(work)
+        numbers, table = anyio.run(weigh if measure else count)
+        _print([msgspec.json.encode(numbers).decode()] if json else table)
 
 
 async def _show(found: AsyncGenerator[StreamInfo, None], *, json: bool) -> None:

@@ -10,8 +10,9 @@ import typer
 
 from eventport import connect
 from eventport._config.connecting import connect_existing
-from eventport.cli.copying import DIFFERENT, Bars, refuse_memory, shown
-from eventport.cli.endings import ending, say
+from eventport.cli.copying import Bars, refuse_memory, shown
+from eventport.cli.endings import UNSOUND, ending, say
+from eventport.cli.options import OneObject
 from eventport.fencing import unfence
 from eventport.moving import MoveReport, move_events
 
@@ -37,7 +38,7 @@ def move_store(
             help="Nobody writes to SRC: needed where SRC cannot refuse the appends of others.",
         ),
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="One object, for programs.")] = False,
+    json: OneObject = False,
 ) -> None:
     """Move all events of a store to another one, while programs write, and refuse later appends.
 
@@ -68,7 +69,7 @@ def move_store(
         else:
             _say(done)
     if not done.is_done:
-        raise typer.Exit(DIFFERENT)
+        raise typer.Exit(UNSOUND)
 
 
 def unfence_store(

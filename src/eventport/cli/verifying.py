@@ -10,9 +10,10 @@ import typer
 
 from eventport._config.connecting import connect_existing
 from eventport.cli.endings import UNSOUND, ending, say
-from eventport.cli.options import Store
-from eventport.cli.projecting import load_object
+from eventport.cli.options import Checkpoints, OneObject, Store
+from eventport.cli.projecting import load_object, opened
 from eventport.cli.showing import progress_bar
+from eventport.projections import Checkpoint
 from eventport.verification import Verdict, verify
 
 
@@ -27,19 +28,30 @@ def verify_store(
             help="Decode the program's events, too, with what is imported from here.",
         ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One object, for programs.")] = False,
+    projections: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--projection",
+            metavar="MODULE:PROJECTION",
+            help="Verify the checkpoint of this projection, too; can be repeated.",
+        ),
+    ] = None,
+    checkpoints: Checkpoints = None,
+    json: OneObject = False,
 ) -> None:
     """Look at all events, and report what is out of order, missing, double or unreadable.
 
-    Unique keys, snapshots and heads are compared with the events. The exit code is 3 if anything
-    is wrong.
+    Unique keys, snapshots, checkpoints and heads are compared with the events. Checkpoints in
+    streams are found; those in a database are named by --projection. The exit code is 3 if
+    anything is wrong.
     """
 
     async def work() -> Verdict:
         codec: Any = None if types is None else load_object(types, "types")
+        loaded = dict([await _checkpoint(name, store, checkpoints) for name in projections or ()])
         async with connect_existing(store) as source:
             with progress_bar("verifying", None) as progress:
-                return await verify(source, types=codec, progress=progress)
+                return await verify(source, types=codec, checkpoints=loaded, progress=progress)
 
     with ending():
         verdict = anyio.run(work)
@@ -49,6 +61,14 @@ def verify_store(
             _report(verdict)
     if not verdict.is_sound:
         raise typer.Exit(UNSOUND)
+
+
+async def _checkpoint(
+    name: str, store: str | None, checkpoints: str | None
+) -> tuple[str, Checkpoint]:
+    """Return how far a projection is, by its name and generation."""
+    async with opened(name, store, checkpoints, create=False) as (projection, _, kept):
+        return str(projection.id), await kept.load(projection.id)
 
 
 def _report(verdict: Verdict) -> None:

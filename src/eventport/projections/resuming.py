@@ -18,30 +18,37 @@ async def verify(store: EventStore, projection: ProjectionId, checkpoint: Checkp
     """Check that the events that a checkpoint stands for are those of the store.
 
     Raises:
-        CheckpointMismatchError: it belongs to another store, is beyond the head, or another
-            event stands where the last handled one did, as after a restore of a backup.
+        CheckpointMismatchError: they are not; see `find_mismatch`.
+    """
+    if reason := await find_mismatch(store, checkpoint):
+        raise CheckpointMismatchError(projection, reason)
+
+
+async def find_mismatch(store: EventStore, checkpoint: Checkpoint) -> str | None:
+    """Return why a checkpoint does not fit the events of a store; None if it does.
+
+    It belongs to another store, is beyond the head, or another event stands where the last
+    handled one did, as after a restore of a backup.
     """
     own, kept = id_of(store), checkpoint.store_id
     if own is not None and kept is not None and own != kept:
-        reason = f"its checkpoint belongs to another store, {kept}, and this one is {own}"
-        raise CheckpointMismatchError(projection, reason)
+        return f"its checkpoint belongs to another store, {kept}, and this one is {own}"
     last = checkpoint.last_event
     if last is not None and not await _is_there(store, last):
-        reason = (
+        return (
             f"the last event that it handled, version {last.version} of stream {last.stream!r} at "
             f"position {last.position}, is not there, or is another one: the store's history was "
             "replaced, or this is another store"
         )
-        raise CheckpointMismatchError(projection, reason)
     known = 0 if last is None else last.position
     if checkpoint.position > known:
         head = await find_head(store)
         if head < checkpoint.position:
-            reason = (
+            return (
                 f"its checkpoint is at position {checkpoint.position}, beyond the head of the "
                 f"store, {head}: the store's history was replaced, or this is another store"
             )
-            raise CheckpointMismatchError(projection, reason)
+    return None
 
 
 async def _is_there(store: EventStore, last: LastEvent) -> bool:

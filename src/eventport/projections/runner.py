@@ -7,8 +7,9 @@ import os
 import socket
 import time
 
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 from uuid import uuid4
 
 from anyio import move_on_after, sleep, sleep_forever
@@ -16,6 +17,7 @@ from anyio import move_on_after, sleep, sleep_forever
 from eventport._concurrency.cancelling import own_cancellation_only
 from eventport._concurrency.shielding import run_shielded
 from eventport._concurrency.signal import Signal
+from eventport._logs import about
 from eventport.errors import EventportError, InvalidArgumentError, StoreUnavailableError
 from eventport.projections.checkpoints import CheckpointStore, Lease
 from eventport.projections.failures import describe
@@ -44,6 +46,10 @@ _SILENCE: Final = 2.0
 """How many seconds a feed may be silent, at least: reading one page takes its time."""
 
 
+Follow: TypeAlias = Callable[[], Awaitable[None]]
+"""Handles events for as long as a runner may."""
+
+
 class Runner(Generic[C]):
     """Runs one projection. Of any number of runners, in any processes, one is active.
 
@@ -60,6 +66,9 @@ class Runner(Generic[C]):
         checkpoints: Where the checkpoint is kept, and what handlers get a connection from.
         lease: How many seconds the right to run it lasts without a renewal. It is renewed
             every third of this time.
+        around: What awaits the handling of events, each time that the lease was acquired, and does
+            something beside it; None for nothing. It gets a function that handles events until the
+            lease is lost or a higher generation is active, and returns when that has ended.
     """
 
     def __init__(
@@ -69,6 +78,7 @@ class Runner(Generic[C]):
         checkpoints: CheckpointStore[C],
         *,
         lease: float = 15.0,
+        around: Callable[[Follow], Awaitable[None]] | None = None,
     ) -> None:
         if not lease > 0:
             message = f"lease must be a number of seconds above 0, not {lease!r}"
@@ -79,6 +89,7 @@ class Runner(Generic[C]):
         self._projection = projection
         self._checkpoints = checkpoints
         self._seconds = lease
+        self._around = around or _alone
         self._types = projection.event_types
         self._state: State = "waiting"
         self._error: Exception | None = None
@@ -167,23 +178,27 @@ class Runner(Generic[C]):
             try:
                 self._tenure = tenure
                 await verify(self._store, self._projection.id, tenure.lease.checkpoint)
-                await self._follow(tenure)
+                await self._around(partial(self._follow, tenure))
             except LeaseLostError as exc:
-                _log.warning("%s", exc)
+                _log.warning("%s", exc, extra=self.about())
             except StoreUnavailableError as exc:
-                _log.warning("projection %s: %s", self._projection.id, exc)
+                _log.warning("projection %s: %s", self._projection.id, exc, extra=self.about())
                 unavailable = True
             finally:
                 worked = tenure.handled > begin or self._state == "live"
                 self._handled = tenure.handled
                 self._feed = self._tenure = None
                 self._state = "waiting"
-                await run_shielded(_release, tenure.lease)
+                await run_shielded(self._release, tenure.lease)
             if worked or not unavailable:
                 outages = 0
             if unavailable:
                 outages += 1
                 await sleep(self._pause(outages))
+
+    def about(self) -> dict[str, object]:
+        """Return the `extra` of its log records: projection, store and position."""
+        return about(store=self._store, projection=self._projection.id, position=self.position)
 
     def _pause(self, outages: int) -> float:
         pause = self._projection.retries.pause(outages)
@@ -202,7 +217,7 @@ class Runner(Generic[C]):
                     projection, self.owner, self._seconds, id_of(self._store)
                 )
             except StoreUnavailableError as exc:
-                _log.warning("projection %s: %s", projection, exc)
+                _log.warning("projection %s: %s", projection, exc, extra=self.about())
             else:
                 if lease is not None:
                     return Tenure(lease, self._seconds, begin)
@@ -221,7 +236,7 @@ class Runner(Generic[C]):
             self._feed_answers = True
             self._state = "catching up"
             context = partial(projection.context, self._checkpoints)
-            worker = Worker(projection, context, tenure, feed, self._meter, self._moved)
+            worker = Worker(projection, context, tenure, feed, self._meter, self._moved, self.about)
             await run_until_first(
                 feed.fill,
                 lambda: self._keep(tenure),
@@ -245,7 +260,7 @@ class Runner(Generic[C]):
             except StoreUnavailableError as exc:
                 if not tenure.is_valid:
                     raise LeaseLostError(projection) from exc
-                _log.warning("projection %s: %s", projection, exc)
+                _log.warning("projection %s: %s", projection, exc, extra=self.about())
 
     async def _listen(self, feed: Feed) -> None:
         """Check that the store can be read; a runner that cannot read must not keep its lease."""
@@ -272,7 +287,7 @@ class Runner(Generic[C]):
             try:
                 return await find_head(self._store) <= max(scanned, feed.scanned)
             except StoreUnavailableError as exc:
-                _log.warning("projection %s: %s", self._projection.id, exc)
+                _log.warning("projection %s: %s", self._projection.id, exc, extra=self.about())
         return False
 
     async def _watch(self) -> None:
@@ -289,14 +304,17 @@ class Runner(Generic[C]):
                     await self._checkpoints.activate(projection)
                     break
             except StoreUnavailableError as exc:
-                _log.warning("projection %s: %s", projection, exc)
+                _log.warning("projection %s: %s", projection, exc, extra=self.about())
                 await sleep(self._seconds / 4)
         self._state = "live"
         await sleep_forever()
 
+    async def _release(self, lease: Lease[C]) -> None:
+        try:
+            await lease.release()
+        except EventportError as exc:  # it will run out
+            _log.info("lease not released: %s", describe(exc), extra=self.about())
 
-async def _release(lease: Lease[C]) -> None:
-    try:
-        await lease.release()
-    except EventportError as exc:  # it will run out
-        _log.info("lease not released: %s", describe(exc))
+
+async def _alone(follow: Follow) -> None:
+    await follow()

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from eventport._concurrency.shielding import run_shielded
 from eventport.errors import ConcurrencyError, InvalidArgumentError
-from eventport.events import NewEvent
+from eventport.events import NewEvent, RecordedEvent
 from eventport.projections.checkpoints import Checkpoint, DeadLetter, LastEvent, ProjectionId
 from eventport.projections.refusals import LeaseLostError, NoDeadLetterError
 from eventport.projections.standing_by import StandBy
@@ -302,6 +302,15 @@ class _Resolved(Struct, frozen=True):
 def checkpoint_event(checkpoint: Kept, metadata: dict[str, Any] | None = None) -> NewEvent:
     """Return the event that keeps a checkpoint."""
     return NewEvent(CHECKPOINT, to_builtins(checkpoint), metadata or {})
+
+
+def read_checkpoint(event: RecordedEvent) -> Checkpoint:
+    """Return the checkpoint that an event of the type `CHECKPOINT` holds.
+
+    Raises:
+        CorruptEventError: something else has written to its stream.
+    """
+    return read_record(event, CHECKPOINT, Kept).plain
 
 
 def holds_positions(stream: str) -> bool:

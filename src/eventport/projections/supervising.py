@@ -40,7 +40,9 @@ async def supervise(runner: Runner[Any], *, pauses: Retries = _PAUSES) -> None:
                 failures = 0
             failures += 1
             seconds = pauses.pause(failures)
+            extra = runner.about()
+            # Described without its text, which may hold data.
             _log.error(
-                "%r: %s; it runs again in %.1f s", runner, describe(exc), seconds
-            )  # its text may hold data
+                "%r: %s; it runs again in %.1f s", runner, describe(exc), seconds, extra=extra
+            )
         await sleep(seconds)

@@ -11,6 +11,7 @@ from typing import Final, Generic, TypeVar
 from anyio import sleep
 
 from eventport._concurrency.signal import Signal
+from eventport._logs import about
 from eventport.errors import StoreFencedError, StoreUnavailableError
 from eventport.events import RecordedEvent
 from eventport.projections.checkpoints import DeadLetter
@@ -44,6 +45,7 @@ class Worker(Generic[C]):
         feed: Where the events come from.
         meter: Counts them.
         moved: Is notified whenever some have been handled.
+        extra: Returns what its log records are about.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Worker(Generic[C]):
         feed: Feed,
         meter: Meter,
         moved: Signal,
+        extra: Callable[[], dict[str, object]],
     ) -> None:
         self._projection = projection
         self._context = context
@@ -61,6 +64,7 @@ class Worker(Generic[C]):
         self._feed = feed
         self._meter = meter
         self._moved = moved
+        self._extra = extra
 
     async def run(self) -> None:
         """Handle events until cancelled.
@@ -91,7 +95,10 @@ class Worker(Generic[C]):
                 raise
             except Exception as exc:  # noqa: BLE001  # handlers may raise anything
                 id_ = self._projection.id
-                _log.warning("projection %s: %s; events one by one", id_, describe(exc))
+                extra = self._extra() | about(events[0])
+                _log.warning(
+                    "projection %s: %s; events one by one", id_, describe(exc), extra=extra
+                )
         for event in events:
             await self._insist(event)
         return None
@@ -100,7 +107,7 @@ class Worker(Generic[C]):
         """Handle an event, or else stop before it or add it to the dead letters."""
         projection = self._projection
         try:
-            return await self._persist(lambda: self._commit([event]))
+            return await self._persist(lambda: self._commit([event]), event)
         except _END:
             raise
         except Exception as exc:
@@ -108,10 +115,13 @@ class Worker(Generic[C]):
             if projection.on_poison == "stop":
                 raise ProjectionStoppedError(projection.id, event, attempts, describe(exc)) from exc
             letter = dead_letter(event, exc, attempts)
-        _log.error("projection %s continues without %s", projection.id, letter)
+        extra = self._extra() | about(event)
+        _log.error("projection %s continues without %s", projection.id, letter, extra=extra)
         return await self._commit([event], letter)
 
-    async def _persist(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def _persist(
+        self, work: Callable[[], Awaitable[None]], event: RecordedEvent | None = None
+    ) -> None:
         """Try as often as the retries say, and then raise the last error."""
         for attempt in count(1):
             try:
@@ -121,7 +131,7 @@ class Worker(Generic[C]):
             except Exception as exc:
                 if attempt == self._projection.retries.attempts:
                     raise
-                await self._pause(attempt, exc)
+                await self._pause(attempt, exc, event)
         return None
 
     async def _commit(
@@ -140,12 +150,15 @@ class Worker(Generic[C]):
                 break
             except StoreUnavailableError as exc:  # no fault of the events
                 outages += 1
-                await self._pause(outages, exc)
+                await self._pause(outages, exc, events[0])
         self._meter.count(len(events))
         self._moved.notify()
 
-    async def _pause(self, failures: int, failure: Exception) -> None:
+    async def _pause(self, failures: int, failure: Exception, event: RecordedEvent | None) -> None:
         id_ = self._projection.id
         seconds = self._projection.retries.pause(failures)
-        _log.warning("projection %s: %s; again in %.2f s", id_, describe(failure), seconds)
+        extra = self._extra() | about(event)
+        _log.warning(
+            "projection %s: %s; again in %.2f s", id_, describe(failure), seconds, extra=extra
+        )
         await sleep(seconds)

@@ -43,6 +43,7 @@ _EVERYWHERE: Final = frozenset(
         Capability.SHARED,
         Capability.DURABLE,
         Capability.GUARDS,
+        Capability.CONDITIONS,
         Capability.TIMES,
         Capability.CATALOGUE,
     }
@@ -117,6 +118,11 @@ class MongoDBEngine:
         """See `ReadsMany.read_streams`."""
         with translated(self.name):
             return await self._reader.read_streams(streams)
+
+    async def read_heads(self, streams: Sequence[str], /) -> Mapping[str, int]:
+        """See `ReadsHeads.read_heads`."""
+        with translated(self.name):
+            return await self._reader.read_heads(streams)
 
     async def read_all(self, query: AllQuery, /) -> AllPage:
         """See `Engine.read_all`: a position is claimed only after the one before can be read."""

@@ -134,6 +134,14 @@ class Reader:
             pages[last] = StreamPage(_decode(found[last]), await self._head(last))
         return pages
 
+    async def read_heads(self, streams: Sequence[str]) -> dict[str, int]:
+        """See `ReadsHeads.read_heads`: what is found, the writer need not look for again."""
+        end = self._heads.end
+        heads = await self._ask(self._log.heads, streams)
+        for stream, head in heads.items():
+            self._heads.note(stream, head, end)
+        return {stream: head.version for stream, head in heads.items()}
+
     async def list_streams(self, query: NameQuery) -> list[StreamInfo]:
         """See `Catalogues.list_streams`."""
         names = await self._ask(self._log.names, query.first, query.end, query.max_count)

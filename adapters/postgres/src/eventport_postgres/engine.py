@@ -121,6 +121,10 @@ class PostgresEngine:
         """See `ReadsMany.read_streams`."""
         return await self._read(self._reader.many, streams)
 
+    async def read_heads(self, streams: Sequence[str], /) -> Mapping[str, int]:
+        """See `ReadsHeads.read_heads`."""
+        return await self._read(self._reader.heads, streams)
+
     async def read_all(self, query: AllQuery, /) -> AllPage:
         """See `Engine.read_all`: the frontier is below all transactions that are open."""
         return await self._read(self._reader.all, query)

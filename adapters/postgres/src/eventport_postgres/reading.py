@@ -85,6 +85,10 @@ class Reader:
             for order in ("ASC", "DESC")
         )
         self._many = _many_sql(events, here)
+        self._heads = f"""
+            SELECT w.stream, ({_last_version(events, here)}) AS head
+            FROM pg_catalog.unnest($1::pg_catalog.text[]) AS w(stream)
+        """  # noqa: S608  # quoted
         self._last = f"SELECT pg_catalog.max(position) FROM {events} WHERE {here}"  # noqa: S608  # quoted
         self._all = f"""
             SELECT {_COLUMNS}, e.stream, e.extent
@@ -135,6 +139,10 @@ class Reader:
             head = of_stream[0]["head"] or 0
             pages[name] = StreamPage(_decode(of_stream) if head else [], head)
         return pages
+
+    async def heads(self, connection: AnyConnection, streams: Sequence[str]) -> dict[str, int]:
+        """Find where many streams end, in one statement."""
+        return {stream: head or 0 for stream, head in await ask(connection, self._heads, streams)}
 
     async def last_position(self, connection: AnyConnection) -> int:
         """Find the newest event that can be seen, though older ones may still appear."""
@@ -188,6 +196,14 @@ class Reader:
         )
 
 
+def _last_version(events: str, here: str) -> str:
+    """Make the part of a statement that finds where the stream `w.stream` ends."""
+    return f"""
+        SELECT pg_catalog.max(e.version) FROM {events} e
+        WHERE e.stream OPERATOR(pg_catalog.=) w.stream AND {here}
+    """  # noqa: S608  # quoted
+
+
 def _many_sql(events: str, here: str) -> str:
     """Make the statement that reads streams from their beginning.
 
@@ -201,10 +217,7 @@ def _many_sql(events: str, here: str) -> str:
                 ORDER BY w.n, e.version ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
             ) AS before, w.n
             FROM pg_catalog.unnest($1::pg_catalog.text[]) WITH ORDINALITY AS w(stream, n)
-            CROSS JOIN LATERAL (
-                SELECT pg_catalog.max(e.version) FROM {events} e
-                WHERE e.stream OPERATOR(pg_catalog.=) w.stream AND {here}
-            ) AS h(head)
+            CROSS JOIN LATERAL ({_last_version(events, here)}) AS h(head)
             LEFT JOIN LATERAL (
                 SELECT e.position, e.version, e.type, e.data, e.binary_data, e.metadata, e.id,
                     e.recorded_at, e.tags, e.size

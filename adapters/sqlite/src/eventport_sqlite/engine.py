@@ -41,6 +41,7 @@ _EVERYWHERE: Final = frozenset(
         Capability.SESSIONS,
         Capability.GLOBAL_ORDER,
         Capability.GUARDS,
+        Capability.CONDITIONS,
         Capability.TIMES,
         Capability.CATALOGUE,
     }
@@ -108,6 +109,11 @@ class SQLiteEngine:
         async with self._read_turn():
             return await self._reader.run(_in_place, statements.read_streams, streams)
 
+    async def read_heads(self, streams: Sequence[str], /) -> Mapping[str, int]:
+        """See `ReadsHeads.read_heads`: in one hop to the reader's thread."""
+        async with self._read_turn():
+            return await self._reader.run(_in_place, statements.read_heads, streams)
+
     async def read_all(self, query: AllQuery, /) -> AllPage:
         """See `Engine.read_all`: there is one writer, so positions are in commit order."""
         async with self._read_turn():
@@ -120,7 +126,8 @@ class SQLiteEngine:
 
     async def query(self, query: MatchQuery, /) -> MatchPage:
         """See `Queries.query`: there is one writer, so all that is committed was seen."""
-        return await self._reader.run(_in_place, statements.read_matches, query)
+        async with self._read_turn():
+            return await self._reader.run(_in_place, statements.read_matches, query)
 
     async def list_streams(self, query: NameQuery, /) -> Sequence[StreamInfo]:
         """See `Catalogues.list_streams`: two steps in an index for each stream."""

@@ -58,6 +58,7 @@ class SQLiteJoinedEngine:
             Capability.SESSIONS,
             Capability.GLOBAL_ORDER,
             Capability.GUARDS,
+            Capability.CONDITIONS,
             Capability.TIMES,
             Capability.CATALOGUE,
         }
@@ -91,6 +92,10 @@ class SQLiteJoinedEngine:
     async def read_streams(self, streams: Sequence[str], /) -> Mapping[str, StreamPage]:
         """See `ReadsMany.read_streams`."""
         return await self._ask(statements.read_streams, streams)
+
+    async def read_heads(self, streams: Sequence[str], /) -> Mapping[str, int]:
+        """See `ReadsHeads.read_heads`."""
+        return await self._ask(statements.read_heads, streams)
 
     async def read_all(self, query: AllQuery, /) -> AllPage:
         """See `Engine.read_all`."""

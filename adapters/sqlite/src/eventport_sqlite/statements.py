@@ -266,6 +266,11 @@ def read_streams(db: sqlite3.Connection, streams: Sequence[str]) -> dict[str, St
     return pages
 
 
+def read_heads(db: sqlite3.Connection, streams: Sequence[str]) -> dict[str, int]:
+    """Find where many streams end."""
+    return {stream: _head(db, stream) for stream in streams}
+
+
 def read_all(db: sqlite3.Connection, query: AllQuery) -> AllPage:
     """Read a page of all streams."""
     row = db.execute(_LAST).fetchone()
