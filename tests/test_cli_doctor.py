@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 from eventport import NewEvent, StoreUnavailableError, connect
 from eventport.cli.app import app
 from eventport.diagnosis import diagnose, ready
+from eventport.fencing import set_fence
 from eventport.projections import ProjectionId, StreamCheckpoints
 
 from eventport_memory import MemoryEventStore
@@ -56,6 +57,17 @@ def test_a_store_that_is_well(store: str) -> None:
     assert "info: durability: the journal mode is wal\n" in done.stdout
     assert "info: capabilities: no push: SQLite has no notifications" in done.stdout
     assert done.stderr.endswith("s.db: well\n")
+
+
+def test_a_fence(store: str) -> None:
+    async def fence() -> None:
+        async with await SQLiteEventStore.open("s.db") as opened:
+            await set_fence(opened, None, "closed: append to sqlite:///t.db")
+
+    anyio.run(fence)
+    done = doctor("--store", store)
+    assert done.exit_code == 3
+    assert "error: fence: closed: append to sqlite:///t.db" in done.stdout
 
 
 def test_a_setting_that_loses_data(store: str) -> None:

@@ -14,11 +14,17 @@ from eventport._engine.engine import Examines, Remote
 from eventport._engine.remarks import Level, Remark, fact
 from eventport._engine.store import Store
 from eventport.errors import StoreUnavailableError
+from eventport.fencing import fenced
 from eventport.protocols import Capability, EventStore
 from eventport.validation import TOOLKIT_STREAMS
 
 
 __all__ = ["Diagnosis", "Level", "Remark", "diagnose", "ready"]
+
+_UNFENCE: Final = (
+    "append to the store that it names; if its events are still here alone, run the move again, or "
+    "`eventport unfence`"
+)
 
 _NO_STREAM: Final = f"{TOOLKIT_STREAMS}ready"
 """A stream that nobody writes."""
@@ -74,6 +80,8 @@ async def diagnose(store: EventStore) -> Diagnosis:
     if not isinstance(store, Store):
         return Diagnosis(repr(store), remarks)
     engine = store.engine
+    if (said := await fenced(store)) is not None:
+        remarks.append(Remark("error", "fence", said, _UNFENCE))
     if isinstance(engine, Examines):
         remarks += (
             await retry_lost(engine.examine, engine.timeout, store.engine.name)
