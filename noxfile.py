@@ -52,6 +52,10 @@ HARNESSES = {
 # Most tests wait most of the time, so there are more workers than cores. Neighbours stay together,
 # so that servers of a module are started once; a worker that is done takes over from others.
 WORKERS = ("-n", "4", "--dist", "worksteal")
+# The tests start hundreds of processes, which would compile all that they import each time: uv
+# installs no byte code, and the environment may forbid to write any. It stays out of the sources.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ["PYTHONPYCACHEPREFIX"] = str(Path(__file__).parent / ".nox" / "bytecode")
 THIS_PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 
@@ -178,7 +182,7 @@ def peers(session: nox.Session) -> None:
     session.install(
         "-e", ".", "-e", "conformance", *nox.project.dependency_groups(PROJECT, "peers")
     )
-    session.run("python", "benchmarks/peers/run.py", *session.posargs)
+    session.run("python", "-m", "benchmarks.peers.run", *session.posargs)
 
 
 @nox.session
@@ -247,14 +251,14 @@ def real(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure against bare drivers, in the same run; takes some minutes."""
     install(session, "tests")  # for the servers that it measures on
-    session.run("python", "benchmarks/run.py", *session.posargs)
+    session.run("python", "-m", "benchmarks.run", *session.posargs)
 
 
 @nox.session
 def contest(session: nox.Session) -> None:
     """Measure peers' stores and ours in turns, and write the page about it; needs node for one."""
     install(session, "tests", backends=("sqlite", "postgres"))
-    session.run("python", "benchmarks/peers/speed/contest.py", *session.posargs)
+    session.run("python", "-m", "benchmarks.peers.speed.contest", *session.posargs)
     session.run("python", "benchmarks/peers/speed/page.py")
 
 
@@ -262,5 +266,5 @@ def contest(session: nox.Session) -> None:
 def growth(session: nox.Session) -> None:
     """Measure how cost grows with events, tasks and processes, and write the page about it."""
     install(session, "tests", backends=("sqlite", "postgres"))
-    session.run("python", "benchmarks/growth.py", *session.posargs)
+    session.run("python", "-m", "benchmarks.growth", *session.posargs)
     session.run("python", "benchmarks/peers/speed/page.py")

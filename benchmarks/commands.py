@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 from uuid import uuid4
 
-from measure import Figure, rates
+from adapters.postgres.tests.server import server_url  # what the tests start, too
+from benchmarks.measure import Figure, rates
 from msgspec import Struct
 
 from eventport import EventStore, NewEvent
@@ -22,11 +22,6 @@ from eventport.typed import EventTypes
 
 from eventport_postgres import PostgresEventStore
 from eventport_sqlite import SQLiteEventStore
-
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "adapters/postgres/tests"))
-
-from server import server_url  # what the tests start, too
 
 
 EVENTS: Final = 100

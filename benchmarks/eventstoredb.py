@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
-from measure import Figure, rates
+from benchmarks.measure import Figure, rates
 
 from eventport import ANY, NO_STREAM, Expectation, NewEvent
 
@@ -22,7 +22,7 @@ from eventport_eventstoredb.vendor import load_library
 
 DATA: Final = {"order": "o-1", "sku": "abc", "quantity": 2, "price": 12.5}
 JSON: Final = b'{"order":"o-1","sku":"abc","quantity":2,"price":12.5}'
-DOUBLE: Final = Path(__file__).parents[1] / "adapters/eventstoredb/tests/double/server.py"
+DOUBLE: Final = "adapters.eventstoredb.tests.double.server"
 
 
 async def figures(_: Path) -> AsyncIterator[Figure]:
@@ -31,7 +31,8 @@ async def figures(_: Path) -> AsyncIterator[Figure]:
     url = os.environ.get("EVENTPORT_TEST_EVENTSTOREDB_URL")
     command = [
         sys.executable,
-        str(DOUBLE),
+        "-m",
+        DOUBLE,
         "26.1" if library.name == "kurrentdbclient" else "23.10",
     ]
     with subprocess.Popen(  # noqa: ASYNC220  # it starts before anything is measured

@@ -24,9 +24,9 @@ from typing import Any, Final, TypeAlias
 
 import asyncpg
 
-from measure import QUICK
-from postgres import durable_url, in_tasks
-from sqlite import append, fill
+from benchmarks.measure import QUICK
+from benchmarks.postgres import durable_url, in_tasks
+from benchmarks.sqlite import append, fill
 
 from eventport import EventStore, connect
 
@@ -105,7 +105,7 @@ async def in_processes(url: str, count: int) -> float:
     """Let processes append at the same time with 16 tasks each; return their appends a second."""
     workers = [
         await asyncio.create_subprocess_exec(
-            sys.executable, __file__, "worker", url, stdin=PIPE, stdout=PIPE
+            sys.executable, "-m", "benchmarks.growth", "worker", url, stdin=PIPE, stdout=PIPE
         )
         for _ in range(count)
     ]

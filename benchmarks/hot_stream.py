@@ -16,7 +16,8 @@ from time import perf_counter
 from typing import Final, Literal, cast
 from uuid import uuid4
 
-from measure import QUICK, QUICK_ROUNDS, Figure
+from adapters.postgres.tests.server import server_url  # what the tests start, too
+from benchmarks.measure import QUICK, QUICK_ROUNDS, Figure
 from msgspec import Struct
 
 from eventport import ConcurrencyError, EventStore, NewEvent
@@ -24,11 +25,6 @@ from eventport.commands import CommandHandler, Decider
 from eventport.typed import EventTypes
 
 from eventport_postgres import PostgresEventStore
-
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "adapters/postgres/tests"))
-
-from server import server_url  # what the tests start, too
 
 
 TASKS: Final = 64
@@ -88,7 +84,15 @@ async def retried(url: str, schema: str) -> int:
     stream = f"hot-{uuid4()}"
     processes = [
         await asyncio.create_subprocess_exec(
-            sys.executable, __file__, url, schema, stream, str(SECONDS), stdin=PIPE, stdout=PIPE
+            sys.executable,
+            "-m",
+            "benchmarks.hot_stream",
+            url,
+            schema,
+            stream,
+            str(SECONDS),
+            stdin=PIPE,
+            stdout=PIPE,
         )
         for _ in range(PROCESSES)
     ]

@@ -13,9 +13,9 @@ from typing import Any
 import aiosqlite
 import asyncpg
 
-from measure import Figure, few, rates
-from postgres import DATA, in_tasks
-from server import running_server  # postgres has made it importable
+from adapters.postgres.tests.server import running_server  # what the tests start, too
+from benchmarks.measure import Figure, few, rates
+from benchmarks.postgres import DATA, in_tasks
 
 from eventport import NO_STREAM, EventStore, NewEvent, RecordedEvent
 from eventport.transactions import Transaction

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
-from measure import MANY, Figure, rates
+from benchmarks.measure import MANY, Figure, rates
 
 from eventport import NewEvent
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import time
 import uuid
 
@@ -12,18 +11,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
-from measure import Figure, rates
+from adapters.mongodb.tests.servers import URL_VARIABLE, Server, new_database
+from benchmarks.measure import Figure, rates
 from pymongo import AsyncMongoClient
 from pymongo.write_concern import WriteConcern
 
 from eventport import NO_STREAM, NewEvent
 
 from eventport_mongodb import MongoDBEventStore
-
-
-sys.path.append(str(Path(__file__).parents[1]))
-
-from adapters.mongodb.tests.servers import URL_VARIABLE, Server, new_database  # see above
 
 
 DATA: Final = {"order": "o-1", "sku": "abc", "quantity": 2, "price": 12.5}

@@ -19,16 +19,12 @@ from typing import Any, Final
 
 import asyncpg
 
-from measure import MANY, QUICK, Figure, append_once, few, rates
+from adapters.postgres.tests.server import running_server  # what the tests start, too
+from benchmarks.measure import MANY, QUICK, Figure, append_once, few, rates
 
 from eventport import ANY, NO_STREAM, Expectation, NewEvent
 
 from eventport_postgres import PostgresEventStore
-
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "adapters/postgres/tests"))
-
-from server import running_server  # what the tests start, too
 
 
 DATA: Final = {"order": "o-1", "sku": "abc", "quantity": 2, "price": 12.5}
@@ -169,7 +165,14 @@ async def processes(url: str) -> Figure:
     async def run(kind: str) -> float:
         workers = [
             await asyncio.create_subprocess_exec(
-                sys.executable, __file__, kind, url, str(few(2_000)), stdin=PIPE, stdout=PIPE
+                sys.executable,
+                "-m",
+                "benchmarks.postgres",
+                kind,
+                url,
+                str(few(2_000)),
+                stdin=PIPE,
+                stdout=PIPE,
             )
             for _ in range(4)
         ]

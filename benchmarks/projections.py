@@ -8,9 +8,8 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Final
 
-import postgres
-
-from measure import Figure, rates
+from benchmarks import postgres
+from benchmarks.measure import Figure, rates
 
 from eventport import NewEvent, RecordedEvent
 from eventport.projections import Projection, ProjectionContext, Runner

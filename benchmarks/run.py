@@ -12,17 +12,18 @@ import tempfile
 
 from pathlib import Path
 
-import commands
-import eventstoredb
-import hot_stream
-import inline
-import memory
-import mongodb
-import postgres
-import projections
-import sqlite
-
-from measure import HEADER
+from benchmarks import (
+    commands,
+    eventstoredb,
+    hot_stream,
+    inline,
+    memory,
+    mongodb,
+    postgres,
+    projections,
+    sqlite,
+)
+from benchmarks.measure import HEADER
 
 
 SUBJECTS = {

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import aiosqlite
 
-from measure import MANY, Figure, append_once, few, rates
+from benchmarks.measure import MANY, Figure, append_once, few, rates
 
 from eventport import NO_STREAM, EventStore, NewEvent
 

@@ -1,6 +1,6 @@
 """What typed appends cost on memory, in batches of 100; a program of its own.
 
-``python benchmarks/typed.py`` prints the microseconds of the processor for each event, and
+``python -m benchmarks.typed`` prints the microseconds of the processor for each event, and
 the ratio to appending the same events without the check, in turns with it.
 """
 

@@ -130,5 +130,5 @@ async def start(tasks: TaskGroup, group: GroupCommit, *names: str) -> list[Calle
 
 async def drained(group: GroupCommit) -> None:
     """Wait until a group has nothing to write any more."""
-    while group._working:
+    while group._queue.is_working:
         await checkpoint()

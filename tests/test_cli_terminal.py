@@ -306,6 +306,20 @@ def test_the_library_does_without_the_extra() -> None:
     assert done.stdout == "set()\n"
 
 
+def test_without_a_terminal_nothing_is_imported_for_one() -> None:
+    """That would take a quarter of the start of each command in a script."""
+    script = (
+        "import sys; from eventport.cli import main; sys.argv[1:] = ['stores']\n"
+        "try: main()\n"
+        "finally: print('rich' in sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=SECONDS, check=True
+    )
+    assert "sqlite" in done.stdout
+    assert done.stderr == "False\n"
+
+
 def test_ctrl_c_before_the_command_begins_ends_it_without_a_word() -> None:
     """Python spends most of the start on imports, which Ctrl-C interrupts as well."""
     script = (

@@ -14,7 +14,7 @@ from anyio.lowlevel import checkpoint
 from tests.committing import Engine, commit, drained, name_of, start
 from tests.tasks import task_group
 
-from eventport._engine import group_commit
+from eventport._concurrency import queueing
 from eventport._engine.commits import (
     Commit,
     Committed,
@@ -202,7 +202,7 @@ async def test_a_batch_may_end_without_ever_waiting(monkeypatch: pytest.MonkeyPa
             work().send(None)
         return object()
 
-    monkeypatch.setattr(group_commit, "start_task", start_eagerly)
+    monkeypatch.setattr(queueing, "start_task", start_eagerly)
     group = GroupCommit(engine)
     for name in ("a", "b"):
         assert isinstance(await group.submit(commit(name)), Committed)

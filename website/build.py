@@ -23,6 +23,7 @@ from links import problems
 
 ROOT: Final = Path(__file__).parents[1]
 STAGE: Final = ROOT / "build" / "website"
+PICTURES: Final = ROOT / "docs/pictures"
 SOURCE: Final = "https://github.com/eventport/eventport/blob/main/"
 ROOT_PAGES: Final = {
     "README.md": "index.md",
@@ -94,6 +95,8 @@ def adapted(prose: str, folder: Path) -> str:
         path = str(file.relative_to(ROOT))
         if file.parent == ROOT / "docs" and file.suffix == ".md":
             return f"]({file.name}{mark}{heading})"
+        if file.parent == PICTURES:
+            return f"]({PICTURES.name}/{file.name})"
         return f"]({ROOT_PAGES.get(path, SOURCE + path)}{mark}{heading})"
 
     prose = re.sub(r"\]\(([^)\s]+)\)", led, prose)
@@ -163,6 +166,7 @@ def main() -> None:
         place_page(page, STAGE / "docs" / page.name)
     for name, target in ROOT_PAGES.items():
         place_page(ROOT / name, STAGE / "docs" / target)
+    shutil.copytree(PICTURES, STAGE / "docs" / PICTURES.name)
     shutil.copy(ROOT / "website/site.css", STAGE / "docs")
     place_configuration(list(place_reference(STAGE / "docs/reference")))
     command = [sys.executable, "-m", "zensical", "build", "--strict", "--clean"]

@@ -100,6 +100,7 @@ class EventsourceEngine:
             Capability.DURABLE: "its events live in memory",
             Capability.CATALOGUE: "it lists no streams",
             Capability.GUARDS: "what it checks is the version of a stream",
+            Capability.CONDITIONS: "what it checks is the version of a stream",
             Capability.TIMES: "it records the times itself",
         }
 

@@ -15,14 +15,14 @@ from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
+from benchmarks.peers.eventsource_engine import REGISTRY, EventsourceEngine
+from benchmarks.peers.eventsourcing_engine import RecorderEngine
 from eventsource.adapters.memory.store import InMemoryEventStore
 from eventsource.adapters.postgresql.store import PostgreSQLEventStore
 from eventsource.adapters.sqlite.store import SQLiteEventStore
-from eventsource_engine import REGISTRY, EventsourceEngine
 from eventsourcing.popo import POPOApplicationRecorder
 from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
 from eventsourcing.sqlite import SQLiteApplicationRecorder, SQLiteDatastore
-from eventsourcing_engine import RecorderEngine
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from eventport import Capability, EventStore
@@ -38,6 +38,7 @@ _LIMITS: Final = {
     Capability.SHARED: "its events live in one object",
     Capability.DURABLE: "its events live in memory",
     Capability.GUARDS: "what it checks is the version of a stream",
+    Capability.CONDITIONS: "what it checks is the version of a stream",
     Capability.TIMES: "the adapter records the times",
     Capability.CATALOGUE: "its recorders list no streams",
 }

@@ -16,16 +16,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
-from harnesses import PEERS, OnPostgres
+from adapters.postgres.tests.server import running_server  # what the tests start, too
+from benchmarks.peers.harnesses import PEERS, OnPostgres
 
 from eventport_conformance.harness import Harness
 from eventport_conformance.proof.mutation import clauses_for
 from eventport_conformance.running import run_clause
-
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "adapters/postgres/tests"))
-
-from server import running_server  # what the tests start, too
 
 
 KNOWN: Final = Path(__file__).parent / "known.toml"

@@ -17,10 +17,11 @@ from collections import Counter
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeAlias
 
 from conformance.mutation import trial
 from conformance.mutation.sources import SourceMutant, sample
@@ -229,18 +230,22 @@ class _Trial:
         return None
 
 
-def explained() -> dict[tuple[str, str, str], str]:
-    """Return why some mutants survive, by file and change."""
+Key: TypeAlias = tuple[str, str, str, str]
+"""By what a mutant is known: its file, its function, and the lines that go and come."""
+
+
+def explained() -> dict[Key, str]:
+    """Return why some mutants survive."""
     value = tomllib.loads(EXPLAINED.read_text(encoding="utf-8"))
     return {
-        (one["file"], one["old"].strip(), one["new"].strip()): one["why"]
+        (one["file"], one["function"], one["old"].strip(), one["new"].strip()): one["why"]
         for one in value["survivor"]
     }
 
 
-def key_of(mutant: SourceMutant) -> tuple[str, str, str]:
+def key_of(mutant: SourceMutant) -> Key:
     """Return by what a mutant is known."""
-    return (str(mutant.path.relative_to(ROOT)), *mutant.change)
+    return (str(mutant.path.relative_to(ROOT)), mutant.function, *mutant.change)
 
 
 def run(name: str, asked: argparse.Namespace) -> list[Verdict]:
@@ -267,8 +272,7 @@ def server_for(part: Part) -> Generator[str]:
     if "postgres" not in part.judges:
         yield ""
         return
-    sys.path.insert(0, str(trial.SERVER_CODE))
-    with import_module("server").running_server("fsync = off\n") as server:
+    with import_module("adapters.postgres.tests.server").running_server("fsync = off\n") as server:
         yield str(server.folder)
 
 
@@ -304,7 +308,8 @@ def record(part: str, seed: int, verdicts: Sequence[Verdict]) -> None:
     alive = [key_of(one.mutant) in known for one in verdicts if not one.killed_by]
     with FOUND.open("a", encoding="utf-8") as file:
         file.write(
-            f'\n[[run]]\npart = "{part}"\nseed = {seed}\nmutants = {len(verdicts)}\n'
+            f'\n[[run]]\npart = "{part}"\ndate = {datetime.now(UTC):%Y-%m-%d}\n'
+            f"seed = {seed}\nmutants = {len(verdicts)}\n"
             f"explained = {sum(alive)}\nalive = {len(alive) - sum(alive)}\n[run.clauses]\n"
         )
         for id_, count in sorted(killed.items()):

@@ -46,6 +46,8 @@ class SourceMutant:
     text: str
     statement: range
     """The lines of the statement that is changed, or of its head if it has a body."""
+    function: str
+    """The name of the function that it is in."""
 
     @property
     def name(self) -> str:
@@ -81,12 +83,13 @@ def mutants_of(path: Path) -> list[SourceMutant]:
     raw = original.encode()
     tree = ast.parse(original)
     statements = [_head(node) for node in ast.walk(tree) if isinstance(node, ast.stmt)]
-    for node, new in _changes(tree):
+    for function, node, new in _changes(tree):
         start = starts[node.lineno - 1] + node.col_offset
         end = starts[(node.end_lineno or node.lineno) - 1] + (node.end_col_offset or 0)
         text = (raw[:start] + new.encode() + raw[end:]).decode()
         around = max((one for one in statements if node.lineno in one), key=lambda one: one.start)
-        found.setdefault(text, SourceMutant(path, node.lineno, original, text, around))
+        mutant = SourceMutant(path, node.lineno, original, text, around, function)
+        found.setdefault(text, mutant)
     return list(found.values())
 
 
@@ -108,12 +111,12 @@ def sample(paths: list[Path], count: int, seed: int) -> list[SourceMutant]:
 _Change = tuple[ast.expr | ast.stmt, str]
 
 
-def _changes(tree: ast.Module) -> Iterator[_Change]:
-    """Yield what may be replaced in functions, and by what."""
+def _changes(tree: ast.Module) -> Iterator[tuple[str, ast.expr | ast.stmt, str]]:
+    """Yield the name of each function, what may be replaced in it, and by what."""
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             for statement in node.body:
-                yield from _in_statement(statement)
+                yield from ((node.name, *change) for change in _in_statement(statement))
 
 
 def _in_statement(statement: ast.stmt) -> Iterator[_Change]:

@@ -44,9 +44,6 @@ HARNESSES: Final = {
 }
 """Where the harnesses are."""
 
-SERVER_CODE: Final = Path(__file__).parents[2] / "adapters/postgres/tests"
-"""Where the code is that runs servers."""
-
 NEVER: Final = ("MOD",)
 """Groups that find with many examples what others find with one; they take minutes."""
 
@@ -108,7 +105,7 @@ def main(pipe: Connection, name: str, copy: str, data: str, *, traced: bool) -> 
     os.dup2(sink, sys.stderr.fileno())
     lines = Lines(copy) if traced else None
     first = str(Path(copy).parent)
-    sys.path[:0] = [first, *([str(SERVER_CODE)] if data else [])]
+    sys.path.insert(0, first)  # before the package that is installed
     paths = [first, os.environ.get("PYTHONPATH", "")]  # for the processes that clauses start
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     # What is imported from here on may be a mutant, and may fail.

@@ -67,9 +67,10 @@ class Write(Struct):
 
 
 class Find(Struct):
-    """Return which commits of a batch were written."""
+    """Return which commits of a batch were written after a position."""
 
     commits: list[Commit]
+    after: int
 
 
 class Refusal(Struct):
@@ -84,12 +85,12 @@ Request: TypeAlias = Hello | Write | Find | StreamQuery | AllQuery
 class Disk(MemoryEngine):
     """What survives the server's death, as a disk would."""
 
-    async def find(self, commit: Commit) -> Committed | None:
-        """Find a commit by the ids of the first events of its writes."""
+    async def find(self, commit: Commit, after: int) -> Committed | None:
+        """Find a commit after a position by the ids of the first events of its writes."""
         written: list[Written] = []
         for write in commit.writes:
             for event in (await self.read_stream(StreamQuery(write.stream))).events:
-                if event.id == write.events[0].id:
+                if event.id == write.events[0].id and event.position > after:
                     break
             else:
                 return None
@@ -166,8 +167,8 @@ class Server:
                 return None
             case Write(commits):
                 return await self.disk.commit(commits)  # without an await of its own
-            case Find(commits):
-                return [await self.disk.find(commit) for commit in commits]
+            case Find(commits, after):
+                return [await self.disk.find(commit, after) for commit in commits]
             case StreamQuery():
                 return await self.disk.read_stream(request)
             case AllQuery():
@@ -220,6 +221,8 @@ class SocketEngine:
         self.address = (host, port)
         self.frames: Frames | None = None
         self.turn = anyio.Lock()
+        self.last = 0
+        """The last position that it has written at, as far as it knows."""
 
     async def ask(self, request: Request) -> Any:
         """Send one request and wait for its answer.
@@ -268,11 +271,19 @@ class SocketEngine:
             message = f"an event of the batch is larger than {LARGEST:,} bytes"
             raise PayloadTooLargeError(message)
         outcomes: Sequence[Outcome] = await self.ask(Write(list(batch)))
+        self.note(outcomes)
         return outcomes
 
     async def find(self, commits: Sequence[Commit], /) -> Sequence[Committed | None]:
-        found: Sequence[Committed | None] = await self.ask(Find(list(commits)))
+        found: Sequence[Committed | None] = await self.ask(Find(list(commits), self.last))
+        self.note(found)
         return found
+
+    def note(self, outcomes: Sequence[Outcome | None]) -> None:
+        """Note the last position of what was written."""
+        for outcome in outcomes:
+            if isinstance(outcome, Committed) and not outcome.deduplicated:
+                self.last = max(self.last, outcome.writes[-1].positions[-1] or 0)
 
     async def read_stream(self, query: StreamQuery, /) -> StreamPage:
         page: StreamPage = await self.ask(query)
@@ -297,7 +308,8 @@ class SocketHarness(Harness):
         push=Unsupported("the server speaks only when it is asked"),
         shared=Supported(),
         durable=Supported(),
-        guards=Unsupported("it has no index"),
+        guards=Unsupported("it checks only the streams that it writes"),
+        conditions=Unsupported("it has no index"),
         times=Supported(),
         catalogue=Unsupported("it has no list"),
         hooks=Supported(),

@@ -25,6 +25,7 @@ class Mine(Harness):
     capabilities = Capabilities(
         sessions=Supported(), global_order=Supported(), push=Unsupported("alone"),
         shared=Unsupported("alone"), durable=Unsupported("alone"), guards=Supported(),
+        conditions=Supported(),
         hooks=Supported(), times=Supported(), catalogue=Supported(),
     )
     @asynccontextmanager

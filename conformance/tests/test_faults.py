@@ -67,6 +67,13 @@ class RetriesBlindly(SocketEngine):
         return [None for _ in commits]
 
 
+class TakesTheEarlierForIt(SocketEngine):
+    """It looks for a lost append among all events, those that were there before included."""
+
+    def note(self, outcomes: Sequence[Outcome | None]) -> None:
+        """Note nothing."""
+
+
 class ConflictForALostAnswer(SocketEngine):
     """It finds its own events, and takes them for those of another writer."""
 
@@ -308,6 +315,7 @@ class ForgetfulServer(Server):
 
 KILLED_BY: dict[type[SocketEngine | Store | Server], tuple[str, ...]] = {
     RetriesBlindly: ("FLT-03", "FLT-11"),
+    TakesTheEarlierForIt: ("FLT-22",),
     ConflictForALostAnswer: ("FLT-01", "FLT-02", "FLT-05"),
     AcknowledgesTheLost: ("FLT-03", "FLT-04", "FLT-11"),
     NeverReconnects: ("FLT-02", "FLT-08"),

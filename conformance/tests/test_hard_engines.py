@@ -53,7 +53,7 @@ class HardHarness(Harness):
 
     name = f"tiny pages, slow answers with seed {SEED}"
     capabilities = Capabilities.only(
-        "sessions", "global_order", "guards", "times", "catalogue", "hooks"
+        "sessions", "global_order", "guards", "conditions", "times", "catalogue", "hooks"
     )
 
     @asynccontextmanager

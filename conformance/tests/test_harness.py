@@ -38,6 +38,7 @@ def answers(**changes: Any) -> Capabilities:
         "shared": Unsupported("alone"),
         "durable": Unsupported("alone"),
         "guards": Supported(),
+        "conditions": Supported(),
         "times": Supported(),
         "catalogue": Supported(),
         "hooks": Supported(),
@@ -108,7 +109,7 @@ def test_only_what_is_named_is_supported() -> None:
 class Short(UrlHarness):
     name, location = "short", "memory://"
     capabilities = Capabilities.only(
-        "sessions", "global_order", "guards", "times", "catalogue", "hooks"
+        "sessions", "global_order", "guards", "conditions", "times", "catalogue", "hooks"
     )
 
 
@@ -141,7 +142,9 @@ def test_a_store_without_a_reason_needs_one_from_its_harness() -> None:
 
 def test_what_is_claimed_and_not_named_is_said() -> None:
     class Forgetful(Short):
-        capabilities = Capabilities.only("sessions", "global_order", "guards", "hooks")
+        capabilities = Capabilities.only(
+            "sessions", "global_order", "guards", "conditions", "hooks"
+        )
 
     outcome = run(Forgetful, "VER-01")
     assert outcome.result == "not-run"
@@ -162,7 +165,9 @@ def test_an_event_loop_that_is_not_installed_is_said(monkeypatch: pytest.MonkeyP
 
 def test_what_is_not_named_must_not_be_claimed() -> None:
     class Modest(Short):
-        capabilities = Capabilities.only("global_order", "guards", "times", "catalogue", "hooks")
+        capabilities = Capabilities.only(
+            "global_order", "guards", "conditions", "times", "catalogue", "hooks"
+        )
 
         @asynccontextmanager
         async def open(self) -> AsyncGenerator[EventStore, None]:

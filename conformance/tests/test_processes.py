@@ -31,7 +31,9 @@ from eventport_conformance.proof.noop_store import NoOpStore
 from eventport_conformance.running import run_clause
 
 
-CLAUSES = {one.id: one for one in all_clauses() if "url" in one.uses and "guards" not in one.needs}
+CLAUSES = {
+    one.id: one for one in all_clauses() if "url" in one.uses and "conditions" not in one.needs
+}
 KILLED_BY: dict[type[SharedFileEngine], str] = {
     WithoutLock: "SHA-13",
     SkipsHalfLines: "SHA-14",
@@ -70,7 +72,8 @@ class FileHarness(Harness):
         push=Unsupported("it polls"),
         shared=Supported(),
         durable=Supported(),
-        guards=Unsupported("it has no index"),
+        guards=Unsupported("it checks only the streams that it writes"),
+        conditions=Unsupported("it has no index"),
         times=Supported(),
         catalogue=Unsupported("it has no list"),
         hooks=Supported(),

@@ -253,7 +253,7 @@ def harness_of(make: Callable[[], Any]) -> type[Harness]:
     class BugHarness(Harness):
         name = "bug"
         capabilities = Capabilities.only(
-            "sessions", "global_order", "guards", "times", "catalogue", "hooks"
+            "sessions", "global_order", "guards", "conditions", "times", "catalogue", "hooks"
         )
 
         @asynccontextmanager

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from collections.abc import Callable
-from importlib import import_module
+from collections.abc import Callable, Mapping
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -40,6 +40,7 @@ class Mine(Harness):
         shared=Unsupported("alone"),
         durable=Unsupported("in memory"),
         guards=Supported(),
+        conditions=Supported(),
         times=Supported(),
         catalogue=Supported(),
         hooks=Supported(),
@@ -96,6 +97,7 @@ class Soon(Mine):
         shared=Unsupported("alone"),
         durable=Unsupported("in memory"),
         guards=Supported(),
+        conditions=Supported(),
         times=Supported(),
         catalogue=Supported(),
         hooks=Planned("issue 7"),
@@ -343,3 +345,20 @@ def test_options_of_the_environment_hide_nothing(
     code, _, store = pytest_in("--conformance-require=mine")
     assert code == pytest.ExitCode.TESTS_FAILED
     assert store["verdict"] == "partial"
+
+
+def test_what_is_installed_is_looked_through_once(
+    pytest_in: PytestIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes longer than most clauses, of which there are hundreds."""
+    looked: list[object] = []
+    find = metadata.packages_distributions
+
+    def counted() -> Mapping[str, list[str]]:
+        looked.append(None)
+        return find()
+
+    monkeypatch.setattr(metadata, "packages_distributions", counted)
+    code, _, _ = pytest_in("-k", "APP_0")
+    assert code == 0
+    assert len(looked) <= 1

@@ -53,7 +53,7 @@ class Right(UrlHarness):
 
     name, location = "toolkit", "memory://"
     capabilities = Capabilities.only(
-        "sessions", "global_order", "guards", "times", "catalogue", "hooks"
+        "sessions", "global_order", "guards", "conditions", "times", "catalogue", "hooks"
     )
 
     def inline_notes(self, store: EventStore) -> AbstractAsyncContextManager[Notes]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any
+from unittest.mock import patch
 
 from adapters.sqlite.tests.joining import caller_transaction
 from conformance.tests.toolkit_mutants import MUTANTS, Right, mutant
 
-from eventport import EventStore
-from eventport.adapter import Commit, Outcome
+from eventport import EventStore, InlineProjectionError, NotSupportedError
+from eventport.adapter import Commit, Failed, Outcome, call_inline, new_events
+from eventport.transactions import Transaction
 
 from eventport_conformance import Capabilities, UrlHarness
 from eventport_conformance.notes import DocumentNotes, Notes
@@ -34,6 +36,7 @@ class _Inline(Right):
     async def open(self) -> AsyncGenerator[EventStore, None]:
         async with MemoryEventStore() as store:
             store.engine.__class__ = self.made
+            vars(store)["_check_caller"] = store.engine.check_caller  # type: ignore[attr-defined]  # it is one in memory
             yield store
 
 
@@ -130,12 +133,88 @@ def _leaking(handler: Any) -> Any:
     return call
 
 
+@mutant("INL-06")
+class HandlersNest(_Inline):
+    """It writes what a handler appends to its own store, inside of the commit."""
+
+    class made(MemoryEngine):  # noqa: N801  # as above
+        is_handling = False
+
+        def check_caller(self) -> None:
+            """Check nothing."""
+
+        async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
+            if self.is_handling:
+                return [self._applied(commit) for commit in batch]
+            self.is_handling = True
+            try:
+                return await super().commit(batch)
+            finally:
+                self.is_handling = False
+
+        def _applied(self, commit: Commit) -> Outcome:
+            outcome, stored = self._log.prepare(commit)
+            self._log.add(stored)
+            return outcome
+
+
+@mutant("INL-06")
+class HandlersKeepOthersOut(_Inline):
+    """It refuses all appends while a handler runs, those of other tasks included."""
+
+    class made(MemoryEngine):  # noqa: N801  # as above
+        is_handling = False
+
+        def check_caller(self) -> None:
+            if self.is_handling:
+                raise NotSupportedError("a handler is running")
+
+        async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
+            self.is_handling = True
+            try:
+                return await super().commit(batch)
+            finally:
+                self.is_handling = False
+
+
+@mutant("INL-07")
+class WritesBeforeItsHandlers(_Inline):
+    """It writes a commit before its handlers run, and takes it out again if one raises."""
+
+    class made(MemoryEngine):  # noqa: N801  # as above
+        async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
+            return [await self._written(commit) for commit in batch]
+
+        async def _written(self, commit: Commit) -> Outcome:
+            outcome, stored = self._log.prepare(commit)
+            self._log.add(stored)
+            try:
+                with self.documents.transaction() as documents:
+                    for events in new_events([commit], [outcome]):
+                        for handler in self.inline:
+                            await call_inline(handler, events, Transaction(None, documents))
+            except InlineProjectionError as exc:
+                for one in stored:
+                    self._log.streams[one.stream].remove(one)
+                    self._log.events.remove(one)
+                return Failed(exc)
+            return outcome
+
+
 class Joining(UrlHarness):
     """Stores in a transaction of the caller's, on SQLite."""
 
     name, location = "joining", "sqlite:///{folder}/events.db"
     capabilities = Capabilities.only(
-        "sessions", "global_order", "shared", "durable", "guards", "times", "catalogue", "hooks"
+        "sessions",
+        "global_order",
+        "shared",
+        "durable",
+        "guards",
+        "conditions",
+        "times",
+        "catalogue",
+        "hooks",
     )
 
     @asynccontextmanager
@@ -226,3 +305,21 @@ class ConflictsAbort(Joining):
 
             joined.append = append_or_abort  # type: ignore[method-assign]  # the bug
             yield joined
+
+
+@mutant("USE-06")
+class JoinsAfterClosing(Joining):
+    """A store that has been closed still joins transactions."""
+
+    @asynccontextmanager
+    async def using(self, store: EventStore, commits: bool) -> AsyncGenerator[EventStore, None]:
+        with patch.object(type(store), "closed", new=False):
+            async with super().using(store, commits) as joined:
+                yield joined
+
+
+@mutant("USE-07")
+class WaitsForNobody(Joining):
+    """It does not wait for a transaction that keeps it from writing."""
+
+    location = "sqlite:///{folder}/events.db?busy_timeout=0.001"

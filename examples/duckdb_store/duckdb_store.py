@@ -62,7 +62,8 @@ class DuckDBEngine:
     limitations: Mapping[Capability, str] = {
         Capability.SHARED: "DuckDB lets one process open a file; use SQLite to share events",
         Capability.PUSH: "there are no commits by other processes",
-        Capability.GUARDS: "this example has no index of tags; use SQLite",
+        Capability.GUARDS: "this example checks only the streams that it writes; use SQLite",
+        Capability.CONDITIONS: "this example has no index of tags; use SQLite",
         Capability.CATALOGUE: "this example has no list of its streams; use SQLite",
         Capability.TIMES: "each event gets the time of its commit",
     }

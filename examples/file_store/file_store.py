@@ -53,7 +53,8 @@ class FileEngine:
     limitations: Mapping[Capability, str] = {
         Capability.SHARED: "one process holds the file; use SQLite to share events",
         Capability.PUSH: "there are no commits by other processes",
-        Capability.GUARDS: "this example has no index of tags; use SQLite",
+        Capability.GUARDS: "this example checks only the streams that it writes; use SQLite",
+        Capability.CONDITIONS: "this example has no index of tags; use SQLite",
         Capability.CATALOGUE: "this example has no list of its streams; use SQLite",
     }
 

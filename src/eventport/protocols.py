@@ -43,7 +43,9 @@ class Capability(Enum):
     DURABLE = "durable"
     """Events outlive the process that appended them."""
     GUARDS = "guards"
-    """A commit can depend on streams that it does not write, and on what a query matches."""
+    """A commit can depend on streams that it does not write."""
+    CONDITIONS = "conditions"
+    """A commit can depend on what a query matches."""
     TIMES = "times"
     """A `CopiedEvent` keeps the time at which it was first recorded."""
     CATALOGUE = "catalogue"
@@ -117,7 +119,7 @@ class Streams(Protocol):
 
         Raises:
             NotSupportedError: the backend has no `Capability.GLOBAL_ORDER`; or in a session, no
-                `Capability.GUARDS`.
+                `Capability.CONDITIONS`.
         """
         ...
 

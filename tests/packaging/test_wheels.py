@@ -88,6 +88,9 @@ def test_wheel_holds_one_typed_package(dist: Path, name: str) -> None:
         (license_file,) = [path for path in names if path.endswith("/licenses/LICENSE")]
         assert archive.read(license_file) == (ROOT / "LICENSE").read_bytes()
     assert f"{package}/py.typed" in names
+    (source,) = ROOT.glob(f"**/src/{package}")
+    scripts = {path.relative_to(source.parent).as_posix() for path in source.rglob("*.sql")}
+    assert scripts <= set(names)
     assert {Path(path).parts[0].split("-")[0] for path in names} == {package}
     assert any(path.endswith("/METADATA") for path in names)
 

@@ -116,8 +116,12 @@ BACKENDS: Final[dict[str, Backend]] = {
 WITH_SESSIONS: Final = sorted(BACKENDS.keys() - {"eventstoredb-23.10"})
 """The backends that commit several streams at once; of the others, see that they refuse to."""
 
+WITH_CONDITIONS: Final = sorted(name for name in BACKENDS if not name.startswith("eventstoredb"))
+"""The backends that check what a query matches."""
+
 WITH_CATALOGUE: Final = sorted(name for name in BACKENDS if not name.startswith("eventstoredb"))
 """Those that list their streams."""
 
 with_sessions = pytest.mark.parametrize("backend", WITH_SESSIONS)
+with_conditions = pytest.mark.parametrize("backend", WITH_CONDITIONS)
 without_sessions = pytest.mark.parametrize("backend", sorted(BACKENDS.keys() - set(WITH_SESSIONS)))

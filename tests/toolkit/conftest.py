@@ -6,15 +6,13 @@ an empty store.
 
 from __future__ import annotations
 
-import sys
-
 from collections.abc import AsyncGenerator, Callable, Generator
 from os import environ
-from pathlib import Path
 
 import pytest
 
 from adapters.mongodb.tests.servers import shared_server
+from adapters.postgres.tests.server import server_url
 from tests.toolkit.backends import BACKENDS, OpenStore
 from tests.toolkit.orders import EVENTS, Order
 from tests.toolkit.stages import KINDS, Stage, open_stage
@@ -22,11 +20,6 @@ from tests.toolkit.stages import KINDS, Stage, open_stage
 from eventport import EventStore
 from eventport.aggregates import Repository
 from eventport.snapshots import MemorySnapshotStore, SnapshotStore, StreamSnapshotStore
-
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "adapters/postgres/tests"))
-
-from server import server_url  # see above
 
 
 @pytest.fixture(scope="module")

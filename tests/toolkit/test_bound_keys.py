@@ -207,7 +207,7 @@ async def test_the_other_methods_are_those_of_the_store(
     tagged = Query.of(Match(tags=frozenset({"x:1"})))
     event = NewEvent("T", {"n": 1}, tags=frozenset({"x:1"}))
     with bind_context(tenant="t"):
-        if Capability.GUARDS in store.capabilities:
+        if Capability.CONDITIONS in store.capabilities:
             seen = await wrapped.query(tagged)
             await wrapped.append("a", [event], unless=tagged, since=seen.token)
             async with wrapped.session() as session:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, cast
 from uuid import UUID, uuid4
@@ -150,6 +150,11 @@ async def test_an_answer_takes_no_look_at_the_whole_store(store: EventStore) -> 
         async def read(self, stream: str, **options: Any) -> Any:
             self.read_streams.append(stream)
             return await store.read(stream, **options)
+
+        async def read_many(self, streams: Iterable[str]) -> Any:
+            names = list(streams)
+            self.read_streams += names
+            return await store.read_many(names)
 
         def iterate(self, stream: str, **options: Any) -> Any:
             self.read_streams.append(stream)

@@ -11,7 +11,6 @@ import os
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import anyio
 import pytest
@@ -20,15 +19,15 @@ from adapters.mongodb.tests.servers import new_database
 from anyio import to_thread
 from tests.toolkit.decisions import BOOKED, decide_and_book
 from tests.toolkit.read_models import PLACES
+from tests.toolkit.starting import workers
 
 from eventport import EventStore, Match, Query, connect
 
 from eventport_conformance.deciding import check_decisions
 from eventport_conformance.helpers import collect
-from eventport_conformance.scripts import go_together, scripts
+from eventport_conformance.scripts import go_together
 
 
-WORKERS = Path(__file__).parent / "workers"
 LONG = int(os.environ.get("EVENTPORT_TEST_DECISIONS", "0"))
 PROCESSES = 8 if LONG else 2
 ROUNDS = LONG or 8
@@ -56,8 +55,8 @@ async def check(store: EventStore, written: int) -> None:
 @pytest.mark.parametrize("backend", ["sqlite", "postgres", "mongodb"] if LONG else ["sqlite"])
 async def test_decisions_of_processes(request: pytest.FixtureRequest, backend: str) -> None:
     async with place(request, backend) as url, connect(url) as store:
-        with scripts(WORKERS) as start:
-            processes = [start("decide.py", url, number, ROUNDS) for number in range(PROCESSES)]
+        with workers() as start:
+            processes = [start("decide", url, number, ROUNDS) for number in range(PROCESSES)]
             await to_thread.run_sync(lambda: go_together(*processes))
             ended = [await to_thread.run_sync(one.output, HOURS) for one in processes]
         await check(store, sum(map(int, ended)))

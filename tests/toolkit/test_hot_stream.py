@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from anyio import to_thread
 from tests.toolkit.accounts import TYPES, Deposited
 from tests.toolkit.read_models import PLACES
+from tests.toolkit.starting import workers
 
 from eventport import connect
 
-from eventport_conformance.scripts import go_together, scripts
+from eventport_conformance.scripts import go_together
 
 
-WORKERS = Path(__file__).parent / "workers"
 DEPOSITS = 150
 
 
@@ -25,8 +23,8 @@ async def test_no_task_gives_up(request: pytest.FixtureRequest, database: str, w
     place = PLACES[database](request)
     async with connect(place.url) as store:
         await store.append("account-1", [TYPES.new(Deposited(1))])
-        with scripts(WORKERS) as start:
-            processes = [start("deposit.py", place.url, way, DEPOSITS) for _ in range(2)]
+        with workers() as start:
+            processes = [start("deposit", place.url, way, DEPOSITS) for _ in range(2)]
             await to_thread.run_sync(lambda: go_together(*processes))
             ended = [await to_thread.run_sync(each.output) for each in processes]
         assert ended == ["0 []\n"] * 2

@@ -14,18 +14,17 @@ from adapters.mongodb.tests.servers import Server, with_database
 from anyio import to_thread
 from tests.toolkit.counted import COUNTS, Count
 from tests.toolkit.read_models import PLACES
+from tests.toolkit.starting import workers
 
 from eventport import NewEvent, connect
 from eventport.projections import open_checkpoints, wait_until
 from eventport.read_models import open_read_models
 
 from eventport_conformance.chaos import seeded_random
-from eventport_conformance.scripts import scripts
 from eventport_conformance.waiting import HANG_SECONDS, no_hang
 
 
 KILLS = int(os.environ.get("EVENTPORT_TEST_KILLS", "4"))
-WORKERS = Path(__file__).parent / "workers"
 
 
 # A killed process leaves its transaction to the server, which ends it after a minute otherwise.
@@ -58,12 +57,12 @@ async def test_each_event_counts_once(url: str) -> None:
         open_read_models(store) as reader,
     ):
         last = 0
-        with no_hang(seconds=HANG_SECONDS * (1 + KILLS / 4)), scripts(WORKERS) as start:
+        with no_hang(seconds=HANG_SECONDS * (1 + KILLS / 4)), workers() as start:
             for turn in range(KILLS):
                 for number in range(40):
                     event = NewEvent("Placed", number)
                     last = (await store.append(f"order-{number % 5}", [event])).position or 0
-                worker = start("read_model.py", url)
+                worker = start("read_model", url)
                 assert await to_thread.run_sync(worker.line) == "ready"
                 for _ in range(chosen.randrange(1, 30)):
                     assert await to_thread.run_sync(worker.line), "the worker has ended by itself"

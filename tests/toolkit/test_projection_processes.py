@@ -10,13 +10,13 @@ import signal
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import pytest
 
 from anyio import create_task_group, sleep, to_thread
 from tests.toolkit.read_models import PLACES, Place, folded_totals, stored_totals, totals
+from tests.toolkit.starting import workers
 
 from eventport import EventStore, NewEvent, connect
 from eventport.projections import (
@@ -27,14 +27,13 @@ from eventport.projections import (
     wait_until,
 )
 
-from eventport_conformance.scripts import Script, scripts
+from eventport_conformance.scripts import Script
 from eventport_conformance.waiting import HANG_SECONDS, no_hang
 
 
 # The full form, of 100, takes some minutes.
 KILLS = int(os.environ.get("EVENTPORT_TEST_KILLS", "10"))
 LEASE = 0.4
-WORKERS = Path(__file__).parent / "workers"
 
 Start: TypeAlias = Callable[..., Script]
 
@@ -57,10 +56,10 @@ async def scene(request: pytest.FixtureRequest) -> AsyncGenerator[Scene, None]:
 @pytest.fixture
 def start(scene: Scene) -> Generator[Start]:
     """Start another process that runs the projection."""
-    with scripts(WORKERS) as start_:
+    with workers() as start_:
 
         def start(*, generation: int = 1, batch_size: int = 20, lease: float = LEASE) -> Script:
-            return start_("project.py", scene.place.url, lease, generation, batch_size)
+            return start_("project", scene.place.url, lease, generation, batch_size)
 
         yield start
 

@@ -10,10 +10,10 @@ from itertools import chain
 from pathlib import Path
 
 from anyio import sleep, to_thread
+from tests.toolkit.starting import workers
 
 from eventport import EventStore, NewEvent, connect
 
-from eventport_conformance.scripts import scripts
 from eventport_conformance.waiting import HANG_SECONDS, no_hang
 
 
@@ -45,14 +45,14 @@ async def test_a_reactor_killed_at_random_has_each_effect_once(tmp_path: Path) -
     url = f"sqlite:///{tmp_path / 'events.db'}"
     placed = list(range((KILLS + 1) * EACH))
     with (
-        scripts(Path(__file__).parent / "workers") as start,
+        workers() as start,
         no_hang(seconds=HANG_SECONDS + 10 * KILLS),
     ):
         async with connect(url) as store:
             for kill in range(KILLS + 1):
                 stream = chosen.choice(["log", "late", "eventport/timeouts/saga"])
                 before = await count(store, stream)
-                worker = start("react.py", url, LEASE)
+                worker = start("react", url, LEASE)
                 assert await to_thread.run_sync(worker.line) == "ready"
                 for n in placed[kill * EACH : (kill + 1) * EACH]:
                     await store.append(f"order-{n}", [NewEvent("Placed", {"n": n})])

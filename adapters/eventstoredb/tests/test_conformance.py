@@ -38,10 +38,12 @@ from eventport_eventstoredb import EventStoreDBEventStore
 
 REAL_URL: Final = os.environ.get("EVENTPORT_TEST_EVENTSTOREDB_URL", "")
 EMPTY: Final = os.environ.get("EVENTPORT_TEST_EVENTSTOREDB_EMPTY", "")
-SCRIPT: Final = Path(__file__).parent / "double" / "server.py"
+DOUBLE: Final = "adapters.eventstoredb.tests.double.server"
 # What the server can do has to be said, and CAP-01 checks it: the double of the newer client's
 # server commits several streams.
 SESSIONS: Final = os.environ.get("EVENTPORT_TEST_EVENTSTOREDB_SESSIONS", str(KURRENT)) == "True"
+# KurrentDB checks streams that a commit does not write from 26.0.3 on.
+GUARDS: Final = os.environ.get("EVENTPORT_TEST_EVENTSTOREDB_GUARDS", str(SESSIONS)) == "True"
 
 
 class DoubleProcess:
@@ -49,7 +51,8 @@ class DoubleProcess:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, str(SCRIPT), "26.1" if KURRENT else "23.10"],
+            [sys.executable, "-m", DOUBLE, "26.1" if KURRENT else "23.10"],
+            cwd=Path(__file__).parents[3],  # from where it is found
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -89,6 +92,7 @@ class EventStoreDBHarness(Harness):
     }
     capabilities = Capabilities.only(
         *(("sessions",) if SESSIONS else ()),
+        *(("guards",) if GUARDS else ()),
         "global_order",
         "push",
         "shared",

@@ -56,6 +56,14 @@ async def test_a_refused_commit_is_not_sent_again(
     assert (await on_newer.read_all()).events == []
 
 
+async def test_names_count_in_the_size_of_a_commit(double: Double) -> None:
+    async with await EventStoreDBEventStore.connect(double.uri, timeout=20) as store:
+        events = [NewEvent("t" * 500, 0) for _ in range(14_000)]
+        with pytest.raises(PayloadTooLargeError):
+            await commit(store, events, "a" * 500, "b" * 500)
+        assert (await store.read_all()).events == []
+
+
 async def test_a_commit_to_a_softly_deleted_stream_goes_on_with_its_numbers(
     newer: Double, on_newer: EventStoreDBEventStore
 ) -> None:

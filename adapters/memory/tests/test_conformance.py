@@ -24,7 +24,7 @@ class SlowDatetime(datetime):
 class MemoryHarness(UrlHarness):
     name, location = "memory", "memory://"
     capabilities = Capabilities.only(
-        "sessions", "global_order", "guards", "times", "catalogue", "hooks"
+        "sessions", "global_order", "guards", "conditions", "times", "catalogue", "hooks"
     )
     backends = ("asyncio", "trio")
     absent = {

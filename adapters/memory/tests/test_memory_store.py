@@ -50,6 +50,7 @@ async def test_it_says_what_it_cannot_do_and_what_can() -> None:
         Capability.SESSIONS,
         Capability.GLOBAL_ORDER,
         Capability.GUARDS,
+        Capability.CONDITIONS,
         Capability.TIMES,
         Capability.CATALOGUE,
     }

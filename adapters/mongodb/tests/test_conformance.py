@@ -68,6 +68,7 @@ class PyMongoHarness(Harness):
         "shared",
         "durable",
         "guards",
+        "conditions",
         "times",
         "catalogue",
         "hooks",
@@ -200,7 +201,7 @@ class StandaloneHarness(PyMongoHarness):
         ),
     }
     capabilities = Capabilities.only(
-        "global_order", "shared", "durable", "guards", "times", "catalogue", "hooks"
+        "global_order", "shared", "durable", "guards", "conditions", "times", "catalogue", "hooks"
     )
 
 

@@ -13,9 +13,9 @@ from functools import wraps
 
 import asyncpg
 
+from adapters.postgres.tests.gate import wait_until
+from adapters.postgres.tests.server import Server, Standby, bare_connection, running_standby
 from anyio import to_thread
-from gate import wait_until
-from server import Server, Standby, bare_connection, running_standby
 
 from eventport_conformance.chaos import Fault, Writers
 from eventport_conformance.journals import Found

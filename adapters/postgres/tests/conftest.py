@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-
 from collections.abc import AsyncGenerator, Generator
 from itertools import count
 from os import getpid
-from pathlib import Path
 
 import asyncpg
 import pytest
 
+from adapters.postgres.tests.read_model import Check, Connection, Model, stored
+from adapters.postgres.tests.server import Server, bare_connection, running_server, server_url
+
 from eventport_conformance.proxy import Proxy, open_proxy
 from eventport_postgres import PostgresEventStore
-
-
-sys.path.insert(0, str(Path(__file__).parent))  # for what tests and workers share
-
-from read_model import Check, Connection, Model, stored  # see above
-from server import Server, bare_connection, running_server, server_url
 
 
 _numbers = count()

@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from gate import build_gate, closed_gate, somebody_at_the_gate
+from adapters.postgres.tests.gate import build_gate, closed_gate, somebody_at_the_gate
 
 from eventport import NewEvent
 

@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from server import Server, url_through
+from adapters.postgres.tests.server import Server, url_through
 
 from eventport import RecordedEvent, StoreUnavailableError
 from eventport.transactions import Transaction

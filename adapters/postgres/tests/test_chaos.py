@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from chaos import OTHERS, Faults, Promotions
-from gate import wait_until
-from server import bare_connection, running_server, url_through
+from adapters.postgres.tests.chaos import OTHERS, Faults, Promotions
+from adapters.postgres.tests.gate import wait_until
+from adapters.postgres.tests.server import bare_connection, running_server, url_through
 
 from eventport import EventStore, HistoryReplacedError, StoreUnavailableError
 

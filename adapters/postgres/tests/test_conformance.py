@@ -17,8 +17,8 @@ import anyio
 import asyncpg
 import pytest
 
+from adapters.postgres.tests.server import Server, bare_connection, running_server
 from anyio import to_thread
-from server import Server, bare_connection, running_server
 
 from eventport import EventStore, NewEvent
 from eventport.adapter import Store
@@ -62,6 +62,7 @@ class PostgresHarness(Harness):
         "shared",
         "durable",
         "guards",
+        "conditions",
         "times",
         "catalogue",
         "hooks",

@@ -10,9 +10,16 @@ from typing import Any
 import asyncpg
 import pytest
 
+from adapters.postgres.tests.gate import wait_until
+from adapters.postgres.tests.server import (
+    Server,
+    Standby,
+    bare_connection,
+    running_server,
+    running_standby,
+    url_through,
+)
 from anyio import to_thread
-from gate import wait_until
-from server import Server, Standby, bare_connection, running_server, running_standby, url_through
 
 from eventport import NewEvent, StoreUnavailableError
 from eventport.diagnosis import diagnose

@@ -10,7 +10,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from server import Server, bare_connection, running_server
+from adapters.postgres.tests.server import Server, bare_connection, running_server
 
 from eventport import NewEvent, PayloadTooLargeError
 from eventport.adapter import Commit, EncodedEvent, StreamWrite

@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from read_model import Check, Connection, Events, Model, Writing, events
+from adapters.postgres.tests.read_model import Check, Connection, Events, Model, Writing, events
 
 from eventport import (
     ConcurrencyError,

@@ -11,8 +11,16 @@ from contextlib import suppress
 import asyncpg
 import pytest
 
-from read_model import Check, Connection, Events, Model, Writing, events, stored
-from server import Server, bare_connection, url_through
+from adapters.postgres.tests.read_model import (
+    Check,
+    Connection,
+    Events,
+    Model,
+    Writing,
+    events,
+    stored,
+)
+from adapters.postgres.tests.server import Server, bare_connection, url_through
 
 from eventport import (
     ConcurrencyError,

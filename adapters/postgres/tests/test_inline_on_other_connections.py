@@ -9,7 +9,15 @@ from contextlib import suppress
 import asyncpg
 import pytest
 
-from read_model import Check, Connection, Events, Model, Writing, events, stored
+from adapters.postgres.tests.read_model import (
+    Check,
+    Connection,
+    Events,
+    Model,
+    Writing,
+    events,
+    stored,
+)
 
 from eventport import (
     ConcurrencyError,

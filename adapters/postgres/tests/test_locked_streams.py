@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from server import bare_connection
+from adapters.postgres.tests.server import bare_connection
 
 from eventport import NewEvent, StoreUnavailableError
 from eventport.transactions import Transaction

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from server import Server, bare_connection, running_server
+from adapters.postgres.tests.server import Server, bare_connection, running_server
 
 from eventport import NewEvent, RecordedEvent
 from eventport.projections import Projection, ProjectionContext, Retries, Runner

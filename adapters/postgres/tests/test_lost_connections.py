@@ -15,9 +15,9 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from adapters.postgres.tests.gate import build_gate, closed_gate, somebody_at_the_gate, wait_until
+from adapters.postgres.tests.server import Server, bare_connection, url_through
 from anyio import to_thread
-from gate import build_gate, closed_gate, somebody_at_the_gate, wait_until
-from server import Server, bare_connection, url_through
 
 from eventport import ANY, ConcurrencyError, NewEvent, StoreUnavailableError
 

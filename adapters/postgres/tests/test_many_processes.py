@@ -9,8 +9,8 @@ from itertools import pairwise
 
 import asyncpg
 
+from adapters.postgres.tests.processes import run_together, start
 from anyio import to_thread
-from processes import run_together, start
 
 from eventport import RecordedEvent
 

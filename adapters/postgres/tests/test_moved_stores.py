@@ -174,15 +174,18 @@ async def test_version_1_becomes_the_newest_without_a_change_to_its_events(
 ) -> None:
     made = (Path(__file__).parent / "schema_1.sql").read_text()
     await admin.execute(made.replace('"old"', schema))
-    one = "'s', -1, 'E', '{\"n\": 1}', NULL, '{}', gen_random_uuid()"
+    one = """
+        ARRAY['s'], '{1}', '{1}', '{-1}', '{1}', ARRAY['s'], '{1}', '{1}', ARRAY['E'],
+        ARRAY['{"n": 1}'], '{NULL}', ARRAY['{}'], ARRAY[gen_random_uuid()]
+    """
     for _ in range(3):
-        await admin.execute(f"SELECT {schema}.append_one({one})")
+        await admin.execute(f"SELECT {schema}.append({one})")
     before = await admin.fetch(f"SELECT ctid, * FROM {schema}.events")
     with pytest.raises(IncompatibleStoreError, match="has version 1, and 5 is needed"):
         await PostgresEventStore.connect(url, schema=schema, migrate="explicit")
     assert await PostgresSchema.upgrade(url, schema=schema) == (1, 5)
     # What an older program still calls, while it is being replaced, goes on working.
-    await admin.execute(f"SELECT {schema}.append_one({one})")
+    await admin.execute(f"SELECT {schema}.append({one})")
     after = await admin.fetch(f"SELECT ctid, * FROM {schema}.events")
     # The rows were not even rewritten.
     assert [dict(row) for row in after[:3]] == [{**dict(row), "tags": None} for row in before]

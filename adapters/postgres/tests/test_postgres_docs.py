@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
+from adapters.postgres.tests.server import bare_connection
 from anyio import to_thread
-from server import bare_connection
 from tests.doc_examples import blocks, run_page
 
 from eventport import NewEvent

@@ -11,8 +11,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from adapters.postgres.tests.server import Server, bare_connection, running_server
 from anyio import to_thread
-from server import Server, bare_connection, running_server
 
 from eventport import (
     ConfigurationError,
@@ -315,6 +315,7 @@ async def test_a_pooler_in_transaction_mode_is_said_to_be_there(
             "durable",
             "times",
             "guards",
+            "conditions",
             "catalogue",
         }
         async with store.subscribe() as events:

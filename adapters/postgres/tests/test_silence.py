@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from server import Server, bare_connection, url_through
+from adapters.postgres.tests.server import Server, bare_connection, url_through
 
 from eventport import EventportError, EventStore, NewEvent, StoreClosedError, StoreUnavailableError
 

@@ -12,8 +12,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from gate import build_gate, closed_gate, somebody_at_the_gate, wait_until
-from server import Server, bare_connection, url_through
+from adapters.postgres.tests.gate import build_gate, closed_gate, somebody_at_the_gate, wait_until
+from adapters.postgres.tests.server import Server, bare_connection, url_through
 
 from eventport import NewEvent, StoreUnavailableError
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from adapters.sqlite.tests.inlined import Query, project
+
 from eventport_conformance.scripts import Start, go_together, scripts
 from eventport_sqlite import SQLiteEventStore
 
@@ -55,3 +57,11 @@ def query(path: Path) -> Callable[..., list[tuple[object, ...]]]:
             return list(db.execute(sql, values))
 
     return query_
+
+
+@pytest.fixture
+def model(store: SQLiteEventStore, query: Query) -> Callable[[], list[tuple[object, ...]]]:
+    """Register `project`, and give what it has written, as others see it."""
+    query("CREATE TABLE model (position INTEGER PRIMARY KEY, stream TEXT, version INTEGER)")
+    store.inline(project)
+    return lambda: query("SELECT * FROM model ORDER BY position")

@@ -26,7 +26,15 @@ LARGEST: Final = 20_000_000
 class FileHarness(UrlHarness):
     name, location = "sqlite", "sqlite:///{folder}/events.db"
     capabilities = Capabilities.only(
-        "sessions", "global_order", "shared", "durable", "guards", "times", "catalogue", "hooks"
+        "sessions",
+        "global_order",
+        "shared",
+        "durable",
+        "guards",
+        "conditions",
+        "times",
+        "catalogue",
+        "hooks",
     )
     server = f"SQLite {sqlite3.sqlite_version}"
     absent = {
@@ -77,7 +85,7 @@ class FileHarness(UrlHarness):
 class InMemoryHarness(FileHarness):
     name, location = "sqlite-in-memory", "sqlite://"
     capabilities = Capabilities.only(
-        "sessions", "global_order", "guards", "times", "catalogue", "hooks"
+        "sessions", "global_order", "guards", "conditions", "times", "catalogue", "hooks"
     )
     absent = {
         **FileHarness.absent,

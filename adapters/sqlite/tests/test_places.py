@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import sqlite3
+
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from eventport import Capability, NewEvent, connect
+from eventport.projections import ProjectionId
 
 from eventport_sqlite import SQLiteEventStore
+from eventport_sqlite.places import relative_to
+from eventport_sqlite.projections import SQLiteCheckpoints
 
 
 IN_MEMORY = frozenset(
@@ -16,6 +22,7 @@ IN_MEMORY = frozenset(
         Capability.SESSIONS,
         Capability.GLOBAL_ORDER,
         Capability.GUARDS,
+        Capability.CONDITIONS,
         Capability.TIMES,
         Capability.CATALOGUE,
     }
@@ -72,6 +79,13 @@ async def test_relative_and_absolute_urls_name_the_same_file(
         assert (await store.read("s")).version == 1
 
 
+def test_only_relative_paths_start_from_a_directory(tmp_path: Path) -> None:
+    moved = f"sqlite:///{tmp_path}/events.db?create=false"
+    assert relative_to("sqlite:///events.db?create=false", tmp_path) == moved
+    for url in ("sqlite:////absolute.db", "sqlite:///:memory:", "sqlite://", "sqlite:"):
+        assert relative_to(url, tmp_path) == url
+
+
 async def test_a_path_may_be_text_or_an_object(tmp_path: Path) -> None:
     path = tmp_path / "question?mark.db"  # a URL could not say this
     async with await SQLiteEventStore.open(path) as store:
@@ -101,3 +115,11 @@ def empty(path: Path) -> Path:
 async def test_a_file_that_is_there_but_empty_becomes_a_store(empty: Path) -> None:
     async with await SQLiteEventStore.open(empty) as store:
         assert (await store.append("s", [NewEvent("Stored", None)])).position == 1
+
+
+async def test_checkpoints_may_be_in_a_database_of_the_program(tmp_path: Path) -> None:
+    file = tmp_path / "model.db"
+    with closing(sqlite3.connect(file)) as db:
+        db.execute("CREATE TABLE events (mine)")
+    async with SQLiteCheckpoints.open(file) as checkpoints:
+        assert await checkpoints.acquire(ProjectionId("p", 1), "me", 60.0) is not None

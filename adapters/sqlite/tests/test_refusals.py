@@ -178,15 +178,16 @@ async def test_what_cannot_hold_a_store_is_refused(
         ("n" * 300, "File name too long"),
         ("\ud800.db", "surrogates not allowed"),
         ("/dev/null", "is not a regular file"),
-        ("/proc/events.db", "cannot be opened"),
+        ("/proc/events.db", "cannot be opened|does not exist"),
     ],
 )
 async def test_a_name_that_no_file_can_have_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, said: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigurationError, match=said):
-        await SQLiteEventStore.open(name)
+    for create in (True, False):
+        with pytest.raises(ConfigurationError, match=said):
+            await SQLiteEventStore.open(name, create=create)
     assert contents(tmp_path) == {}
 
 

@@ -25,12 +25,11 @@ from typing import Any, Final, NamedTuple
 
 import asyncpg
 
+from adapters.postgres.tests.server import running_server  # what the tests start, too
+
 
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parents[2]
-sys.path.insert(0, str(ROOT / "adapters/postgres/tests"))
-
-from server import running_server  # noqa: E402  # what the tests start, too
 
 
 class Peer(NamedTuple):

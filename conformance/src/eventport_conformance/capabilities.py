@@ -14,6 +14,7 @@ Feature: TypeAlias = Literal[
     "shared",
     "durable",
     "guards",
+    "conditions",
     "times",
     "catalogue",
     "hooks",
@@ -73,7 +74,9 @@ class Capabilities:
     durable: Answer
     """Events outlive the process that appended them."""
     guards: Answer
-    """A commit can depend on streams that it does not write, and on what a query matches."""
+    """A commit can depend on streams that it does not write."""
+    conditions: Answer
+    """A commit can depend on what a query matches."""
     times: Answer
     """Copies keep the time at which they were first recorded."""
     catalogue: Answer

@@ -66,6 +66,7 @@ def _harness_of_url(url: str, loops: tuple[Backend, ...]) -> type[Harness]:
             shared=answer(Capability.SHARED),
             durable=answer(Capability.DURABLE),
             guards=answer(Capability.GUARDS),
+            conditions=answer(Capability.CONDITIONS),
             times=answer(Capability.TIMES),
             catalogue=answer(Capability.CATALOGUE),
             hooks=Supported() if with_hooks else Unsupported("the store has no after_commit"),

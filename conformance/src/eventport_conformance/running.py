@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
@@ -125,7 +126,7 @@ class _Run:
             raise _NotOpenedError from TimeoutError(message)
 
     async def _test(self, store: EventStore) -> None:
-        self.adapter = _distribution(store)
+        self.adapter = _distribution(type(store).__module__.partition(".")[0])
         self.limitations = limitations_of(store)
         self._check_reasons(store)
         self.trial = Trial(self.harness, store, self.backend, self.seed)
@@ -236,9 +237,9 @@ def _line_of(clause: Clause, error: BaseException) -> str:
     return ""
 
 
-def _distribution(store: object) -> str:
-    """Name the distribution that a store's class is from."""
-    package = type(store).__module__.partition(".")[0]
+@cache  # it reads the metadata of all that is installed, which takes longer than most clauses
+def _distribution(package: str) -> str:
+    """Name the distribution that a package is from, and its version."""
     # An editable installation lists no files; there the names usually differ in a dash only.
     names = metadata.packages_distributions().get(package) or [package.replace("_", "-")]
     try:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Timer
 from typing import TypeAlias
@@ -26,11 +26,13 @@ class Script(subprocess.Popen[str]):
     Args:
         script: The path of the script, or ``-m``.
         arguments: What it is given; each is turned into text.
+        folder: Where it runs, and from where a module is found; None for that of this process.
     """
 
-    def __init__(self, script: str | Path, *arguments: object) -> None:
+    def __init__(self, script: str | Path, *arguments: object, folder: Path | None = None) -> None:
         super().__init__(
             [sys.executable, str(script), *map(str, arguments)],
+            cwd=folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -118,13 +120,24 @@ Start: TypeAlias = Callable[..., Script]
 """Starts the script of a name with arguments."""
 
 
-@contextmanager
-def scripts(folder: Path) -> Generator[Start]:
+def scripts(folder: Path) -> AbstractContextManager[Start]:
     """Give a function that starts scripts of a folder; all of them are ended with the block."""
+    return _starting(lambda name, *arguments: Script(folder / name, *arguments))
+
+
+def modules(package: str, folder: Path) -> AbstractContextManager[Start]:
+    """Do as `scripts` does with modules of a package, which is found from a folder."""
+    return _starting(
+        lambda name, *arguments: Script("-m", f"{package}.{name}", *arguments, folder=folder)
+    )
+
+
+@contextmanager
+def _starting(make: Start) -> Generator[Start]:
     with ExitStack() as stack:
 
         def start(name: str, *arguments: object) -> Script:
-            script = Script(folder / name, *arguments)
+            script = make(name, *arguments)
             stack.callback(script.end)
             return script
 

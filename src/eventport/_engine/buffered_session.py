@@ -98,7 +98,7 @@ class BufferedSession(StreamReader):
         wanted = check_match_query(query, after, max_count, backwards=backwards)
         self._check_open()
         self._require_capability(Capability.GLOBAL_ORDER)
-        self._require_capability(Capability.GUARDS)
+        self._require_capability(Capability.CONDITIONS)
         found = await self._querying.read(wanted)
         self._check_open()  # the block may have been left meanwhile, by another task
         self._queried[QueryGuard(query, read_token(found.token))] = None
@@ -129,7 +129,7 @@ class BufferedSession(StreamReader):
         expected = check_expectation(expected)
         guards = check_guard(unless, since)
         if guards:
-            self._require_capability(Capability.GUARDS)
+            self._require_capability(Capability.CONDITIONS)
         encoded = self._encode(stream, events)
         pin = self._pins.get(stream)
         if pin is None:
@@ -165,7 +165,7 @@ class BufferedSession(StreamReader):
         if not self._writes:
             await self._querying.look(guards)
             return
-        if guards:
+        if any(isinstance(guard, StreamGuard) for guard in guards):
             self._require_capability(Capability.GUARDS)
         committed = await self._submit(Commit(self._writes, guards))
         self._position = committed.writes[-1].positions[-1]

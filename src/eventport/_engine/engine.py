@@ -54,8 +54,10 @@ class Engine(Protocol):
         """Write a batch and return an outcome for each commit, in the same order.
 
         Each commit is atomic: the expectations of its writes and its guards are checked and its
-        events written in one step, or nothing is. Only engines with `Capability.GUARDS` get any
-        guard. A `QueryGuard` holds if all events that match its query were seen; of two commits
+        events written in one step, or nothing is. Only engines with `Capability.GUARDS` get a
+        `StreamGuard`, and only those with `Capability.CONDITIONS` a `QueryGuard`.
+
+        A `QueryGuard` holds if all events that match its query were seen; of two commits
         that would break each other's guards, at most one is written.
 
         Commits are independent: the conflict of one is its outcome and keeps no other from being

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Literal, TypeAlias, cast
+from typing import Final, Literal, TypeAlias
 
 from anyio import get_cancelled_exc_class
-from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from eventport._concurrency.nesting import inside_of
 from eventport._concurrency.one_shot import OneShot, one_shot_factory
-from eventport._concurrency.shielding import start_task, wait_out
+from eventport._concurrency.queueing import Queue, Request
+from eventport._concurrency.shielding import wait_out
 from eventport._engine.commits import Commit, Outcome
 from eventport.errors import NotSupportedError, StoreUnavailableError
 
@@ -70,11 +70,8 @@ class GroupCommit:
         self._commit = commit
         self._commit_here = commit_here
         self._give_up = give_up
-        # In order, and each can be taken out at once, however many there are.
-        self._queue: OrderedDict[_Request, None] = OrderedDict()
+        self._queue = Queue[_Request](self._take_turn)
         self._written: Sequence[_Request] = ()
-        self._working = False
-        self._worker: object = None
         self._marker: object = None
         """Stands for the batch that is being written: what it calls is inside of it."""
         self._one_shot: Callable[[], OneShot] | None = None
@@ -98,19 +95,19 @@ class GroupCommit:
         """
         if self._marker is not None and inside_of.get() is self._marker:
             raise NotSupportedError(_WAITS_FOR_ITSELF)
-        if is_alone and self._commit_here is not None and not self._working:
+        if is_alone and self._commit_here is not None and not self._queue.is_working:
             return await self._write_here(commit, self._commit_here)
         if self._one_shot is None:
             self._one_shot = one_shot_factory()
         request = _Request(commit, self._one_shot())
-        self._queue[request] = None
-        if not self._working:
-            self._start()
+        self._queue.waiting[request] = None
+        if not self._queue.is_working:
+            self._queue.start()
         try:
             await request.ended.wait()
         except get_cancelled_exc_class():
-            if request in self._queue:
-                del self._queue[request]
+            if request in self._queue.waiting:
+                del self._queue.waiting[request]
             else:
                 self._abandon(request)
                 await wait_out(request.ended)
@@ -127,7 +124,7 @@ class GroupCommit:
     ) -> Outcome:
         """Write a lone commit; those that arrive meanwhile form the first batch after it."""
         await checkpoint_if_cancelled()  # what is sent would have to be found out again
-        self._working = True
+        self._queue.is_working = True
         self._marker = object()
         token = inside_of.set(self._marker)
         try:
@@ -135,56 +132,36 @@ class GroupCommit:
         finally:
             self._marker = None
             inside_of.reset(token)
-            if self._queue:
-                self._start()
+            if self._queue.waiting:
+                self._queue.start()
             else:
-                self._stop()
+                self._queue.stop()
         return outcome
 
-    def _start(self) -> None:
-        self._working = True
-        self._worker = start_task(self._work, never_begun=self._stop)
-
-    async def _work(self) -> None:
-        around = inside_of.get()
+    async def _take_turn(self) -> None:
+        batch = self._take()
+        # For this task, and for what it calls. A task begun there may outlive the batch.
+        self._marker = object()
+        token = inside_of.set(self._marker)
         try:
-            while self._queue:
-                batch = self._take()
-                # For this task, and for what it calls. A task begun there may outlive the batch.
-                self._marker = object()
-                inside_of.set(self._marker)
-                try:
-                    await self._run(batch)
-                finally:
-                    self._marker = None
-                    for request in batch:
-                        request.end()
-                if self._queue:
-                    await checkpoint()  # however many there are, others get a turn
+            await self._run(batch)
         finally:
-            inside_of.set(around)
-            self._stop()
-
-    def _stop(self) -> None:
-        # Nothing is awaited after the queue was seen empty, so no request can be missed. It is
-        # not empty only if the event loop is being closed under our feet.
-        self._working = False
-        while self._queue:
-            self._pop().end()
-
-    def _pop(self) -> _Request:
-        return self._queue.popitem(last=False)[0]
+            self._marker = None
+            inside_of.reset(token)
+            for request in batch:
+                request.end()
 
     def _take(self) -> list[_Request]:
-        batch = [self._pop()]
+        queue = self._queue
+        batch = [queue.pop()]
         events, size = batch[0].events, batch[0].size
-        while self._queue and len(batch) < MAX_BATCH_COMMITS:
-            request = next(iter(self._queue))
+        while queue.waiting and len(batch) < MAX_BATCH_COMMITS:
+            request = next(iter(queue.waiting))
             events += request.events
             size += request.size
             if events > MAX_BATCH_EVENTS or size > MAX_BATCH_BYTES:
                 break
-            batch.append(self._pop())
+            batch.append(queue.pop())
         return batch
 
     async def _run(self, batch: Sequence[_Request]) -> None:
@@ -206,7 +183,7 @@ class GroupCommit:
                     request.error = RuntimeError(message)
                 return
             for request, outcome in zip(batch, outcomes, strict=True):
-                request.outcome = outcome
+                request.answer = outcome
 
     async def _run_one_by_one(self, batch: Sequence[_Request], error: Exception) -> None:
         """Find out which commit spoils a batch, of which nothing was written."""
@@ -217,31 +194,19 @@ class GroupCommit:
                 await self._run([request])
 
 
-class _Request:
+class _Request(Request[Outcome]):
     """One caller's commit on its way through a batch."""
 
-    __slots__ = ("abandoned", "commit", "ended", "error", "events", "outcome", "size")
+    __slots__ = ("abandoned", "commit", "events", "size")
+
+    interrupted = "the commit was interrupted, so it is not known whether it was written"
 
     def __init__(self, commit: Commit, ended: OneShot) -> None:
+        super().__init__(ended)
         self.commit = commit
-        self.ended = ended
         self.abandoned = False
-        self.outcome: Outcome | None = None
-        self.error: Exception | None = None
         self.events = self.size = 0
         for write in commit.writes:
             self.events += len(write.events)
             for event in write.events:
                 self.size += event.size
-
-    def end(self) -> None:
-        """Give the caller its result; there is none only if the event loop ended early."""
-        if self.outcome is None and self.error is None:
-            message = "the commit was interrupted, so it is not known whether it was written"
-            self.error = StoreUnavailableError(message)
-        self.ended.set()
-
-    def result(self) -> Outcome:
-        if self.outcome is None:
-            raise cast("Exception", self.error)
-        return self.outcome

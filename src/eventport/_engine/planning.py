@@ -48,7 +48,7 @@ def plan(
         stored: Gives (id, position, recorded_at) of a stream's events, from a version to a
             version, both inclusive.
         unseen: Gives the first event that breaks a query's guard; only engines without
-            `Capability.GUARDS` leave it out.
+            `Capability.CONDITIONS` leave it out.
 
     Returns:
         The version of the first event of each write, if the commit is to be written; `Committed`

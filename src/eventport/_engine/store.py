@@ -177,7 +177,7 @@ class Store(StreamReader, Lister):
         encoded = self._encode(stream, events)
         if guards:
             self._check_open()
-            self._require(Capability.GUARDS)
+            self._require(Capability.CONDITIONS)
         if not encoded:
             page = await self._page(StreamQuery(stream, max_count=0))
             require(stream, expected, page.version)

@@ -10,6 +10,7 @@ from eventport._concurrency.alarms import Alarms
 from eventport._concurrency.backoff import Backoff
 from eventport._concurrency.nesting import calls_handlers
 from eventport._concurrency.shielding import run_shielded
+from eventport._concurrency.waits import LimitedWait, limit_wait
 from eventport._config.options import checks_options, unknown_option
 from eventport._config.plugins import Adapter, SchemaMaker
 from eventport._config.urls import check_url, clean, explain, redact
@@ -113,6 +114,7 @@ __all__ = [
     "JoinedStore",
     "KnowsLast",
     "Level",
+    "LimitedWait",
     "Listens",
     "MatchPage",
     "MatchQuery",
@@ -150,6 +152,7 @@ __all__ = [
     "explain",
     "fact",
     "inline_failure",
+    "limit_wait",
     "new_events",
     "open_to_end",
     "plan",

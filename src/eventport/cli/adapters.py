@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from importlib.metadata import entry_points
-from typing import Annotated
 
 import msgspec
-import typer
 
 from eventport._config.options import accepted_options
 from eventport._config.plugins import ENTRY_POINT_GROUP, load_adapter
 from eventport.cli.endings import ending
+from eventport.cli.options import Lines
 
 
-def show_stores(
-    *,
-    json: Annotated[bool, typer.Option("--json", help="NDJSON, for programs.")] = False,
-) -> None:
+def show_stores(*, json: Lines = False) -> None:
     """List the kinds of stores that are installed: how their URLs begin, and their options."""
     with ending():
         for entry in sorted(entry_points(group=ENTRY_POINT_GROUP)):

@@ -36,6 +36,7 @@ from eventport.cli.endings import end_as_by_ctrl_c, ending, say
 from eventport.cli.options import (
     Checkpoints,
     Json,
+    OneObject,
     Prefix,
     ProjectionName,
     Store,
@@ -310,7 +311,7 @@ def show_projection(
     *,
     store: Store = None,
     checkpoints: Checkpoints = None,
-    json: Annotated[bool, typer.Option("--json", help="One object, for programs.")] = False,
+    json: OneObject = False,
 ) -> None:
     """Show a projection's progress, its runner, and the events that it could not handle."""
     with ending():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import anyio
 import msgspec
@@ -14,14 +14,10 @@ from eventport import connect
 from eventport._config.connecting import connect_existing
 from eventport._config.targets import lives_in_memory, resolve
 from eventport._config.urls import redact
-from eventport.cli.endings import ending, say
+from eventport.cli.endings import UNSOUND, ending, say
 from eventport.cli.exporting import replacing
 from eventport.cli.showing import progress_bar
 from eventport.copying import CopyReport, copy_events
-
-
-DIFFERENT: Final = 3
-"""The exit code if the stores differ after the copy."""
 
 
 def copy_store(
@@ -57,7 +53,7 @@ def copy_store(
             _write(report, source, target, done)
         _say(done)
     if not done.is_equal:
-        raise typer.Exit(DIFFERENT)
+        raise typer.Exit(UNSOUND)
 
 
 def _refuse_memory(store: str) -> None:

@@ -11,7 +11,7 @@ import typer
 from eventport._config.connecting import connect_existing
 from eventport.cli import projecting
 from eventport.cli.endings import UNSOUND, ending, say
-from eventport.cli.options import Checkpoints, Store
+from eventport.cli.options import Checkpoints, OneObject, Store
 from eventport.diagnosis import Diagnosis, Remark, diagnose
 
 
@@ -27,7 +27,7 @@ def examine_store(
         ),
     ] = None,
     checkpoints: Checkpoints = None,
-    json: Annotated[bool, typer.Option("--json", help="One object, for programs.")] = False,
+    json: OneObject = False,
 ) -> None:
     """Report versions, rights, limits and unsafe settings, and what to do about them.
 

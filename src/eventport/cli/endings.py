@@ -25,7 +25,8 @@ FAILED: Final = 1
 """The exit code of an error, which has been reported on one line."""
 
 UNSOUND: Final = 3
-"""The exit code if something is wrong with a store; 1 says that it could not be examined."""
+"""The exit code if something is wrong with a store, or a copy differs; 1 says that it could not be
+examined."""
 
 INTERRUPTED: Final = 130
 """The exit code after Ctrl-C: what shells report of other programs."""

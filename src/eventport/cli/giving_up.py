@@ -9,7 +9,7 @@ import msgspec
 import typer
 
 from eventport.cli.endings import UNSOUND, ending, say
-from eventport.cli.options import Checkpoints, Json, ProjectionName, Store
+from eventport.cli.options import Checkpoints, Lines, ProjectionName, Store
 from eventport.cli.projecting import opened
 from eventport.projections import CheckpointStore, DeadLetter, Projection, discard, retry
 from eventport.projections.failures import describe
@@ -34,7 +34,7 @@ def list_letters(
     *,
     store: Store = None,
     checkpoints: Checkpoints = None,
-    json: Json = False,
+    json: Lines = False,
 ) -> None:
     """Show the events that were given up, in the order of the store, without their data."""
 
@@ -70,9 +70,7 @@ def retry_letters(
     async def work() -> tuple[int, int]:
         handled = failed = 0
         async with opened(projection, store, checkpoints, create=False) as (which, events, kept):
-            for position in positions or [
-                one.position for one in await kept.dead_letters(which.id)
-            ]:
+            for position in positions or await _listed(which, kept):
                 try:
                     await retry(events, which, kept, position)
                 except Exception as exc:  # a handler may raise anything

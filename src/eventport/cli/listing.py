@@ -16,7 +16,7 @@ from eventport._config.connecting import connect_existing
 from eventport.catalogue import Totals, count_streams, iterate_streams, measure_streams
 from eventport.cli.endings import ending
 from eventport.cli.measuring import measured
-from eventport.cli.options import Json, Prefix, Store
+from eventport.cli.options import Json, OneObject, Prefix, Store
 from eventport.cli.showing import progress_bar
 from eventport.results import StreamInfo
 from eventport.validation import TOOLKIT_STREAMS
@@ -26,7 +26,6 @@ Category: TypeAlias = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Only streams of this category, such as order for order-7."),
 ]
-OneObject: TypeAlias = Annotated[bool, typer.Option("--json", help="One object, for programs.")]
 
 _COLUMNS: Final = "{:>10}  {:>12}  {}"
 

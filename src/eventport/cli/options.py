@@ -56,6 +56,8 @@ Types: TypeAlias = Annotated[
 Json: TypeAlias = Annotated[
     bool, typer.Option("--json", help="NDJSON, which is what files and pipes get anyway.")
 ]
+Lines: TypeAlias = Annotated[bool, typer.Option("--json", help="NDJSON, for programs.")]
+OneObject: TypeAlias = Annotated[bool, typer.Option("--json", help="One object, for programs.")]
 Tags: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(

@@ -10,7 +10,7 @@ import typer
 
 from eventport._config.connecting import connect_existing
 from eventport.cli.endings import UNSOUND, ending, say
-from eventport.cli.options import Checkpoints, Store
+from eventport.cli.options import Checkpoints, OneObject, Store
 from eventport.cli.projecting import load_object, opened
 from eventport.cli.showing import progress_bar
 from eventport.projections import Checkpoint
@@ -46,7 +46,7 @@ def verify_store(
         ),
     ] = None,
     checkpoints: Checkpoints = None,
-    json: Annotated[bool, typer.Option("--json", help="One object, for programs.")] = False,
+    json: OneObject = False,
 ) -> None:
     """Look at all events, and report what is out of order, missing, double or unreadable.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
-from typing import Any, Generic, Literal, TypeVar, cast
+from typing import Any, Final, Generic, Literal, TypeVar, cast
 from uuid import UUID, uuid4
 
 from msgspec import Struct
@@ -38,6 +38,9 @@ from eventport.validation import check_metadata
 
 
 T = TypeVar("T")
+
+_AT_ONCE: Final = 128
+"""How many records of a list are read together, at most; the first few are read a few at once."""
 
 
 class LoggedResult(Struct, Generic[T], frozen=True):
@@ -291,9 +294,17 @@ class CommandLog:
         self, type_: str, kind: str, key: str, *, backwards: bool
     ) -> AsyncGenerator[Recorded, None]:
         name = toolkit_stream(kind, key)
+        some: list[RecordedEvent] = []
+        size = 1
         async with aclosing(self._store.iterate(name, backwards=backwards)) as entries:
             async for event in entries:
-                yield await read_listed(self._store, event, type_)
+                some.append(event)
+                if len(some) == size:
+                    for record in await read_listed(self._store, some, type_):
+                        yield record
+                    some, size = [], min(2 * size, _AT_ONCE)
+            for record in await read_listed(self._store, some, type_) if some else ():
+                yield record
 
     async def _execute(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias, cast
 from uuid import UUID
 
@@ -12,9 +12,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from eventport.context import Cause
-from eventport.errors import EventportError, InvalidArgumentTypeError
+from eventport.errors import CorruptEventError, EventportError, InvalidArgumentTypeError
 from eventport.events import NewEvent, RecordedEvent
 from eventport.protocols import Streams
+from eventport.results import ReadResult
 from eventport.toolkit_streams import not_a_record, read_record, toolkit_stream
 from eventport.typed import EventTypes
 from eventport.typed.conversion import conversion_of
@@ -109,19 +110,34 @@ async def read_records(streams: Streams, command_id: str) -> list[Recorded]:
     return [_checked(event, command_id) for event in found.events]
 
 
-async def read_listed(streams: Streams, event: RecordedEvent, type_: str) -> Recorded:
-    """Return the record that an entry of a list is about.
+async def read_listed(
+    streams: Streams, events: Sequence[RecordedEvent], type_: str
+) -> Iterator[Recorded]:
+    """Return the records that some entries of a list are about, in their order.
 
-    Raises:
-        CorruptEventError: it is no entry, or its record does not exist.
+    The iterator raises `CorruptEventError` at an event that is no entry, or whose record does not
+    exist.
     """
+    names = {name for event in events if (name := _named(event, type_)) is not None}
+    found = await streams.read_many(names)
+    return (_listed(found, event, type_) for event in events)
+
+
+def _named(event: RecordedEvent, type_: str) -> str | None:
+    """Return the stream that an entry names; None if it is no entry."""
+    try:
+        return stream_of_command(str(read_record(event, type_, Entry).id))
+    except CorruptEventError:
+        return None
+
+
+def _listed(found: Mapping[str, ReadResult], event: RecordedEvent, type_: str) -> Recorded:
     entry = read_record(event, type_, Entry)
-    found = await streams.read(
-        stream_of_command(str(entry.id)), from_version=entry.record, to_version=entry.record
-    )
-    if not found.events:
+    records = found[stream_of_command(str(entry.id))].events
+    record = next((one for one in records if one.version == entry.record), None)
+    if record is None:
         raise not_a_record(event, type_, "it names a record that does not exist")
-    return _checked(found.events[0], str(entry.id))
+    return _checked(record, str(entry.id))
 
 
 def check_command_id(id_: object) -> None:

@@ -53,7 +53,7 @@ class Decider(Struct, Generic[S, C, E], frozen=True, kw_only=True):
     """Returns which events a command depends on, wherever they are; None for those of its stream.
 
     The state is that of these events, in the order of their positions. Then the store needs
-    `Capability.GUARDS`, and the loader is not asked.
+    `Capability.CONDITIONS`, and the loader is not asked.
     """
 
     @property

@@ -8,17 +8,17 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from contextvars import Context, copy_context
 from time import monotonic
-from typing import Final, Generic, TypeVar, cast
+from typing import Final, Generic, TypeVar
 
 from anyio import CancelScope, get_cancelled_exc_class, sleep
-from anyio.lowlevel import checkpoint
 from msgspec import Struct
 
 from eventport._concurrency.affinity import Affinity
 from eventport._concurrency.backoff import Backoff
 from eventport._concurrency.nesting import inside_of
 from eventport._concurrency.one_shot import OneShot, one_shot_factory
-from eventport._concurrency.shielding import start_task, wait_out
+from eventport._concurrency.queueing import Queue, Request
+from eventport._concurrency.shielding import wait_out
 from eventport.commands.deciding import CommandResult, Order
 from eventport.commands.gate_states import Decision, Held
 from eventport.errors import (
@@ -143,12 +143,10 @@ class _Lane(Generic[S]):
         """How many callers wait."""
         self._held = held
         self._attempts = attempts
-        self._queue: OrderedDict[_Request[S], None] = OrderedDict()
+        self._queue = Queue[_Request[S]](self._take_turn)
         self._turn: Sequence[_Request[S]] = ()
         """Those whose turn it is."""
         self._scope: CancelScope | None = None
-        self._working = False
-        self._worker: object = None
         self._one_shot = one_shot_factory()
         self._backoff = Backoff(0.005, 0.08)
         self._conflicts = 0
@@ -161,42 +159,28 @@ class _Lane(Generic[S]):
         then it waits for the end of that. If all callers of a turn are cancelled, it ends early.
         """
         request = _Request[S](order, self._one_shot())
-        self._queue[request] = None
-        if not self._working:
-            self._working = True
+        self._queue.waiting[request] = None
+        if not self._queue.is_working:
             # Nothing of this caller's context may reach what is done for others, too.
-            self._worker = Context().run(start_task, self._work, never_begun=self._stop)
+            Context().run(self._queue.start)
         try:
             await request.ended.wait()
         except get_cancelled_exc_class():
             request.gone = True
-            self._queue.pop(request, None)
+            self._queue.waiting.pop(request, None)
             if self._scope is not None and self._turn and all(one.gone for one in self._turn):
                 self._scope.cancel()
             if request.committing:
                 await wait_out(request.ended)
             raise
-        return request.outcome()
-
-    async def _work(self) -> None:
-        inside_of.set(self)
-        try:
-            while self._queue:
-                with CancelScope() as self._scope:
-                    await self._take_turn()
-                if self._queue:
-                    await checkpoint()  # however many there are, others get a turn
-        finally:
-            self._stop()
-
-    def _stop(self) -> None:
-        # Nothing is awaited after the queue was seen empty, so no request can be missed. It is
-        # not empty only if the event loop is being closed under our feet.
-        self._working, self._scope = False, None
-        while self._queue:
-            self._queue.popitem(last=False)[0].end()
+        return request.result()
 
     async def _take_turn(self) -> None:
+        inside_of.set(self)  # in the task that takes the turns
+        with CancelScope() as self._scope:
+            await self._handle_next()
+
+    async def _handle_next(self) -> None:
         if self._conflicts > 1:
             # Gates of other processes that lost to the same commit must not come back with us.
             await sleep(random.uniform(0, self._backoff.next()))  # noqa: S311  # no secret
@@ -212,7 +196,7 @@ class _Lane(Generic[S]):
             self._turn = ()
             for request in turn:
                 request.committing = False
-                if request not in self._queue:
+                if request not in self._queue.waiting:
                     request.end()
 
     def _take(self) -> list[_Request[S]]:
@@ -220,7 +204,7 @@ class _Lane(Generic[S]):
         turn: list[_Request[S]] = []
         orders: list[Order] = []
         ids: set[object] = set()
-        for request in self._queue:
+        for request in self._queue.waiting:
             order = request.order
             key = (order.id, order.stream)
             if turn and (
@@ -235,7 +219,7 @@ class _Lane(Generic[S]):
             orders.append(order)
             ids.add(key)
         for request in turn:
-            del self._queue[request]
+            del self._queue.waiting[request]
         return turn
 
     async def _answer_repeated(self, turn: Sequence[_Request[S]]) -> None:
@@ -247,7 +231,7 @@ class _Lane(Generic[S]):
             except Exception as exc:  # noqa: BLE001  # it is handed to the caller
                 request.fail(exc)
             else:
-                request.result = earlier
+                request.answer = earlier
 
     def _decide(self, turn: Sequence[_Request[S]]) -> list[tuple[_Request[S], Decision[S] | None]]:
         """Decide one command after the other; each sees what was decided before it.
@@ -300,7 +284,7 @@ class _Lane(Generic[S]):
         answers = iter(results)
         for request, decision in decided:
             if decision is not None:
-                request.result = next(answers)
+                request.answer = next(answers)
 
     def _failed(self, requests: Sequence[_Request[S]], error: Exception) -> None:
         if len(requests) == 1 or isinstance(error, StoreUnavailableError):
@@ -326,28 +310,20 @@ class _Lane(Generic[S]):
         for request in reversed(requests):
             request.error = None
             if not request.gone:
-                self._queue[request] = None
-                self._queue.move_to_end(request, last=False)
+                self._queue.waiting[request] = None
+                self._queue.waiting.move_to_end(request, last=False)
 
 
-class _Request(Generic[S]):
+class _Request(Request[CommandResult[S]]):
     """One caller's command on its way through the gate."""
 
-    __slots__ = (
-        "alone",
-        "committing",
-        "context",
-        "ended",
-        "error",
-        "gone",
-        "order",
-        "result",
-        "tries",
-    )
+    __slots__ = ("alone", "committing", "context", "gone", "order", "tries")
+
+    interrupted = "the command was interrupted, so it is not known whether it took effect"
 
     def __init__(self, order: Order, ended: OneShot) -> None:
+        super().__init__(ended)
         self.order = order
-        self.ended = ended
         self.context = copy_context()
         """That of the caller: a decider and the events' metadata depend on it."""
         self.alone = False
@@ -357,24 +333,10 @@ class _Request(Generic[S]):
         self.gone = False
         """Whether its caller was cancelled."""
         self.tries = 0
-        self.result: CommandResult[S] | None = None
-        self.error: Exception | None = None
 
     @property
     def is_answered(self) -> bool:
-        return self.result is not None or self.error is not None
+        return self.answer is not None or self.error is not None
 
     def fail(self, error: Exception) -> None:
-        self.result, self.error = None, error
-
-    def end(self) -> None:
-        """Give the caller its result; there is none only if the event loop ended early."""
-        if not self.is_answered:
-            message = "the command was interrupted, so it is not known whether it took effect"
-            self.error = StoreUnavailableError(message)
-        self.ended.set()
-
-    def outcome(self) -> CommandResult[S]:
-        if self.result is None:
-            raise cast("Exception", self.error)
-        return self.result
+        self.answer, self.error = None, error

@@ -7,8 +7,9 @@ import os
 import socket
 import time
 
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 from uuid import uuid4
 
 from anyio import move_on_after, sleep, sleep_forever
@@ -45,6 +46,10 @@ _SILENCE: Final = 2.0
 """How many seconds a feed may be silent, at least: reading one page takes its time."""
 
 
+Follow: TypeAlias = Callable[[], Awaitable[None]]
+"""Handles events for as long as a runner may."""
+
+
 class Runner(Generic[C]):
     """Runs one projection. Of any number of runners, in any processes, one is active.
 
@@ -61,6 +66,9 @@ class Runner(Generic[C]):
         checkpoints: Where the checkpoint is kept, and what handlers get a connection from.
         lease: How many seconds the right to run it lasts without a renewal. It is renewed
             every third of this time.
+        around: What awaits the handling of events, each time that the lease was acquired, and does
+            something beside it; None for nothing. It gets a function that handles events until the
+            lease is lost or a higher generation is active, and returns when that has ended.
     """
 
     def __init__(
@@ -70,6 +78,7 @@ class Runner(Generic[C]):
         checkpoints: CheckpointStore[C],
         *,
         lease: float = 15.0,
+        around: Callable[[Follow], Awaitable[None]] | None = None,
     ) -> None:
         if not lease > 0:
             message = f"lease must be a number of seconds above 0, not {lease!r}"
@@ -80,6 +89,7 @@ class Runner(Generic[C]):
         self._projection = projection
         self._checkpoints = checkpoints
         self._seconds = lease
+        self._around = around or _alone
         self._types = projection.event_types
         self._state: State = "waiting"
         self._error: Exception | None = None
@@ -168,7 +178,7 @@ class Runner(Generic[C]):
             try:
                 self._tenure = tenure
                 await verify(self._store, self._projection.id, tenure.lease.checkpoint)
-                await self._follow(tenure)
+                await self._around(partial(self._follow, tenure))
             except LeaseLostError as exc:
                 _log.warning("%s", exc, extra=self.about())
             except StoreUnavailableError as exc:
@@ -299,8 +309,21 @@ class Runner(Generic[C]):
         self._state = "live"
         await sleep_forever()
 
+<<<<<<< HEAD
+
+async def _alone(follow: Follow) -> None:
+    await follow()
+
+
+async def _release(lease: Lease[C]) -> None:
+    try:
+        await lease.release()
+    except EventportError as exc:  # it will run out
+        _log.info("lease not released: %s", describe(exc))
+=======
     async def _release(self, lease: Lease[C]) -> None:
         try:
             await lease.release()
         except EventportError as exc:  # it will run out
             _log.info("lease not released: %s", describe(exc), extra=self.about())
+>>>>>>> b-import

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from eventport.projections import CheckpointStore, Runner, StreamCheckpoints
 from eventport.projections.racing import run_until_first
-from eventport.projections.tenure import Tenure
+from eventport.projections.runner import Follow
 from eventport.protocols import EventStore
 from eventport.reactors.reactor import Reactor
 from eventport.reactors.timeouts import Timeouts
@@ -49,16 +49,19 @@ class ReactorRunner(Runner[Any]):
     ) -> None:
         self._bound = reactor.bind(store)
         self._clock = clock
-        super().__init__(store, self._bound, checkpoints or StreamCheckpoints(store), lease=lease)
+        super().__init__(
+            store,
+            self._bound,
+            checkpoints or StreamCheckpoints(store),
+            lease=lease,
+            around=self._with_timeouts,
+        )
 
-    async def _follow(self, tenure: Tenure[Any]) -> None:
+    async def _with_timeouts(self, follow: Follow) -> None:
         # Another runner may have worked since the last time.
         self._bound.once.forget()
         self._bound.timeouts.forget()
-        await run_until_first(
-            lambda: super(ReactorRunner, self)._follow(tenure),
-            lambda: _reach(self._bound.timeouts, self._clock),
-        )
+        await run_until_first(follow, lambda: _reach(self._bound.timeouts, self._clock))
 
 
 async def _reach(timeouts: Timeouts, clock: Callable[[], datetime]) -> None:

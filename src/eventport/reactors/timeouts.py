@@ -252,14 +252,10 @@ class Timeouts:
 
     def _oldest(self) -> int:
         """Return the oldest version that counts, as of the next event."""
-        oldest = (self._version or 0) + 1
-        for pending in self._pending.values():
-            oldest = min(oldest, pending.event.version)
-            break
-        for fired in self._fired.values():
-            oldest = min(oldest, fired.event.version)
-            break
-        return oldest
+        pending = next(iter(self._pending.values()), None)
+        fired = next(iter(self._fired.values()), None)
+        counting = [one.event.version for one in (pending, fired) if one is not None]
+        return min([(self._version or 0) + 1, *counting])
 
 
 def _event(type_: str, record: Struct, id_: UUID) -> NewEvent:

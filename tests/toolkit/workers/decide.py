@@ -5,11 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from pathlib import Path
-
-
-sys.path.insert(0, str(Path(__file__).parents[3]))
-
 from tests.toolkit.decisions import decide_and_book
 
 from eventport import connect

@@ -6,10 +6,6 @@ import asyncio
 import sys
 
 from collections.abc import Awaitable, Callable
-from pathlib import Path
-
-
-sys.path.insert(0, str(Path(__file__).parents[3]))
 
 from tests.toolkit.accounts import ACCOUNT, Deposit, Deposited
 

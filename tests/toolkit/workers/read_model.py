@@ -7,11 +7,7 @@ import os
 import sys
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
-
-
-sys.path.insert(0, str(Path(__file__).parents[3]))
 
 from tests.toolkit.counted import COUNTS, Count
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final, TypeVar
 
-from eventport.adapter import run_shielded
+from eventport.adapter import limit_wait, run_shielded
 from eventport.errors import EventportError, StoreUnavailableError
 
 from eventport_eventstoredb.errors import (
@@ -70,7 +70,7 @@ class Calls:
         """Connect, which for a cluster means to find its leader."""
 
         async def work() -> Channel:
-            async with asyncio.timeout(self._timeout):
+            async with limit_wait(self._timeout):
                 return await self._connector.connect()
 
         self._channel = await self._in_own_task(work, "")
@@ -80,7 +80,7 @@ class Calls:
         self._closed = True
 
         async def work() -> None:
-            async with asyncio.timeout(_CLOSING_TIME):
+            async with limit_wait(_CLOSING_TIME):
                 if self._channel is not None:
                     await self._channel.close()
                     await self._connector.close()
@@ -127,7 +127,7 @@ class Calls:
             try:
                 return await work()
             except TimeoutError as exc:
-                raise NoAnswerError("the server gave no answer in time") from exc
+                raise NoAnswerError(str(exc) or "the server gave no answer in time") from exc
             except Exception as exc:
                 if (error := translate(self.library, exc, stream)) is exc:
                     raise
@@ -154,7 +154,7 @@ class Calls:
         """Make a new connection, unless another call has done so already."""
 
         async def work() -> Channel:
-            async with asyncio.timeout(self.attempt):
+            async with limit_wait(self.attempt):
                 # The vendor's client would first wait for what still runs on the old one, such as
                 # a subscription, for 5 seconds. What is cut off here starts again.
                 await gone.close()

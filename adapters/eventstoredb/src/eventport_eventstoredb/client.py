@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 from uuid import uuid4
 
-from eventport.adapter import AnswerLostError, ConnectionLostError, EncodedEvent
+from eventport.adapter import AnswerLostError, ConnectionLostError, EncodedEvent, limit_wait
 from eventport.errors import NotSupportedError
 
 from eventport_eventstoredb.calls import Calls, now
@@ -148,7 +148,7 @@ class Client:
                 requests.insert(0, (asking, question))
             check_message(requests[-1][1])
             try:
-                async with asyncio.timeout(seconds):
+                async with limit_wait(seconds):
                     *asked, response = await self._carrier(channel).ask(requests)
             except SharedCallError as exc:
                 raise self._of_shared_call(exc.__cause__, stream) from exc
@@ -229,6 +229,7 @@ class Client:
             arguments = {"timeout": seconds, **channel.for_appends}
             if mode == "records":
                 request = records_request(self._library, writes, expected)
+                check_message(request, RECORDS_LIMIT)
                 return await channel.sessions.AppendRecords(request, **arguments)
             requests = session_requests(self._library, writes, expected)
             return await channel.sessions.AppendSession(iter(requests), **arguments)

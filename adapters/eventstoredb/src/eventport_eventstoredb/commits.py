@@ -98,7 +98,7 @@ class Committer:
     # One stream.
 
     async def _write(self, commit: Commit) -> Committed | Conflict:
-        if len({write.stream for write in commit.writes}) > 1:
+        if _needs_several(commit):
             return await self._several.commit(commit, again=False)
         stream, expected, events = _parts(commit)
         exact = exact_version(expected)
@@ -112,7 +112,7 @@ class Committer:
 
     async def _write_again(self, commit: Commit) -> Committed | Conflict:
         """Write a commit of which an earlier try may be written, or may still arrive."""
-        if len({write.stream for write in commit.writes}) > 1:
+        if _needs_several(commit):
             return await self._several.commit(commit, again=True)
         stream, expected, events = _parts(commit)
         exact = exact_version(expected)
@@ -271,6 +271,11 @@ class Committer:
             )
             return {}
         return {event.version: event for event in events}
+
+
+def _needs_several(commit: Commit) -> bool:
+    """Return whether a commit is about more than one stream, written or guarded."""
+    return bool(commit.guards) or len({write.stream for write in commit.writes}) > 1
 
 
 def _parts(commit: Commit) -> tuple[str, Expectation, list[EncodedEvent]]:

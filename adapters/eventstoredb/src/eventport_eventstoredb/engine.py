@@ -13,6 +13,7 @@ from eventport.adapter import (
     Commit,
     Committed,
     Outcome,
+    Remark,
     StreamPage,
     StreamQuery,
 )
@@ -20,14 +21,20 @@ from eventport.adapter import (
 from eventport_eventstoredb.all_streams import AllReads
 from eventport_eventstoredb.client import Client, MultiStreamMode
 from eventport_eventstoredb.commits import Committer
+from eventport_eventstoredb.examining import examine
 from eventport_eventstoredb.lanes import Lanes
 from eventport_eventstoredb.streams import Heads, StreamReads
 from eventport_eventstoredb.vendor import Connector
 from eventport_eventstoredb.wire import VISIBLE
 
 
-_NEVER: Final = frozenset({Capability.GUARDS, Capability.CATALOGUE})
-_SESSIONS: Final = frozenset({Capability.SESSIONS})
+_NEVER: Final = frozenset({Capability.CONDITIONS, Capability.CATALOGUE})
+_BY_MODE: Final[Mapping[MultiStreamMode | None, frozenset[Capability]]] = {
+    None: frozenset(),
+    "streams": frozenset({Capability.SESSIONS}),
+    "records": frozenset({Capability.SESSIONS, Capability.GUARDS}),
+}
+"""What depends on how the server commits several streams."""
 
 
 class EventStoreDBEngine:
@@ -44,8 +51,11 @@ class EventStoreDBEngine:
                 "several streams in one commit take KurrentDB 25.1 or newer, and kurrentdbclient"
             ),
             Capability.GUARDS: (
-                "the server has no conditions on tags or queries, and an append to one stream has "
-                "none on others; expect a version of the stream that you write"
+                "a commit that depends on streams that it does not write takes KurrentDB 26.0.3 or "
+                "newer, and kurrentdbclient; expect a version of the stream that you write"
+            ),
+            Capability.CONDITIONS: (
+                "the server has no conditions on tags or queries; expect a version of a stream"
             ),
             Capability.CATALOGUE: (
                 "the server has no list of its streams; its projection $streams, which is off "
@@ -56,13 +66,15 @@ class EventStoreDBEngine:
     )
 
     def __init__(self, connector: Connector, timeout: float) -> None:
+        self._connector = connector
         self._client = Client(connector, timeout)
         self.name: Final = connector.name
         self.timeout: Final = timeout
-        self.capabilities = frozenset(Capability) - _SESSIONS - _NEVER
+        self.capabilities = frozenset(Capability) - _BY_MODE["records"] - _NEVER
         self._heads = Heads()
         self._streams = StreamReads(self._client, self._heads)
         self._all = AllReads(self._client)
+        self._mode: MultiStreamMode | None = None
         self._lanes = self._lanes_in(None)
 
     async def open(self) -> None:
@@ -75,10 +87,9 @@ class EventStoreDBEngine:
         await self._client.connect()
         # A caller that may not read learns it here, and not at the first append.
         self._heads.position = await self._all.last_position()
-        mode = await self._client.multi_stream_mode()
-        if mode is not None:
-            self.capabilities |= _SESSIONS
-        self._lanes = self._lanes_in(mode)
+        self._mode = await self._client.multi_stream_mode()
+        self.capabilities |= _BY_MODE[self._mode]
+        self._lanes = self._lanes_in(self._mode)
 
     async def commit(self, batch: Sequence[Commit], /) -> Sequence[Outcome]:
         """See `Engine.commit`: commits of one stream are grouped, and never wait for others."""
@@ -97,6 +108,10 @@ class EventStoreDBEngine:
     async def read_all(self, query: AllQuery, /) -> AllPage:
         """See `Engine.read_all`: the server writes its log in the order of the positions."""
         return await self._all.page(query)
+
+    async def examine(self) -> Sequence[Remark]:
+        """See `Examines.examine`: no more than the URL and the protocol say."""
+        return examine(self._connector, self._mode)
 
     def listen(self) -> AsyncGenerator[None, None]:
         """See `Listens.listen`: a subscription of the server's own."""

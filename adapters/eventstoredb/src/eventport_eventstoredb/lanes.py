@@ -104,7 +104,7 @@ def _runs(commits: Sequence[Commit]) -> list[list[Commit]]:
         events = [event for write in commit.writes for event in write.events]
         own = sum(len(event.data) + len(event.metadata) for event in events)
         own_ids = {event.id for event in events}
-        is_any = commit.writes[0].expected == "any"
+        is_any = commit.writes[0].expected == "any" and not commit.guards
         if joinable and is_any and size + own <= _JOINED_BYTES and ids.isdisjoint(own_ids):
             runs[-1].append(commit)
             size, ids = size + own, ids | own_ids

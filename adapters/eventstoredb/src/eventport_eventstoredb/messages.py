@@ -31,7 +31,9 @@ _EVENT_LIMIT: Final = 16_700_000
 """The largest event of the newer protocol: a little below the 16 MiB that the log can hold."""
 
 RECORDS_LIMIT: Final = 29_000_000
-"""The largest commit by `AppendRecords`: a little below the 30 MB at which the server fails."""
+"""The largest request of `AppendRecords`: a little below the 30 MB at which the server fails.
+
+Names of streams count, those that are only checked included."""
 
 SESSION_LIMIT: Final = 120 * 1024 * 1024
 """The largest commit by `AppendSession` that was seen to succeed."""
@@ -180,11 +182,11 @@ def check_size(events: Sequence[EncodedEvent], limit: int = _MESSAGE_LIMIT) -> N
         raise PayloadTooLargeError(message)
 
 
-def check_message(request: Any) -> None:
+def check_message(request: Any, limit: int = _MESSAGE_LIMIT) -> None:
     """Refuse a request whose size would end the call, and with it all appends that it carries."""
     size: int = request.ByteSize()
-    if size > _MESSAGE_LIMIT:
-        message = f"an append of {size} bytes is beyond the {_MESSAGE_LIMIT} that servers accept"
+    if size > limit:
+        message = f"an append of {size} bytes is beyond the {limit} that servers accept"
         raise PayloadTooLargeError(message)
 
 

@@ -1,19 +1,36 @@
-"""Commits over several streams, by the newer protocol."""
+"""Commits over several streams, written or only checked, by the newer protocol."""
 
 from __future__ import annotations
 
+import asyncio
+
 from collections import Counter
 from collections.abc import Sequence
+from typing import Final
 
-from eventport.adapter import Commit, Committed, Conflict, EncodedEvent, Written
+from eventport.adapter import (
+    Commit,
+    Committed,
+    Conflict,
+    ConnectionLostError,
+    EncodedEvent,
+    StreamGuard,
+    Written,
+)
 from eventport.errors import NotSupportedError
-from eventport.expectations import Expectation, exact_version
+from eventport.expectations import Expectation, exact_version, holds
 
 from eventport_eventstoredb.client import Client, MultiStreamMode
 from eventport_eventstoredb.errors import Refused, StreamDeletedError
 from eventport_eventstoredb.messages import ANY, EXISTS, NO_STREAM
-from eventport_eventstoredb.streams import Heads, StreamReads
+from eventport_eventstoredb.streams import Heads, StreamReads, metadata_of
 from eventport_eventstoredb.wire import to_position
+
+
+_GONE: Final = -100
+"""No revision: the stream does not exist, and must."""
+
+_METADATA_MOVED: Final = "the metadata of a stream that the commit depends on has changed meanwhile"
 
 
 class SeveralStreams:
@@ -49,26 +66,71 @@ class SeveralStreams:
         if again and (found := await self._earlier(commit, again=again)):
             return found
         writes = _adjacent(commit)
-        _check_names(mode, [stream for stream, _ in writes])
         wanted: dict[str, Expectation] = {}
         for write in commit.writes:
             wanted.setdefault(write.stream, write.expected)
-        expected = {stream: _revision(expectation) for stream, expectation in wanted.items()}
+        guards = [guard for guard in commit.guards if isinstance(guard, StreamGuard)]
+        # The writes come first: of several conflicts, the server's first one is raised.
+        wanted |= {guard.stream: guard.expected for guard in guards}
+        _check_names(mode, [stream for stream, _ in writes], [guard.stream for guard in guards])
+        pins = await self._pins(guards)
+        if isinstance(pins, Conflict):
+            return await self._earlier(commit, again=again) or pins
+        expected = {stream: _revision(expectation) for stream, expectation in wanted.items()} | pins
         try:
             result = await self._client.append_several(mode, writes, expected)
         except StreamDeletedError as exc:
-            return await self._deleted(exc, wanted)
+            return await self._deleted(exc, wanted, {stream for stream, _ in writes})
         if not isinstance(result, Refused):
             position = to_position(result.commit_position)
             return self._committed(commit, result.versions, position, deduplicated=False)
         if found := await self._earlier(commit, again=again):
             return found
+        if result.stream not in wanted:
+            raise ConnectionLostError(_METADATA_MOVED)
         shown = await self._streams.shown_version(result.stream, result.version)
         return Conflict(result.stream, wanted[result.stream], shown)
 
-    async def _deleted(self, exc: StreamDeletedError, wanted: dict[str, Expectation]) -> Conflict:
-        """Return a conflict if a stream that the server calls deleted is only softly deleted."""
-        if exc.stream not in wanted or await self._streams.is_tombstoned(exc.stream):
+    async def _pins(self, guards: Sequence[StreamGuard]) -> dict[str, int] | Conflict:
+        """Look for what the server's checks would let pass.
+
+        It would accept the existence of a stream of which only metadata was ever set, and an exact
+        version of a softly deleted one.
+
+        Returns:
+            The revisions at which streams of metadata must be until the commit, so that it
+            conflicts with a deletion after this look; or the conflict of the first guard that does
+            not hold.
+        """
+        looked = await asyncio.gather(*map(self._pin, guards))
+        pins: dict[str, int] = {}
+        for guard, revision in zip(guards, looked, strict=True):
+            if revision == _GONE:
+                return Conflict(guard.stream, guard.expected, 0)
+            if revision is not None:
+                pins[metadata_of(guard.stream)] = revision
+        return pins
+
+    async def _pin(self, guard: StreamGuard) -> int | None:
+        """Return the revision of a stream's metadata, if that matters; `_GONE` for a conflict."""
+        stream, expected = guard.stream, guard.expected
+        if holds(expected, 0):
+            return None
+        if expected == "stream_exists":
+            return None if await self._streams.head(stream) else _GONE
+        deletion = await self._streams.deletion(stream)
+        # A stream that comes back has its new events a little before its new metadata.
+        if deletion.soft and not await self._streams.head(stream):
+            return _GONE
+        return deletion.revision
+
+    async def _deleted(
+        self, exc: StreamDeletedError, wanted: dict[str, Expectation], written: set[str]
+    ) -> Conflict:
+        """Return a conflict, unless a stream that is written has a tombstone."""
+        if exc.stream not in wanted:
+            raise exc
+        if exc.stream in written and await self._streams.is_tombstoned(exc.stream):
             raise exc
         return Conflict(exc.stream, wanted[exc.stream], 0)
 
@@ -131,10 +193,10 @@ def _adjacent(commit: Commit) -> list[tuple[str, list[EncodedEvent]]]:
     return joined
 
 
-def _check_names(mode: MultiStreamMode, streams: Sequence[str]) -> None:
+def _check_names(mode: MultiStreamMode, streams: Sequence[str], guarded: Sequence[str]) -> None:
     """Refuse names that the server's calls would mix up."""
     spelled: dict[str, str] = {}
-    for stream in streams:
+    for stream in (*streams, *guarded):
         other = spelled.setdefault(_letters(stream), stream)
         if other != stream:
             message = (
@@ -145,7 +207,7 @@ def _check_names(mode: MultiStreamMode, streams: Sequence[str]) -> None:
     if mode == "streams" and len(set(streams)) < len(streams):
         message = (
             "KurrentDB 25.1 commits several streams one after the other, each once: append to "
-            "each stream in one turn, or use KurrentDB 26.1"
+            "each stream in one turn, or use KurrentDB 26.0.3 or newer"
         )
         raise NotSupportedError(message)
 

@@ -18,6 +18,7 @@ from eventport.events import RecordedEvent
 from eventport_eventstoredb.calls import now
 from eventport_eventstoredb.client import Client
 from eventport_eventstoredb.errors import StreamDeletedError
+from eventport_eventstoredb.messages import NO_STREAM
 from eventport_eventstoredb.wire import Stored, decode
 
 
@@ -39,6 +40,21 @@ class Found:
     position: int
     """The global position of its last event."""
     deduplicated: bool
+
+
+@dataclass(frozen=True)
+class Deletion:
+    """What a stream's metadata says of its deletion."""
+
+    revision: int
+    """The revision of the stream of metadata; a deletion moves it on."""
+    soft: bool
+    """Whether the stream is softly deleted."""
+
+
+def metadata_of(stream: str) -> str:
+    """Return the name of the stream that holds a stream's metadata."""
+    return f"$${stream}"
 
 
 class Heads:
@@ -130,6 +146,22 @@ class StreamReads:
             pause = min(pause * 2, _LONGEST_PAUSE)
         return head
 
+    async def deletion(self, stream: str) -> Deletion:
+        """Read in a stream's metadata whether it is softly deleted.
+
+        Raises:
+            ConfigurationError: the caller may not read the metadata.
+        """
+        read = await self._read(metadata_of(stream), None, 1, backwards=True)
+        if read is None or not read[0]:
+            return Deletion(NO_STREAM, soft=False)
+        (event,) = read[0]
+        try:
+            metadata = msgspec.json.decode(event.data, type=_Metadata)
+        except msgspec.MsgspecError:
+            metadata = _Metadata()  # the server ignores it, too
+        return Deletion(event.stream_revision, soft=metadata.truncate_before == MAX_INT)
+
     async def is_tombstoned(self, stream: str) -> bool:
         """Return whether a stream was deleted for good, not only softly."""
         try:
@@ -194,15 +226,10 @@ class StreamReads:
     async def _is_deleted(self, stream: str) -> bool:
         """Return whether a stream that reads as missing is so for a deletion."""
         try:
-            if await self.is_tombstoned(stream):
-                return True
-            read = await self._client.read(f"$${stream}", None, 1, backwards=True)
-            if read is None or not read[0]:
-                return False
-            return msgspec.json.decode(read[0][0].data, type=_Metadata).truncate_before == MAX_INT
+            return await self.is_tombstoned(stream) or (await self.deletion(stream)).soft
         except StoreUnavailableError:
             raise
-        except (EventportError, msgspec.MsgspecError):
+        except EventportError:
             return True  # without access to the metadata there is nothing to wait for
 
 

@@ -26,6 +26,8 @@ _SETTINGS: Final = (
 )
 """What a client has been given beside its URL."""
 
+_THIS_HOST: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
 
 @dataclass(frozen=True)
 class Library:
@@ -146,7 +148,13 @@ class Connector:
         spec = self._client.connection_spec
         self.may_move: Final[bool] = spec.scheme.endswith("+discover") or len(spec.targets) > 1
         """Whether the URL names a cluster, so that another node may be asked."""
-        self._reads_leader = _option(spec, "node_preference", "NodePreference") == "leader"
+        self.reads_leader: Final[bool] = (
+            _option(spec, "node_preference", "NodePreference") == "leader"
+        )
+        """Whether only the leader answers reads."""
+        hosts = {target.rpartition(":")[0] for target in spec.targets}
+        self.is_private: Final[bool] = _option(spec, "tls", "Tls") or hosts <= _THIS_HOST
+        """Whether what goes over the connection is encrypted, or stays on this host."""
         self.default_deadline: Final[float | None] = _option(
             spec, "default_deadline", "DefaultDeadline"
         )
@@ -213,7 +221,7 @@ class Connector:
         return Channel(
             connection.streams._stub,
             connection.v2streams._stub if hasattr(connection, "v2streams") else None,
-            arguments(leader=self._reads_leader),
+            arguments(leader=self.reads_leader),
             arguments(leader=True),
             connection._grpc_channel,
         )

@@ -1,6 +1,6 @@
 """A double of EventStoreDB and KurrentDB: their gRPC protocol in front of a `Database`.
 
-The real clients talk to it as they talk to the real servers. Run as a script it serves in a
+The real clients talk to it as they talk to the real servers. Run with ``-m`` it serves in a
 process of its own: it prints its port, and does what each line of its input says: ``empty``,
 ``restart``, or a list in JSON: ``["truncate", STREAM, $tb]`` or ``["fault", KIND, METHOD, TIMES]``.
 """
@@ -15,12 +15,7 @@ import sys
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, cast
-
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[4]))
 
 from adapters.eventstoredb.tests.double.sessions import Sessions
 from adapters.eventstoredb.tests.double.state import Double, Fault

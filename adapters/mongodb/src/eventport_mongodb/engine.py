@@ -43,6 +43,7 @@ _EVERYWHERE: Final = frozenset(
         Capability.SHARED,
         Capability.DURABLE,
         Capability.GUARDS,
+        Capability.CONDITIONS,
         Capability.TIMES,
         Capability.CATALOGUE,
     }

@@ -7,6 +7,8 @@ from typing import Any, TypeAlias
 from asyncpg import Connection, Record
 from asyncpg.pool import PoolConnectionProxy
 
+from eventport_postgres.vendor import execute_plainly
+
 
 AnyConnection: TypeAlias = "Connection[Any] | PoolConnectionProxy[Any]"
 """A connection of asyncpg, or what a pool of it hands out."""
@@ -18,14 +20,9 @@ async def ask(
     """Run one statement and return its rows, with asyncpg's own codecs and records.
 
     A pool of the caller's may turn times into text, JSON into dicts, or records into a class of
-    its own. asyncpg can leave that out, as it does for its own questions, but has no public
-    name for it.
+    its own.
     """
-    vendor: Any = connection
-    rows: list[Record] = await vendor._execute(  # noqa: SLF001  # see above
-        sql, args, 0, within, record_class=Record, ignore_custom_codec=True
-    )
-    return rows
+    return await execute_plainly(connection, sql, args, within)
 
 
 async def ask_one(

@@ -1,4 +1,4 @@
-"""Commits as the arguments of the server's function, and its answer as outcomes."""
+"""Commits as the arguments of the server's statements, and its answers as outcomes."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ from eventport.adapter import (
 from eventport.errors import PayloadTooLargeError
 from eventport.expectations import Expectation, exact_version, holds
 
+from eventport_postgres.asking import AnyConnection, ask
 from eventport_postgres.guards import (
     broken_guards,
     guards_json,
     has_tags_or_guards,
     locks_of_all,
 )
-from eventport_postgres.schema import Place, quoted
+from eventport_postgres.schema import Place, load_sql, quoted
 
 
 MAX_BYTES: Final = 256 * 1024 * 1024
@@ -82,6 +83,9 @@ _COLUMNS: Final = (
 )
 """What the functions return, for `outcomes`."""
 
+_LONE_COLUMNS: Final = 3
+"""How many columns the statement for a lone event returns: version before, position, time."""
+
 _numbers: Final = msgspec.json.Decoder(list[int]).decode
 
 
@@ -97,7 +101,9 @@ class Statements:
 
     def __init__(self, schema: str, place: Place, *, lock_timeout: str | None = None) -> None:
         name = quoted(schema)
-        one = ", ".join(f"${n}" for n in range(2, 8))
+        lone = load_sql("append_lone.sql", name)
+        self._lone = lone.replace("{place}", str(place.number))
+        self._lock_timeout = lock_timeout
         arrays = {n: f"${n}::pg_catalog.text::pg_catalog.{_ARRAYS[n]}[]" for n in _ARRAYS}
         arrays |= {n: f"pg_catalog.string_to_array(${n}, E'\\n', '')" for n in _LINES}
         arrays[11] = _BYTES
@@ -108,10 +114,9 @@ class Statements:
             "$19::pg_catalog.text::pg_catalog.bool[], $20::pg_catalog.text"
         )
         guarded = (*_COLUMNS, "broken")
-        self._one, self._many, self._copies, self._guarded = (
+        self._many, self._copies, self._guarded = (
             _call(f"{name}.{function}", first, rest, lock_timeout, answer)
             for function, first, rest, answer in (
-                ("append_one", "$1::pg_catalog.text", f"{one}, {place.number}", _COLUMNS),
                 ("append", arrays[1], f"{many}, {place.number}", _COLUMNS),
                 ("append", arrays[1], f"{many}, {place.number}, {times}", _COLUMNS),
                 (
@@ -123,8 +128,11 @@ class Statements:
             )
         )
 
-    def write(self, commits: Sequence[Commit]) -> tuple[Any, ...]:
-        """Return the statement that writes a batch, and its arguments.
+    def write_first(self, commits: Sequence[Commit]) -> tuple[Any, ...]:
+        """Return the statement to try first: for a lone event, one that may give no row.
+
+        If it gives none, it has written nothing, and `write` is what to do. It may set
+        ``lock_timeout`` for the rest of a transaction block.
 
         Raises:
             PayloadTooLargeError: there is more in it than the server can take.
@@ -132,7 +140,15 @@ class Statements:
         if len(commits) == 1 and len(commits[0].writes) == 1:
             (write,) = commits[0].writes
             if len(write.events) == 1 and _is_plain(write.events[0]) and not commits[0].guards:
-                return self._one, *_arguments_of_one(write)
+                return self._lone, *_arguments_of_one(write), self._lock_timeout
+        return self.write(commits)
+
+    def write(self, commits: Sequence[Commit]) -> tuple[Any, ...]:
+        """Return the statement that writes a batch, and its arguments.
+
+        Raises:
+            PayloadTooLargeError: there is more in it than the server can take.
+        """
         events, arguments = _arguments(commits)
         times = [event.recorded_at for event in events]
         stamps = _text(map(_microseconds, times)) if any(times) else None
@@ -153,7 +169,7 @@ class Statements:
 
 
 def _is_plain(event: EncodedEvent) -> bool:
-    """Return whether an event has no more than the shorter way takes."""
+    """Return whether an event has no more than the statement for a lone one takes."""
     return event.recorded_at is None and not event.tags
 
 
@@ -175,11 +191,27 @@ def _call(
     """  # noqa: S608  # it is quoted
 
 
+async def write_batch(
+    connection: AnyConnection,
+    statements: Statements,
+    commits: Sequence[Commit],
+    request: tuple[Any, ...],
+) -> list[Outcome]:
+    """Let the server write a batch, by the statement to try first, and return the outcomes."""
+    rows = await ask(connection, *request)
+    if not rows:
+        rows = await ask(connection, *statements.write(commits))
+    elif len(rows[0]) == _LONE_COLUMNS:
+        return [_lone_event(*rows[0])]
+    found = outcomes(commits, rows[0])
+    if only_found(found):
+        await connection.execute(CONFIRM)
+    return found
+
+
 def outcomes(commits: Sequence[Commit], row: Iterable[Any]) -> list[Outcome]:
     """Read the server's answer to a batch."""
     codes, heads, positions, times, earlier_positions, earlier_times, *rest = row
-    if codes == "{0}" and len(commits[0].writes) == 1 == len(commits[0].writes[0].events):
-        return [_lone_event(heads, positions, times)]
     broken = broken_guards(rest[0], commits) if has_tags_or_guards(commits) else {}
     heads_of = iter(_list(heads))
     written = _events(positions, times)
@@ -214,9 +246,7 @@ def _stream_conflict(commit: Commit, heads: Sequence[int]) -> Conflict | None:
     return None
 
 
-def _lone_event(heads: str, positions: str, times: str) -> Committed:
-    """Read the answer to a lone commit of one event that was written, by a shorter way."""
-    head, position, time = int(heads[1:-1]), int(positions[1:-1]), int(times[1:-1])
+def _lone_event(head: int, position: int, time: int) -> Committed:
     return Committed([Written(head + 1, (position,), head == 0, (utc_from_microseconds(time),))])
 
 

@@ -16,6 +16,7 @@ import asyncpg
 from anyio import CancelScope
 from asyncpg.pool import PoolConnectionProxy
 
+from eventport.adapter import limit_wait
 from eventport.errors import StoreUnavailableError
 
 from eventport_postgres.asking import AnyConnection, ask_one
@@ -23,6 +24,7 @@ from eventport_postgres.background import Background
 from eventport_postgres.errors import DRIVER_ERRORS, is_lost
 from eventport_postgres.keepalive import keep_alive
 from eventport_postgres.servers import refuse_standby
+from eventport_postgres.vendor import behind_proxy
 
 
 CLOSE_TIMEOUT: Final = 5.0
@@ -95,7 +97,7 @@ class Connections(ABC):
 
     async def backend(self, connection: AnyConnection, within: float) -> Backend:
         """Return the backend at the other end; it is asked once for each connection."""
-        key = getattr(connection, "_con", connection)  # a pool hands out a new proxy each time
+        key = behind_proxy(connection)
         found = self._backends.get(key)
         if found is None:
             row = await ask_one(connection, _WHO, within=within)
@@ -122,11 +124,12 @@ class OwnConnections(Connections):
         """Those that somebody uses, or that end what was cancelled."""
         self._writer: AnyConnection | None = None
         self._background = Background()
+        self._is_closed = False
 
     @property
     def closing(self) -> bool:
         """See `Connections.closing`."""
-        return False
+        return self._is_closed
 
     @asynccontextmanager
     async def writing(self, within: float) -> AsyncGenerator[AnyConnection, None]:
@@ -168,13 +171,15 @@ class OwnConnections(Connections):
         await self._background.end(within / 3)
         for _ in range(self._pool_size):  # reads end first
             try:
-                async with asyncio.timeout_at(deadline - within / 3):
+                # The last third is left for saying goodbye on all connections.
+                async with limit_wait(deadline - within / 3 - clock()):
                     await self._slots.acquire()
             except TimeoutError:
                 break
-        every = [*self._readers, *self._reading]
-        if self._writer is not None:
-            every.append(self._writer)
+        self._is_closed = True
+        for connection in self._reading:
+            connection.terminate()  # closed in an orderly way, it would give its query None
+        every = self._readers if self._writer is None else [*self._readers, self._writer]
         await asyncio.gather(*(_close(connection, deadline) for connection in every))
 
     async def borrow(self, within: float) -> AnyConnection:
@@ -182,7 +187,7 @@ class OwnConnections(Connections):
         clock = asyncio.get_running_loop().time
         deadline = clock() + within
         if self._slots.locked():
-            async with asyncio.timeout_at(deadline):
+            async with limit_wait(within, "no connection was free"):
                 await self._slots.acquire()
         else:
             await self._slots.acquire()
@@ -231,6 +236,8 @@ class OwnConnections(Connections):
             self._take_back(connection)
 
     async def _connect(self, within: float) -> AnyConnection:
+        if self._is_closed:  # a read that was lost is asked again, and nobody would close this one
+            raise StoreUnavailableError("these connections have been closed")
         # A pooler in transaction mode passes on neither settings nor prepared statements.
         arguments: dict[str, Any] = (
             {"statement_cache_size": 0}
@@ -326,7 +333,7 @@ class PoolConnections(Connections):
 
     async def _release(self, connection: PoolConnectionProxy[Any]) -> None:
         try:
-            async with asyncio.timeout(CLOSE_TIMEOUT):
+            async with limit_wait(CLOSE_TIMEOUT):
                 await self._pool.release(connection)
         except (*DRIVER_ERRORS, asyncio.CancelledError):
             # The driver would go on waiting for a silent server, and its pool for the connection.
@@ -373,7 +380,7 @@ async def _end_what_was_cancelled(connection: AnyConnection) -> None:
     try:
         # The driver ends a cancellation before it begins something else. If that is cancelled,
         # too, some versions raise a cancellation forever; nobody cancels this one.
-        async with asyncio.timeout(CLOSE_TIMEOUT):
+        async with limit_wait(CLOSE_TIMEOUT):
             await connection.execute("SELECT 1")
     except (*DRIVER_ERRORS, asyncio.CancelledError):
         connection.terminate()
@@ -382,7 +389,7 @@ async def _end_what_was_cancelled(connection: AnyConnection) -> None:
 async def _close(connection: AnyConnection, deadline: float) -> None:
     try:
         # Some versions of the driver do not count the end of a cancellation in its own timeout.
-        async with asyncio.timeout_at(deadline):
+        async with limit_wait(max(deadline - asyncio.get_running_loop().time(), 0)):
             await connection.close()
     except DRIVER_ERRORS:
         connection.terminate()

@@ -14,24 +14,8 @@ from eventport_postgres.asking import AnyConnection, ask, ask_one
 from eventport_postgres.connections import Connections, OwnConnections
 from eventport_postgres.errors import DRIVER_ERRORS, translated
 from eventport_postgres.places import check_url
-from eventport_postgres.schema import DEFAULT_SCHEMA, LOCK, check_schema, exists, quoted
+from eventport_postgres.schema import DEFAULT_SCHEMA, LOCK, check_schema, exists, load_sql, quoted
 
-
-_TABLES: Final = """
-CREATE TABLE IF NOT EXISTS {schema}.documents (
-    collection pg_catalog.text COLLATE pg_catalog."C" NOT NULL, -- the read model, its generation
-    key        pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
-    document   pg_catalog.json NOT NULL,
-    PRIMARY KEY (collection, key)
-);
-CREATE TABLE IF NOT EXISTS {schema}.lookups (
-    collection pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
-    lookup     pg_catalog.text COLLATE pg_catalog."C" NOT NULL, -- a field and its value, or a hash
-    key        pg_catalog.text COLLATE pg_catalog."C" NOT NULL,
-    PRIMARY KEY (collection, lookup, key)
-);
-CREATE INDEX IF NOT EXISTS lookups_of_keys ON {schema}.lookups (collection, key);
-"""
 
 _IS_THERE: Final = "SELECT pg_catalog.to_regclass($1) IS NOT NULL"
 
@@ -115,7 +99,7 @@ class _Transaction:
         name = quoted(self._schema)
         if not await exists(self._connection, self._schema):
             await self._connection.execute(f"CREATE SCHEMA {name}")
-        await self._connection.execute(_TABLES.replace("{schema}", name))
+        await self._connection.execute(load_sql("documents.sql", name))
 
 
 class _Pool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from asyncpg import exceptions as pg
-from asyncpg.exceptions._base import DataError as _ClientDataError
 
 from eventport.adapter import ConnectionLostError
 from eventport.errors import (
@@ -115,7 +114,8 @@ def is_lost(exc: BaseException) -> bool:
     """Return whether the connection is of no use any more; what the server did is not known."""
     if isinstance(exc, pg.InterfaceError):
         # asyncpg's word for a misuse, or for a connection that is closed; only the latter here.
-        return not isinstance(exc, _ClientDataError | pg.ClientConfigurationError)
+        # A value or an option that is wrong is also a ValueError.
+        return not isinstance(exc, ValueError)
     if isinstance(exc, pg.FeatureNotSupportedError):
         return str(exc).startswith(_READ_ON_A_STANDBY)
     return isinstance(exc, _LOST)
@@ -138,7 +138,9 @@ def translated(exc: BaseException) -> EventportError:
         found = _STATES.get(state) or _STATES.get(state[:2]) or NotSupportedError
         remedy = _REMEDIES.get(state) or _REMEDIES.get(state[:2])
         return found(f"PostgreSQL refuses: {text}" + (f"; {remedy}" if remedy else ""))
-    if isinstance(exc, _ClientDataError | OverflowError):
+    if isinstance(exc, OverflowError) or (
+        isinstance(exc, pg.InterfaceError) and not isinstance(exc, pg.ClientConfigurationError)
+    ):
         return InvalidArgumentError(f"asyncpg refuses a value: {text}")
     if isinstance(exc, ValueError):
         return ConfigurationError(f"asyncpg refuses the URL or an option: {text}")

@@ -16,6 +16,7 @@ from eventport.adapter import (
     InlineHandlers,
     Outcome,
     inline_failure,
+    limit_wait,
     new_events,
     run_shielded,
 )
@@ -78,13 +79,13 @@ class InlineProjections:
         """
         transaction = connection.transaction()
         try:
-            async with asyncio.timeout(within):
+            async with limit_wait(within):
                 await transaction.start()
             found = outcomes(commits, await ask_one(connection, *request, within=within))
             if only_found(found):
                 await connection.execute(CONFIRM, timeout=within)
             await self._run(connection, commits, found, within)
-            async with asyncio.timeout(within):
+            async with limit_wait(within):
                 await _check(connection, _CHECK)
                 await transaction.commit()
         except BaseException as exc:
@@ -134,6 +135,7 @@ async def _call(
     within: float | None,
 ) -> None:
     connection = transaction.connection
+    # It limits the handler's own work, which is no wait on the server: the error names the handler.
     timer = asyncio.timeout(within)
     try:
         async with timer:
@@ -188,7 +190,7 @@ async def undo_within(connection: AnyConnection, sql: str) -> None:
 
 async def _undo(connection: AnyConnection, sql: str) -> None:
     try:
-        async with asyncio.timeout(CLOSE_TIMEOUT):
+        async with limit_wait(CLOSE_TIMEOUT):
             await connection.execute(sql)
     except (*DRIVER_ERRORS, asyncio.CancelledError) as exc:
         if not isinstance(exc, asyncpg.PostgresError) or is_lost(exc):
@@ -199,7 +201,7 @@ async def _roll_back(connection: AnyConnection, transaction: Any) -> None:
     try:
         # The error that led to this is what the caller has to get, even if time is up meanwhile.
         with CancelScope(shield=True):
-            async with asyncio.timeout(CLOSE_TIMEOUT):
+            async with limit_wait(CLOSE_TIMEOUT):
                 await transaction.rollback()
     except DRIVER_ERRORS:
         connection.terminate()

@@ -22,10 +22,11 @@ from eventport.adapter import (
     Outcome,
     StreamPage,
     StreamQuery,
+    limit_wait,
 )
 
-from eventport_postgres.asking import AnyConnection, ask_one
-from eventport_postgres.batches import CONFIRM, Statements, only_found, outcomes
+from eventport_postgres.asking import AnyConnection
+from eventport_postgres.batches import Statements, write_batch
 from eventport_postgres.errors import DRIVER_ERRORS, translated
 from eventport_postgres.guards import independent_parts
 from eventport_postgres.inline import InlineProjections, undo_within
@@ -72,6 +73,7 @@ class PostgresJoinedEngine:
             Capability.SESSIONS,
             Capability.GLOBAL_ORDER,
             Capability.GUARDS,
+            Capability.CONDITIONS,
             Capability.TIMES,
             Capability.CATALOGUE,
         }
@@ -140,17 +142,15 @@ class PostgresJoinedEngine:
     async def _write(
         self, connection: AnyConnection, commits: Sequence[Commit]
     ) -> Sequence[Outcome]:
-        request = self._statements.write(commits)
         if self._inline:
+            request = self._statements.write(commits)
             return await self._inline.write_within(connection, commits, request)
+        request = self._statements.write_first(commits)
         try:
-            found = outcomes(commits, await ask_one(connection, *request))
-            if only_found(found):
-                await connection.execute(CONFIRM)
+            return await write_batch(connection, self._statements, commits, request)
         except asyncio.CancelledError:
             await undo_within(connection, _ABORT)
             raise
-        return found
 
     async def _ask(
         self,
@@ -168,7 +168,7 @@ class PostgresJoinedEngine:
                 )
                 raise NotSupportedError(message)
             try:
-                async with asyncio.timeout(self._timeout):
+                async with limit_wait(self._timeout):
                     return await query(self._connection, *args, **kwargs)
             except DRIVER_ERRORS as exc:
                 raise translated(exc) from exc

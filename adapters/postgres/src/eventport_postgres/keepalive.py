@@ -7,6 +7,7 @@ import socket
 from typing import Final
 
 from eventport_postgres.asking import AnyConnection
+from eventport_postgres.vendor import socket_of
 
 
 _OPTIONS: Final = {
@@ -20,10 +21,9 @@ _OPTIONS: Final = {
 def keep_alive(connection: AnyConnection) -> None:
     """Let the operating system end a connection whose other end is silent for half a minute.
 
-    asyncpg has no option for it; where its transport is not found, the timeouts have to do.
+    asyncpg has no option for it; where its socket is not found, the timeouts have to do.
     """
-    transport = getattr(connection, "_transport", None)
-    found = None if transport is None else transport.get_extra_info("socket")
+    found = socket_of(connection)
     if found is None or found.family not in {socket.AF_INET, socket.AF_INET6}:
         return
     found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -12,7 +12,7 @@ import asyncpg
 
 from anyio import CancelScope
 
-from eventport.adapter import require_asyncio
+from eventport.adapter import limit_wait, require_asyncio
 from eventport.errors import ConfigurationError
 from eventport.projections.sql import Dialect, SqlCheckpoints, added_columns
 from eventport.transactions import DocumentWriter
@@ -22,35 +22,11 @@ from eventport_postgres.connections import Connections, OwnConnections, PoolConn
 from eventport_postgres.documents import documents_on
 from eventport_postgres.errors import DRIVER_ERRORS, is_lost, translated
 from eventport_postgres.places import check_url
-from eventport_postgres.schema import DEFAULT_SCHEMA, LOCK, check_schema, exists, quoted
+from eventport_postgres.schema import DEFAULT_SCHEMA, LOCK, check_schema, exists, load_sql, quoted
 
 
 Connection: TypeAlias = AnyConnection
 """What handlers write with: a connection of asyncpg, in an open transaction."""
-
-_TABLES: Final = """
-CREATE TABLE IF NOT EXISTS {schema}.projections (
-    name       pg_catalog.text NOT NULL,
-    generation bigint          NOT NULL,
-    position   bigint          NOT NULL DEFAULT 0,
-    active     boolean         NOT NULL DEFAULT false, -- of several, the highest generation is
-    owner      pg_catalog.text,
-    fence      bigint          NOT NULL DEFAULT 0, -- counts the leases; only the last one is good
-    PRIMARY KEY (name, generation)
-);
-CREATE TABLE IF NOT EXISTS {schema}.dead_letters (
-    name       pg_catalog.text        NOT NULL,
-    generation bigint                 NOT NULL,
-    position   bigint                 NOT NULL,
-    stream     pg_catalog.text        NOT NULL,
-    version    bigint                 NOT NULL,
-    type       pg_catalog.text        NOT NULL,
-    error      pg_catalog.text        NOT NULL,
-    attempts   bigint                 NOT NULL,
-    at         pg_catalog.timestamptz NOT NULL,
-    PRIMARY KEY (name, generation, position)
-);
-"""
 
 _ADDED: Final = "".join(
     f"ALTER TABLE {{schema}}.projections ADD COLUMN IF NOT EXISTS {name} {declaration};\n"
@@ -226,7 +202,7 @@ class _Tables:
             raise
 
     async def _in_time(self, call: Callable[[], Awaitable[None]]) -> None:
-        async with asyncio.timeout(self._timeout):
+        async with limit_wait(self._timeout):
             await call()
 
     async def require(self) -> None:
@@ -250,10 +226,11 @@ class _Tables:
                     return
                 await self.fetch(connection, LOCK, f"eventport schema {self.schema}")
                 name = quoted(self.schema)
-                async with asyncio.timeout(self._timeout):
+                async with limit_wait(self._timeout):
                     if not await exists(connection, self.schema):
                         await connection.execute(f"CREATE SCHEMA {name}")
-                    await connection.execute((_TABLES + _ADDED).replace("{schema}", name))
+                    await connection.execute(load_sql("checkpoints.sql", name))
+                    await connection.execute(_ADDED.replace("{schema}", name))
         except (*DRIVER_ERRORS, ValueError) as exc:
             # What asyncpg says of a URL that it does not understand holds all of it.
             raise translated(exc) from (None if isinstance(exc, ValueError) else exc)

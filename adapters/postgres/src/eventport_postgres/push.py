@@ -12,7 +12,7 @@ from typing import Final
 from asyncpg import InterfaceError
 
 from eventport import EventportError, StoreUnavailableError
-from eventport.adapter import ConnectionLostError, run_shielded
+from eventport.adapter import ConnectionLostError, limit_wait, run_shielded
 
 from eventport_postgres.asking import AnyConnection, ask, ask_one
 from eventport_postgres.connections import Connections
@@ -112,7 +112,7 @@ class Push:
             if connection.is_closed():
                 return
             try:
-                async with asyncio.timeout(_GOODBYE), self._lock:
+                async with limit_wait(_GOODBYE), self._lock:
                     await connection.remove_listener(self._channel, on_notification)
                     await ask(connection, _LISTENS_NO_MORE, self._place)
             except (*DRIVER_ERRORS, asyncio.CancelledError):
@@ -122,7 +122,7 @@ class Push:
             async with self._connections.listening(self._timeout) as connection:
                 connection.add_termination_listener(on_end)
                 try:
-                    async with asyncio.timeout(self._timeout):
+                    async with limit_wait(self._timeout):
                         await ask(connection, _LISTENS, self._place)
                         await connection.add_listener(self._channel, on_notification)
                     self._listening = connection
@@ -150,6 +150,7 @@ class Push:
         clock = asyncio.get_running_loop().time
         silent_until = clock() + self._timeout
         while clock() < silent_until:
+            # No deadline on the server, which may have nothing to say: the time to look around.
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK):
                     await heard.wait()

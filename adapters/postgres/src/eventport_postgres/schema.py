@@ -30,7 +30,6 @@ FUNCTIONS: Final = (
     "check_place.sql",
     "lock_key.sql",
     "append.sql",
-    "append_one.sql",
     "frontier.sql",
     "read_all.sql",
     "matching.sql",
@@ -86,14 +85,14 @@ def migration_sql(schema: str, since: int = 0) -> str:
     name = quoted(schema)
     parts = [] if since else [f"CREATE SCHEMA IF NOT EXISTS {name};\n"]
     for version, file in enumerate(MIGRATIONS[since:], since + 1):
-        parts.append(_load(file, name))
+        parts.append(load_sql(file, name))
         parts.append(f"INSERT INTO {name}.migrations (version) VALUES ({version});\n")  # noqa: S608  # it is quoted
     return "\n".join([*parts, functions_sql(schema)])
 
 
 def functions_sql(schema: str) -> str:
     """Return the SQL that makes the functions of this version, or makes them anew."""
-    return "\n".join(_load(file, quoted(schema)) for file in FUNCTIONS)
+    return "\n".join(load_sql(file, quoted(schema)) for file in FUNCTIONS)
 
 
 async def find_version(connection: AnyConnection, schema: str) -> int:
@@ -220,18 +219,18 @@ async def _look(connection: AnyConnection, schema: str) -> tuple[int, int, int, 
     name = quoted(schema)
     functions = [file.removesuffix(".sql") for file in FUNCTIONS]
     row = await ask_one(
-        connection, _load("look.sql", name), schema, f"{name}.", functions, "''", "'"
+        connection, load_sql("look.sql", name), schema, f"{name}.", functions, "''", "'"
     )
     return row[0], row[1], row[2], row[3], row[4]
 
 
 async def _repair(connection: AnyConnection, schema: str) -> None:
-    await connection.execute(_load("repair.sql", quoted(schema)))
+    await connection.execute(load_sql("repair.sql", quoted(schema)))
 
 
 @cache
-def _load(file: str, name: str) -> str:
-    """Read SQL of this package, for a schema that is quoted already."""
+def load_sql(file: str, name: str) -> str:
+    """Return SQL of this package, for a schema that is quoted already."""
     text = files("eventport_postgres").joinpath("sql", file).read_text(encoding="utf-8")
     return _fill(text, name)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from typing import Final
 
+from eventport.adapter import limit_wait
 from eventport.errors import NotSupportedError
 
 from eventport_postgres.asking import AnyConnection, ask, ask_one
@@ -60,7 +59,7 @@ async def refuse_standby(connection: AnyConnection, within: float) -> None:
     """Do what `require_primary` does, without asking a server that has said that it is one."""
     # A pooler may go on repeating what was true before a promotion.
     if getattr(connection.get_settings(), "in_hot_standby", "off") == "on":
-        async with asyncio.timeout(within):
+        async with limit_wait(within):
             await require_primary(connection)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -17,11 +15,13 @@ from eventport.adapter import (
     Committed,
     ConnectionLostError,
     Failed,
+    LimitedWait,
     Outcome,
+    limit_wait,
 )
 
 from eventport_postgres.asking import AnyConnection, ask, ask_one
-from eventport_postgres.batches import CONFIRM, Statements, only_found, outcomes
+from eventport_postgres.batches import Statements, write_batch
 from eventport_postgres.connections import Backend, Connections
 from eventport_postgres.errors import (
     DRIVER_ERRORS,
@@ -130,14 +130,14 @@ class Writer:
         self._asked: Backend | None = None
         """The backend that has not answered yet; None if there is none, or a pooler hides it."""
         self._interrupted = False
-        self._sent: asyncio.Timeout | None = None
+        self._sent: LimitedWait | None = None
         """What ends the wait for the server's answer to a batch."""
 
     def interrupt(self) -> None:
         """Let the batch that is on its way end soon; its outcome is unknown then."""
         self._interrupted = True
-        if self._sent is not None and not self._sent.expired():
-            self._sent.reschedule(asyncio.get_running_loop().time())
+        if self._sent is not None:
+            self._sent.cut()
 
     async def commit(self, commits: Sequence[Commit], within: float) -> Sequence[Outcome]:
         """Write a batch, in one attempt.
@@ -168,7 +168,9 @@ class Writer:
     async def _commit(self, commits: Sequence[Commit], within: float) -> Sequence[Outcome]:
         self._interrupted = False
         self._asked = None  # a search must not end a backend that serves somebody else by now
-        request = self._statements.write(commits)
+        # Handlers go on in the transaction, for which nothing may have been set.
+        write = self._statements.write if self._inline else self._statements.write_first
+        request = write(commits)
         sent = False
         try:
             async with self._connections.writing(within) as connection:
@@ -196,11 +198,13 @@ class Writer:
         try:
             async with (
                 self._connections.writing(within) as connection,
-                asyncio.timeout(within),
+                limit_wait(within),
             ):
-                return await self._looker.look(connection, commits, self._asked, self._landmark)
+                found = await self._looker.look(connection, commits, self._asked, self._landmark)
         except DRIVER_ERRORS as exc:
             raise lost(exc, AnswerLostError) from exc
+        self._remember(commits, found)
+        return found
 
     async def find_lockers(self, streams: Sequence[str], within: float) -> Mapping[str, str | None]:
         """Return which transactions keep streams, or other locks of ours, locked."""
@@ -242,7 +246,7 @@ class Writer:
             raise ConnectionLostError("it was interrupted before it was sent")
         try:
             # Handlers may take longer than the server: they have a limit of their own.
-            async with asyncio.timeout(None if self._inline else within) as self._sent:
+            async with limit_wait(None if self._inline else within) as self._sent:
                 return await self._ask(connection, commits, request, within)
         except LockNotAvailableError as exc:
             refusal = exc
@@ -262,9 +266,7 @@ class Writer:
             if self._inline:
                 found = await self._inline.write(connection, commits, request, within)
             else:
-                found = outcomes(commits, await ask_one(connection, *request))
-                if only_found(found):
-                    await connection.execute(CONFIRM)
+                found = await write_batch(connection, self._statements, commits, request)
         except (EventportError, LockNotAvailableError):
             raise
         except Exception as exc:
@@ -305,7 +307,8 @@ class Writer:
         )
         return [Blocked(frozenset(waits)) if waits else next(rest) for waits in blocked]
 
-    def _remember(self, commits: Sequence[Commit], found: Sequence[Outcome]) -> None:
+    def _remember(self, commits: Sequence[Commit], found: Sequence[Outcome | None]) -> None:
+        """Keep the last event that was written: the next batch comes after it."""
         for commit, outcome in zip(reversed(commits), reversed(found), strict=True):
             if isinstance(outcome, Committed) and not outcome.deduplicated:
                 position = outcome.writes[-1].positions[-1]

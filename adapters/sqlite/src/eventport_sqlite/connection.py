@@ -12,8 +12,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeAlias, TypeVar, cast
 
-import aiosqlite
-
 from eventport.adapter import Affinity, run_shielded
 from eventport.errors import (
     ConfigurationError,
@@ -27,6 +25,7 @@ from eventport.errors import (
 
 from eventport_sqlite.database import Call, Database
 from eventport_sqlite.schema import prepare, refuse_foreign
+from eventport_sqlite.vendor import ThreadedConnection
 
 
 P = ParamSpec("P")
@@ -41,16 +40,14 @@ Synchronous: TypeAlias = Literal["full", "normal"]
 _OLDEST: Final = (3, 37, 0)  # STRICT tables
 
 
-class Connection(aiosqlite.Connection):
+class Connection(ThreadedConnection):
     """A connection that runs whole functions in its thread: one hop, however many statements."""
 
     def __init__(self, connector: Callable[[], sqlite3.Connection]) -> None:
         self._affinity = Affinity()
         self._lent = False
-        super().__init__(connector, iter_chunk_size=64)
-        # A program that ends without closing its store must not hang at its end. What this
-        # thread leaves undone then, SQLite rolls back.
-        self._thread.daemon = True
+        # Not in a forked child, nor in another event loop.
+        super().__init__(connector, lambda: self._affinity.check(self))
         self._stopped: asyncio.Future[Any] | None = None
 
     async def connect(self) -> None:
@@ -118,8 +115,8 @@ class Connection(aiosqlite.Connection):
             GivenUpError: `give_up` was called in time, and nothing was done.
         """
         self._affinity.check(self)
-        db = self._connection
-        if db is None or not self._running:
+        db = self.plain
+        if db is None:
             raise StoreClosedError("the connection has been closed")
 
         def perform() -> T:
@@ -127,12 +124,9 @@ class Connection(aiosqlite.Connection):
             database.enter(call)
             return function(database)
 
-        # aiosqlite's public methods run one statement each. Several in one hop, which is what
-        # makes a transaction both fast and impossible to tear, need the queue below them.
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         call.future = future
-        vendor: Any = self
-        vendor._tx.put_nowait((future, perform))  # noqa: SLF001  # see above
+        self.post(future, perform)
         # `translated` would do the same, but a generator costs a lone append a twentieth of it.
         try:
             return await future
@@ -154,11 +148,6 @@ class Connection(aiosqlite.Connection):
             message = "this connection is the store's: a handler must not close it"
             raise InvalidArgumentError(message)
         await super().close()
-
-    async def _execute(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
-        """Do what all other methods of aiosqlite do, but not in a forked child."""
-        self._affinity.check(self)
-        return await super()._execute(fn, *args, **kwargs)  # type: ignore[no-untyped-call]
 
     def __repr__(self) -> str:
         """Say what it is."""

@@ -18,29 +18,8 @@ from eventport.transactions import DocumentReader, DocumentWriter
 from eventport_sqlite.connection import MEMORY, Connection, Synchronous, open_connection
 from eventport_sqlite.lending import run_on
 from eventport_sqlite.places import BusyTimeout, check_path, path_in
+from eventport_sqlite.scripts import run_script
 
-
-_TABLES: Final = (
-    """
-    CREATE TABLE IF NOT EXISTS eventport_documents (
-        collection TEXT NOT NULL, -- the name of the read model and its generation
-        key        TEXT NOT NULL,
-        document   TEXT NOT NULL, -- JSON
-        PRIMARY KEY (collection, key)
-    ) STRICT
-    """,
-    """
-    CREATE TABLE IF NOT EXISTS eventport_lookups (
-        collection TEXT NOT NULL,
-        lookup     TEXT NOT NULL, -- a field and its value, or their hash
-        key        TEXT NOT NULL,
-        PRIMARY KEY (collection, lookup, key)
-    ) STRICT, WITHOUT ROWID
-    """,
-    """
-    CREATE INDEX IF NOT EXISTS eventport_lookups_of_keys ON eventport_lookups (collection, key)
-    """,
-)
 
 _IS_THERE: Final = "SELECT 1 FROM sqlite_schema WHERE name = 'eventport_lookups_of_keys'"
 
@@ -136,6 +115,5 @@ def _is_there(db: sqlite3.Connection) -> bool:
 
 def _make(db: sqlite3.Connection) -> bool:
     if not _is_there(db):
-        for sql in _TABLES:
-            db.execute(sql)
+        run_script(db, "documents.sql")
     return True

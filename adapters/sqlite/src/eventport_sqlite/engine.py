@@ -41,6 +41,7 @@ _EVERYWHERE: Final = frozenset(
         Capability.SESSIONS,
         Capability.GLOBAL_ORDER,
         Capability.GUARDS,
+        Capability.CONDITIONS,
         Capability.TIMES,
         Capability.CATALOGUE,
     }
@@ -125,7 +126,8 @@ class SQLiteEngine:
 
     async def query(self, query: MatchQuery, /) -> MatchPage:
         """See `Queries.query`: there is one writer, so all that is committed was seen."""
-        return await self._reader.run(_in_place, statements.read_matches, query)
+        async with self._read_turn():
+            return await self._reader.run(_in_place, statements.read_matches, query)
 
     async def list_streams(self, query: NameQuery, /) -> Sequence[StreamInfo]:
         """See `Catalogues.list_streams`: two steps in an index for each stream."""

@@ -58,6 +58,7 @@ class SQLiteJoinedEngine:
             Capability.SESSIONS,
             Capability.GLOBAL_ORDER,
             Capability.GUARDS,
+            Capability.CONDITIONS,
             Capability.TIMES,
             Capability.CATALOGUE,
         }

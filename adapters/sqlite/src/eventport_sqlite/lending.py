@@ -5,13 +5,14 @@ from __future__ import annotations
 import sqlite3
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import aiosqlite
 
 from eventport.errors import StoreClosedError
 
 from eventport_sqlite.connection import translated
+from eventport_sqlite.vendor import call_in_thread, plain_of
 
 
 T = TypeVar("T")
@@ -24,10 +25,7 @@ async def run_on(
 
     Its owner may have set factories for rows and text: the function does without them.
     """
-    # aiosqlite's public methods run one statement each. Several in one hop, which is what makes
-    # a savepoint impossible to tear, need the method below them.
-    vendor: Any = connection
-    plain: sqlite3.Connection | None = vendor._connection  # noqa: SLF001  # see above
+    plain = plain_of(connection)
     if plain is None:
         raise StoreClosedError("the connection has been closed")
 
@@ -40,5 +38,4 @@ async def run_on(
             plain.row_factory, plain.text_factory = rows, text
 
     with translated():
-        result: T = await vendor._execute(work)  # noqa: SLF001  # see above
-    return result
+        return await call_in_thread(connection, work)

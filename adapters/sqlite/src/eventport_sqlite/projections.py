@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, closing
 from datetime import datetime
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import aiosqlite
 
@@ -30,45 +30,11 @@ from eventport_sqlite.database import Database
 from eventport_sqlite.documents import documents_on
 from eventport_sqlite.locks import write_lock_on
 from eventport_sqlite.places import BusyTimeout, check_path, path_in
+from eventport_sqlite.scripts import run_script
 
 
 Connection: TypeAlias = aiosqlite.Connection
 """What handlers write with: a connection of aiosqlite, in an open transaction."""
-
-_TABLES: Final = (
-    """
-    CREATE TABLE IF NOT EXISTS eventport_projections (
-        name           TEXT    NOT NULL,
-        generation     INTEGER NOT NULL,
-        position       INTEGER NOT NULL DEFAULT 0,
-        active         INTEGER NOT NULL DEFAULT 0, -- of several, the highest generation is
-        owner          TEXT,
-        fence          INTEGER NOT NULL DEFAULT 0, -- counts the leases; only the last one is good
-        renewals       INTEGER NOT NULL DEFAULT 0, -- counts the signs of life
-        seconds        REAL    NOT NULL DEFAULT 15, -- how long the lease lasts after one of them
-        event_position INTEGER,                    -- the last event that was handled
-        event_stream   TEXT,
-        event_version  INTEGER,
-        event_id       TEXT,
-        store_id       TEXT,                       -- of the event store that the position is of
-        PRIMARY KEY (name, generation)
-    ) STRICT
-    """,
-    """
-    CREATE TABLE IF NOT EXISTS eventport_dead_letters (
-        name       TEXT    NOT NULL,
-        generation INTEGER NOT NULL,
-        position   INTEGER NOT NULL,
-        stream     TEXT    NOT NULL,
-        version    INTEGER NOT NULL,
-        type       TEXT    NOT NULL,
-        error      TEXT    NOT NULL,
-        attempts   INTEGER NOT NULL,
-        at         TEXT    NOT NULL,           -- ISO 8601, UTC
-        PRIMARY KEY (name, generation, position)
-    ) STRICT
-    """,
-)
 
 
 class SQLiteCheckpoints(SqlCheckpoints[Connection]):
@@ -202,8 +168,7 @@ def _create(db: Database) -> None:
         return
     db.begin()
     try:
-        for sql in _TABLES:
-            db.execute(sql)
+        run_script(db, "checkpoints.sql")
         there = _columns(db)
         for name, declaration in added_columns("text"):
             if name not in there:

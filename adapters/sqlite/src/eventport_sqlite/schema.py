@@ -10,39 +10,10 @@ from typing import Final
 
 from eventport.errors import IncompatibleStoreError
 
+from eventport_sqlite.scripts import run_script
 
-# AUTOINCREMENT, because a position must never be used again, even if the last event is deleted.
-# `data` holds JSON as TEXT and bytes as BLOB, so that the column itself keeps them apart.
-_CREATE: Final = (
-    "CREATE TABLE eventport_schema (version INTEGER NOT NULL) STRICT",
-    """
-    CREATE TABLE eventport_events (
-        position    INTEGER PRIMARY KEY AUTOINCREMENT,
-        stream      TEXT    NOT NULL,
-        version     INTEGER NOT NULL,
-        type        TEXT    NOT NULL,
-        data        ANY     NOT NULL,
-        metadata    TEXT    NOT NULL,
-        id          BLOB    NOT NULL,
-        recorded_at INTEGER NOT NULL, -- microseconds since 1970, UTC
-        UNIQUE (stream, version)
-    ) STRICT
-    """,
-)
 
-# Events stay as they are: a new column of old rows reads as null, without being written.
-_ADD_TAGS: Final = (
-    "ALTER TABLE eventport_events ADD COLUMN tags TEXT",  # a JSON array; null for none
-    """
-    CREATE TABLE eventport_tags (
-        tag      TEXT    NOT NULL,
-        position INTEGER NOT NULL,
-        PRIMARY KEY (tag, position)
-    ) STRICT, WITHOUT ROWID
-    """,
-)
-
-_MIGRATIONS: Final = (_CREATE, _ADD_TAGS)
+_MIGRATIONS: Final = ("1_tables.sql", "2_tags.sql")
 """What leads from each version to the next, from nothing to the first onwards."""
 
 SCHEMA_VERSION: Final = len(_MIGRATIONS)
@@ -85,9 +56,8 @@ def prepare(db: sqlite3.Connection, name: str) -> None:
         db.execute("BEGIN IMMEDIATE")
         try:
             before = _find_version(db, name)  # another process may have been faster
-            for version, statements in enumerate(_MIGRATIONS[before:], before + 1):
-                for statement in statements:
-                    db.execute(statement)
+            for version, file in enumerate(_MIGRATIONS[before:], before + 1):
+                run_script(db, file)
                 db.execute("INSERT INTO eventport_schema VALUES (?)", (version,))
             db.execute("COMMIT")
         finally:

@@ -11,6 +11,7 @@ from anyio.lowlevel import checkpoint
 from eventport import (
     AppendResult,
     ConcurrencyError,
+    Query,
     RecordedEvent,
     StoreClosedError,
 )
@@ -112,11 +113,19 @@ async def reads_of_a_stream(t: Trial) -> None:
 
     async def read() -> None:
         t.versions((await t.store.read("a")).events, range(1, 6), "read")
+
+    async def iterate() -> None:
         t.versions(await collect(t.store.iterate("a")), range(1, 6), "iterate")
+
+    async def aggregate() -> None:
         t.equal((await t.store.aggregate("a", evolve, int)).state, 5, "state folded")
 
-    async for run in cancel_everywhere(t.backend, read):
-        t.equal((await t.store.read("a")).version, 5, f"head after reads {run}")
+    async def read_many() -> None:
+        t.versions((await t.store.read_many(["a", "b"]))["a"].events, range(1, 6), "read_many")
+
+    for call in (read, iterate, aggregate, read_many):
+        async for run in cancel_everywhere(t.backend, call):
+            t.equal((await t.store.read("a")).version, 5, f"head after reads {run}")
     await t.untouched("a", 5, "cancelled reads")
 
 
@@ -127,10 +136,16 @@ async def reads_of_all_streams(t: Trial) -> None:
 
     async def read() -> None:
         t.versions((await t.store.read_all()).events, range(1, 6), "read_all")
+
+    async def iterate() -> None:
         t.versions(await collect(t.store.iterate_all()), range(1, 6), "iterate_all")
 
-    async for run in cancel_everywhere(t.backend, read):
-        t.equal(len((await t.store.read_all()).events), 5, f"events after reads {run}")
+    async def query() -> None:
+        t.versions((await t.store.query(Query.all())).events, range(1, 6), "query")
+
+    for call in (read, iterate, query):
+        async for run in cancel_everywhere(t.backend, call):
+            t.equal(len((await t.store.read_all()).events), 5, f"events after reads {run}")
     await t.untouched("a", 5, "cancelled reads")
 
 

@@ -1,5 +1,7 @@
 """CLO: the end of a store."""
 
+# ruff: noqa: D205  # a clause is one sentence, and may take two lines
+
 from __future__ import annotations
 
 import anyio
@@ -10,7 +12,7 @@ from eventport import EventportError, RecordedEvent, StoreClosedError
 
 from eventport_conformance.clause import clause
 from eventport_conformance.helpers import collect, fill, make, take
-from eventport_conformance.trial import Trial
+from eventport_conformance.trial import Deviation, Trial
 from eventport_conformance.waiting import no_hang
 
 
@@ -38,6 +40,9 @@ async def after_closing_streams_are_refused(t: Trial) -> None:
     with t.raises(StoreClosedError, "aggregate after closing"):
         await t.store.aggregate("order", evolve, int)
     with t.raises(StoreClosedError, "session after closing"):
+        async with t.store.session():
+            pass  # it is refused before it does anything
+    with t.raises(StoreClosedError, "session with an append after closing"):
         async with t.store.session() as session:
             await session.append("order", make(1))
 
@@ -190,3 +195,34 @@ async def many_pending_appends_are_kept(t: Trial) -> None:
     async with t.second_client() as store:
         heads = [(await store.read(f"order-{number}")).version for number in range(300)]
         t.equal(heads, [2] * 300, "versions after opening again")
+
+
+@clause("CLO-11")
+async def reads_that_are_under_way(t: Trial) -> None:
+    """A read that is under way when the store is closed returns the truth or raises
+    `StoreClosedError`.
+    """
+    await fill(t.store, "order", 300)
+    ended: list[str] = []
+
+    async def read(turns: int) -> None:
+        for _ in range(turns):
+            await checkpoint()
+        try:
+            found = await t.store.read("order")
+        except StoreClosedError:
+            ended.append("refused")
+        except EventportError as exc:
+            seen = f"{type(exc).__name__}: {exc}"
+            raise Deviation("a read while closing", "events or StoreClosedError", seen) from exc
+        else:
+            t.versions(found.events, range(1, 301), "events read while closing")
+            ended.append("read")
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(40):
+            tasks.start_soon(read, number // 2)
+        await checkpoint()
+        with no_hang("closing ends"):
+            await t.store.aclose()
+    t.equal(len(ended), 40, "reads that have ended")

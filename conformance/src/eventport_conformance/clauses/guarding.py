@@ -38,7 +38,7 @@ def tagged(*tags: str, type_: str = "Taken", data: Any = None) -> NewEvent:
     return NewEvent(type_, data, tags=set(tags))
 
 
-@clause("GRD-01", needs=("global_order", "guards"))
+@clause("GRD-01", needs=("global_order", "conditions"))
 async def nothing_may_match(t: Trial) -> None:
     """An append with `unless` and no token is written only if no event matches."""
     await t.store.append("other", [tagged("seat:2"), tagged("seat:1 "), *make(1)])
@@ -49,7 +49,7 @@ async def nothing_may_match(t: Trial) -> None:
     await t.untouched("b", 0, "an append whose condition fails")
 
 
-@clause("GRD-02", needs=("global_order", "guards"))
+@clause("GRD-02", needs=("global_order", "conditions"))
 async def what_was_seen_is_no_conflict(t: Trial) -> None:
     """With a token, only an event that matches and was not seen is a conflict."""
     await t.store.append("a", [tagged("seat:1"), tagged("seat:1")])
@@ -64,7 +64,7 @@ async def what_was_seen_is_no_conflict(t: Trial) -> None:
     await t.untouched("b", 2, "an append whose condition fails")
 
 
-@clause("GRD-03", needs=("global_order", "guards"))
+@clause("GRD-03", needs=("global_order", "conditions"))
 async def the_error_says_which(t: Trial) -> None:
     """The conflict is a ConcurrencyError with the query and the first event that was missed."""
     await t.store.append("s", [tagged("seat:1")])
@@ -83,7 +83,7 @@ async def the_error_says_which(t: Trial) -> None:
     t.true("seat:1" not in shown and "secret" not in shown, "the error shows no tag", shown)
 
 
-@clause("GRD-04", needs=("global_order", "guards"))
+@clause("GRD-04", needs=("global_order", "conditions"))
 async def what_matches_counts(t: Trial) -> None:
     """The condition is that of the query: one of the types, all of the tags, any of the matches."""
     cases = (
@@ -109,7 +109,7 @@ async def what_matches_counts(t: Trial) -> None:
         t.equal(seen, conflicts, f"conflict of {query.to_json()} with {sorted(event.tags)}")
 
 
-@clause("GRD-05", needs=("global_order", "guards"))
+@clause("GRD-05", needs=("global_order", "conditions"))
 async def a_token_of_one_event(t: Trial) -> None:
     """The token of a query backwards stands for the whole store, however few events it gave."""
     await t.store.append("a", [tagged("seat:1"), tagged("seat:1"), tagged("seat:1")])
@@ -123,7 +123,7 @@ async def a_token_of_one_event(t: Trial) -> None:
         await t.store.append("b", [tagged("x")], unless=SEAT, since=newest.token)
 
 
-@clause("GRD-06", needs=("global_order", "guards"))
+@clause("GRD-06", needs=("global_order", "conditions"))
 async def a_token_of_a_part(t: Trial) -> None:
     """The token of a query forwards that `max_count` cut stands for what it gave."""
     await t.store.append("a", [tagged("seat:1"), NewEvent("Plain", 1), tagged("seat:1")])
@@ -138,7 +138,7 @@ async def a_token_of_a_part(t: Trial) -> None:
         await t.store.append(f"whole-{count}", [tagged("x")], unless=SEAT, since=whole.token)
 
 
-@clause("GRD-07", needs=("global_order", "guards"))
+@clause("GRD-07", needs=("global_order", "conditions"))
 async def a_token_after_a_position(t: Trial) -> None:
     """The token of a query after a position stands for what was skipped, too."""
     await t.store.append("a", [tagged("seat:1"), tagged("seat:1")])
@@ -148,7 +148,7 @@ async def a_token_after_a_position(t: Trial) -> None:
     await t.store.append("b", [tagged("x")], unless=SEAT, since=rest.token)
 
 
-@clause("GRD-08", needs=("global_order", "guards"))
+@clause("GRD-08", needs=("global_order", "conditions"))
 async def a_retry_succeeds(t: Trial) -> None:
     """A conditional append that is sent again with the same ids gives the original result."""
     for expected in ("any", NO_STREAM, "stream_exists"):
@@ -169,7 +169,7 @@ async def a_retry_succeeds(t: Trial) -> None:
         t.equal(read.version, first.version, "head of the stream")
 
 
-@clause("GRD-09", needs=("global_order", "guards"))
+@clause("GRD-09", needs=("global_order", "conditions"))
 async def half_a_retry_is_a_conflict(t: Trial) -> None:
     """A conditional append of which only some events are there is a conflict."""
     own = tagged("seat:1")
@@ -182,7 +182,7 @@ async def half_a_retry_is_a_conflict(t: Trial) -> None:
     await t.untouched("a", 1, "appends of which one event is there")
 
 
-@clause("GRD-10", needs=("global_order", "guards"))
+@clause("GRD-10", needs=("global_order", "conditions"))
 async def both_conditions_count(t: Trial) -> None:
     """`expected` and `unless` must both hold."""
     await t.store.append("a", [tagged("seat:1")])
@@ -196,7 +196,7 @@ async def both_conditions_count(t: Trial) -> None:
     t.equal(result.version, 2, "version when both hold")
 
 
-@clause("GRD-11", needs=("global_order", "guards"))
+@clause("GRD-11", needs=("global_order", "conditions"))
 async def conditions_without_events(t: Trial) -> None:
     """An append of no events checks its condition, and writes nothing."""
     t.equal((await t.store.append("a", [], unless=SEAT)).version, 0, "nothing matches")
@@ -208,7 +208,7 @@ async def conditions_without_events(t: Trial) -> None:
     await t.untouched("a", 0, "appends of no events")
 
 
-@clause("GRD-12", needs=("global_order", "guards"))
+@clause("GRD-12", needs=("global_order", "conditions"))
 async def of_racers_one_wins(t: Trial) -> None:
     """Of concurrent appends to different streams under the same condition, exactly one wins."""
     for number, query in enumerate((match("one"), match(types={"One"}), match("one", "two"))):
@@ -218,7 +218,7 @@ async def of_racers_one_wins(t: Trial) -> None:
         t.equal(won.count(True), 1, f"appends that won under {query.to_json()}")
 
 
-@clause("GRD-13", needs=("global_order", "guards"))
+@clause("GRD-13", needs=("global_order", "conditions"))
 async def unrelated_never_conflict(t: Trial) -> None:
     """Concurrent appends under conditions that have nothing to do with each other all win."""
     await t.store.append("a", [tagged(f"tag:{n}") for n in range(40)])
@@ -228,7 +228,7 @@ async def unrelated_never_conflict(t: Trial) -> None:
     t.equal(len((await t.store.query(Query.all())).events), 80, "events in the store")
 
 
-@clause("GRD-14", needs=("global_order", "guards"))
+@clause("GRD-14", needs=("global_order", "conditions"))
 async def write_skew_over_tags(t: Trial) -> None:
     """Of two decisions that each break the condition of the other, at most one is written."""
     pairs = (
@@ -252,7 +252,7 @@ async def write_skew_over_tags(t: Trial) -> None:
         t.equal(won.count(True), 1, f"of {first.to_json()} and {second.to_json()}, written")
 
 
-@clause("GRD-15", needs=("global_order", "guards"))
+@clause("GRD-15", needs=("global_order", "conditions"))
 async def decisions_describe_themselves(t: Trial) -> None:
     """Whatever tasks append, each decision had seen all that matched before it."""
     results = await at_once(6, lambda i: decide(t.store, str(i), 12, seed=t.seed))
@@ -262,7 +262,7 @@ async def decisions_describe_themselves(t: Trial) -> None:
     t.true(check_decisions(events) > 0, "decisions were written")
 
 
-@clause("GRD-16", needs=("global_order", "guards", "shared"))
+@clause("GRD-16", needs=("global_order", "conditions", "shared"))
 async def tokens_are_good_in_other_stores(t: Trial) -> None:
     """A token is good in another store on the same data, and so is what it has not seen."""
     async with t.second_client() as other:
@@ -278,7 +278,7 @@ async def tokens_are_good_in_other_stores(t: Trial) -> None:
         t.equal(won.count(True), 1, "appends through two stores that won")
 
 
-@clause("GRD-17", needs=("global_order", "guards"))
+@clause("GRD-17", needs=("global_order", "conditions"))
 async def bad_tokens_are_refused(t: Trial) -> None:
     """What is no token raises InvalidArgumentError, and so does a token without a query."""
     await t.store.append("a", make(1))
@@ -293,7 +293,7 @@ async def bad_tokens_are_refused(t: Trial) -> None:
     await t.untouched("a", 1, "appends with bad tokens")
 
 
-@clause("GRD-18", needs=("global_order", "guards"))
+@clause("GRD-18", needs=("global_order", "conditions"))
 async def run_in_session_tries_again(t: Trial) -> None:
     """`run_in_session` runs the function again when what it queried has changed."""
     tries: list[int] = []
@@ -311,22 +311,17 @@ async def run_in_session_tries_again(t: Trial) -> None:
     t.equal((await t.store.read("mine")).version, 1, "head of the stream")
 
 
-@clause("GRD-19", unless="guards")
-async def without_guards_it_is_refused(t: Trial) -> None:
-    """Without guards, a condition raises NotSupportedError, and nothing is written."""
+@clause("GRD-19", unless="conditions")
+async def without_conditions_it_is_refused(t: Trial) -> None:
+    """Without conditions, one raises NotSupportedError, and nothing is written."""
     await t.store.append("a", make(1))
     with t.raises(NotSupportedError, "append with a condition") as caught:
         await t.store.append("a", make(1), unless=match("x"))
     t.true(len(str(caught.error)) > 10, "the error says why", str(caught.error))
-    with t.raises(NotSupportedError, "session that requires something"):
-        async with t.store.session() as session:
-            await session.append("b", make(1))
-            await session.require("a", 1)
-    await t.untouched("b", 0, "a session that requires something")
     await t.untouched("a", 1, "an append with a condition")
 
 
-@clause("GRD-20", needs=("global_order", "guards", "shared"), uses=("url",))
+@clause("GRD-20", needs=("global_order", "conditions", "shared"), uses=("url",))
 async def decisions_of_processes(t: Trial) -> None:
     """Whatever processes append, each decision had seen all that matched before it."""
     async with AsyncExitStack() as stack:
@@ -378,7 +373,7 @@ def _conflict_of(t: Trial, error: object, what: str) -> tuple[str, object, int]:
     return error.stream, error.expected, error.actual
 
 
-@clause("GRD-21", needs=("global_order", "guards"))
+@clause("GRD-21", needs=("global_order", "conditions"))
 async def the_expectation_counts_first(t: Trial) -> None:
     """If neither `expected` nor `unless` holds, the conflict of the stream is raised."""
     await t.store.append("a", [tagged("seat:1"), *make(1)])
@@ -404,7 +399,7 @@ async def the_expectation_counts_first(t: Trial) -> None:
     await t.untouched("a", 3, "appends of which no condition holds")
 
 
-@clause("GRD-22", needs=("sessions", "global_order", "guards"))
+@clause("GRD-22", needs=("sessions", "global_order", "conditions"))
 async def expectations_of_all_streams_count_first(t: Trial) -> None:
     """If a stream of a session and its query have moved, the conflict of the stream is raised."""
     await t.store.append("b", make(1))

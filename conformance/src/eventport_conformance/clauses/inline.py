@@ -1,18 +1,22 @@
 """INL: handlers that run inside the transactions of commits."""
 
+# ruff: noqa: D205  # a clause is one sentence, and may take two lines
+
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from anyio import create_task_group
+from anyio import Event, create_task_group
+from anyio.lowlevel import checkpoint
 
 from eventport import (
     ConcurrencyError,
     InlineProjectionError,
     NewEvent,
     NotSupportedError,
+    Query,
     RecordedEvent,
 )
 from eventport.callbacks import InlineStore
@@ -20,6 +24,7 @@ from eventport.callbacks import InlineStore
 from eventport_conformance.clause import clause
 from eventport_conformance.helpers import fill, make
 from eventport_conformance.trial import Deviation, Trial
+from eventport_conformance.waiting import no_hang
 
 
 class _NotedError(Exception):
@@ -144,3 +149,75 @@ async def nobody_sees_one_without_the_other(t: Trial) -> None:
         t.equal(early, [], "what others saw while the handler ran")
         t.equal(await notes.committed(), ["a"], "what others see afterwards")
         t.equal((await t.store.read("a")).version, 1, "head")
+
+
+@clause("INL-06", uses=("inline_notes",))
+async def a_handler_may_not_wait_for_its_own_commit(t: Trial) -> None:
+    """An append to the same store inside a handler raises NotSupportedError, as it would wait for
+    itself; one by another task at that time waits for its turn.
+    """
+    running, called = Event(), Event()
+    refused: list[str] = []
+
+    async def append_again(events: Sequence[RecordedEvent], _: Any) -> None:
+        if events[0].stream != "a":
+            return
+        running.set()
+        await called.wait()
+        with t.raises(NotSupportedError, "append to the same store in a handler"):
+            await t.store.append("c", make(1))
+        refused.append(events[0].stream)
+
+    async def append_beside() -> None:
+        await running.wait()
+        called.set()
+        await t.store.append("b", make(1))
+
+    register_inline(t, append_again)
+    with no_hang("an append whose handler appends"):
+        async with create_task_group() as tasks:
+            tasks.start_soon(append_beside)
+            await t.store.append("a", make(1))
+    t.equal(refused, ["a"], "appends that were refused")
+    heads = [(await t.store.read(stream)).version for stream in "abc"]
+    t.equal(heads, [1, 1, 0], "heads")
+
+
+@clause("INL-07", needs=("global_order",), uses=("inline_notes",))
+async def what_is_undone_was_never_seen(t: Trial) -> None:
+    """Reads of every kind that are called while handlers run see nothing of a commit that a handler
+    undoes.
+    """
+    running, called = Event(), Event()
+
+    async def refuse(_: Sequence[RecordedEvent], __: Any) -> None:
+        running.set()
+        await called.wait()
+        for _turn in range(20):
+            await checkpoint()
+        raise _NotedError
+
+    async def read(call: Callable[[], Awaitable[Sequence[RecordedEvent]]], what: str) -> None:
+        await running.wait()
+        called.set()
+        t.equal(list(await call()), [], f"what {what} gave while a handler ran")
+
+    async def stream() -> Sequence[RecordedEvent]:
+        return (await t.store.read("a")).events
+
+    async def many() -> Sequence[RecordedEvent]:
+        return (await t.store.read_many(["a", "b"]))["a"].events
+
+    async def everything() -> Sequence[RecordedEvent]:
+        return (await t.store.read_all()).events
+
+    async def query() -> Sequence[RecordedEvent]:
+        return (await t.store.query(Query.all())).events
+
+    register_inline(t, refuse)
+    async with create_task_group() as tasks:
+        for call in (stream, many, everything, query):
+            tasks.start_soon(read, call, call.__name__)
+        with t.raises(InlineProjectionError, "append whose handler raises"):
+            await t.store.append("a", make(2))
+    t.equal((await t.store.read("a")).version, 0, "head")

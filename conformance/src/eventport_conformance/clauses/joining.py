@@ -1,14 +1,16 @@
 """USE: stores inside a transaction of the caller's."""
 
+# ruff: noqa: D205  # a clause is one sentence, and may take two lines
+
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, Final
 
-from anyio import Event, create_task_group, sleep_forever
+from anyio import Event, create_task_group, sleep, sleep_forever
 
-from eventport import ConcurrencyError, NotSupportedError, RecordedEvent
+from eventport import ConcurrencyError, NotSupportedError, RecordedEvent, StoreClosedError
 
 from eventport_conformance.cancelling import cancel_everywhere
 from eventport_conformance.clause import clause
@@ -16,6 +18,10 @@ from eventport_conformance.clauses.inline import register_inline
 from eventport_conformance.helpers import fill, make
 from eventport_conformance.trial import Trial
 from eventport_conformance.waiting import no_hang
+
+
+_MEETING: Final = 0.15
+"""How many seconds a transaction stays open; a busy machine can only make a clause see less."""
 
 
 @clause("USE-01", uses=("using",))
@@ -107,3 +113,32 @@ async def an_append_cancelled_in_a_handler_leaves_nothing(t: Trial) -> None:
 
 async def _hook(_: object) -> None:
     """Never called."""
+
+
+@clause("USE-06", uses=("using",))
+async def a_closed_store_joins_nothing(t: Trial) -> None:
+    """A store that has been closed raises StoreClosedError when it is to join a transaction."""
+    await fill(t.store, "a", 1)
+    await t.bare.aclose()
+    with t.raises(StoreClosedError, "joining after closing"):
+        async with t.harness.using(t.bare, True):  # noqa: FBT003  # as above
+            pass
+
+
+@clause("USE-07", uses=("using",))
+async def who_meets_an_open_transaction_waits(t: Trial) -> None:
+    """Appends that meet a transaction of a caller's which is still open are all written in the end,
+    after it or beside it.
+    """
+    await fill(t.store, "a", 1)
+    async with (
+        create_task_group() as tasks,
+        t.harness.using(t.bare, True) as joined,  # noqa: FBT003  # as above
+    ):
+        await joined.append("a", make(2), expected=1)
+        for stream in ("a", "b", "c", "a"):
+            tasks.start_soon(t.store.append, stream, make(1))
+        await sleep(_MEETING)
+    heads = [(await t.store.read(stream)).version for stream in ("a", "b", "c")]
+    t.equal(heads, [5, 1, 1], "heads")
+    await t.untouched("a", 5, "appends beside a transaction")

@@ -124,7 +124,8 @@ async def after_any_name(t: Trial) -> None:
 async def prefixes_are_plain_text(t: Trial) -> None:
     """`prefix` is compared as it is: no character in it stands for others, or for another case."""
     wanted = await _fill(t.store, ODD)
-    for prefix in (*ODD, "a%", "a_", "a\\", "a[", "a.", "%", "_", "z", "nothing"):
+    last = ("a\U0010ffff", "a\U0010ffff\U0010ffff")  # no text is between these and "b"
+    for prefix in (*ODD, *last, "a%", "a_", "a\\", "a[", "a.", "%", "_", "z", "nothing"):
         matching = [one for one in wanted if one.startswith(prefix)]
         t.equal(_names(await t.store.streams(prefix=prefix)), matching, f"prefix {prefix!a}")
         found = await _pages(t.store, 1, prefix=prefix)

@@ -28,10 +28,11 @@ from eventport_conformance.dropping import (
     Ledger,
     each_cut,
     in_the_end,
+    or_unavailable,
     usable,
 )
 from eventport_conformance.helpers import at_once, fill, make
-from eventport_conformance.proxy import Direction, Proxy
+from eventport_conformance.proxy import Direction, Loss, Proxy
 from eventport_conformance.trial import Deviation, Trial
 from eventport_conformance.waiting import no_hang
 
@@ -270,3 +271,27 @@ async def what_became_of_it_is_found_out(t: Trial) -> None:
                     seen = (result.version, result.created, result.deduplicated)
                     t.equal(seen, (head, False, False), f"{what}: version, created, deduplicated")
         await ledger.check(t)
+
+
+@clause("FLT-22", uses=PROXIED, seconds=600)
+async def what_was_there_before_is_no_answer(t: Trial) -> None:
+    """An append with `any` of events that its stream holds already is written once more, although
+    its connection drops: what was there before is no trace of it.
+    """
+    losses: tuple[Loss, ...] = ("request", "answer", "request", "request")
+    async with t.behind_proxy() as (proxy, store):
+        for count in (1, 2):
+            stream = f"again-{count}"
+            events = make(count, f"Again{count}")
+            await store.append(stream, events)
+            for number, loss in enumerate(losses, 2):
+                proxy.lose(f"Again{count}".encode(), loss)
+                what = f"append number {number} of the same events, its {loss} lost"
+                result = await or_unavailable(what, lambda s=stream, e=events: store.append(s, e))  # type: ignore[misc]
+                if result is None:
+                    raise Deviation(what, "success", "StoreUnavailableError")
+                t.equal(proxy.losses_due, 0, "connections that have still to drop")
+                t.equal(result.version, number * count, f"version of {what}")
+            head = len(losses) + 1
+            t.recorded((await t.store.read(stream)).events, events * head, "events in the end")
+        await usable(t, store)

@@ -178,7 +178,7 @@ async def a_required_stream_may_be_written(t: Trial) -> None:
     t.equal(heads, [4, 1], "heads after the sessions")
 
 
-@clause("SES-41", needs=("global_order", "guards"))
+@clause("SES-41", needs=("global_order", "conditions"))
 async def what_was_queried_is_its_condition(t: Trial) -> None:
     """An event that matches what a session queried, and came later, is a conflict."""
     await t.store.append("a", [NewEvent("Old", 1, tags={"x"})])
@@ -202,7 +202,7 @@ async def what_was_queried_is_its_condition(t: Trial) -> None:
             await t.store.append("b", [NewEvent("New", 3, tags={"x"})])
 
 
-@clause("SES-42", needs=("global_order", "guards"))
+@clause("SES-42", needs=("global_order", "conditions"))
 async def a_query_sees_own_events(t: Trial) -> None:
     """A query in a session gives the session's own events last, and first if backwards."""
     await t.store.append("a", [NewEvent("E", 1, tags={"x"}), NewEvent("E", 2)])
@@ -222,7 +222,7 @@ async def a_query_sees_own_events(t: Trial) -> None:
     t.equal((await t.store.read("a")).version, 5, "head after the session")
 
 
-@clause("SES-43", needs=("global_order", "guards"))
+@clause("SES-43", needs=("global_order", "conditions"))
 async def conditions_of_appends_in_it(t: Trial) -> None:
     """`unless` and `since` in a session are conditions of its commit."""
     await t.store.append("a", [NewEvent("E", 1, tags={"x"})])
@@ -240,7 +240,7 @@ async def conditions_of_appends_in_it(t: Trial) -> None:
     await t.untouched("b", 2, "sessions whose conditions failed")
 
 
-@clause("SES-44", needs=("sessions", "global_order", "guards"))
+@clause("SES-44", needs=("sessions", "global_order", "guards", "conditions"))
 async def over_several_streams(t: Trial) -> None:
     """A session over several streams is committed whole, or, if a condition fails, not at all."""
     await fill(t.store, "seen", 1)
@@ -269,7 +269,11 @@ async def without_guards_the_end_refuses(t: Trial) -> None:
         async with t.store.session() as session:
             await session.read("a", expected=1)
             await session.append("b", make(1))
-    await t.untouched("b", 0, "a session that was refused")
+    with t.raises(NotSupportedError, "session that requires something"):
+        async with t.store.session() as session:
+            await session.append("b", make(1))
+            await session.require("a", 1)
+    await t.untouched("b", 0, "sessions that were refused")
     async with t.store.session() as session:
         await session.read("a", expected=1)
         await session.append("a", make(1))

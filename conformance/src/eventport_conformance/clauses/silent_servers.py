@@ -5,11 +5,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Final
 
 import anyio
 
-from eventport import ANY, EventStore, Expectation, NewEvent
+from anyio.lowlevel import checkpoint
+
+from eventport import ANY, EventStore, Expectation, NewEvent, StoreClosedError
 
 from eventport_conformance.clause import clause
 from eventport_conformance.dropping import (
@@ -62,16 +65,35 @@ async def _calls_end(t: Trial, store: EventStore, ledger: Ledger) -> None:
             tasks.start_soon(ends, what, call)
 
 
+async def _closes_under_a_read(t: Trial, store: EventStore) -> None:
+    """Fail unless a read without an answer raises `StoreClosedError` when its store is closed."""
+
+    async def read() -> None:
+        with t.raises(StoreClosedError, "a read without an answer, whose store is closed"):
+            await store.read("a")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read)
+        for _ in range(3):
+            await checkpoint()  # so it is under way
+        await store.aclose()
+
+
 @clause("FLT-17", uses=PROXIED, seconds=600)
 async def a_connection_that_falls_silent(t: Trial) -> None:
-    """While connections are silent but open, every call ends in `StoreUnavailableError` and appends
-    are kept whole; once new connections work, so does the store.
+    """While connections are silent but open, every call ends in `StoreUnavailableError`, or in
+    `StoreClosedError` if its store is closed meanwhile, and appends are kept whole; once new
+    connections work, so does the store.
     """
     ledger = Ledger()
-    async with t.behind_proxy() as (proxy, store):
+    async with t.behind_proxy() as (proxy, store), AsyncExitStack() as stack:
+        other = await stack.enter_async_context(t.harness.open_at(proxy.host, proxy.port))
         await fill(store, "a", 2)
+        await in_the_end("read", lambda: other.read("a"))
         proxy.silence()
-        await _calls_end(t, store, ledger)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_closes_under_a_read, t, other)
+            tasks.start_soon(_calls_end, t, store, ledger)
         await proxy.heal()
         await usable(t, store)
     await ledger.check(t)

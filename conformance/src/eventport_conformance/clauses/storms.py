@@ -9,6 +9,7 @@ import anyio
 
 from anyio.lowlevel import checkpoint
 
+from eventport_conformance.cancelling import cancel_everywhere
 from eventport_conformance.clause import clause
 from eventport_conformance.helpers import fill, make
 from eventport_conformance.trial import Trial
@@ -109,3 +110,32 @@ async def a_cancelled_append_is_not_written_later(t: Trial) -> None:
     await anyio.sleep(LATER)
     for stream, version in settled.items():
         t.equal((await t.store.read(stream)).version, version, f"head of {stream} later")
+
+
+@clause("CAN-20", needs=("catalogue",))
+async def lists_of_streams(t: Trial) -> None:
+    """A list of streams that is cancelled at any wait leaves the store as it was."""
+    await fill(t.store, "a", 2)
+
+    async def list_streams() -> None:
+        t.equal([one.stream for one in await t.store.streams()], ["a"], "streams")
+
+    async for _ in cancel_everywhere(t.backend, list_streams):
+        await list_streams()
+    await t.untouched("a", 2, "cancelled lists")
+
+
+@clause("CAN-21")
+async def a_large_append_that_is_cancelled_on_its_way(t: Trial) -> None:
+    """A large append is written before its cancelled caller goes on, or never."""
+    events = make(2_000)
+    for number, seconds in enumerate((0.001, 0.002, 0.005, 0.01, 0.02, 0.05)):
+        stream = f"s{number}"
+        with anyio.move_on_after(seconds):
+            await t.store.append(stream, events)
+        version = (await t.store.read(stream, max_count=1)).version
+        t.true(version in {0, 2_000}, "all or nothing", version)
+        await fill(t.store, "after", 1)  # it has to wait for what is still under way
+        later = (await t.store.read(stream, max_count=1)).version
+        t.equal(later, version, f"head of {stream} later")
+    await t.untouched("after", 6, "cancelled appends beside it")

@@ -181,7 +181,7 @@ class ReferenceSession(ReadsMany):
     ) -> QueryResult:
         """Find what matches a query, and make it a condition of the commit."""
         check_query(query)
-        self.need(Capability.GUARDS)
+        self.need(Capability.CONDITIONS)
         position, most = check_int("after", after), check_optional_int("max_count", max_count)
         await self.turn()
         found = self.store.find(query, position, most, backwards=backwards)
@@ -209,7 +209,7 @@ class ReferenceSession(ReadsMany):
         taken = self.store.take_in(events)
         if check_condition(unless, since) is not None:
             self.store.seen_since(since)
-            self.need(Capability.GUARDS)
+            self.need(Capability.CONDITIONS)
         self.store.check_owner(stream, taken)
         await self.turn()
         head = self.head(stream)
@@ -323,7 +323,7 @@ class ReferenceSession(ReadsMany):
                 await self.store.turn()
                 self.check_guards()
             return
-        if self.guards() or self.queried:
+        if self.guards():
             self.need(Capability.GUARDS)
         await self.store.turn()
         self.check_pins()

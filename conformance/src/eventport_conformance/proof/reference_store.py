@@ -107,7 +107,7 @@ class ReferenceStore(ReadsMany, ReferenceData):
 
     def check_guards(self) -> None:
         """Refuse a condition if the store cannot check it."""
-        if Capability.GUARDS not in self.capabilities:
+        if Capability.CONDITIONS not in self.capabilities:
             message = "this store checks no conditions, since it is kept simple"
             raise NotSupportedError(message)
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import asyncio
 
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from anyio import get_cancelled_exc_class
@@ -16,7 +17,10 @@ from eventport import (
     AppendResult,
     Expectation,
     NewEvent,
+    Query,
+    QueryResult,
     RecordedEvent,
+    Session,
     StoreUnavailableError,
 )
 
@@ -188,3 +192,56 @@ class _EndingQuietly(ReferenceSubscription):
     async def wait(self, seen: int) -> None:
         await super().wait(seen)
         self.left = self.left or self.store.closed
+
+
+@mutant("CLO-01")
+class SessionsAfterClosing(ReferenceStore):
+    """It opens sessions after it was closed, which fail only when they are used."""
+
+    @asynccontextmanager
+    async def session(self) -> AsyncGenerator[Session, None]:
+        session = self.new_session()
+        yield session
+        session.ended = True
+        if session.writes:
+            await session.commit()
+
+
+@mutant("CLO-11")
+class ClosingBreaksReads(ReferenceStore):
+    """Its reads that are under way when it is closed report a lost connection."""
+
+    async def turn(self) -> None:
+        await super().turn()
+        if self.closed:
+            message = "the connection was closed in the middle of an operation"
+            raise StoreUnavailableError(message)
+
+
+@mutant("CAN-07")
+class QueriesAtOnce(ReferenceStore):
+    """It answers queries without ever giving others a turn."""
+
+    async def query(self, query: Query, /, **_: Any) -> QueryResult:
+        self.check_open()
+        return self.find(query, 0, None, backwards=False)
+
+
+@mutant("CAN-21")
+class LargeAppendsGoOn(ReferenceStore):
+    """It writes a large append in a thread of its own, which goes on without its caller."""
+
+    under_way: asyncio.Future[list[RecordedEvent]] | None = None
+
+    async def append_now(
+        self, stream: str, events: list[NewEvent], expected: Expectation
+    ) -> AppendResult:
+        if self.under_way is not None:
+            await asyncio.wait([self.under_way])
+        if len(events) < 1_000:
+            return await super().append_now(stream, events, expected)
+        loop = asyncio.get_running_loop()
+        self.under_way = written = loop.create_future()
+        loop.call_later(0.06, lambda: written.set_result(self.write([(stream, events)])))
+        await asyncio.wait([written])
+        return self.result(written.result(), created=True)

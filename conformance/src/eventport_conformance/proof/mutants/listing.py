@@ -180,3 +180,32 @@ class ListedAfterClosing(ReferenceStore):
             return await super().streams(**asked)
         finally:
             self.closed = closed
+
+
+@mutant("CAT-05")
+class LastCharacterWithoutEnd(ReferenceStore):
+    """It lists all streams after a prefix whose last character has none above it."""
+
+    def is_listed(self, name: str, prefix: str, category: str | None) -> bool:
+        if prefix.endswith("\U0010ffff") and name >= prefix:
+            return super().is_listed(name, "", category)
+        return super().is_listed(name, prefix, category)
+
+
+@mutant("CAN-20")
+class ListsAtOnce(ReferenceStore):
+    """It lists its streams without ever giving others a turn."""
+
+    is_listing = False
+
+    async def turn(self) -> None:
+        if not self.is_listing:
+            await super().turn()
+
+    async def streams(self, **asked: Any) -> list[StreamInfo]:
+        self.check_open()
+        self.is_listing = True
+        try:
+            return await super().streams(**asked)
+        finally:
+            self.is_listing = False

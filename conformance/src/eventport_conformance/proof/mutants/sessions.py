@@ -192,3 +192,17 @@ class EachTaskItsView(ReferenceStore):
 
     def new_session(self) -> ReferenceSession:
         return _TwoViews(self)
+
+
+class _FirstTryUnknown(ReferenceSession):
+    async def append(self, stream: str, events: Any, **asked: Any) -> AppendResult:
+        result = await super().append(stream, events, **asked)
+        created = result.created and not result.deduplicated
+        return AppendResult(result.version, result.position, created, result.deduplicated)
+
+
+@mutant("IDM-15")
+class RetryCreatesNothing(_WithSession):
+    """Its sessions do not say for a retry that the original has created the stream."""
+
+    unit = _FirstTryUnknown

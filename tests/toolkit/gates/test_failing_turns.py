@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
 from typing import Any
 from uuid import uuid4
 
@@ -15,24 +14,13 @@ from tests.tasks import task_group
 from tests.toolkit.accounts import ACCOUNT, TYPES, AccountCommand, AccountEvent, Deposit, Deposited
 from tests.toolkit.staged import Staged
 
-from eventport import EventStore, StoreUnavailableError, connect
+from eventport import EventStore, StoreUnavailableError
 from eventport.commands import CommandHandler, CommandResult, Decider, gate_states, gates
 
 from eventport_conformance.waiting import no_hang
 
 
 pytestmark = pytest.mark.usefixtures("in_time")
-
-
-@pytest.fixture
-async def store() -> AsyncGenerator[EventStore, None]:
-    async with connect("memory://") as opened:
-        yield opened
-
-
-@pytest.fixture
-def staged(store: EventStore) -> Staged:
-    return Staged(store)
 
 
 async def lose() -> None:

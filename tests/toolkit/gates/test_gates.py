@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeAlias, cast
-from uuid import UUID, uuid4
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, cast
+from uuid import UUID
 
 import anyio
 import pytest
 
 from tests.tasks import task_group
 from tests.toolkit.accounts import (
-    ACCOUNT,
     TYPES,
     AccountCommand,
     AccountEvent,
@@ -25,6 +24,7 @@ from tests.toolkit.accounts import (
     decide,
     evolve,
 )
+from tests.toolkit.gated import Outcomes, data, gated
 from tests.toolkit.staged import Staged
 
 from eventport import (
@@ -35,87 +35,18 @@ from eventport import (
     InvalidEventError,
     NewEvent,
     RecordedEvent,
-    StoreUnavailableError,
     WrongEventLoopError,
     connect,
 )
 from eventport.callbacks import HookStore
 from eventport.command_log import CommandLog
-from eventport.commands import (
-    CommandHandler,
-    CommandIdReusedError,
-    CommandResult,
-    Decider,
-    GateFullError,
-    GateLimits,
-    gate_states,
-)
-from eventport.commands.gate_states import HeldStream
+from eventport.commands import CommandHandler, Decider, GateFullError, GateLimits
 from eventport.context import CORRELATION_ID, bind_context
-from eventport.folding import replay
-from eventport.snapshots import MemorySnapshotStore, Snapshots, every
 
 from eventport_conformance.waiting import no_hang
 
 
 pytestmark = pytest.mark.usefixtures("in_time")
-
-Handler: TypeAlias = CommandHandler[int, AccountCommand, AccountEvent]
-
-
-@pytest.fixture(scope="module", params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    backend: str = request.param
-    return backend
-
-
-@pytest.fixture
-async def store() -> AsyncGenerator[EventStore, None]:
-    async with connect("memory://") as opened:
-        yield opened
-
-
-@pytest.fixture
-def staged(store: EventStore) -> Staged:
-    return Staged(store)
-
-
-def gated(store: EventStore | Staged, **options: Any) -> Handler:
-    found = store.as_store if isinstance(store, Staged) else store
-    settings: dict[str, Any] = {"gate": True, **options}
-    return CommandHandler(found, settings.pop("decider", ACCOUNT), **settings)
-
-
-class Outcomes:
-    """What became of each of some commands that were handled at once, in order."""
-
-    def __init__(self, handler: Handler) -> None:
-        self._handler = handler
-        self.results: dict[int, CommandResult[int]] = {}
-        self.errors: dict[int, Exception] = {}
-
-    async def handle(self, number: int, command: AccountCommand, id_: UUID | None = None) -> None:
-        try:
-            self.results[number] = await self._handler.handle("account-1", command, id=id_)
-        except Exception as exc:  # noqa: BLE001  # the test looks at it
-            self.errors[number] = exc
-
-    async def in_one_turn(self, staged: Staged, commands: Sequence[AccountCommand]) -> None:
-        """Let commands arrive in this order while the gate is busy with one before them."""
-        held = anyio.Event()
-        staged.at[len(staged.calls)] = held.wait
-        with no_hang():
-            async with task_group() as tasks:
-                tasks.start_soon(self._handler.handle, "account-1", Deposit(0))
-                for number, command in enumerate(commands):
-                    await anyio.wait_all_tasks_blocked()
-                    tasks.start_soon(self.handle, number, command)
-                await anyio.wait_all_tasks_blocked()
-                held.set()
-
-
-async def data(store: EventStore) -> list[AccountEvent]:
-    return [TYPES.decode(event) for event in (await store.read("account-1")).events]
 
 
 # Each command has its own outcome.
@@ -266,113 +197,6 @@ async def test_a_history_that_was_replaced_is_loaded_anew(store: EventStore) -> 
         staged._store = other  # as if a backup had been restored
         handled = await handler.handle("account-1", Deposit(1))
     assert (handled.state, handled.version) == (71, 2)
-
-
-# Once, however often it is delivered.
-
-
-async def test_a_command_that_is_delivered_again_is_applied_once(staged: Staged) -> None:
-    handler, id_ = gated(staged), uuid4()
-    outcomes = Outcomes(handler)
-    with no_hang():
-        async with task_group() as tasks:
-            for number in range(9):
-                tasks.start_soon(outcomes.handle, number, Deposit(5), id_)
-                tasks.start_soon(outcomes.handle, number + 9, Deposit(1))
-    assert not outcomes.errors
-    statuses = [outcomes.results[number].status for number in range(9)]
-    assert sorted(statuses) == ["already applied"] * 8 + ["executed"]
-    stored = await data(cast("EventStore", staged))
-    assert (stored.count(Deposited(5)), len(stored)) == (1, 10)
-    first, again = outcomes.results[0], await gated(staged).handle("account-1", Deposit(5), id=id_)
-    assert (again.state, again.version, again.events) == (14, 10, first.events)
-
-
-async def test_what_has_followed_is_in_the_state_of_a_repeated_command(store: EventStore) -> None:
-    handler, id_ = gated(store), uuid4()
-    first = await handler.handle("account-1", Withdraw(0), id=uuid4())
-    first = await handler.handle("account-1", Deposit(5), id=id_)
-    await store.append("account-1", [TYPES.new(Deposited(1)) for _ in range(700)])
-    again = await handler.handle("account-1", Deposit(5), id=id_)
-    assert again == CommandResult("already applied", 705, 701, first.events, first.position)
-
-
-@pytest.mark.parametrize("other_gate", [False, True])
-async def test_another_command_under_the_same_id_is_refused(
-    store: EventStore, other_gate: bool
-) -> None:
-    handler, id_ = gated(store), uuid4()
-    await handler.handle("account-1", Deposit(5), id=id_)
-    second = gated(store) if other_gate else handler
-    with pytest.raises(CommandIdReusedError, match=str(id_)):
-        await second.handle("account-1", Deposit(6), id=id_)
-    assert (await second.handle("account-2", Deposit(6), id=id_)).status == "executed"
-
-
-async def test_a_command_applied_elsewhere_meanwhile_is_recognised(
-    store: EventStore, staged: Staged
-) -> None:
-    handler, id_ = gated(staged), uuid4()
-    await handler.handle("account-1", Deposit(1))
-    other: list[CommandResult[int]] = []
-
-    async def elsewhere() -> None:
-        other.append(await gated(store).handle("account-1", Deposit(5), id=id_))
-
-    staged.at[len(staged.calls)] = elsewhere
-    handled = await handler.handle("account-1", Deposit(5), id=id_)
-    assert (handled.status, handled.state) == ("already applied", 6)
-    assert (handled.events, handled.position) == (other[0].events, other[0].position)
-    assert await data(store) == [Deposited(1), Deposited(5)]
-
-
-async def test_with_snapshots_it_looks_back_as_far_as_asked_for(store: EventStore) -> None:
-    snapshots = Snapshots(MemorySnapshotStore(), int, policy=every(1))
-    ids = [uuid4() for _ in range(9)]
-    for id_ in ids:
-        await gated(store).handle("account-1", Deposit(1), id=id_)
-    await snapshots.load(store, "account-1", ACCOUNT.fold)
-    handler = gated(store, loader=snapshots, lookback=4)
-    statuses = [
-        (await handler.handle("account-1", Deposit(1), id=id_)).status for id_ in ids[:4:-1]
-    ]
-    assert statuses == ["already applied"] * 4
-    assert (await handler.handle("account-1", Deposit(1), id=ids[0])).status == "executed"
-
-
-async def test_it_knows_a_bounded_number_of_commands(
-    store: EventStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(gate_states, "MAX_KNOWN", 3)
-    handler = gated(store)
-    ids = [uuid4() for _ in range(5)]
-    for id_ in ids:
-        await handler.handle("account-1", Deposit(1), id=id_)
-    held = HeldStream(store, ACCOUNT, replay, 100, "account-1")
-    await held.refresh()  # all of the stream is new to it
-    gate: Any = handler._gate
-    for known in (gate._lanes["account-1"]._held._known, held._known):
-        assert [known.first(str(id_)) for id_ in ids] == [None, None, 3, 4, 5]
-
-
-async def test_a_lost_answer_fails_all_of_its_commit_and_is_made_good_by_the_same_commands(
-    store: EventStore, staged: Staged
-) -> None:
-    async def lose() -> None:
-        raise StoreUnavailableError("the connection was dropped")
-
-    handler, ids = gated(staged), [uuid4() for _ in range(5)]
-    await handler.handle("account-1", Deposit(100))
-    staged.at[len(staged.calls) + 1] = lose
-    lost = Outcomes(handler)
-    async with task_group() as tasks:
-        for number, id_ in enumerate(ids):
-            tasks.start_soon(lost.handle, number, Deposit(1), id_)
-        tasks.start_soon(lost.handle, 5, Withdraw(1000))  # its refusal depends on them
-    assert [type(one) for one in lost.errors.values()] == [StoreUnavailableError] * 6
-    for id_ in ids:
-        assert (await handler.handle("account-1", Deposit(1), id=id_)).status == "already applied"
-    assert (await store.read("account-1")).version == 6
 
 
 # What is kept.
