@@ -309,21 +309,12 @@ class Runner(Generic[C]):
         self._state = "live"
         await sleep_forever()
 
-<<<<<<< HEAD
-
-async def _alone(follow: Follow) -> None:
-    await follow()
-
-
-async def _release(lease: Lease[C]) -> None:
-    try:
-        await lease.release()
-    except EventportError as exc:  # it will run out
-        _log.info("lease not released: %s", describe(exc))
-=======
     async def _release(self, lease: Lease[C]) -> None:
         try:
             await lease.release()
         except EventportError as exc:  # it will run out
             _log.info("lease not released: %s", describe(exc), extra=self.about())
->>>>>>> b-import
+
+
+async def _alone(follow: Follow) -> None:
+    await follow()
