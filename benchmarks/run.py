@@ -19,6 +19,7 @@ from benchmarks import (
     inline,
     memory,
     mongodb,
+    moving,
     postgres,
     projections,
     sqlite,
@@ -36,6 +37,7 @@ SUBJECTS = {
     "commands": commands.figures,
     "hot-stream": hot_stream.figures,
     "inline": inline.figures,
+    "moving": moving.figures,
 }
 
 

@@ -52,7 +52,7 @@ def test_every_error_of_the_port_is_public() -> None:
     assert {error.__name__ for error in PORT} | {"BoundaryError"} == {
         name for name in eventport.__all__ if name.endswith("Error")
     }
-    assert len(PORT) == 17
+    assert len(PORT) == 18
 
 
 @pytest.mark.parametrize("error", OWN)

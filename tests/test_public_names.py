@@ -66,6 +66,7 @@ NAMES = [
     "RecordedEvent",
     "Session",
     "StoreClosedError",
+    "StoreFencedError",
     "StoreUnavailableError",
     "StreamInfo",
     "Streams",

@@ -247,6 +247,35 @@ class LastActivationCounts(MemoryCheckpoints):
         self._active[projection.name] = projection.generation
 
 
+@_store_bug("CKP-09")
+class DividesAgain(MemoryCheckpoints):
+    """It keeps the number of parts that was asked for last."""
+
+    async def divide(self, projection: ProjectionId, partitions: int) -> int:
+        self._states[projection].partitions = partitions
+        return partitions
+
+
+@_store_bug("CKP-09")
+class DividesWhatHasRun(MemoryCheckpoints):
+    """It divides a generation whose checkpoint has moved."""
+
+    async def divide(self, projection: ProjectionId, partitions: int) -> int:
+        state = self._states[projection]
+        state.partitions = state.partitions or partitions
+        return state.partitions
+
+
+@_store_bug("CKP-09")
+class ResetsTheWhole(MemoryCheckpoints):
+    """It resets a checkpoint that nothing reads, since the parts have theirs."""
+
+    async def reset(self, projection: ProjectionId, position: int) -> None:
+        state = self._states[projection]
+        state.position, state.owner, state.fence = position, None, state.fence + 1
+        state.last_event = state.store_id = None
+
+
 class _Snapshots(Right):
     made: type[MemorySnapshotStore]
 

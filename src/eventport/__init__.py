@@ -21,6 +21,7 @@ from eventport.errors import (
     NotSupportedError,
     PayloadTooLargeError,
     StoreClosedError,
+    StoreFencedError,
     StoreUnavailableError,
     WrongEventLoopError,
 )
@@ -71,6 +72,7 @@ __all__ = [
     "RecordedEvent",
     "Session",
     "StoreClosedError",
+    "StoreFencedError",
     "StoreUnavailableError",
     "StreamInfo",
     "Streams",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from hashlib import sha256
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from msgspec import Struct
 from msgspec.json import Encoder
@@ -13,9 +12,10 @@ from msgspec.json import Encoder
 from eventport._json import encode_json
 from eventport.boundaries import Query
 from eventport.catalogue import bytes_of
+from eventport.comparing import Comparison, copied_events
 from eventport.errors import EventportError, InvalidArgumentError
 from eventport.events import CopiedEvent, NewEvent, RecordedEvent
-from eventport.placing import Filling, write_batch
+from eventport.placing import MAX_BATCH_BYTES, MAX_BATCH_EVENTS, Filling, write_batch
 from eventport.projections.stream_checkpoints import holds_positions
 from eventport.protocols import Capability, EventStore
 from eventport.toolkit_streams import is_toolkit_stream
@@ -95,36 +95,105 @@ async def copy_events(
         PayloadTooLargeError: the target refuses the size of an event, which is named; those before
             it were copied.
     """
-    start = await _find_start(source, target)
-    found = await _check(source, start, progress)
-    keeps_times = Capability.TIMES in target.capabilities
-    copied = 0
-    async with aclosing(_batches(_up_to(source, start, found.position), keeps_times)) as batches:
-        async for batch in batches:
-            copied += len(await write_batch(target, batch, _refuse))
-            progress("copying", len(batch), found.events - found.there)
-    compared = await _compare(source, target, found, keeps_times, progress)
-    return CopyReport(
-        copied,
-        found.events - copied,
-        found.left_out,
-        found.streams,
-        found.position,
-        keeps_times,
-        *compared,
-    )
+    return await Copying(source, target, progress).go_on()
 
 
-class _Found(NamedTuple):
-    """What a source has."""
+class Copying:
+    """A copy that goes on when its source has grown, at the cost of what is new.
 
-    events: int
-    """How many can be copied."""
-    there: int
-    """How many of them are copied already."""
-    left_out: int
-    streams: int
-    position: int
+    Args:
+        source: See `copy_events`.
+        target: See `copy_events`.
+        progress: See `copy_events`.
+    """
+
+    def __init__(
+        self,
+        source: EventStore,
+        target: EventStore,
+        progress: Callable[[str, int, int | None], object],
+    ) -> None:
+        self._source = source
+        self._target = target
+        self._progress = progress
+        self._keeps_times = Capability.TIMES in target.capabilities
+        self._comparison = Comparison(target, keeps_times=self._keeps_times)
+        # A server that truncates or deletes streams has their events in its log for some time.
+        self._may_truncate = Capability.CATALOGUE not in source.capabilities
+        self._start: int | None = None
+        """The position of the source after which nothing was there at the beginning."""
+        self._heads: dict[str, int] = {}
+        self._few: Sequence[RecordedEvent] | None = None
+        """The events that the last pass has found, if they are few."""
+        self._events = self._copied = self._left_out = self._position = 0
+
+    async def go_on(self) -> CopyReport:
+        """Copy and compare what is new since the last time, and report on all of it.
+
+        Raises:
+            CopyRefusedError: see `copy_events`, and for the other errors.
+        """
+        if self._start is None:
+            self._start = await _find_start(self._source, self._target)
+        compared = self._position
+        start = max(self._start, compared)
+        new = await self._check(start)
+        async with aclosing(_batches(self._fresh(start), self._keeps_times)) as batches:
+            async for batch in batches:
+                self._copied += len(await write_batch(self._target, batch, _refuse))
+                self._progress("copying", len(batch), new)
+        theirs = copied_events(self._source, compared, self._position)
+        await self._comparison.go_on(
+            self._fresh(start) if compared == start else theirs,
+            lambda count: self._progress("verifying", count, self._events),
+        )
+        return CopyReport(
+            self._copied,
+            self._events - self._copied,
+            self._left_out,
+            len(self._heads),
+            self._position,
+            self._keeps_times,
+            *self._comparison.hashes,
+            self._comparison.difference,
+        )
+
+    async def _check(self, start: int) -> int:
+        """Look at all new events before any is written; refuse what another store would refuse.
+
+        Returns:
+            How many come after a position, and so are to be copied.
+        """
+        new = size = 0
+        few: list[RecordedEvent] | None = []
+        async with aclosing(self._source.iterate_all(after=self._position)) as found:
+            async for event in found:
+                self._position = event.position
+                self._progress("checking", 1, None)
+                if holds_positions(event.stream):
+                    self._left_out += 1
+                    continue
+                before = self._heads.get(event.stream, 0)
+                if before == 0 and self._may_truncate:
+                    await _check_beginning(self._source, event)
+                _check_event(event, before)
+                self._heads[event.stream] = event.version
+                self._events += 1
+                if event.position > start:
+                    new += 1
+                    size += bytes_of(event)
+                    if new > MAX_BATCH_EVENTS or size > MAX_BATCH_BYTES:
+                        few = None
+                    if few is not None:
+                        few.append(event)
+        self._few = few
+        return new
+
+    def _fresh(self, start: int) -> AsyncGenerator[RecordedEvent, None]:
+        """Go through the new events after a position; a few need not be read again."""
+        if self._few is None:
+            return copied_events(self._source, start, self._position)
+        return _each(self._few)
 
 
 class _Placed(NamedTuple):
@@ -134,12 +203,6 @@ class _Placed(NamedTuple):
     version: int
     event: NewEvent
     size: int
-
-
-class _Compared(NamedTuple):
-    source_hash: str
-    target_hash: str
-    difference: str | None
 
 
 async def _find_start(source: EventStore, target: EventStore) -> int:
@@ -158,31 +221,6 @@ async def _find_start(source: EventStore, target: EventStore) -> int:
             raise CopyRefusedError(message)
         return there.events[0].position
     return 0  # then each event is looked for
-
-
-async def _check(
-    source: EventStore, start: int, progress: Callable[[str, int, int | None], object]
-) -> _Found:
-    """Look at all events before anything is written; refuse what another store would refuse."""
-    heads: dict[str, int] = {}
-    events = there = left_out = position = 0
-    # A server that truncates or deletes streams has their events in its log for some time.
-    may_truncate = Capability.CATALOGUE not in source.capabilities
-    async with aclosing(source.iterate_all()) as found:
-        async for event in found:
-            position = event.position
-            progress("checking", 1, None)
-            if holds_positions(event.stream):
-                left_out += 1
-                continue
-            before = heads.get(event.stream, 0)
-            if before == 0 and may_truncate:
-                await _check_beginning(source, event)
-            _check_event(event, before)
-            heads[event.stream] = event.version
-            events += 1
-            there += position <= start
-    return _Found(events, there, left_out, len(heads), position)
 
 
 async def _check_beginning(source: EventStore, event: RecordedEvent) -> None:
@@ -222,16 +260,9 @@ def _check_event(event: RecordedEvent, before: int) -> None:
         raise CopyRefusedError(message) from exc
 
 
-async def _up_to(
-    store: EventStore, after: int, position: int | None
-) -> AsyncGenerator[RecordedEvent, None]:
-    """Go through the events that are copied, up to a position, or else to the head."""
-    async with aclosing(store.iterate_all(after=after)) as events:
-        async for event in events:
-            if position is not None and event.position > position:
-                return
-            if not holds_positions(event.stream):
-                yield event
+async def _each(events: Sequence[RecordedEvent]) -> AsyncGenerator[RecordedEvent, None]:
+    for event in events:
+        yield event
 
 
 async def _batches(
@@ -264,73 +295,3 @@ def _refuse(placed: _Placed, there: int) -> CopyRefusedError:
         "an empty store; neither this event nor any after it was written"
     )
     return CopyRefusedError(message)
-
-
-async def _compare(
-    source: EventStore,
-    target: EventStore,
-    found: _Found,
-    keeps_times: bool,  # noqa: FBT001  # internal
-    progress: Callable[[str, int, int | None], object],
-) -> _Compared:
-    """Go through both stores side by side."""
-    hashes = sha256(), sha256()
-    difference: str | None = None
-    async with (
-        aclosing(_up_to(source, 0, found.position)) as theirs,
-        aclosing(_up_to(target, 0, None)) as ours,
-    ):
-        while True:
-            one, other = await anext(theirs, None), await anext(ours, None)
-            if one is None and other is None:
-                break
-            lines = [_line(event, keeps_times) for event in (one, other)]
-            for hashed, line in zip(hashes, lines, strict=True):
-                hashed.update(line)
-            if difference is None and lines[0] != lines[1]:
-                difference = _difference(one, other, keeps_times)
-            progress("verifying", 1, found.events)
-    return _Compared(hashes[0].hexdigest(), hashes[1].hexdigest(), difference)
-
-
-def _line(event: RecordedEvent | None, keeps_times: bool) -> bytes:  # noqa: FBT001  # internal
-    return b"" if event is None else _encode(_parts(event, keeps_times)) + b"\n"
-
-
-def _parts(event: RecordedEvent, keeps_times: bool) -> dict[str, Any]:  # noqa: FBT001  # internal
-    """Return all that a copy has to keep; bytes are not taken for their base64."""
-    parts: dict[str, Any] = {
-        "stream": event.stream,
-        "version": event.version,
-        "id": event.id,
-        "type": event.type,
-        "bytes" if isinstance(event.data, bytes) else "data": event.data,
-        "metadata": event.metadata,
-        "tags": sorted(event.tags),
-    }
-    if keeps_times:
-        parts["recorded_at"] = event.recorded_at
-    return parts
-
-
-def _difference(
-    one: RecordedEvent | None,
-    other: RecordedEvent | None,
-    keeps_times: bool,  # noqa: FBT001  # internal
-) -> str:
-    """Say where two stores differ, without the data of an event."""
-    if other is None:
-        return f"the target lacks {_place(one)}"
-    if one is None:
-        return f"the target has {_place(other)} besides"
-    if (one.stream, one.version) != (other.stream, other.version):
-        return f"the target has {_place(other)} where the source has {_place(one)}"
-    mine, theirs = _parts(one, keeps_times), _parts(other, keeps_times)
-    names = [
-        name for name in mine if name not in theirs or _encode(mine[name]) != _encode(theirs[name])
-    ]
-    return f"{_place(one)} has another {names[0]} in the target"
-
-
-def _place(event: RecordedEvent | None) -> str:
-    return "" if event is None else f"version {event.version} of stream {event.stream!r}"

@@ -71,6 +71,13 @@ class NotSupportedError(EventportError):
     """This backend cannot do what was asked; nothing was written. The message says why."""
 
 
+class StoreFencedError(EventportError):
+    """A fence keeps all appends away from this store: its events are moved, or have moved.
+
+    Nothing was written, and reads go on. The message is what the fence says: where the events are.
+    """
+
+
 class StoreClosedError(EventportError):
     """The store has been closed, or the session has ended."""
 

@@ -35,6 +35,9 @@ class SQLitePlace:
     frees_locks_of_the_halted = False
     """Whether others can continue while a process is halted in a transaction."""
 
+    events = "eventport_events"
+    """The table of the events."""
+
     def __init__(self, request: pytest.FixtureRequest) -> None:
         self._path: Path = request.getfixturevalue("tmp_path") / "place.db"
         self.url = f"sqlite:///{self._path}"
@@ -50,6 +53,7 @@ class PostgresPlace:
     """A schema."""
 
     frees_locks_of_the_halted = True
+    events = "events"
 
     def __init__(self, request: pytest.FixtureRequest) -> None:
         base: str = request.getfixturevalue("postgres_url")

@@ -13,6 +13,7 @@ from eventport.projections import (
     CheckpointStore,
     Lease,
     MemoryCheckpoints,
+    PartitionedRunner,
     Projection,
     ProjectionContext,
     Runner,
@@ -83,6 +84,7 @@ async def checkpoints_fit_the_handlers(
     Runner(store, on_sqlite, sqlite)
     Runner(store, anywhere, StreamCheckpoints(store))
     Runner(store, anywhere, MemoryCheckpoints())
+    PartitionedRunner(store, on_sqlite, sqlite)
     kept: CheckpointStore[PostgresConnection] = postgres
     lease: Lease[PostgresConnection] | None = await kept.acquire(anywhere.id, "me", 1)
     assert lease is not None

@@ -37,6 +37,7 @@ OPTIONAL: Final = (
     "find",
     "check_caller",
     "examine",
+    "fenced",
     "find_lockers",
     "list_streams",
     "interrupt",
@@ -45,6 +46,7 @@ OPTIONAL: Final = (
     "query",
     "read_heads",
     "read_streams",
+    "set_fence",
     "store_id",
 )
 """The parts that a store finds by their presence."""

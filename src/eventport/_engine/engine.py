@@ -337,6 +337,41 @@ class Examines(Protocol):
         ...
 
 
+@runtime_checkable
+class Fences(Protocol):
+    """Optional part: an engine that can keep the appends of all processes away.
+
+    A fence is kept with the events, and outlives the process that sets it. While it stands, an
+    append by any store on these events, in whichever process and however it was opened, raises
+    `StoreFencedError` in place of writing. Conflicts, and appends that were written before, have
+    their usual outcomes. A move needs it: see `eventport.moving`.
+    """
+
+    async def fenced(self) -> str | None:
+        """Return what the fence says; None if there is none.
+
+        Raises:
+            ConnectionLostError: the store asks again.
+        """
+        ...
+
+    async def set_fence(self, before: str | None, after: str | None, /) -> bool:
+        """Change what the fence says, if it is what the caller takes it for; return whether.
+
+        This is atomic with regard to appends: when it has returned, all that was written without
+        the fence can be read, and nothing is written any more. It waits for commits under way.
+
+        Args:
+            before: What the fence says now; None for no fence.
+            after: What it is to say, in one line; None to take the fence away.
+
+        Raises:
+            ConnectionLostError: the fence may have changed or not.
+            StoreUnavailableError: another transaction keeps the store busy; nothing was changed.
+        """
+        ...
+
+
 class ConnectionLostError(StoreUnavailableError):
     """Nothing was written, and another attempt may succeed.
 

@@ -27,6 +27,7 @@ from eventport.cli import (
     giving_up,
     importing,
     listing,
+    moving,
     projecting,
     reading,
     tailing,
@@ -239,6 +240,8 @@ app.command("verify")(verifying.verify_store)
 app.command("stores")(adapters.show_stores)
 app.command("doctor")(diagnosing.examine_store)
 app.command("copy")(copying.copy_store)
+app.command("move")(moving.move_store)
+app.command("unfence")(moving.unfence_store)
 
 
 @schema_app.command("sql")
@@ -277,8 +280,9 @@ def run_projection(
     """Keep a projection up to date until it is stopped.
 
     Start as many as you like: one is active, and another one takes over if it dies. It ends when
-    a higher generation of the projection becomes the active one. Ctrl-C and SIGTERM end it, with
-    exit code 0.
+    a higher generation of the projection becomes the active one. If it is divided, they
+    share its parts, and a part that cannot continue is tried again after a pause. Ctrl-C and
+    SIGTERM end it, with exit code 0.
     """
     # Service managers send this; a clean end spares the next runner the wait for the lease.
     signal.signal(signal.SIGTERM, end_as_by_ctrl_c)

@@ -41,13 +41,13 @@ def copy_store(
     """
 
     async def work() -> CopyReport:
-        with _Bars() as bars:
+        with Bars() as bars:
             async with connect_existing(source) as theirs, connect(target) as ours:
                 return await copy_events(theirs, ours, progress=bars.show)
 
     with ending(said="stopped by Ctrl-C; run it again, and it goes on where it was"):
         for store in (source, target):
-            _refuse_memory(store)
+            refuse_memory(store, "copy", "eventport.copying.copy_events")
         done = anyio.run(work)
         if report is not None:
             _write(report, source, target, done)
@@ -56,16 +56,17 @@ def copy_store(
         raise typer.Exit(UNSOUND)
 
 
-def _refuse_memory(store: str) -> None:
+def refuse_memory(store: str, verb: str, function: str) -> None:
+    """Refuse a store that would be empty, and say which function does it in a program."""
     if lives_in_memory(store):
         message = (
-            f"{store}: a store in memory begins and ends with this command: copy it in your "
-            "program, by eventport.copying.copy_events"
+            f"{store}: a store in memory begins and ends with this command: {verb} it in your "
+            f"program, by {function}"
         )
         raise typer.BadParameter(message)
 
 
-class _Bars(ExitStack):
+class Bars(ExitStack):
     """A bar for what is being done, one after the other."""
 
     def __init__(self) -> None:
@@ -83,13 +84,14 @@ class _Bars(ExitStack):
 
 
 def _write(file: Path, source: str, target: str, done: CopyReport) -> None:
-    stores = {"source": _shown(source), "target": _shown(target), "is_equal": done.is_equal}
+    stores = {"source": shown(source), "target": shown(target), "is_equal": done.is_equal}
     line = msgspec.json.encode({**stores, **msgspec.structs.asdict(done)})
     with replacing(file) as out:
         out.write(msgspec.json.format(line) + b"\n")
 
 
-def _shown(store: str) -> str:
+def shown(store: str) -> str:
+    """Return the URL of a store without its password."""
     return redact(resolve(store, None).url)
 
 

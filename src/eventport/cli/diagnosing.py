@@ -60,8 +60,11 @@ def _about(status: dict[str, Any]) -> list[Remark]:
         text = f"{name} is at position {status['position']}, beyond the head {status['head']}"
         remedy = "the store was restored or replaced: build a new generation of the projection"
         found = [Remark("error", "projections", text, remedy)]
-    elif lag and status["runner"] is None:
-        text, remedy = f"{where}, and nothing runs it", "start `eventport projection run`"
+    elif idle := [
+        part for part in status.get("parts", [status]) if part["lag"] and not part["runner"]
+    ]:
+        what = f"{len(idle)} of its parts" if "parts" in status else "it"
+        text, remedy = f"{where}, and nothing runs {what}", "start `eventport projection run`"
         found = [Remark("warning", "projections", text, remedy)]
     if letters:
         text = f"{name} has {letters} dead letters: events that it could not handle"

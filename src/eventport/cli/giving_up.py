@@ -11,7 +11,14 @@ import typer
 from eventport.cli.endings import UNSOUND, ending, say
 from eventport.cli.options import Checkpoints, Lines, ProjectionName, Store
 from eventport.cli.projecting import opened
-from eventport.projections import CheckpointStore, DeadLetter, Projection, discard, retry
+from eventport.projections import (
+    CheckpointStore,
+    DeadLetter,
+    Projection,
+    discard,
+    list_dead_letters,
+    retry,
+)
 from eventport.projections.failures import describe
 
 
@@ -40,7 +47,7 @@ def list_letters(
 
     async def work() -> list[DeadLetter]:
         async with opened(projection, store, checkpoints, create=False) as (which, _, kept):
-            return await kept.dead_letters(which.id)
+            return await list_dead_letters(which, kept)
 
     with ending():
         for one in anyio.run(work):
@@ -113,7 +120,7 @@ def drop_letters(
 
 
 async def _listed(which: Projection[Any], kept: CheckpointStore[Any]) -> list[int]:
-    return [one.position for one in await kept.dead_letters(which.id)]
+    return [one.position for one in await list_dead_letters(which, kept)]
 
 
 def _check(positions: list[int] | None, *, everything: bool) -> None:

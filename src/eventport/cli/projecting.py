@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib
 import sys
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from anyio import sleep
 
@@ -19,18 +19,23 @@ from eventport.cli.showing import catch_up_bar
 from eventport.errors import ConfigurationError, EventportError
 from eventport.projections import (
     CheckpointStore,
+    PartitionedRunner,
+    PartitionsChangedError,
     Progress,
     Projection,
     ProjectionId,
     Runner,
-    State,
     find_head,
+    list_dead_letters,
     open_checkpoints,
 )
+from eventport.projections.partitions import Part
 from eventport.projections.progress import lag_behind
 from eventport.projections.racing import run_until_first
 from eventport.protocols import EventStore
 
+
+AnyRunner: TypeAlias = Runner[Any] | PartitionedRunner[Any]
 
 _LOOK = 0.25
 """Seconds between two readings of a runner's progress."""
@@ -98,8 +103,12 @@ async def opened(
 async def run(name: str, store: str | None, checkpoints: str | None, lease: float) -> int:
     """Run a projection until a higher generation takes its place; return how much it handled."""
     async with opened(name, store, checkpoints) as (projection, events, kept):
-        runner = Runner(events, projection, kept, lease=lease)
-        return (await _watch(runner, str(projection.id), until="retired")).handled
+        runner = _runner(projection, events, kept, lease)
+
+        async def is_retired() -> bool:
+            return runner.state == "retired"
+
+        return (await _watch(runner, str(projection.id), is_retired)).handled
 
 
 async def rebuild(
@@ -113,25 +122,44 @@ async def rebuild(
                 f"projection generation={active + 1}, so that it is built beside that one"
             )
             raise NoRebuildError(message)
-        runner = Runner(events, projection, kept, lease=lease)
-        return projection.id, (await _watch(runner, str(projection.id), until="live")).handled
+        runner = _runner(projection, events, kept, lease)
+
+        async def is_built() -> bool:
+            if isinstance(runner, Runner):
+                return runner.state == "live"
+            # The first generation is active before it has caught up, but none of its parts is.
+            names = [projection.id.name, *(part.name for part in projection.parts)]
+            return all([await kept.active(name) >= projection.id.generation for name in names])
+
+        return projection.id, (await _watch(runner, str(projection.id), is_built)).handled
 
 
 async def status(name: str, store: str | None, checkpoints: str | None) -> dict[str, Any]:
-    """Return what is known about a projection, as JSON can hold it."""
+    """Return what is known about a projection, as JSON can hold it.
+
+    If it is divided, its position is that of the part that is furthest behind, and so is its lag.
+    """
     async with opened(name, store, checkpoints, create=False) as (projection, events, kept):
-        checkpoint = await kept.load(projection.id)
+        begun = (await kept.load(projection.id)).partitions
+        if begun not in {0, projection.partitions}:
+            raise PartitionsChangedError(projection.id, begun, projection.partitions)
         head = await find_head(events)
-        lag = await lag_behind(events, projection, checkpoint.position, head)
+        parts = [
+            await _part_status(Part(projection, n), events, kept, head)
+            for n in range(len(projection.parts))
+        ]
         active = await kept.active(projection.id.name)
-        letters = await kept.dead_letters(projection.id)
+        letters = await list_dead_letters(projection, kept)
+    divided: dict[str, Any] = {"runner": parts[0]["runner"]}
+    if len(parts) > 1:
+        divided = {"parts": parts}
     return {
         "projection": str(projection.id),
         "active_generation": active or None,
-        "position": checkpoint.position,
+        "position": min(part["position"] for part in parts),
         "head": head,
-        "lag": lag,
-        "runner": checkpoint.owner or None,
+        "lag": max(part["lag"] for part in parts),
+        **divided,
         "dead_letters": [
             {"position": one.position, "type": one.type, "stream": one.stream, "error": one.error}
             for one in letters
@@ -139,14 +167,33 @@ async def status(name: str, store: str | None, checkpoints: str | None) -> dict[
     }
 
 
+async def _part_status(
+    part: Part[Any], events: EventStore, kept: CheckpointStore[Any], head: int
+) -> dict[str, Any]:
+    checkpoint = await kept.load(part.id)
+    return {
+        "part": part.id.name,
+        "position": checkpoint.position,
+        "lag": await lag_behind(events, part, checkpoint.position, head),
+        "runner": checkpoint.owner or None,
+    }
+
+
 def lines_of(found: dict[str, Any]) -> list[str]:
     """Return the status of a projection as lines for people."""
-    letters = found["dead_letters"]
+    letters, parts = found["dead_letters"], found.get("parts", ())
     shown = {**found, "dead_letters": len(letters)}
+    if parts:
+        shown["parts"] = len(parts)
     return [
         *(
             f"{name.replace('_', ' ')}: {'none' if value is None else value}"
             for name, value in shown.items()
+        ),
+        *(
+            f"- {one['part']}: position {one['position']}, lag {one['lag']}, "
+            f"runner {one['runner'] or 'none'}"
+            for one in parts
         ),
         *(
             f"- position {one['position']}: {one['type']} in {one['stream']}: {one['error']}"
@@ -155,12 +202,20 @@ def lines_of(found: dict[str, Any]) -> list[str]:
     ]
 
 
-async def _watch(runner: Runner[Any], what: str, *, until: State) -> Progress:
-    """Run a projection and show its progress, until it ends or reaches a state."""
+def _runner(
+    projection: Projection[Any], events: EventStore, kept: CheckpointStore[Any], lease: float
+) -> AnyRunner:
+    if projection.partitions > 1:
+        return PartitionedRunner[Any](events, projection, kept, lease=lease)
+    return Runner[Any](events, projection, kept, lease=lease)
+
+
+async def _watch(runner: AnyRunner, what: str, is_done: Callable[[], Awaitable[bool]]) -> Progress:
+    """Run a projection and show its progress, until it ends or is where it was to go."""
     with catch_up_bar(what) as show:
 
         async def look() -> None:
-            while runner.state != until:
+            while not await is_done():
                 await sleep(_LOOK)
                 if show is not None:
                     progress = await runner.progress()

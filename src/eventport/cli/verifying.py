@@ -14,6 +14,7 @@ from eventport.cli.options import Checkpoints, OneObject, Store
 from eventport.cli.projecting import load_object, opened
 from eventport.cli.showing import progress_bar
 from eventport.projections import Checkpoint
+from eventport.projections.checkpoints import load_parts
 from eventport.verification import Verdict, verify
 
 
@@ -58,7 +59,9 @@ def verify_store(
     async def work() -> Verdict:
         codec: Any = None if types is None else load_object(types, "types")
         make: Any = None if replays is None else load_object(replays, "function")
-        loaded = dict([await _checkpoint(name, store, checkpoints) for name in projections or ()])
+        loaded: dict[str, Checkpoint] = {}
+        for name in projections or ():
+            loaded |= await _checkpoints(name, store, checkpoints)
         async with connect_existing(store) as source:
             with progress_bar("verifying", None) as progress:
                 return await verify(
@@ -79,12 +82,12 @@ def verify_store(
         raise typer.Exit(UNSOUND)
 
 
-async def _checkpoint(
+async def _checkpoints(
     name: str, store: str | None, checkpoints: str | None
-) -> tuple[str, Checkpoint]:
-    """Return how far a projection is, by its name and generation."""
+) -> dict[str, Checkpoint]:
+    """Return how far the parts of a projection are, by their names and generation."""
     async with opened(name, store, checkpoints, create=False) as (projection, _, kept):
-        return str(projection.id), await kept.load(projection.id)
+        return {str(id_): found for id_, found in (await load_parts(kept, projection.id)).items()}
 
 
 def _report(verdict: Verdict) -> None:

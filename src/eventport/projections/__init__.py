@@ -12,8 +12,9 @@ from eventport.projections.checkpoints import (
     ProjectionId,
     wait_until,
 )
-from eventport.projections.dead_letters import discard, retry
+from eventport.projections.dead_letters import discard, list_dead_letters, retry
 from eventport.projections.memory_checkpoints import MemoryCheckpoints
+from eventport.projections.partitioned import PartitionedRunner
 from eventport.projections.progress import Progress, State, find_head
 from eventport.projections.projection import Projection, ProjectionContext
 from eventport.projections.refusals import (
@@ -21,6 +22,7 @@ from eventport.projections.refusals import (
     CheckpointMismatchError,
     LeaseLostError,
     NoDeadLetterError,
+    PartitionsChangedError,
     ProjectionStoppedError,
 )
 from eventport.projections.retrying import Retries
@@ -40,6 +42,8 @@ __all__ = [
     "LeaseLostError",
     "MemoryCheckpoints",
     "NoDeadLetterError",
+    "PartitionedRunner",
+    "PartitionsChangedError",
     "Progress",
     "Projection",
     "ProjectionContext",
@@ -51,6 +55,7 @@ __all__ = [
     "StreamCheckpoints",
     "discard",
     "find_head",
+    "list_dead_letters",
     "open_checkpoints",
     "retry",
     "supervise",

@@ -10,6 +10,7 @@ from uuid import UUID  # as above
 from anyio import sleep
 from msgspec import Struct
 
+from eventport.errors import InvalidArgumentError
 from eventport.transactions import DocumentWriter
 
 
@@ -51,6 +52,8 @@ class Checkpoint(Struct, frozen=True):
     """The last event that was handled; a runner that resumes verifies that it is there."""
     store_id: str | None = None
     """The `store_id` of the event store that the position belongs to, if that store has one."""
+    partitions: int = 0
+    """Into how many parts it is divided, which have the checkpoints then; 0 if it is not."""
 
 
 class DeadLetter(Struct, frozen=True):
@@ -150,6 +153,17 @@ class CheckpointStore(Protocol[C_co]):
 
         A runner that has the lease is fenced off. Do this only if the read model is right up to
         this position of the store.
+
+        Raises:
+            InvalidArgumentError: it is divided; reset its parts (see `refuse_divided`).
+        """
+        ...
+
+    async def divide(self, projection: ProjectionId, partitions: int) -> int:
+        """Keep into how many parts a generation is divided, and return what is kept.
+
+        The first call decides, and no later one changes it. If the generation was run or reset
+        before that, then it is not divided, and this returns 0.
         """
         ...
 
@@ -200,8 +214,48 @@ async def wait_until(
     """
     while True:
         generation = await checkpoints.active(name)
-        if generation and (
-            (await checkpoints.load(ProjectionId(name, generation))).position >= position
-        ):
-            return
+        if generation:
+            found = await load_parts(checkpoints, ProjectionId(name, generation))
+            if all(part.position >= position for part in found.values()):
+                return
         await sleep(poll_interval)
+
+
+def part_ids(projection: ProjectionId, partitions: int) -> list[ProjectionId]:
+    """Return the ids under which the parts of a projection have their checkpoints.
+
+    Args:
+        projection: The whole.
+        partitions: How many parts there are; 0 or 1 for a projection that is not divided, which
+            has its checkpoint under its own id.
+    """
+    if partitions <= 1:
+        return [projection]
+    return [
+        projection._replace(name=f"{projection.name}/part-{number}-of-{partitions}")
+        for number in range(partitions)
+    ]
+
+
+async def load_parts(
+    checkpoints: CheckpointStore[Any], projection: ProjectionId
+) -> dict[ProjectionId, Checkpoint]:
+    """Return the checkpoints of a projection's parts: of itself, if it is not divided."""
+    whole = await checkpoints.load(projection)
+    if not whole.partitions:
+        return {projection: whole}
+    return {id_: await checkpoints.load(id_) for id_ in part_ids(projection, whole.partitions)}
+
+
+def refuse_divided(projection: ProjectionId, checkpoint: Checkpoint) -> None:
+    """Refuse to reset a projection whose parts have the checkpoints.
+
+    Raises:
+        InvalidArgumentError: it is divided.
+    """
+    if checkpoint.partitions:
+        message = (
+            f"{projection} is divided into {checkpoint.partitions} parts, which have the "
+            "checkpoints: reset each of `Projection.parts`"
+        )
+        raise InvalidArgumentError(message)

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
-from eventport.projections.checkpoints import CheckpointStore
+from eventport.projections.checkpoints import CheckpointStore, DeadLetter, ProjectionId
 from eventport.projections.projection import Projection
 from eventport.projections.refusals import NoDeadLetterError
 from eventport.protocols import EventStore
 
 
 C = TypeVar("C")
+
+
+async def list_dead_letters(
+    projection: Projection[C], checkpoints: CheckpointStore[C]
+) -> list[DeadLetter]:
+    """List the events that a projection has given up, in any of its parts, in their order."""
+    letters: dict[int, DeadLetter] = {}
+    for part in projection.parts:
+        letters |= {letter.position: letter for letter in await checkpoints.dead_letters(part)}
+    return [letters[position] for position in sorted(letters)]
 
 
 async def retry(
@@ -34,13 +45,16 @@ async def retry(
     Raises:
         NoDeadLetterError: there is none for this position.
     """
-    letters = {letter.position: letter for letter in await checkpoints.dead_letters(projection.id)}
-    if position not in letters:
-        raise NoDeadLetterError(projection.id, position)
-    letter = letters[position]
+    holders = await _holders(projection, checkpoints, position)
+    letter = next(iter(holders.values()))
     found = await store.read(letter.stream, from_version=letter.version, to_version=letter.version)
-    async with checkpoints.resolve(projection.id, position) as connection:
-        await projection.handle(found.events, projection.context(checkpoints, connection))
+    for event in found.events:
+        part = projection.parts[projection.part_of(event)]
+        if part in holders:  # otherwise it has a key by now, and its part handles it
+            async with checkpoints.resolve(part, position) as connection:
+                await projection.handle([event], projection.context(checkpoints, connection))
+            del holders[part]
+    await _drop(holders, checkpoints, position)
 
 
 async def discard(
@@ -51,5 +65,27 @@ async def discard(
     Raises:
         NoDeadLetterError: there is none for this position.
     """
-    async with checkpoints.resolve(projection.id, position):
-        pass
+    await _drop(await _holders(projection, checkpoints, position), checkpoints, position)
+
+
+async def _holders(
+    projection: Projection[Any], checkpoints: CheckpointStore[Any], position: int
+) -> dict[ProjectionId, DeadLetter]:
+    """Return the parts that gave up an event: one, or all if its key could not be found."""
+    holders = {
+        part: letter
+        for part in projection.parts
+        for letter in await checkpoints.dead_letters(part)
+        if letter.position == position
+    }
+    if not holders:
+        raise NoDeadLetterError(projection.id, position)
+    return holders
+
+
+async def _drop(
+    holders: Iterable[ProjectionId], checkpoints: CheckpointStore[Any], position: int
+) -> None:
+    for part in holders:
+        async with checkpoints.resolve(part, position):
+            pass

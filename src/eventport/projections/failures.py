@@ -12,6 +12,7 @@ from eventport.errors import (
     EscapedCancellationError,
     NotSupportedError,
     StoreClosedError,
+    StoreFencedError,
     StoreUnavailableError,
 )
 from eventport.events import RecordedEvent
@@ -19,6 +20,7 @@ from eventport.projections.checkpoints import DeadLetter
 from eventport.projections.refusals import (
     CheckpointMismatchError,
     LeaseLostError,
+    PartitionsChangedError,
     ProjectionStoppedError,
 )
 from eventport.typed import EventVersionError, UnknownEventTypeError
@@ -33,7 +35,9 @@ _SAFE: Final = (
     ProjectionStoppedError,
     LeaseLostError,
     NotSupportedError,
+    PartitionsChangedError,
     StoreClosedError,
+    StoreFencedError,
     StoreUnavailableError,
     UnknownEventTypeError,
 )

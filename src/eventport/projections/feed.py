@@ -30,6 +30,8 @@ class Feed:
         self._wanted = wanted
         self._ready: deque[RecordedEvent] = deque()
         self._taken = False
+        self._closed = False
+        self._done = Signal()
         self._filled = Signal()
         self._emptied = Signal()
 
@@ -69,7 +71,7 @@ class Feed:
 
     async def take(self, at_most: int) -> list[RecordedEvent]:
         """Wait until there is an event, and return those that are there; call `done` after them."""
-        while not self._ready:
+        while self._closed or not self._ready:
             await self._filled.wait(self._filled.count, None)
         events = [self._ready.popleft() for _ in range(min(at_most, len(self._ready)))]
         self._taken = True
@@ -79,3 +81,10 @@ class Feed:
     def done(self) -> None:
         """Say that all that was taken has been handled."""
         self._taken = False
+        self._done.notify()
+
+    async def close(self) -> None:
+        """Hand out nothing more, and wait until all that was taken has been handled."""
+        self._closed = True
+        while self._taken:
+            await self._done.wait(self._done.count, None)

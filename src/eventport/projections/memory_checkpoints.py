@@ -7,7 +7,13 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from eventport.projections.checkpoints import Checkpoint, DeadLetter, LastEvent, ProjectionId
+from eventport.projections.checkpoints import (
+    Checkpoint,
+    DeadLetter,
+    LastEvent,
+    ProjectionId,
+    refuse_divided,
+)
 from eventport.projections.refusals import LeaseLostError, NoDeadLetterError
 from eventport.projections.standing_by import StandBy
 from eventport.read_models import MemoryDocuments
@@ -55,8 +61,16 @@ class MemoryCheckpoints:
     async def reset(self, projection: ProjectionId, position: int) -> None:
         """See `CheckpointStore.reset`."""
         state = self._states[projection]
+        refuse_divided(projection, state.checkpoint)
         state.position, state.owner, state.fence = position, None, state.fence + 1
         state.last_event = state.store_id = None
+
+    async def divide(self, projection: ProjectionId, partitions: int) -> int:
+        """See `CheckpointStore.divide`."""
+        state = self._states[projection]
+        if not state.fence:  # neither run nor reset
+            state.partitions = state.partitions or partitions
+        return state.partitions
 
     async def active(self, name: str) -> int:
         """See `CheckpointStore.active`."""
@@ -138,8 +152,11 @@ class _State:
         self.fence = 0
         self.renewals = 0
         self.seconds = 0.0
+        self.partitions = 0
         self.letters: dict[int, DeadLetter] = {}
 
     @property
     def checkpoint(self) -> Checkpoint:
-        return Checkpoint(self.position, self.owner, self.last_event, self.store_id)
+        return Checkpoint(
+            self.position, self.owner, self.last_event, self.store_id, self.partitions
+        )

@@ -14,7 +14,7 @@ from eventport.protocols import EventStore
 
 
 if TYPE_CHECKING:
-    from eventport.projections.projection import Projection
+    from eventport.projections.partitions import Part
 
 
 State: TypeAlias = Literal["waiting", "catching up", "live", "retired", "stopped"]
@@ -84,13 +84,12 @@ async def find_head(store: EventStore) -> int:
         return end.position
 
 
-async def lag_behind(
-    store: EventStore, projection: Projection[Any], position: int, head: int
-) -> int:
-    """Return the distance of a projection to the head; 0 if no event of its own is left.
+async def lag_behind(store: EventStore, part: Part[Any], position: int, head: int) -> int:
+    """Return the distance of a part to the head; 0 if no event of its own is left.
 
     What the toolkit keeps in the store, such as the checkpoint of the projection, does not count.
     """
+    projection = part.whole
     async with aclosing(
         store.iterate_all(
             after=position,
@@ -100,6 +99,6 @@ async def lag_behind(
         )
     ) as events:
         async for event in events:
-            if projection.wants(event):
+            if part.wants(event):
                 return max(0, head - position)
     return 0

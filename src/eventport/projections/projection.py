@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, cast, get_args, overload
+from zlib import crc32
 
 from msgspec import Struct
 
@@ -12,7 +13,12 @@ from eventport.boundaries import Query
 from eventport.context import reacting_to
 from eventport.errors import InvalidArgumentError, InvalidArgumentTypeError
 from eventport.events import RecordedEvent
-from eventport.projections.checkpoints import CheckpointStore, KeepsDocuments, ProjectionId
+from eventport.projections.checkpoints import (
+    CheckpointStore,
+    KeepsDocuments,
+    ProjectionId,
+    part_ids,
+)
 from eventport.projections.retrying import Retries
 from eventport.toolkit_streams import is_toolkit_stream
 from eventport.transactions import DocumentWriter, RefusedDocuments
@@ -67,8 +73,16 @@ BatchHandler: TypeAlias = Callable[
 ]
 """Handles events in the order of the store: those that are ready, at most the batch size."""
 
+PartitionKey: TypeAlias = Callable[[RecordedEvent], str]
+"""Returns the key of an event, the same one each time; events of one key are handled in order."""
+
 Preparation: TypeAlias = Callable[[ProjectionContext[C]], Awaitable[None]]
 """Makes what the handlers write to, if it does not exist."""
+
+
+def by_stream(event: RecordedEvent) -> str:
+    """Return the stream of an event, which is its key if no other is given."""
+    return event.stream
 
 
 class Projection(Generic[C]):
@@ -87,6 +101,11 @@ class Projection(Generic[C]):
         batch_size: How many events are handled in one transaction, at most.
         on_poison: What happens to an event that cannot be handled.
         retries: How often to try, and how long to wait in between.
+        partitions: Into how many parts to divide it, which handle events at the same time, in any
+            number of processes; a `PartitionedRunner` runs them. To change the number or the key,
+            raise the generation.
+        partition_by: Returns the key of an event, the same one each time. Events of one key are
+            handled by one part, in order. By default it is the stream.
     """
 
     def __init__(
@@ -100,6 +119,8 @@ class Projection(Generic[C]):
         batch_size: int = 500,
         on_poison: OnPoison = "stop",
         retries: Retries | None = None,
+        partitions: int = 1,
+        partition_by: PartitionKey = by_stream,
     ) -> None:
         self.id: Final = ProjectionId(
             check_stream(name), check_int("generation", generation, least=1)
@@ -121,6 +142,11 @@ class Projection(Generic[C]):
         """What happens to an event that cannot be handled."""
         self.retries: Final = retries or Retries()
         """How often to try."""
+        self.partitions: Final = check_int("partitions", partitions, least=1)
+        """Into how many parts it is divided; 1 if it is not."""
+        self.parts: Final = part_ids(self.id, self.partitions)
+        """What the checkpoints of its parts are kept under: its own id if it is not divided."""
+        self._key = partition_by
         self._types = types
         self._classes: set[str] = set()
         self._handlers: dict[str, Handler[Any, C]] = {}
@@ -186,7 +212,8 @@ class Projection(Generic[C]):
         """Register, as a decorator, what makes the tables that the handlers write to.
 
         It runs in a transaction of its own each time that a runner gets the lease, so it must
-        tolerate that they exist.
+        tolerate that they exist. For a divided projection it runs once in each process that
+        starts, before the parts.
         """
         self._prepare = preparation
         return preparation
@@ -209,6 +236,21 @@ class Projection(Generic[C]):
         """Return whether an event of its types is for it, and not one of the toolkit's own."""
         asked = self.prefix is not None and is_toolkit_stream(self.prefix)
         return asked or not is_toolkit_stream(event.stream)
+
+    def part_of(self, event: RecordedEvent) -> int:
+        """Return the number of the part, from 0, that handles an event.
+
+        Raises:
+            InvalidArgumentTypeError: the key is no text. What `partition_by` raises is passed on.
+        """
+        if self.partitions == 1:
+            return 0
+        key = cast("object", self._key(event))
+        if not isinstance(key, str):
+            message = f"partition_by of {self!r} must return text, not a {type(key).__name__}"
+            raise InvalidArgumentTypeError(message)
+        # Python's own hash differs between processes.
+        return crc32(key.encode()) % self.partitions
 
     def context(self, checkpoints: CheckpointStore[C], connection: C) -> ProjectionContext[C]:
         """Return what its handlers get in a transaction of a checkpoint store."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from eventport.errors import EventportError
+from typing import Final
+
+from eventport.errors import EventportError, StoreFencedError
 from eventport.events import RecordedEvent
 
 
@@ -36,6 +38,10 @@ class LeaseLostError(EventportError):
         return f"projection {self.projection}: another runner has taken over"
 
 
+ENDS: Final = (LeaseLostError, StoreFencedError)
+"""What is no fault of an event, and does not pass: another runner goes on, here or elsewhere."""
+
+
 class AlreadyHandledError(EventportError):
     """The checkpoint is there already: an earlier try took effect, and its answer was lost."""
 
@@ -54,6 +60,25 @@ class NoDeadLetterError(EventportError, LookupError):
         return (
             f"projection {self.projection}: no dead letter at position {self.position}; "
             "list those that exist"
+        )
+
+
+class PartitionsChangedError(EventportError):
+    """A generation of a projection was begun in another number of parts."""
+
+    def __init__(self, projection: object, kept: int, asked: int) -> None:
+        super().__init__(projection, kept, asked)
+        self.projection = projection
+        """The projection's name and generation."""
+        self.kept = kept
+        """In how many parts it was begun; 1 if it was not divided."""
+        self.asked = asked
+        """In how many parts it was to be run."""
+
+    def __str__(self) -> str:
+        return (
+            f"projection {self.projection} was begun with partitions={self.kept}, not "
+            f"{self.asked}; nothing was handled. Raise its generation to change the number"
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eventport.projections.checkpoints import Checkpoint, LastEvent, ProjectionId
 from eventport.projections.progress import find_head
-from eventport.projections.refusals import CheckpointMismatchError
+from eventport.projections.refusals import CheckpointMismatchError, PartitionsChangedError
 from eventport.protocols import EventStore
 
 
@@ -19,7 +19,10 @@ async def verify(store: EventStore, projection: ProjectionId, checkpoint: Checkp
 
     Raises:
         CheckpointMismatchError: they are not; see `find_mismatch`.
+        PartitionsChangedError: the projection was begun in parts.
     """
+    if checkpoint.partitions:
+        raise PartitionsChangedError(projection, checkpoint.partitions, 1)
     if reason := await find_mismatch(store, checkpoint):
         raise CheckpointMismatchError(projection, reason)
 

@@ -13,7 +13,13 @@ from uuid import UUID
 from msgspec import Struct, convert
 from msgspec.structs import astuple
 
-from eventport.projections.checkpoints import Checkpoint, DeadLetter, LastEvent, ProjectionId
+from eventport.projections.checkpoints import (
+    Checkpoint,
+    DeadLetter,
+    LastEvent,
+    ProjectionId,
+    refuse_divided,
+)
 from eventport.projections.refusals import AlreadyHandledError, LeaseLostError, NoDeadLetterError
 from eventport.projections.standing_by import StandBy
 
@@ -37,6 +43,7 @@ def added_columns(text: str) -> list[tuple[str, str]]:
         ("event_version", "bigint"),
         ("event_id", text),
         ("store_id", text),
+        ("partitions", "bigint NOT NULL DEFAULT 0"),
     ]
 
 
@@ -126,7 +133,13 @@ class SqlCheckpoints(Generic[C]):
 
     async def reset(self, projection: ProjectionId, position: int) -> None:
         """See `CheckpointStore.reset`."""
+        refuse_divided(projection, await self.load(projection))
         await self._database.ask(self._sql.reset, *projection, position)
+
+    async def divide(self, projection: ProjectionId, partitions: int) -> int:
+        """See `CheckpointStore.divide`."""
+        await self._database.ask(self._sql.divide, *projection, partitions)
+        return (await self.load(projection)).partitions
 
     async def active(self, name: str) -> int:
         """See `CheckpointStore.active`."""
@@ -221,9 +234,9 @@ class SqlLease(Generic[C]):
 
 
 def _checkpoint(columns: Iterable[Any]) -> Checkpoint:
-    position, owner, store_id, at, stream, version, id_ = columns
+    position, owner, store_id, partitions, at, stream, version, id_ = columns
     last_event = None if stream is None else LastEvent(at, stream, version, UUID(id_))
-    return Checkpoint(position, owner, last_event, store_id)
+    return Checkpoint(position, owner, last_event, store_id, partitions)
 
 
 class _Statements:
@@ -234,7 +247,7 @@ class _Statements:
         sql = database.dialect
         this = f"name {sql.equals} $1 AND generation {sql.equals} $2"
         mine = f"{this} AND fence {sql.equals} $3"
-        checkpoint = f"position, owner, store_id, {_LAST}"
+        checkpoint = f"position, owner, store_id, partitions, {_LAST}"
         position, stream = "CAST($4 AS bigint)", f"CAST($5 AS {sql.text})"
         self.look = f"SELECT fence, renewals, owner, seconds FROM {projections} WHERE {this}"  # noqa: S608  # no value goes into the text
         self.acquire = f"""
@@ -267,6 +280,12 @@ class _Statements:
             SET position = excluded.position, owner = NULL, fence = p.fence {sql.plus} 1,
                 store_id = NULL,
                 event_position = NULL, event_stream = NULL, event_version = NULL, event_id = NULL
+        """  # noqa: S608  # as above
+        self.divide = f"""
+            INSERT INTO {projections} AS p (name, generation, partitions) VALUES ($1, $2, $3)
+            ON CONFLICT (name, generation) DO UPDATE SET partitions = excluded.partitions
+            WHERE p.partitions {sql.equals} 0 AND p.fence {sql.equals} 0
+                AND p.position {sql.equals} 0
         """  # noqa: S608  # as above
         self.active = f"""
             SELECT coalesce({sql.highest}(generation), 0) FROM {projections}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import Final
+from typing import Any, Final
 
 from anyio import Lock
 from msgspec import Struct, to_builtins
@@ -20,7 +20,13 @@ from msgspec.structs import replace
 from eventport._concurrency.shielding import run_shielded
 from eventport.errors import ConcurrencyError, InvalidArgumentError
 from eventport.events import NewEvent, RecordedEvent
-from eventport.projections.checkpoints import Checkpoint, DeadLetter, LastEvent, ProjectionId
+from eventport.projections.checkpoints import (
+    Checkpoint,
+    DeadLetter,
+    LastEvent,
+    ProjectionId,
+    refuse_divided,
+)
 from eventport.projections.refusals import LeaseLostError, NoDeadLetterError
 from eventport.projections.standing_by import StandBy
 from eventport.protocols import EventStore
@@ -47,7 +53,12 @@ _FEW: Final = 200
 
 _KIND: Final = "projection"
 _LETTERS: Final = "dead-letters"
-_WITH_POSITIONS: Final = (toolkit_stream(_KIND, ""), toolkit_stream(_LETTERS, ""))
+
+CHECKPOINTS: Final = toolkit_stream(_KIND, "")
+"""What the names of streams with checkpoints and active generations begin with."""
+
+DEAD_LETTERS: Final = toolkit_stream(_LETTERS, "")
+"""What the names of streams with dead letters begin with."""
 
 
 class StreamCheckpoints:
@@ -88,8 +99,16 @@ class StreamCheckpoints:
 
     async def reset(self, projection: ProjectionId, position: int) -> None:
         """See `CheckpointStore.reset`."""
-        event = _checkpoint_event(_Kept(position))
+        refuse_divided(projection, await self.load(projection))
+        event = checkpoint_event(Kept(position))
         await self._store.append(_checkpoint_stream(projection), [event])
+
+    async def divide(self, projection: ProjectionId, partitions: int) -> int:
+        """See `CheckpointStore.divide`."""
+        event = checkpoint_event(Kept(partitions=partitions))
+        with suppress(ConcurrencyError):  # it was divided, run or reset before
+            await self._store.append(_checkpoint_stream(projection), [event], expected="no_stream")
+        return (await self.load(projection)).partitions
 
     async def active(self, name: str) -> int:
         """See `CheckpointStore.active`."""
@@ -112,15 +131,7 @@ class StreamCheckpoints:
 
     async def dead_letters(self, projection: ProjectionId) -> list[DeadLetter]:
         """See `CheckpointStore.dead_letters`."""
-        letters: dict[int, DeadLetter] = {}
-        async with aclosing(self._store.iterate(_dead_letter_stream(projection))) as events:
-            async for event in events:
-                if event.type == RESOLVED:
-                    letters.pop(read_record(event, RESOLVED, _Resolved).position, None)
-                else:
-                    letter = read_record(event, GIVEN_UP, DeadLetter)
-                    letters[letter.position] = letter
-        return sorted(letters.values(), key=lambda letter: letter.position)
+        return await read_letters(self._store, _dead_letter_stream(projection))
 
     @asynccontextmanager
     async def resolve(self, projection: ProjectionId, position: int) -> AsyncGenerator[None]:
@@ -151,7 +162,7 @@ class StreamLease:
         self,
         store: EventStore,
         projection: ProjectionId,
-        checkpoint: _Kept,
+        checkpoint: Kept,
         version: int,
     ) -> None:
         self._store = store
@@ -218,7 +229,7 @@ class StreamLease:
                 last_event=last_event or current.last_event,
             )
             stream = _checkpoint_stream(self._projection)
-            event = _checkpoint_event(changed)
+            event = checkpoint_event(changed)
             try:
                 result = await self._store.append(stream, [event], expected=self._version)
             except ConcurrencyError as exc:
@@ -253,7 +264,7 @@ class StreamLease:
         return False
 
 
-async def _look(store: EventStore, projection: ProjectionId) -> tuple[int, _Kept, bool]:
+async def _look(store: EventStore, projection: ProjectionId) -> tuple[int, Kept, bool]:
     """Return the version of a checkpoint's stream, the checkpoint, and whether it is asked for."""
     # These streams grow all the time, and only their end counts.
     found = await store.read(_checkpoint_stream(projection), backwards=True, max_count=2)
@@ -261,11 +272,24 @@ async def _look(store: EventStore, projection: ProjectionId) -> tuple[int, _Kept
     is_asked = bool(events) and events[0].type == ASKED
     if is_asked:
         del events[0]
-    kept = read_record(events[0], CHECKPOINT, _Kept) if events else _Kept()
+    kept = read_record(events[0], CHECKPOINT, Kept) if events else Kept()
     return found.version, kept, is_asked
 
 
-class _Kept(Checkpoint, frozen=True):
+async def read_letters(store: EventStore, stream: str) -> list[DeadLetter]:
+    """Return what is left of the dead letters in a stream, in the order of the store."""
+    letters: dict[int, DeadLetter] = {}
+    async with aclosing(store.iterate(stream)) as events:
+        async for event in events:
+            if event.type == RESOLVED:
+                letters.pop(read_record(event, RESOLVED, _Resolved).position, None)
+            else:
+                letter = read_record(event, GIVEN_UP, DeadLetter)
+                letters[letter.position] = letter
+    return sorted(letters.values(), key=lambda letter: letter.position)
+
+
+class Kept(Checkpoint, frozen=True):
     """A checkpoint as it stands in its stream."""
 
     lease: float = 0.0
@@ -274,7 +298,9 @@ class _Kept(Checkpoint, frozen=True):
     @property
     def plain(self) -> Checkpoint:
         """What others need to know of it."""
-        return Checkpoint(self.position, self.owner, self.last_event, self.store_id)
+        return Checkpoint(
+            self.position, self.owner, self.last_event, self.store_id, self.partitions
+        )
 
 
 class _Activated(Struct, frozen=True):
@@ -289,8 +315,9 @@ class _Resolved(Struct, frozen=True):
     position: int
 
 
-def _checkpoint_event(checkpoint: _Kept) -> NewEvent:
-    return NewEvent(CHECKPOINT, to_builtins(checkpoint))
+def checkpoint_event(checkpoint: Kept, metadata: dict[str, Any] | None = None) -> NewEvent:
+    """Return the event that keeps a checkpoint."""
+    return NewEvent(CHECKPOINT, to_builtins(checkpoint), metadata or {})
 
 
 def read_checkpoint(event: RecordedEvent) -> Checkpoint:
@@ -299,12 +326,12 @@ def read_checkpoint(event: RecordedEvent) -> Checkpoint:
     Raises:
         CorruptEventError: something else has written to its stream.
     """
-    return read_record(event, CHECKPOINT, _Kept).plain
+    return read_record(event, CHECKPOINT, Kept).plain
 
 
 def holds_positions(stream: str) -> bool:
     """Return whether a stream keeps positions of its own store, which mean nothing in another."""
-    return stream.startswith(_WITH_POSITIONS)
+    return stream.startswith((CHECKPOINTS, DEAD_LETTERS))
 
 
 def _active_stream(name: str) -> str:

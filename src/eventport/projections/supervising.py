@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import time
 
-from typing import Any, Final
+from typing import Final, Protocol
 
 from anyio import sleep
 
 from eventport.projections.failures import describe
 from eventport.projections.retrying import Retries
-from eventport.projections.runner import Runner
 
 
 _log: Final = logging.getLogger("eventport")
@@ -19,7 +18,19 @@ _log: Final = logging.getLogger("eventport")
 _PAUSES: Final = Retries(first_pause=1.0, max_pause=60.0)
 
 
-async def supervise(runner: Runner[Any], *, pauses: Retries = _PAUSES) -> None:
+class Runs(Protocol):
+    """A runner of any kind."""
+
+    async def run(self) -> None:
+        """Run until a higher generation is active."""
+        ...
+
+    def about(self) -> dict[str, object]:
+        """Return the `extra` of its log records."""
+        ...
+
+
+async def supervise(runner: Runs, *, pauses: Retries = _PAUSES) -> None:
     """Run a projection, and run it again after an error, until a higher generation is active.
 
     While it waits to run again, `Runner.state` is ``"stopped"`` and `Runner.error` says why: let

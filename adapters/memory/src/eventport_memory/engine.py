@@ -129,5 +129,18 @@ class MemoryEngine:
         last = self._log.last_of(query)
         return [StreamInfo(one.stream, one.version, one.position, one.recorded_at) for one in last]
 
+    async def fenced(self) -> str | None:
+        """See `Fences.fenced`."""
+        await checkpoint()
+        return self._log.fence
+
+    async def set_fence(self, before: str | None, after: str | None, /) -> bool:
+        """See `Fences.set_fence`; a commit whose handlers run is waited for."""
+        async with self._handled.turn:
+            if self._log.fence != before:
+                return False
+            self._log.fence = after
+            return True
+
     async def close(self) -> None:
         """Do nothing: the events live as long as the object."""

@@ -34,13 +34,14 @@ class HandledCommits:
         self._log = log
         self._documents = documents
         self._handlers = handlers
-        self._turn = Lock()
+        self.turn: Final = Lock()
+        """Held while a commit's handlers run."""
         self._handling: object = None
         """Stands for the commit whose handlers are running."""
 
     async def apply(self, commit: Commit) -> Outcome:
         """Apply a commit once its handlers have succeeded; nothing is visible before that."""
-        async with self._turn:
+        async with self.turn:
             outcome, stored = self._log.prepare(commit)
             self._handling = object()
             token = _handling.set(self._handling)

@@ -14,6 +14,7 @@ from eventport.adapter import (
     Commit,
     Committed,
     EncodedEvent,
+    Failed,
     NameQuery,
     Outcome,
     Place,
@@ -22,6 +23,7 @@ from eventport.adapter import (
     decode_event,
     plan,
 )
+from eventport.errors import StoreFencedError
 
 from eventport_memory.index import Index
 
@@ -63,6 +65,8 @@ class Log:
         """All of them; an event's position is its index plus one."""
         self.streams: dict[str, list[Stored]] = {}
         """Those of each stream; an event's version is its index plus one."""
+        self.fence: str | None = None
+        """What the fence says; None if there is none."""
         self._clock = clock
         self._index = Index()
         self._names: list[str] = []
@@ -73,6 +77,8 @@ class Log:
         planned = plan(commit, self._head, self._stored, self._unseen)
         if not isinstance(planned, list):
             return planned, ()
+        if self.fence is not None:
+            return Failed(StoreFencedError(self.fence)), ()
         now = self._time_for(commit)
         stored: list[Stored] = []
         written: list[Written] = []

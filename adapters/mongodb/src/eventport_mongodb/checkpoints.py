@@ -22,6 +22,7 @@ from eventport.projections import (
     NoDeadLetterError,
     ProjectionId,
 )
+from eventport.projections.checkpoints import refuse_divided
 from eventport.projections.standing_by import StandBy
 from eventport.transactions import DocumentWriter
 
@@ -105,6 +106,7 @@ class MongoDBCheckpoints:
 
     async def reset(self, projection: ProjectionId, position: int) -> None:
         """See `CheckpointStore.reset`."""
+        refuse_divided(projection, await self.load(projection))
         changes = {"position": position, "owner": None, "last_event": None, "store_id": None}
         with translated(self._log.name):
             await self._create(projection)
@@ -113,6 +115,18 @@ class MongoDBCheckpoints:
                 {"_id": _id_of(projection)},
                 {"$set": changes, "$inc": {"fence": 1}},
             )
+
+    async def divide(self, projection: ProjectionId, partitions: int) -> int:
+        """See `CheckpointStore.divide`."""
+        untouched = {"partitions": {"$in": [0, None]}, "fence": 0, "position": 0}
+        with translated(self._log.name):
+            await self._create(projection)
+            await self._asker.once(
+                self._projections.update_one,
+                {"_id": _id_of(projection), **untouched},
+                {"$set": {"partitions": partitions}},
+            )
+        return (await self.load(projection)).partitions
 
     async def active(self, name: str) -> int:
         """See `CheckpointStore.active`."""

@@ -26,6 +26,7 @@ from eventport.adapter import (
     StreamQuery,
 )
 
+from eventport_postgres import fencing
 from eventport_postgres.asking import AnyConnection
 from eventport_postgres.connections import Connections
 from eventport_postgres.errors import DRIVER_ERRORS, is_lost, lost, translated
@@ -143,6 +144,14 @@ class PostgresEngine:
     async def examine(self) -> Sequence[Remark]:
         """See `Examines.examine`."""
         return await self._read(examine, self.schema)
+
+    async def fenced(self) -> str | None:
+        """See `Fences.fenced`."""
+        return await self._read(fencing.fenced, self.schema)
+
+    async def set_fence(self, before: str | None, after: str | None, /) -> bool:
+        """See `Fences.set_fence`: all commits under way end first, and no other one begins."""
+        return await self._read(fencing.set_fence, self.schema, before, after)
 
     def joined(self, connection: AnyConnection) -> PostgresJoinedEngine:
         """Return an engine for the transaction that is open on a connection."""

@@ -14,6 +14,7 @@ from eventport.errors import (
     InvalidArgumentError,
     NotSupportedError,
     PayloadTooLargeError,
+    StoreFencedError,
     StoreUnavailableError,
 )
 
@@ -39,6 +40,9 @@ _LOST: Final = (
     pg.TooManyConnectionsError,
     pg.InternalClientError,
 )
+_FENCED: Final = "EP002"
+"""Our own, see fence.sql."""
+
 _READ_ON_A_STANDBY: Final = "a standby does not show"
 """What our function `frontier` says there."""
 
@@ -134,10 +138,7 @@ def translated(exc: BaseException) -> EventportError:
         return lost(exc)
     text = reason(exc)
     if isinstance(exc, pg.PostgresError):
-        state = _state(exc)
-        found = _STATES.get(state) or _STATES.get(state[:2]) or NotSupportedError
-        remedy = _REMEDIES.get(state) or _REMEDIES.get(state[:2])
-        return found(f"PostgreSQL refuses: {text}" + (f"; {remedy}" if remedy else ""))
+        return _refusal(_state(exc), text)
     if isinstance(exc, OverflowError) or (
         isinstance(exc, pg.InterfaceError) and not isinstance(exc, pg.ClientConfigurationError)
     ):
@@ -145,6 +146,14 @@ def translated(exc: BaseException) -> EventportError:
     if isinstance(exc, ValueError):
         return ConfigurationError(f"asyncpg refuses the URL or an option: {text}")
     return StoreUnavailableError(f"PostgreSQL: {text}")
+
+
+def _refusal(state: str, text: str) -> EventportError:
+    if state == _FENCED:
+        return StoreFencedError(text)
+    found = _STATES.get(state) or _STATES.get(state[:2]) or NotSupportedError
+    remedy = _REMEDIES.get(state) or _REMEDIES.get(state[:2])
+    return found(f"PostgreSQL refuses: {text}" + (f"; {remedy}" if remedy else ""))
 
 
 def lost(

@@ -95,6 +95,11 @@ def functions_sql(schema: str) -> str:
     return "\n".join(load_sql(file, quoted(schema)) for file in FUNCTIONS)
 
 
+def fence_sql(schema: str) -> str:
+    """Return the SQL that makes what the trigger of a fence calls."""
+    return load_sql("fence.sql", quoted(schema))
+
+
 async def find_version(connection: AnyConnection, schema: str) -> int:
     """Return the version of the schema that is there; 0 if there is nothing.
 

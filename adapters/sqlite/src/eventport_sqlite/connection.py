@@ -24,6 +24,7 @@ from eventport.errors import (
 )
 
 from eventport_sqlite.database import Call, Database
+from eventport_sqlite.fencing import fence_in
 from eventport_sqlite.schema import prepare, refuse_foreign
 from eventport_sqlite.vendor import ThreadedConnection
 
@@ -205,6 +206,8 @@ def _translate(exc: sqlite3.Error | OverflowError) -> EventportError:
     if isinstance(exc, OverflowError):  # an int, text or blob beyond what the C interface can take
         return PayloadTooLargeError(str(exc))
     code = _primary_code(exc)
+    if code == sqlite3.SQLITE_CONSTRAINT and (fence := fence_in(exc)) is not None:
+        return fence
     if code == sqlite3.SQLITE_TOOBIG:
         return PayloadTooLargeError(f"SQLite refuses an event of this size: {exc}")
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:

@@ -24,7 +24,7 @@ from eventport.adapter import (
 )
 from eventport.transactions import DocumentReader
 
-from eventport_sqlite import statements
+from eventport_sqlite import fencing, statements
 from eventport_sqlite.connection import MEMORY, Connection, translated
 from eventport_sqlite.database import Call, Database
 from eventport_sqlite.documents import documents_of
@@ -138,6 +138,17 @@ class SQLiteEngine:
         """See `Examines.examine`: of the connection that reads, which has the same settings."""
         async with self._read_turn():
             return await self._reader.run(examine, None if self.name == MEMORY else self.name)
+
+    async def fenced(self) -> str | None:
+        """See `Fences.fenced`."""
+        async with self._read_turn():
+            return await self._reader.run(fencing.fenced)
+
+    async def set_fence(self, before: str | None, after: str | None, /) -> bool:
+        """See `Fences.set_fence`: it takes the write lock, as each commit does."""
+        refuse_while_locked(self._file)
+        async with self.inline.turn:
+            return await self._writer.run_to_end(fencing.set_fence, before, after)
 
     async def close(self) -> None:
         """See `Engine.close`."""

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from anyio import create_task_group
 
+from eventport.errors import InvalidArgumentError
 from eventport.projections import (
     CheckpointStore,
     DeadLetter,
@@ -216,3 +217,34 @@ async def of_many_that_ask_one_gets_the_lease(t: Trial) -> None:
             t.equal(len(leases), 1, "leases that were given")
             await leases[0].renew(turn)
             await leases[0].release()
+
+
+@clause("CKP-09", uses=("checkpoints",))
+async def a_generation_is_divided_once(t: Trial) -> None:
+    """The first `divide` of a generation that has not run decides; then it cannot be reset."""
+    async with _opened(t) as checkpoints:
+        asked: list[int] = []
+
+        async def divide(partitions: int) -> None:
+            asked.append(await checkpoints.divide(ID, partitions))
+
+        t.equal((await checkpoints.load(ID)).partitions, 0, "partitions before")
+        async with create_task_group() as group:
+            for partitions in range(2, 8):
+                group.start_soon(divide, partitions)
+        kept = asked[0]
+        t.equal(asked, [kept] * 6, "answers to callers that ask for different numbers")
+        lease = await _lease(checkpoints)
+        t.equal(lease.checkpoint.partitions, kept, "partitions of a lease")
+        await lease.release()
+        t.equal(await checkpoints.divide(ID, kept + 1), kept, "partitions asked for later")
+        t.equal((await checkpoints.load(ID)).partitions, kept, "partitions")
+        with t.raises(InvalidArgumentError, "reset of a divided generation"):
+            await checkpoints.reset(ID, 3)
+        t.equal((await checkpoints.load(ID)).position, 0, "position after a refused reset")
+        run, reset = (ID._replace(generation=ID.generation + n) for n in (1, 2))
+        await checkpoints.acquire(run, "one", LONG)
+        await checkpoints.reset(reset, 5)
+        for other in (run, reset):
+            t.equal(await checkpoints.divide(other, 4), 0, f"divide of {other}, begun before")
+            t.equal((await checkpoints.load(other)).partitions, 0, f"partitions of {other}")

@@ -12,6 +12,7 @@ CREATE TABLE IF NOT EXISTS eventport_projections (
     event_version  INTEGER,
     event_id       TEXT,
     store_id       TEXT,                       -- of the event store that the position is of
+    partitions     INTEGER NOT NULL DEFAULT 0, -- if it is divided, into how many parts
     PRIMARY KEY (name, generation)
 ) STRICT;
 
