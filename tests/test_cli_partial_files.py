@@ -66,6 +66,7 @@ def test_what_wraps_a_file_is_taken_off(tmp_path: Path, content: bytes, piped: b
         (line().decode().encode("utf-16"), "UTF-16: convert the file to UTF-8"),
         (gzip.compress(line() * 100, mtime=0)[:-9], "compressed by gzip, but incomplete"),
         (zstd.compress(line() * 100)[:-9], "compressed by zstd, but incomplete or damaged"),
+        (zstd.compress(line()) + b"junk", "compressed by zstd, but incomplete or damaged"),
         (zstd.compress(line())[:9] + b"?" * 20, "compressed by zstd, but incomplete or damaged"),
         (line(recorded_at="2026-01-01T00:00:00"), "recorded_at needs an offset"),
         (line(0), "Expected `int` >= 1"),

@@ -16,14 +16,14 @@ import pytest
 
 from typer.testing import CliRunner
 
-from eventport import NewEvent, run_in_session
+from eventport import EventStore, NewEvent, run_in_session
 from eventport.cli.app import app
 from eventport.folding import Fold
 from eventport.keys import UniqueKeys
 from eventport.projections import ProjectionId, StreamCheckpoints
 from eventport.snapshots import Snapshots, StreamSnapshotStore
 from eventport.typed import EventTypes
-from eventport.verification import verify
+from eventport.verification import Replayed, verify
 
 from eventport_sqlite import SQLiteEventStore
 
@@ -35,6 +35,7 @@ class Added:
 
 TYPES = EventTypes(Added)
 FOLD = Fold(TYPES, int, lambda total, event: total + event.n)
+BROKEN = Fold(TYPES, int, lambda total, _: total // 0)
 EMAILS = UniqueKeys("email")
 
 
@@ -172,6 +173,40 @@ def test_what_is_ahead_after_a_restore_is_named(
     assert elsewhere.startswith("checkpoint: views@1: its checkpoint is at position 99, beyond")
     damage(path, "UPDATE eventport_events SET data = '7' WHERE stream LIKE '%/projection/%'")
     assert verified() == ["checkpoint: eventport/projection/early%2Fviews/1 3: it is no checkpoint"]
+
+
+def replays(store: EventStore) -> list[Replayed]:
+    snapshots = Snapshots(StreamSnapshotStore(store), int)
+    return [Replayed("b", snapshots, BROKEN), Replayed("a", snapshots, FOLD)]
+
+
+def test_a_snapshot_is_compared_with_a_replay(path: Path) -> None:
+    arguments = ["verify", "--store", f"sqlite:///{path}", "--replays", f"{__name__}:replays"]
+
+    def verified() -> list[str]:
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == (3 if done.stdout else 0), done.stderr
+        return done.stdout.splitlines()
+
+    assert verified() == []
+    damage(path, f"UPDATE eventport_events SET data = x'37' WHERE position = {SNAPSHOT}")
+    assert verified() == [
+        "snapshot: eventport/snapshot/a 1: its state is not the one that a replay of 'a' gives"
+    ]
+
+    async def work() -> None:
+        async with await SQLiteEventStore.open(path) as store:
+            snapshots = Snapshots(StreamSnapshotStore(store), int)
+            await snapshots.snapshot_now(store, "b", FOLD)
+            outdated = Snapshots(StreamSnapshotStore(store), int, schema=2)
+            verdict = await verify(store, replays=[Replayed("", outdated, BROKEN)])
+            assert verdict.is_sound  # no load begins at a snapshot of another schema
+
+    anyio.run(work)
+    _, broken = verified()
+    assert broken == (
+        "snapshot: eventport/snapshot/b 1: 'b' cannot be replayed: ZeroDivisionError was raised"
+    )
 
 
 def test_findings_are_counted_beyond_a_number(path: Path) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
 from msgspec import Struct
 from msgspec.json import Encoder
@@ -45,6 +45,25 @@ class StreamSize(Struct, frozen=True):
     """How many events are there."""
     bytes: int
     """How many bytes their data and metadata have, as JSON; a backend needs more, or less."""
+
+
+@runtime_checkable
+class HeadReader(Protocol):
+    """A store or a session that finds where many streams end, with as few round trips as it can.
+
+    Every store over an engine does; one that is written without that may lack it.
+    """
+
+    async def heads(self, streams: Iterable[str]) -> dict[str, int]:
+        """Return the version of each stream's last event; 0 for a stream that does not exist.
+
+        It is `ReadResult.version` of a read of the stream. A session pins the streams, as if it
+        had read them. The heads of different streams need not be of one moment.
+
+        Args:
+            streams: Their names. Each comes once in the result, in this order.
+        """
+        ...
 
 
 def category_of(stream: str) -> str:

@@ -7,10 +7,11 @@ from functools import partial
 from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 from eventport._concurrency.gathering import gather
+from eventport.catalogue import HeadReader
 from eventport.conflicts import run_in_session
 from eventport.errors import EventportError, PayloadTooLargeError
 from eventport.events import NewEvent
-from eventport.protocols import Capability, EventStore, HeadReader, Streams
+from eventport.protocols import Capability, EventStore, Streams
 
 
 MAX_BATCH_EVENTS: Final = 1_000

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterable
 from contextlib import AbstractAsyncContextManager
 from enum import Enum
 from types import TracebackType
-from typing import Literal, Protocol, Self, TypeAlias, TypeVar, runtime_checkable
+from typing import Literal, Protocol, Self, TypeAlias, TypeVar
 
 from anyio import Event
 
@@ -211,25 +211,6 @@ class Streams(Protocol):
 
         Raises:
             InvalidArgumentTypeError: `initial` is a value, or `evolve` a coroutine function.
-        """
-        ...
-
-
-@runtime_checkable
-class HeadReader(Protocol):
-    """A store or a session that finds where many streams end, with as few round trips as it can.
-
-    Every store over an engine does; one that is written without that may lack it.
-    """
-
-    async def heads(self, streams: Iterable[str]) -> dict[str, int]:
-        """Return the version of each stream's last event; 0 for a stream that does not exist.
-
-        It is `ReadResult.version` of a read of the stream. A session pins the streams, as if it
-        had read them. The heads of different streams need not be of one moment.
-
-        Args:
-            streams: Their names. Each comes once in the result, in this order.
         """
         ...
 

@@ -17,7 +17,7 @@ from msgspec import Struct
 from eventport._logs import about
 from eventport.errors import EventportError, InvalidArgumentError
 from eventport.events import RecordedEvent
-from eventport.folding import Fold
+from eventport.folding import Fold, replay
 from eventport.protocols import Streams
 from eventport.results import AggregateResult
 from eventport.snapshot_stores import (
@@ -165,6 +165,22 @@ class Snapshots:
                 raise InvalidArgumentError(message)
             await self._save(self._snapshot(loaded.last, loaded.result.state))
         return loaded.result.version
+
+    async def is_right(self, streams: Streams, stream: str, fold: Fold[S, E]) -> bool:
+        """Return whether the newest snapshot of a stream has the state that a replay gives.
+
+        One that no load would begin at, because it is missing or of another schema, is right. What
+        the fold or the codec raises comes through.
+        """
+        snapshot = await self._store.latest(stream)
+        if snapshot is None or snapshot.schema != self._schema:
+            return True
+        kept = self._codec.decode(snapshot.state)
+        replayed = await replay.load(streams, stream, fold, to_version=snapshot.version)
+        if find_difference(kept, replayed.state) is None:
+            return True
+        # Of a class that only the codec knows, the encoded forms are compared.
+        return self._codec.encode(kept) == self._codec.encode(replayed.state)
 
     async def _load(
         self, streams: Streams, stream: str, fold: Fold[S, E], to_version: int | None

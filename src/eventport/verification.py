@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from types import MappingProxyType
 from typing import Any, Final
@@ -13,13 +13,14 @@ from msgspec import Struct, ValidationError, convert
 from eventport.catalogue import iterate_streams
 from eventport.errors import CorruptEventError, EventportError
 from eventport.events import RecordedEvent
-from eventport.folding import EventCodec
+from eventport.folding import EventCodec, Fold
 from eventport.keys import CLAIMED, RELEASED
 from eventport.projections.checkpoints import Checkpoint
 from eventport.projections.resuming import find_mismatch
 from eventport.projections.stream_checkpoints import CHECKPOINT, read_checkpoint
 from eventport.protocols import Capability, EventStore
 from eventport.snapshot_stores import SNAPSHOT, read_snapshot
+from eventport.snapshots import Snapshots
 from eventport.toolkit_streams import is_toolkit_stream
 from eventport.validation import TOOLKIT_STREAMS
 
@@ -42,6 +43,17 @@ class Finding(Struct, frozen=True):
     """The version that it is about; 0 for the whole stream."""
     reason: str
     """What is wrong. It has no data of an event."""
+
+
+class Replayed(Struct, frozen=True):
+    """How to replay some streams, so that their snapshots in streams can be compared."""
+
+    prefix: str
+    """How the names of these streams begin."""
+    snapshots: Snapshots
+    """What uses the snapshots."""
+    fold: Fold[Any, Any]
+    """How the events become a state."""
 
 
 class Verdict(Struct, frozen=True):
@@ -69,6 +81,7 @@ async def verify(
     *,
     types: EventCodec[Any] | None = None,
     checkpoints: Mapping[str, Checkpoint] = MappingProxyType({}),
+    replays: Iterable[Replayed] = (),
     progress: Callable[[int], object] = lambda _: None,
     max_findings: int = 100,
 ) -> Verdict:
@@ -85,6 +98,7 @@ async def verify(
         types: What decodes the program's own events; without it, their data is not looked into.
         checkpoints: Checkpoints that are kept elsewhere and are verified, too, by what to call
             them. Load them before, so that events of the meantime do not matter.
+        replays: With these, the newest snapshot of each stream is compared with a replay.
         progress: Is called with 1 after each event.
         max_findings: How many findings are kept; the others are counted.
 
@@ -101,7 +115,7 @@ async def verify(
     except CorruptEventError as exc:
         found.add("unreadable", "", 0, f"after position {check.position}: {exc}")
     else:
-        await _check_snapshots(store, check, found)
+        await _check_snapshots(store, check, list(replays), found)
         await _check_checkpoints(store, check, checkpoints, found)
         await _check_heads(store, check, found)
     return Verdict(check.events, len(check.heads), check.position, found.kept, found.more)
@@ -209,8 +223,10 @@ class _Events:
             self._found.add("type", event.stream, event.version, str(exc))
 
 
-async def _check_snapshots(store: EventStore, check: _Events, found: _Findings) -> None:
-    """See that the events are there that the newest snapshots are of."""
+async def _check_snapshots(
+    store: EventStore, check: _Events, replays: Sequence[Replayed], found: _Findings
+) -> None:
+    """See that the events are there that the newest snapshots are of, and the states are right."""
     for stream, snapshot in check.snapshots.items():
         of, version = snapshot.of, snapshot.of_version
         if of not in check.heads:
@@ -222,6 +238,21 @@ async def _check_snapshots(store: EventStore, check: _Events, found: _Findings) 
         if [event.id for event in read.events] != [snapshot.event_id]:
             reason = f"version {version} of {of!r} is another event: it is not used"
             found.add("snapshot", stream, snapshot.version, reason)
+        elif wrong := await _compare(store, of, replays):
+            found.add("snapshot", stream, snapshot.version, wrong)
+
+
+async def _compare(store: EventStore, stream: str, replays: Sequence[Replayed]) -> str | None:
+    """Return what is wrong with the state in the newest snapshot of a stream."""
+    for one in replays:
+        if stream.startswith(one.prefix):
+            try:
+                if not await one.snapshots.is_right(store, stream, one.fold):
+                    return f"its state is not the one that a replay of {stream!r} gives"
+            except Exception as exc:  # noqa: BLE001  # of the program's own code
+                # Without its text, which may hold data.
+                return f"{stream!r} cannot be replayed: {type(exc).__name__} was raised"
+    return None
 
 
 async def _check_checkpoints(

@@ -9,9 +9,10 @@ import pytest
 
 from eventport import EventStore, InvalidStreamNameError, NewEvent, StoreClosedError
 from eventport.adapter import ReadsHeads, Store, StreamPage, StreamQuery
+from eventport.catalogue import HeadReader
 from eventport.errors import EventportError
 from eventport.placing import write_batch
-from eventport.protocols import HeadReader, Streams
+from eventport.protocols import Streams
 
 
 def events(count: int = 2) -> list[NewEvent]:

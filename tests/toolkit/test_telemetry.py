@@ -158,6 +158,20 @@ async def test_a_session_counts_what_it_commits(store: EventStore) -> None:
     assert (whole.attributes or {})["eventport.events"] == 2
 
 
+async def test_the_sizes_of_commits_are_measured(store: EventStore) -> None:
+    def measured() -> tuple[int, float]:
+        found = list(points("eventport.append.size"))
+        return sum(point.count for point in found), sum(point.sum for point in found)
+
+    commits, events = measured()
+    await store.append("order-1", [NewEvent("Placed", {}), NewEvent("Paid", {})])
+    await store.append("order-1", [])
+    async with store.session() as session:
+        await session.append("order-1", [NewEvent("Placed", {})])
+        await session.append("stock-1", [NewEvent("Reserved", {}), NewEvent("Sold", {})])
+    assert measured() == (commits + 2, events + 5)
+
+
 async def test_a_session_that_fails_counts_nothing(store: EventStore) -> None:
     before = total("eventport.append.events")
     with suppress(ZeroDivisionError):

@@ -29,6 +29,15 @@ def verify_store(
             help="Decode the program's events, too, with what is imported from here.",
         ),
     ] = None,
+    replays: Annotated[
+        str | None,
+        typer.Option(
+            "--replays",
+            metavar="MODULE:FUNCTION",
+            help="Compare snapshots with replays, too: a function of the program that takes the "
+            "store and returns a list of eventport.verification.Replayed.",
+        ),
+    ] = None,
     projections: Annotated[
         list[str] | None,
         typer.Option(
@@ -49,12 +58,19 @@ def verify_store(
 
     async def work() -> Verdict:
         codec: Any = None if types is None else load_object(types, "types")
+        make: Any = None if replays is None else load_object(replays, "function")
         loaded: dict[str, Checkpoint] = {}
         for name in projections or ():
             loaded |= await _checkpoints(name, store, checkpoints)
         async with connect_existing(store) as source:
             with progress_bar("verifying", None) as progress:
-                return await verify(source, types=codec, checkpoints=loaded, progress=progress)
+                return await verify(
+                    source,
+                    types=codec,
+                    checkpoints=loaded,
+                    replays=() if make is None else make(source),
+                    progress=progress,
+                )
 
     with ending():
         verdict = anyio.run(work)

@@ -27,6 +27,11 @@ appended: Final = _meter.create_counter(
     unit="{event}",
     description="Events that were appended.",
 )
+sizes: Final = _meter.create_histogram(
+    "eventport.append.size",
+    unit="{event}",
+    description="How many events an append or a session commits at once.",
+)
 conflicts: Final = _meter.create_counter(
     "eventport.conflicts",
     unit="{conflict}",

@@ -19,7 +19,15 @@ from eventport.events import NewEvent
 from eventport.expectations import ANY, Expectation
 from eventport.protocols import EventStore, Session, Streams
 from eventport.results import AggregateResult, AllResult, AppendResult, QueryResult, ReadResult
-from eventport.telemetry.instruments import ERROR, SCOPE, appended, conflicts, durations, tracer
+from eventport.telemetry.instruments import (
+    ERROR,
+    SCOPE,
+    appended,
+    conflicts,
+    durations,
+    sizes,
+    tracer,
+)
 from eventport.telemetry.outcomes import note_error
 
 
@@ -61,8 +69,11 @@ class _ObservedStreams(AppendingStreams[St]):
         return carrier
 
     def _count(self, events: int) -> None:
-        """Count events that were appended."""
-        appended.add(events, {"eventport.store": self._store})
+        """Count events that were committed at once."""
+        attributes = {"eventport.store": self._store}
+        appended.add(events, attributes)
+        if events:
+            sizes.record(events, attributes)
 
     @contextmanager
     def _operation(self, name: str, stream: str | None = None) -> Generator[Span]:
