@@ -14,7 +14,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 @pytest.mark.parametrize(
     ("page", "examples"),
-    [("configuration.md", 10), ("command-line.md", 26), ("moving.md", 12), ("projections.md", 6)],
+    [("configuration.md", 10), ("command-line.md", 26), ("moving.md", 12), ("projections.md", 7)],
 )
 def test_the_examples_of_a_page_do_what_it_says(tmp_path: Path, page: str, examples: int) -> None:
     assert run_page(DOCS / page, tmp_path, environment={"EVENTPORT_URL": ""}) == examples
