@@ -224,6 +224,8 @@ class OwnConnections(Connections):
 
     def _take_back(self, connection: AnyConnection) -> None:
         self._reading.remove(connection)
+        if not connection.is_closed() and connection.is_in_transaction():
+            connection.terminate()  # nobody else may write in it
         if not connection.is_closed():
             self._readers.append(connection)
         self._slots.release()
@@ -379,9 +381,10 @@ def _is_being_cancelled() -> bool:
 async def _end_what_was_cancelled(connection: AnyConnection) -> None:
     try:
         # The driver ends a cancellation before it begins something else. If that is cancelled,
-        # too, some versions raise a cancellation forever; nobody cancels this one.
+        # too, some versions raise a cancellation forever; nobody cancels this one. A transaction
+        # whose BEGIN was cancelled may be open: in it, those of others would be savepoints.
         async with limit_wait(CLOSE_TIMEOUT):
-            await connection.execute("SELECT 1")
+            await connection.reset()
     except (*DRIVER_ERRORS, asyncio.CancelledError):
         connection.terminate()
 
