@@ -88,7 +88,8 @@ def test_wheel_holds_one_typed_package(dist: Path, name: str) -> None:
         (license_file,) = [path for path in names if path.endswith("/licenses/LICENSE")]
         assert archive.read(license_file) == (ROOT / "LICENSE").read_bytes()
     assert f"{package}/py.typed" in names
-    (source,) = ROOT.glob(f"**/src/{package}")
+    folders = ("src", "conformance/src", "adapters/*/src")
+    (source,) = [path for folder in folders for path in ROOT.glob(f"{folder}/{package}")]
     scripts = {path.relative_to(source.parent).as_posix() for path in source.rglob("*.sql")}
     assert scripts <= set(names)
     assert {Path(path).parts[0].split("-")[0] for path in names} == {package}
