@@ -196,6 +196,24 @@ class MovesFirst(_Leases):
         yield
 
 
+@_lease_bug("CKP-10")
+class NestsInWhatWasCancelled(_Leases):
+    """What follows a block that was cancelled is undone with it, though it returns."""
+
+    _open = False
+
+    @asynccontextmanager
+    async def advance(self, position: int, **asked: Any) -> AsyncGenerator[None, None]:
+        if self._open:
+            yield
+            return
+        self._open = True
+        async with self._lease.advance(position, **asked):
+            yield
+            await checkpoint()
+        self._open = False
+
+
 @_lease_bug("CKP-05")
 class ForgetsTheEvent(_Leases):
     """A block without a last event forgets the one that was kept."""

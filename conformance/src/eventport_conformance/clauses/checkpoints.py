@@ -9,6 +9,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from anyio import create_task_group
+from anyio.lowlevel import checkpoint
 
 from eventport.errors import InvalidArgumentError
 from eventport.projections import (
@@ -21,7 +22,9 @@ from eventport.projections import (
     ProjectionId,
 )
 
+from eventport_conformance.cancelling import cancel_everywhere
 from eventport_conformance.clause import clause
+from eventport_conformance.helpers import at_once
 from eventport_conformance.trial import Deviation, Trial
 
 
@@ -248,3 +251,28 @@ async def a_generation_is_divided_once(t: Trial) -> None:
         for other in (run, reset):
             t.equal(await checkpoints.divide(other, 4), 0, f"divide of {other}, begun before")
             t.equal((await checkpoints.load(other)).partitions, 0, f"partitions of {other}")
+
+
+@clause("CKP-10", uses=("checkpoints",))
+async def a_cancelled_advance_takes_nothing_with_it(t: Trial) -> None:
+    """An `advance` that is cancelled at any wait does all or nothing, and the next one is kept."""
+    async with _opened(t) as checkpoints:
+        lease = await _lease(checkpoints)
+        position = 0
+
+        async def advance(to: int) -> None:
+            nonlocal position
+            async with lease.advance(to):
+                await checkpoint()
+            position = to
+
+        async for run in cancel_everywhere(t.backend, lambda: advance(position + 1)):
+            target = position + 2
+            try:
+                await advance(target)
+            except LeaseLostError:  # it cannot know what became of the cancelled one
+                lease = await _lease(checkpoints)
+                await advance(target)
+            # A store that has several connections uses some of them for these.
+            loads = await at_once(6, lambda _: checkpoints.load(ID))
+            t.equal([one.position for one in loads], [target] * 6, f"position after it {run}")
