@@ -14,21 +14,21 @@ import pytest
 from anyio import to_thread
 from tests.copies import held
 from tests.toolkit.read_models import PLACES
+from tests.toolkit.starting import workers
 
 from eventport import connect
 from eventport.fencing import fenced
 
-from eventport_conformance.scripts import Start, go_together, scripts
+from eventport_conformance.scripts import Start, go_together
 from eventport_conformance.waiting import no_hang
 
 
 KILLS = int(os.environ.get("EVENTPORT_TEST_KILLS", "3"))
-WORKERS = Path(__file__).parent / "workers"
 
 
 @pytest.fixture
 def start() -> Generator[Start]:
-    with scripts(WORKERS) as start_:
+    with workers() as start_:
         yield start_
 
 
@@ -49,7 +49,7 @@ async def test_killed_moves_end_right(
     print(f"EVENTPORT_CHAOS_SEED={seed}")  # noqa: T201  # for a failure
     rng = random.Random(seed)
     async with connect(source) as theirs, connect(target) as ours:
-        writers = [start("write_until_moved.py", source, file) for file in files]
+        writers = [start("write_until_moved", source, file) for file in files]
         await to_thread.run_sync(go_together, *writers)
         for writer in writers:
             assert await to_thread.run_sync(writer.line) == "writing"
@@ -57,12 +57,12 @@ async def test_killed_moves_end_right(
             # A few calls follow the fence, and most come before it.
             since = rng.choice(["", "set_fence"])
             at = rng.randrange(1, 30 if since else 100)
-            mover = start("move_until_killed.py", source, target, at, since)
+            mover = start("move_until_killed", source, target, at, since)
             await to_thread.run_sync(mover.lines)
             if mover.returncode == 0:
                 break  # it had fewer calls
         with no_hang("the last move ends"):
-            last = start("move_until_killed.py", source, target, 0, "")
+            last = start("move_until_killed", source, target, 0, "")
             assert '"is_done":true' in await to_thread.run_sync(last.output)
         for writer in writers:
             await to_thread.run_sync(writer.output)

@@ -8,7 +8,6 @@ import signal
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple, TypeAlias
 
@@ -17,12 +16,13 @@ import pytest
 from anyio import create_task_group, sleep, to_thread
 from tests.toolkit.parted import PARTS, parted, rows
 from tests.toolkit.read_models import PLACES, Place
+from tests.toolkit.starting import workers
 
 from eventport import EventStore, NewEvent, connect
 from eventport.projections import CheckpointStore, open_checkpoints, wait_until
 
 from eventport_conformance.chaos import seeded_random
-from eventport_conformance.scripts import Script, scripts
+from eventport_conformance.scripts import Script
 from eventport_conformance.waiting import HANG_SECONDS, no_hang
 
 
@@ -31,7 +31,6 @@ KILLS = int(os.environ.get("EVENTPORT_TEST_KILLS", "5"))
 KILLED_ON = list(PLACES) if "EVENTPORT_TEST_KILLS" in os.environ else ["sqlite"]
 LEASE = 0.4
 STREAMS = [f"account-{n}" for n in range(20)]
-WORKERS = Path(__file__).parent / "workers"
 
 Start: TypeAlias = Callable[..., Script]
 
@@ -75,10 +74,10 @@ async def scene(request: pytest.FixtureRequest) -> AsyncGenerator[Scene, None]:
 @pytest.fixture
 def start(scene: Scene) -> Generator[Start]:
     """Start another process that runs the projection."""
-    with scripts(WORKERS) as start_:
+    with workers() as start_:
 
         def start(generation: int = 1) -> Script:
-            return start_("part.py", scene.place.url, LEASE, generation)
+            return start_("part", scene.place.url, LEASE, generation)
 
         yield start
 

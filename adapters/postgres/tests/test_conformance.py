@@ -87,7 +87,7 @@ class PostgresHarness(Harness):
                 self.server = await connection.fetchval(
                     "SELECT 'PostgreSQL ' || current_setting('server_version')"
                 )
-            with patch("eventport_postgres.batches.MAX_BYTES", LARGEST):
+            with patch("eventport_postgres.arguments.MAX_BYTES", LARGEST):
                 yield store
         async with bare_connection(self.server_url) as connection:
             await connection.execute(f"DROP SCHEMA {self.schema} CASCADE")

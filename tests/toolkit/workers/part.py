@@ -5,11 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from pathlib import Path
-
-
-sys.path.insert(0, str(Path(__file__).parents[3]))
-
 from tests.toolkit.parted import parted
 
 from eventport import connect

@@ -1,10 +1,9 @@
-"""Commits as the arguments of the server's statements, and its answers as outcomes."""
+"""The statements that write batches, and the server's answers as outcomes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from itertools import accumulate
 from typing import Any, Final
 
 import msgspec
@@ -18,11 +17,17 @@ from eventport.adapter import (
     StreamWrite,
     Written,
     utc_from_microseconds,
-    utc_to_microseconds,
 )
-from eventport.errors import PayloadTooLargeError
-from eventport.expectations import Expectation, exact_version, holds
+from eventport.expectations import exact_version, holds
 
+from eventport_postgres.arguments import (
+    arguments_of,
+    arguments_of_one,
+    array_text,
+    encode_expected,
+    microseconds,
+    tags_of,
+)
 from eventport_postgres.asking import AnyConnection, ask
 from eventport_postgres.guards import (
     broken_guards,
@@ -33,20 +38,12 @@ from eventport_postgres.guards import (
 from eventport_postgres.schema import Place, load_sql, quoted
 
 
-MAX_BYTES: Final = 256 * 1024 * 1024
-"""The largest commit; a message of PostgreSQL's protocol, and each value, end at 1 GiB."""
-
-MAX_MESSAGE: Final = 1_000_000_000
-"""The largest message. Beside data, it has the name of its stream and the type for each event."""
-
 CONFIRM: Final = "SELECT pg_catalog.pg_logical_emit_message(true, 'eventport', ''::pg_catalog.text)"
 """Writes to the log of the server, which nobody reads, and nothing else.
 
 The end of its transaction waits for whatever ``synchronous_commit`` says, and what was visible
 before it is as durable as that then.
 """
-
-_EXPECTED: Final[Mapping[Expectation, int]] = {"any": -1, "stream_exists": -2, "no_stream": 0}
 
 
 # The members of an array go through codecs that the caller may have set, unless they are text;
@@ -140,7 +137,7 @@ class Statements:
         if len(commits) == 1 and len(commits[0].writes) == 1:
             (write,) = commits[0].writes
             if len(write.events) == 1 and _is_plain(write.events[0]) and not commits[0].guards:
-                return self._lone, *_arguments_of_one(write), self._lock_timeout
+                return self._lone, *arguments_of_one(write), self._lock_timeout
         return self.write(commits)
 
     def write(self, commits: Sequence[Commit]) -> tuple[Any, ...]:
@@ -149,19 +146,19 @@ class Statements:
         Raises:
             PayloadTooLargeError: there is more in it than the server can take.
         """
-        events, arguments = _arguments(commits)
+        events, arguments = arguments_of(commits)
         times = [event.recorded_at for event in events]
-        stamps = _text(map(_microseconds, times)) if any(times) else None
+        stamps = array_text(map(microseconds, times)) if any(times) else None
         if has_tags_or_guards(commits):
             keys, exclusive = locks_of_all(commits)
             return (
                 self._guarded,
                 *arguments,
                 stamps,
-                _tags(events),
-                _text(keys),
-                _text("t" if one else "f" for one in exclusive),
-                guards_json(commits, _encode_expected),
+                tags_of(events),
+                array_text(keys),
+                array_text("t" if one else "f" for one in exclusive),
+                guards_json(commits, encode_expected),
             )
         if stamps is not None:
             return self._copies, *arguments, stamps
@@ -258,127 +255,6 @@ def only_found(found: Sequence[Outcome | None]) -> bool:
     """
     written = [one for one in found if isinstance(one, Committed)]
     return bool(written) and all(one.deduplicated for one in written)
-
-
-def _arguments_of_one(write: StreamWrite) -> tuple[Any, ...]:
-    (event,) = write.events
-    payload = event.data
-    _check_size(write.events)
-    return (
-        write.stream,
-        _encode_expected(write.expected),
-        event.type,
-        payload if isinstance(payload, str) else None,
-        payload if isinstance(payload, bytes) else None,
-        event.metadata,
-        event.id,
-    )
-
-
-def _encode_expected(expected: Expectation) -> int:
-    return expected if isinstance(expected, int) else _EXPECTED[expected]
-
-
-def _check_size(events: Sequence[EncodedEvent]) -> None:
-    """Raise `PayloadTooLargeError` if events have more than `MAX_BYTES` in UTF-8."""
-    # asyncpg will encode them; for all that are not near the limit it is enough to know that a
-    # character has at most 4 bytes.
-    size = sum(_bound(event.data) + _bound(event.metadata) for event in events)
-    if size > MAX_BYTES:
-        size = sum(_size(event.data) + _size(event.metadata) for event in events)
-    if size > MAX_BYTES:
-        message = f"an append of {size} bytes is too large: the most is {MAX_BYTES}"
-        raise PayloadTooLargeError(message)
-
-
-def _bound(data: str | bytes) -> int:
-    return len(data) if isinstance(data, bytes) or data.isascii() else 4 * len(data)
-
-
-def _size(data: str | bytes) -> int:
-    return len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
-
-
-def _arguments(commits: Sequence[Commit]) -> tuple[list[EncodedEvent], tuple[object, ...]]:
-    """Return the events of a batch, and the arguments that all functions for batches take."""
-    streams: dict[str, int] = {}
-    writes: tuple[list[int], list[int], list[int], list[int]] = ([], [], [], [])
-    commit_of, stream_of, expected_of, size_of = writes
-    event_streams: list[str] = []
-    event_writes: list[int] = []
-    event_offsets: list[int] = []
-    events: list[EncodedEvent] = []
-    for number, commit in enumerate(commits, 1):
-        for write in commit.writes:
-            count = len(write.events)
-            commit_of.append(number)
-            stream_of.append(streams.setdefault(write.stream, len(streams) + 1))
-            expected_of.append(_encode_expected(write.expected))
-            size_of.append(count)
-            event_streams += [write.stream] * count
-            event_writes += [len(commit_of)] * count
-            event_offsets += range(1, count + 1)
-            events += write.events
-    _check_size(events)
-    binary, firsts, sizes = _joined([event.data for event in events])
-    arguments = (
-        "\n".join(streams),
-        *map(_text, writes),
-        "\n".join(event_streams),
-        _text(event_writes),
-        _text(event_offsets),
-        "\n".join([event.type for event in events]),
-        "\n".join([event.data if isinstance(event.data, str) else "" for event in events]),
-        binary,
-        "\n".join([event.metadata for event in events]),
-        "{" + ",".join([f"{event.id.int:032x}" for event in events]) + "}",
-        firsts,
-        sizes,
-    )
-    _check_message(arguments)
-    return events, arguments
-
-
-def _check_message(arguments: Sequence[str | bytes | None]) -> None:
-    """Raise `PayloadTooLargeError` if arguments are more than a message can hold."""
-    values = [one for one in arguments if one is not None]
-    size = sum(map(_bound, values))
-    if size > MAX_MESSAGE:
-        size = sum(map(_size, values))
-    if size > MAX_MESSAGE:
-        message = (
-            f"an append that takes {size} bytes with its streams' names and types is too large: "
-            f"the most is {MAX_MESSAGE}; append fewer events at once"
-        )
-        raise PayloadTooLargeError(message)
-
-
-def _tags(events: Sequence[EncodedEvent]) -> str | None:
-    """Write the tags of each event as a line of JSON, or as an empty one; None for none at all."""
-    if not any(event.tags for event in events):
-        return None
-    return "\n".join(
-        [msgspec.json.encode(sorted(one.tags)).decode() if one.tags else "" for one in events]
-    )
-
-
-def _joined(data: Sequence[str | bytes]) -> tuple[bytes | None, str | None, str | None]:
-    """Join what is bytes, and say where each begins, from 1, and its length; -1 for text."""
-    binary = [one for one in data if isinstance(one, bytes)]
-    if not binary:
-        return None, None, None
-    sizes = [len(one) if isinstance(one, bytes) else -1 for one in data]
-    firsts = accumulate([max(size, 0) for size in sizes[:-1]], initial=1)
-    return b"".join(binary), _text(firsts), _text(sizes)
-
-
-def _microseconds(time: datetime | None) -> int | str:
-    return "NULL" if time is None else utc_to_microseconds(time)
-
-
-def _text(values: Iterable[int | str]) -> str:
-    """Write an array as PostgreSQL reads it."""
-    return "{" + ",".join(map(str, values)) + "}"
 
 
 def _list(text: str | None) -> list[int]:
