@@ -10,7 +10,7 @@ import pytest
 from eventport import NewEvent, PayloadTooLargeError
 from eventport.adapter import Commit, EncodedEvent, StreamWrite
 
-from eventport_postgres import PostgresEventStore, batches
+from eventport_postgres import PostgresEventStore, arguments
 from eventport_postgres.batches import Statements
 from eventport_postgres.schema import Place
 
@@ -25,7 +25,7 @@ def commit(*data: str | bytes) -> list[Commit]:
 def test_the_limit_counts_bytes(
     monkeypatch: pytest.MonkeyPatch, one: str | bytes, size: int, count: int
 ) -> None:
-    monkeypatch.setattr(batches, "MAX_BYTES", 12_000 + 2 * count)
+    monkeypatch.setattr(arguments, "MAX_BYTES", 12_000 + 2 * count)
     statements = Statements("s", Place(1, 0, ""))
     many: Any = one
     most = many * (12_000 // size // count)
@@ -35,7 +35,7 @@ def test_the_limit_counts_bytes(
 
 
 def test_names_and_types_count_for_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "MAX_MESSAGE", 10_000)
+    monkeypatch.setattr(arguments, "MAX_MESSAGE", 10_000)
     statements = Statements("s", Place(1, 0, ""))
     event = EncodedEvent("E", "1", "{}", uuid4(), 3)
     long = StreamWrite("s" * 200, "any", [event] * 40)
