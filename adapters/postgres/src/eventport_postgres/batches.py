@@ -100,7 +100,6 @@ class Statements:
         name = quoted(schema)
         lone = load_sql("append_lone.sql", name)
         self._lone = lone.replace("{place}", str(place.number))
-        self._lock_timeout = lock_timeout
         arrays = {n: f"${n}::pg_catalog.text::pg_catalog.{_ARRAYS[n]}[]" for n in _ARRAYS}
         arrays |= {n: f"pg_catalog.string_to_array(${n}, E'\\n', '')" for n in _LINES}
         arrays[11] = _BYTES
@@ -128,8 +127,7 @@ class Statements:
     def write_first(self, commits: Sequence[Commit]) -> tuple[Any, ...]:
         """Return the statement to try first: for a lone event, one that may give no row.
 
-        If it gives none, it has written nothing, and `write` is what to do. It may set
-        ``lock_timeout`` for the rest of a transaction block.
+        If it gives none, it has written nothing, and `write` is what to do.
 
         Raises:
             PayloadTooLargeError: there is more in it than the server can take.
@@ -137,7 +135,7 @@ class Statements:
         if len(commits) == 1 and len(commits[0].writes) == 1:
             (write,) = commits[0].writes
             if len(write.events) == 1 and _is_plain(write.events[0]) and not commits[0].guards:
-                return self._lone, *arguments_of_one(write), self._lock_timeout
+                return self._lone, *arguments_of_one(write)
         return self.write(commits)
 
     def write(self, commits: Sequence[Commit]) -> tuple[Any, ...]:

@@ -168,7 +168,6 @@ class Writer:
     async def _commit(self, commits: Sequence[Commit], within: float) -> Sequence[Outcome]:
         self._interrupted = False
         self._asked = None  # a search must not end a backend that serves somebody else by now
-        # Handlers go on in the transaction, for which nothing may have been set.
         write = self._statements.write if self._inline else self._statements.write_first
         request = write(commits)
         sent = False

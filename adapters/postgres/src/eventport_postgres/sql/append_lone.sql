@@ -1,27 +1,27 @@
 -- Write a lone commit of one event, by far the most frequent one, in one statement.
 --
--- It gives no row if it has not written: the caller then calls `append`, which says why. The
--- snapshot of this statement is older than its locks, so the stream may have grown since. Then the
--- version that it takes exists already, and nothing is written; if it does not exist, no event of
--- the stream is newer than what the snapshot shows.
+-- It gives no row if it has not written: the caller then calls `append`, which waits for the
+-- stream, and says what is wrong. The snapshot of this statement is older than its locks, so it
+-- waits for none, and the stream may still have grown since. Then the version that it takes exists
+-- already, and nothing is written; if it does not exist, no event of the stream is newer than what
+-- the snapshot shows.
 --
 -- A row of the INSERT needs the row of `locked`, so no position is taken before the locks are
--- held. Outside of a transaction block, the setting ends with the statement.
+-- held.
 WITH locked AS MATERIALIZED (
-    SELECT CASE WHEN $8::pg_catalog.text IS NOT NULL
-            THEN pg_catalog.set_config('lock_timeout', $8, true) END,
-        {schema}.check_place({place}),
+    SELECT {schema}.check_place({place}),
         pg_catalog.pg_advisory_xact_lock_shared(
             '{schema}.positions'::pg_catalog.regclass::pg_catalog.oid::integer,
             (
                 CASE WHEN is_called THEN last_value ELSE last_value OPERATOR(pg_catalog.-) 1 END
             )::bit(32)::integer
         ),
-        pg_catalog.pg_advisory_xact_lock_shared({schema}.lock_key(0)),
-        pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended(
-            $1::pg_catalog.text,
-            '{schema}.positions'::pg_catalog.regclass::pg_catalog.oid::integer
-        ))
+        -- In this order, as in `append`: whoever has a stream waits for no other lock.
+        CASE WHEN pg_catalog.pg_try_advisory_xact_lock_shared({schema}.lock_key(0))
+            THEN pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended(
+                $1::pg_catalog.text,
+                '{schema}.positions'::pg_catalog.regclass::pg_catalog.oid::integer
+            )) END AS is_free
     FROM {schema}.positions
 )
 INSERT INTO {schema}.events
@@ -39,7 +39,8 @@ FROM locked, (
         WHERE e.stream OPERATOR(pg_catalog.=) s.stream ORDER BY e.version DESC LIMIT 1
     ) AS newest ON true
 ) AS h(head, recorded_at)
-WHERE ($2::bigint OPERATOR(pg_catalog.=) -1 OR $2 OPERATOR(pg_catalog.=) h.head
+WHERE locked.is_free
+    AND ($2::bigint OPERATOR(pg_catalog.=) -1 OR $2 OPERATOR(pg_catalog.=) h.head
         OR ($2 OPERATOR(pg_catalog.=) -2 AND h.head OPERATOR(pg_catalog.>) 0))
     AND pg_catalog.current_setting('transaction_isolation')
         OPERATOR(pg_catalog.=) 'read committed'
