@@ -16,7 +16,7 @@ WITH locked AS MATERIALIZED (
                 CASE WHEN is_called THEN last_value ELSE last_value OPERATOR(pg_catalog.-) 1 END
             )::bit(32)::integer
         ),
-        -- In this order, as in `append`: a transaction that has locked a stream waits for no other lock.
+        -- In this order, as in `append`: what has locked a stream waits for no other lock.
         CASE WHEN pg_catalog.pg_try_advisory_xact_lock_shared({schema}.lock_key(0))
             THEN pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended(
                 $1::pg_catalog.text,
