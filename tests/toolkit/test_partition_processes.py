@@ -28,7 +28,6 @@ from eventport_conformance.waiting import HANG_SECONDS, no_hang
 
 # The full form, of 100 on each database, takes some minutes.
 KILLS = int(os.environ.get("EVENTPORT_TEST_KILLS", "5"))
-KILLED_ON = list(PLACES) if "EVENTPORT_TEST_KILLS" in os.environ else ["sqlite"]
 LEASE = 0.4
 STREAMS = [f"account-{n}" for n in range(20)]
 
@@ -110,7 +109,7 @@ async def settled(scene: Scene, generation: int = 1) -> None:
     assert await rows(scene.place, generation) == expected
 
 
-@pytest.mark.parametrize("scene", KILLED_ON, indirect=True)
+@pytest.mark.parametrize("scene", list(PLACES), indirect=True)
 async def test_parts_of_killed_processes_are_handled_once_and_in_order(
     scene: Scene, start: Start
 ) -> None:
