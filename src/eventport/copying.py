@@ -7,7 +7,6 @@ from contextlib import aclosing
 from typing import Final, NamedTuple
 
 from msgspec import Struct
-from msgspec.json import Encoder
 
 from eventport._json import encode_json
 from eventport.boundaries import Query
@@ -24,8 +23,6 @@ from eventport.validation import check_event_type, check_stream, check_tags, che
 
 _NEWEST: Final = 100
 """Among how many events of the target the last one is looked for that can have been copied."""
-
-_encode: Final = Encoder().encode
 
 
 class CopyRefusedError(EventportError):
@@ -61,7 +58,7 @@ class CopyReport(Struct, frozen=True):
         return self.difference is None
 
 
-def _ignore(what: str, events: int, total: int | None) -> None:
+def show_nothing(what: str, events: int, total: int | None) -> None:
     """Show no progress."""
 
 
@@ -69,7 +66,7 @@ async def copy_events(
     source: EventStore,
     target: EventStore,
     *,
-    progress: Callable[[str, int, int | None], object] = _ignore,
+    progress: Callable[[str, int, int | None], object] = show_nothing,
 ) -> CopyReport:
     """Copy all events of a store to another one, in their order, and compare the stores.
 

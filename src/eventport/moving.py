@@ -17,7 +17,7 @@ from eventport._concurrency.shielding import run_shielded
 from eventport._config.urls import redact
 from eventport.boundaries import Query
 from eventport.comparing import copied_events
-from eventport.copying import Copying, CopyReport
+from eventport.copying import Copying, CopyReport, show_nothing
 from eventport.errors import EventportError, InvalidArgumentError
 from eventport.events import RecordedEvent
 from eventport.fencing import can_fence, fenced, set_fence
@@ -65,17 +65,13 @@ class MoveReport(Struct, frozen=True):
     """The checkpoints in streams, with their positions in both stores."""
 
 
-def _ignore(what: str, events: int, total: int | None) -> None:
-    """Show no progress."""
-
-
 async def move_events(
     source: EventStore,
     target: EventStore,
     *,
     to: str,
     writers_stopped: bool = False,
-    progress: Callable[[str, int, int | None], object] = _ignore,
+    progress: Callable[[str, int, int | None], object] = show_nothing,
 ) -> MoveReport:
     """Move all events of a store to another one: copy them, and let the source take no more.
 
