@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import anyio
 import msgspec
@@ -11,21 +11,14 @@ import typer
 from eventport._config.connecting import connect_existing
 from eventport.cli import projecting
 from eventport.cli.endings import UNSOUND, ending, say
-from eventport.cli.options import Checkpoints, OneObject, Store
+from eventport.cli.options import Checkpoints, OneObject, Projections, Store
 from eventport.diagnosis import Diagnosis, Remark, diagnose
 
 
 def examine_store(
     *,
     store: Store = None,
-    projections: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--projection",
-            metavar="MODULE:PROJECTION",
-            help="Look at the progress of this projection, too; can be repeated.",
-        ),
-    ] = None,
+    projections: Projections = None,
     checkpoints: Checkpoints = None,
     json: OneObject = False,
 ) -> None:

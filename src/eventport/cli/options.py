@@ -29,6 +29,14 @@ ProjectionName: TypeAlias = Annotated[
     str,
     typer.Argument(metavar="MODULE:PROJECTION", help="What to import, such as shop.views:cases."),
 ]
+Projections: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--projection",
+        metavar="MODULE:PROJECTION",
+        help="Look at how far this projection is, too; can be repeated.",
+    ),
+]
 Checkpoints: TypeAlias = Annotated[
     str | None,
     typer.Option(

@@ -10,7 +10,7 @@ import typer
 
 from eventport._config.connecting import connect_existing
 from eventport.cli.endings import UNSOUND, ending, say
-from eventport.cli.options import Checkpoints, OneObject, Store
+from eventport.cli.options import Checkpoints, OneObject, Projections, Store
 from eventport.cli.projecting import load_object, opened
 from eventport.cli.showing import progress_bar
 from eventport.projections import Checkpoint
@@ -38,14 +38,7 @@ def verify_store(
             "store and returns a list of eventport.verification.Replayed.",
         ),
     ] = None,
-    projections: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--projection",
-            metavar="MODULE:PROJECTION",
-            help="Verify the checkpoint of this projection, too; can be repeated.",
-        ),
-    ] = None,
+    projections: Projections = None,
     checkpoints: Checkpoints = None,
     json: OneObject = False,
 ) -> None:
